@@ -1,0 +1,121 @@
+/**
+ * Builds what is out of date: the dependencies when they are absent, better-sqlite3 when it does not load, the addon
+ * when a source is newer than it, the TypeScript when a source is newer than the last whole build. Exits with the code
+ * of the first step that fails. A second run with nothing changed builds nothing, so that typing `npm start` again does
+ * not exchange the files of a daemon that runs.
+ *
+ * Plain JavaScript, because it runs before anything is compiled. `node native/prerequisites.mjs build` comes first.
+ */
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const NATIVE = dirname(fileURLToPath(import.meta.url));
+const ROOT = dirname(NATIVE);
+const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
+const MAIN = join(ROOT, 'dist/src/cli/main.js');
+/** Written when all TypeScript was compiled without an error. */
+const BUILT = join(ROOT, 'dist/built');
+
+/** Where Node's headers lie when they came with Node; then node-gyp has nothing to download. */
+function headersBesideNode() {
+  const prefix = dirname(dirname(process.execPath));
+  return existsSync(join(prefix, 'include/node/node_api.h')) ? prefix : undefined;
+}
+
+function run(command, args, { env: given = process.env, ...options } = {}) {
+  const env = { ...given };
+  env.PATH = [join(ROOT, 'node_modules/.bin'), env.PATH].join(delimiter);
+  env.npm_config_nodedir ??= headersBesideNode();
+  if (env.npm_config_nodedir === undefined) delete env.npm_config_nodedir;
+  const done = spawnSync(command, args, { cwd: ROOT, stdio: 'inherit', ...options, env });
+  if (done.error) console.error(`${command}: ${done.error.message}`);
+  if (done.status === 0) return;
+  // What was kept to ourselves is wanted now.
+  for (const output of [done.stdout, done.stderr]) process.stderr.write(output ?? '');
+  process.exit(done.status ?? 1);
+}
+
+/**
+ * `npm install --global .` links this folder without installing its dependencies, and runs the build. Not the scripts:
+ * they are this build. npm passes its settings down; those of a global install are not for this one.
+ */
+function installDependencies() {
+  if (existsSync(join(ROOT, 'node_modules/better-sqlite3'))) return;
+  console.log('installing the dependencies');
+  const env = { ...process.env };
+  for (const name of ['global', 'location', 'local_prefix']) delete env[`npm_config_${name}`];
+  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { env });
+}
+
+function isLoadable() {
+  // In a process of its own: a module that failed to load is not loaded again, and one of another ABI may crash.
+  const probe = "new (require('better-sqlite3'))(':memory:').close()";
+  return spawnSync(process.execPath, ['-e', probe], { cwd: ROOT, stdio: 'ignore' }).status === 0;
+}
+
+function buildSqlite() {
+  if (isLoadable()) return;
+  const folder = dirname(createRequire(import.meta.url).resolve('better-sqlite3/package.json'));
+  console.log('building better-sqlite3 (a minute or two)');
+  run('npm', ['run', '--silent', 'install'], {
+    cwd: folder,
+    stdio: 'pipe',
+    maxBuffer: OUTPUT_BYTES_MAX,
+  });
+}
+
+/** Newest modification, in milliseconds, of the files below `folder` that `keep` accepts; 0 when there are none. */
+function newestMs(folder, keep) {
+  if (!existsSync(folder)) return 0;
+  const times = readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .filter(keep)
+    .map((path) => statSync(path).mtimeMs);
+  return Math.max(0, ...times);
+}
+
+function buildAddon() {
+  const build = join(NATIVE, 'build');
+  const sources = newestMs(
+    NATIVE,
+    (path) => !path.startsWith(build) && /\.(cc|c|h|gyp)$/.test(path),
+  );
+  const addon = newestMs(join(build, 'Release'), (path) => path.endsWith('.node'));
+  if (addon > sources) return;
+  console.log('building the addon');
+  run('npm', ['run', '--silent', 'build:native']);
+}
+
+function buildTypeScript() {
+  const settings = ['tsconfig.json', 'package.json', 'package-lock.json'];
+  const sources = Math.max(
+    ...['src', 'test'].map((name) => newestMs(join(ROOT, name), (path) => path.endsWith('.ts'))),
+    ...settings.map((name) => statSync(join(ROOT, name)).mtimeMs),
+  );
+  if (existsSync(MAIN) && existsSync(BUILT) && statSync(BUILT).mtimeMs > sources) return;
+  // Taken away first: a build that is cut off is none. Its time is that of its beginning.
+  rmSync(BUILT, { force: true });
+  const begunS = Date.now() / 1000;
+  run('tsc', ['-p', '.']);
+  // npm makes the command executable when it links it; a build after that must not lose it.
+  chmodSync(MAIN, 0o755);
+  writeFileSync(BUILT, '');
+  utimesSync(BUILT, begunS, begunS);
+}
+
+installDependencies();
+buildSqlite();
+buildAddon();
+buildTypeScript();

@@ -1,0 +1,65 @@
+/**
+ * The programs that the tests drive on the mount. As root on Debian, what is missing is installed; anyone else is told
+ * what to install, and the tests do not start: what is missing fails, it is never skipped.
+ */
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+/** Command → the Debian package that brings it. */
+const PACKAGES = {
+  git: 'git',
+  rsync: 'rsync',
+  vim: 'vim',
+  sqlite3: 'sqlite3',
+  gcc: 'gcc',
+  'g++': 'g++',
+  make: 'make',
+  tar: 'tar',
+  fusermount3: 'fuse3',
+};
+const INSTALL_MS_MAX = 10 * 60 * 1000;
+
+function hasCommand(name) {
+  return (process.env.PATH ?? '').split(delimiter).some((directory) => {
+    try {
+      accessSync(join(directory, name), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+const missingCommands = () => Object.keys(PACKAGES).filter((name) => !hasCommand(name));
+const packagesOf = (commands) => commands.map((name) => PACKAGES[name]).join(' ');
+
+function apt(...args) {
+  const done = spawnSync('apt-get', args, {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    timeout: INSTALL_MS_MAX,
+  });
+  if (done.error) console.error(`apt-get: ${done.error.message}`);
+  return done.status === 0;
+}
+
+const missing = missingCommands();
+if (missing.length === 0) {
+  console.log('every program that the tests drive is installed');
+  process.exit(0);
+}
+console.log(`missing: ${missing.join(' ')}`);
+if (process.getuid?.() !== 0 || !hasCommand('apt-get')) {
+  console.error(`the tests need: apt-get install ${packagesOf(missing)}`);
+  process.exit(1);
+}
+// A failed update is not the end: the lists of an image may still name what is wanted.
+if (!apt('update', '-q'))
+  console.error('apt-get update failed; trying with the lists that are here');
+apt('install', '-q', '-y', '--no-install-recommends', ...packagesOf(missing).split(' '));
+const still = missingCommands();
+if (still.length > 0) {
+  console.error(`could not be installed: ${packagesOf(still)}`);
+  process.exit(1);
+}
