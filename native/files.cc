@@ -1,0 +1,196 @@
+// Calls on open descriptors that Node lacks: space, holes, clones, locks, leases, peers.
+//
+// Invariant: a descriptor given here stays the caller's, except the one given to closeDescriptor.
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "addon.h"
+#include "arguments.h"
+#include "failure.h"
+
+namespace kitfs {
+namespace {
+
+constexpr uint32_t kSyncedFilesMax = 65536;
+
+Napi::Value CloseDescriptor(const Napi::CallbackInfo& info) {
+  const int fd = Arguments(info, "closeDescriptor").Descriptor(0, "fd");
+  // Linux has freed the descriptor also when it was interrupted.
+  if (close(fd) < 0 && errno != EINTR) throw SystemError(info.Env(), errno, "close");
+  return info.Env().Undefined();
+}
+
+Napi::Value Fallocate(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "fallocate");
+  const int fd = args.Descriptor(0, "fd");
+  const int mode = static_cast<int>(args.Integer(1, "mode", 0, INT_MAX));
+  const off_t offset = args.Offset(2, "offset");
+  const off_t length = args.Offset(3, "length");
+  long result;
+  do {
+    result = fallocate(fd, mode, offset, length);
+  } while (result < 0 && errno == EINTR);
+  Checked(info.Env(), result, "fallocate");
+  return info.Env().Undefined();
+}
+
+Napi::Value Seek(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "seek");
+  const Napi::Env env = info.Env();
+  const int fd = args.Descriptor(0, "fd");
+  const off_t offset = args.Offset(1, "offset");
+  const std::string whence = args.Text(2, "whence");
+  if (whence != "data" && whence != "hole") throw args.OutOfRange("whence", "must be data or hole");
+  const off_t found = lseek(fd, offset, whence == "data" ? SEEK_DATA : SEEK_HOLE);
+  if (found < 0 && errno == ENXIO) return env.Undefined();
+  return SafeNumber(env, static_cast<uint64_t>(Checked(env, found, "lseek")), "offset");
+}
+
+Napi::Value CopyFileRange(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "copyFileRange");
+  const int from = args.Descriptor(0, "fdIn");
+  off64_t fromOffset = args.Offset(1, "offsetIn");
+  const int to = args.Descriptor(2, "fdOut");
+  off64_t toOffset = args.Offset(3, "offsetOut");
+  const size_t length = static_cast<size_t>(args.Offset(4, "length"));
+  long copied;
+  do {
+    copied = copy_file_range(from, &fromOffset, to, &toOffset, length, 0);
+  } while (copied < 0 && errno == EINTR);
+  return Napi::Number::New(info.Env(),
+                           static_cast<double>(Checked(info.Env(), copied, "copy_file_range")));
+}
+
+Napi::Value Reflink(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "reflink");
+  const int from = args.Descriptor(0, "fdFrom");
+  const int to = args.Descriptor(1, "fdTo");
+  if (ioctl(to, FICLONE, from) == 0) return Napi::Boolean::New(info.Env(), true);
+  // Not on this file system, not between these two, or not files that share blocks.
+  const bool cannot =
+      errno == EOPNOTSUPP || errno == EXDEV || errno == EINVAL || errno == ENOTTY;
+  if (!cannot) throw SystemError(info.Env(), errno, "ioctl");
+  return Napi::Boolean::New(info.Env(), false);
+}
+
+Napi::Value FlockTry(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "flockTry");
+  const int fd = args.Descriptor(0, "fd");
+  const int kind = args.Boolean(1, "exclusive") ? LOCK_EX : LOCK_SH;
+  long result;
+  do {
+    result = flock(fd, kind | LOCK_NB);
+  } while (result < 0 && errno == EINTR);
+  if (result < 0 && errno == EWOULDBLOCK) return Napi::Boolean::New(info.Env(), false);
+  Checked(info.Env(), result, "flock");
+  return Napi::Boolean::New(info.Env(), true);
+}
+
+Napi::Value SetLease(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "setLease");
+  const Napi::Env env = info.Env();
+  const int fd = args.Descriptor(0, "fd");
+  const std::string kind = args.Text(1, "kind");
+  if (kind != "read" && kind != "none") throw args.OutOfRange("kind", "must be read or none");
+  const bool taken = kind == "read";
+  // Whoever wants to write makes the kernel signal the holder, by default with SIGIO, which ends a
+  // process that does not expect it. SIGURG is ignored unless somebody listens.
+  if (taken) Checked(env, fcntl(fd, F_SETSIG, SIGURG), "fcntl");
+  const int result = fcntl(fd, F_SETLEASE, taken ? F_RDLCK : F_UNLCK);
+  if (result < 0 && errno == EAGAIN) return Napi::Boolean::New(env, false);
+  Checked(env, result, "fcntl");
+  return Napi::Boolean::New(env, true);
+}
+
+Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "peerCredentials");
+  const Napi::Env env = info.Env();
+  struct ucred peer = {};
+  socklen_t length = sizeof peer;
+  Checked(env,
+          getsockopt(args.Descriptor(0, "socketFd"), SOL_SOCKET, SO_PEERCRED, &peer, &length),
+          "getsockopt");
+  Napi::Object credentials = Napi::Object::New(env);
+  credentials.Set("pid", Napi::Number::New(env, peer.pid));
+  credentials.Set("uid", Napi::Number::New(env, peer.uid));
+  credentials.Set("gid", Napi::Number::New(env, peer.gid));
+  return credentials;
+}
+
+// Owned by Node from Queue() on; deleted after OnOK.
+class Syncing : public Napi::AsyncWorker {
+ public:
+  Syncing(Napi::Env env, std::vector<int> fds)
+      : Napi::AsyncWorker(env, "kitfs.fdatasyncMany"),
+        fds_(std::move(fds)),
+        settled_(Napi::Promise::Deferred::New(env)) {}
+
+  Napi::Promise Promise() const { return settled_.Promise(); }
+
+ protected:
+  void Execute() override {
+    for (const int fd : fds_) {
+      int result;
+      do {
+        result = fdatasync(fd);
+      } while (result < 0 && errno == EINTR);
+      if (result < 0 && error_ == 0) error_ = errno;
+    }
+  }
+
+  void OnOK() override {
+    if (error_ == 0) {
+      settled_.Resolve(Env().Undefined());
+    } else {
+      settled_.Reject(SystemError(Env(), error_, "fdatasync").Value());
+    }
+  }
+
+ private:
+  const std::vector<int> fds_;
+  int error_ = 0;
+  Napi::Promise::Deferred settled_;
+};
+
+Napi::Value FdatasyncMany(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "fdatasyncMany");
+  const Napi::Array list = args.List(0, "fds", kSyncedFilesMax);
+  std::vector<int> fds;
+  fds.reserve(list.Length());
+  for (uint32_t i = 0; i < list.Length() && i < kSyncedFilesMax; i++) {
+    const Napi::HandleScope scope(info.Env());
+    fds.push_back(static_cast<int>(CheckedInteger(
+        info.Env(), list.Get(i), "fdatasyncMany: fds[" + std::to_string(i) + "]", 0, INT_MAX)));
+  }
+  auto* work = new Syncing(info.Env(), std::move(fds));
+  const Napi::Promise promise = work->Promise();
+  work->Queue();
+  return promise;
+}
+
+}  // namespace
+
+void AddFiles(Napi::Env env, Napi::Object exports) {
+  Add(env, exports, "closeDescriptor", CloseDescriptor);
+  Add(env, exports, "fallocate", Fallocate);
+  Add(env, exports, "seek", Seek);
+  Add(env, exports, "copyFileRange", CopyFileRange);
+  Add(env, exports, "reflink", Reflink);
+  Add(env, exports, "flockTry", FlockTry);
+  Add(env, exports, "setLease", SetLease);
+  Add(env, exports, "peerCredentials", PeerCredentials);
+  Add(env, exports, "fdatasyncMany", FdatasyncMany);
+}
+
+}  // namespace kitfs

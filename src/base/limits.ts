@@ -1,0 +1,140 @@
+/** Every bound of the product, with its unit and its reason. */
+
+/** NAME_MAX of Linux. */
+export const NAME_BYTES_MAX = 255;
+/** PATH_MAX of Linux, without its NUL. */
+export const PATH_BYTES_MAX = 4095;
+/** Symbolic links followed in one resolution, as path_resolution(7). */
+export const SYMLINKS_MAX = 40;
+/** As ext4's EXT4_LINK_MAX. */
+export const LINKS_MAX = 65_000;
+/** XATTR_SIZE_MAX and XATTR_NAME_MAX of Linux. */
+export const XATTR_BYTES_MAX = 65_536;
+export const XATTR_NAME_BYTES_MAX = 255;
+/** Largest file: 2^53 - 1 is the largest size JavaScript counts exactly. */
+export const FILE_BYTES_MAX = Number.MAX_SAFE_INTEGER;
+
+/** Content up to this many bytes lies packed in the journal's file; above, in a file of its own. */
+export const PACKED_BYTES_MAX = 64 * 1024;
+/** Old bytes up to this size are kept by copy before a write session; above, not undoable. */
+export const HISTORY_COPY_BYTES_MAX = 64 * 1024 * 1024;
+/** Backing files held open at once. */
+export const BACKING_FILES_OPEN_MAX = 256;
+/** Rows of content held in memory before the least recently used one goes. */
+export const CONTENTS_CACHED_MAX = 65_536;
+/** One call copies at most this much of a range, so that the event loop turns in between. */
+export const COPY_BYTES_PER_CALL_MAX = 64 * 1024 * 1024;
+/** Largest IPFS block: what Kubo and bitswap take. */
+export const BLOCK_BYTES_MAX = 2 * 1024 * 1024;
+/** Threads that hash. Two keep a two-core machine responsive. */
+export const HASH_WORKERS_MAX = 2;
+/** Frozen content is hashed once it has been left alone for this long. */
+export const SEAL_DELAY_MS = 1000;
+/** Objects, and their bytes, of one message to a hashing thread. */
+export const SEAL_BATCH_OBJECTS_MAX = 256;
+export const SEAL_BATCH_BYTES_MAX = 4 * 1024 * 1024;
+/** Block rows written in one transaction, so that sealing a huge file never holds the journal. */
+export const SEAL_ROWS_PER_COMMIT_MAX = 2048;
+/** Delay before content that could not be sealed is tried again: doubles from the first on. */
+export const SEAL_RETRY_MS_MIN = 5000;
+export const SEAL_RETRY_MS_MAX = 600_000;
+/** Bytes of parsed DAG nodes held in memory. */
+export const DAG_NODES_CACHED_BYTES_MAX = 16 * 1024 * 1024;
+/** Bytes of verified leaves held in memory for who reads a file by CID piece by piece. */
+export const DAG_LEAVES_CACHED_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Names of one tree restored from content: a small DAG can stand for any number of them. */
+export const RESTORED_ENTRIES_MAX = 1_000_000;
+/** Files hashed at once by one publication; more of them would only wait. */
+export const PUBLISHED_FILES_AT_ONCE = 64;
+/** Bytes copied or compared before other work gets its turn. */
+export const RESTORED_PIECE_BYTES = 1024 * 1024;
+
+/** Rows held in memory before the least recently used clean one goes. */
+export const INODES_CACHED_MAX = 65_536;
+/** Requests of one FUSE drain, and so of one group commit. */
+export const REQUESTS_PER_DRAIN_MAX = 64;
+/** Largest READ or WRITE negotiated with the kernel. */
+export const FUSE_IO_BYTES_MAX = 1024 * 1024;
+/** Notifications waiting for the kernel. */
+export const NOTIFICATIONS_QUEUED_MAX = 65_536;
+/** Background requests the kernel keeps in flight (read-ahead, RELEASE). */
+export const FUSE_BACKGROUND_MAX = 64;
+/** Requests of one drain, each up to `FUSE_IO_BYTES_MAX` and its header. */
+export const FUSE_REQUEST_ARENA_BYTES = 4 * 1024 * 1024;
+/** Replies of one group; when they may not all fit, the group is cut. */
+export const FUSE_REPLY_ARENA_BYTES = 4 * 1024 * 1024;
+/** Requests that wait for content at once; one more is answered EBUSY. */
+export const FUSE_REQUESTS_WAITING_MAX = 256;
+/** A request that waits for content longer is answered EIO. */
+export const FUSE_REQUEST_MS_MAX = 120_000;
+/** Threads whose identity is kept. */
+export const FUSE_CALLERS_MAX = 1024;
+
+/** Entries of one copy of content by CID: their names are made in one transaction. */
+export const STAGED_ENTRIES_MAX = 100_000;
+/** A call waits so long for a lock on a file before it says who holds it; and asks so often. */
+export const LOCK_WAIT_MS_MAX = 2000;
+export const LOCK_POLL_MS = 25;
+/** Recursive deletion of more entries needs their count. */
+export const DELETED_UNASKED_MAX = 1000;
+
+/** One MCP frame. */
+export const FRAME_BYTES_MAX = 16 * 1024 * 1024;
+/** Calls in flight on one connection. */
+export const CALLS_PER_CONNECTION_MAX = 32;
+/** Connections to one socket. */
+export const CONNECTIONS_MAX = 256;
+/** Bytes of answers that wait for a slow reader; then its connection is closed. */
+export const UNREAD_BYTES_MAX = 64 * 1024 * 1024;
+/** Requests the stdio bridge holds for a daemon that is not there yet. */
+export const BRIDGE_REQUESTS_MAX = 1024;
+
+/** Bytes a tool takes inline, after decoding; gives inline; and gives when not told how many. */
+export const CONTENT_BYTES_MAX = 4 * 1024 * 1024;
+export const SLICE_BYTES_MAX = 1024 * 1024;
+export const SLICE_BYTES = 24 * 1024;
+/** JSON of one record result, and of one page of it. */
+export const RESULT_BYTES_MAX = 256 * 1024;
+export const PAGE_BYTES_MAX = 48 * 1024;
+/** Snapshots that cursors page through: how many, their JSON, the items of one, their life. */
+export const CURSORS_MAX = 256;
+export const CURSORS_BYTES_MAX = 64 * 1024 * 1024;
+export const SNAPSHOT_ITEMS_MAX = 100_000;
+export const CURSOR_KEPT_MS = 10 * 60 * 1000;
+/** Jobs of one principal that run at once; finished jobs kept, of everybody, and for how long. */
+export const JOBS_RUNNING_MAX = 64;
+export const JOBS_FINISHED_MAX = 256;
+export const JOB_KEPT_MS = 15 * 60 * 1000;
+/** A change that was told to end gets so long to roll back or finish before it is left alone. */
+export const ABORT_GRACE_MS = 5000;
+
+/** How often the WAL is looked at. */
+export const CHECKPOINT_INTERVAL_MS = 1000;
+/** A checkpointing thread that has not answered for so long is replaced. */
+export const CHECKPOINT_MS_MAX = 60_000;
+/** Times the thread folds again what came in while it folded. */
+export const CHECKPOINT_PASSES_MAX = 8;
+/** Less is left alone: pages changed again are then folded once. */
+export const WAL_FOLDED_BYTES_MIN = 16 * 1024 * 1024;
+/** From here on the WAL is begun anew, as soon as the rest below is all that is missing. */
+export const WAL_RESTARTED_BYTES_MIN = 64 * 1024 * 1024;
+/** What the writer's thread folds itself: some milliseconds of work. */
+export const WAL_REST_BYTES_MAX = 4 * 1024 * 1024;
+/** From here on the writer's thread folds, however much is left. */
+export const WAL_BYTES_MAX = 512 * 1024 * 1024;
+/** What one check reports; a journal with more wrong needs no longer list. */
+export const FINDINGS_MAX = 10_000;
+
+/** Operating errors remembered, to be shown and counted. */
+export const ERRORS_KEPT_MAX = 1000;
+/** A background loop that failed is begun again after so long. */
+export const LOOP_RESTART_MS = 5000;
+/** A daemon that was told to stop gives up waiting, and goes, after so long. */
+export const STOP_MS_MAX = 30_000;
+/** How long a daemon that stops waits for calls that are being answered. */
+export const CALLS_END_MS_MAX = 6000;
+/** How often old history is looked for. */
+export const RETENTION_INTERVAL_MS = 60_000;
+/** Records that `/.kitfs/journal.ndjson` shows. */
+export const JOURNAL_SHOWN_RECORDS_MAX = 10_000;

@@ -1,0 +1,155 @@
+/** Calls on open descriptors, on real files and sockets. */
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  closeSync,
+  fstatSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { createConnection, createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { loadNative } from '../../src/base/native.ts';
+
+const native = loadNative();
+const KEEP_SIZE = 1;
+const PUNCH_HOLE = 2;
+const MIB = 1 << 20;
+
+let dir = '';
+let path = '';
+let fd = -1;
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'kitfs-native-'));
+  path = join(dir, 'file');
+  fd = openSync(path, 'w+');
+});
+
+afterEach(() => {
+  closeSync(fd);
+  rmSync(dir, { recursive: true });
+});
+
+test('a hole is punched, and seek finds it and what follows', () => {
+  native.fallocate(fd, 0, 0, MIB);
+  expect(fstatSync(fd).size).toBe(MIB);
+  ftruncateSync(fd, 0);
+  writeSync(fd, Buffer.alloc(MIB, 1), 0, MIB, 0);
+  native.fallocate(fd, PUNCH_HOLE | KEEP_SIZE, MIB / 4, MIB / 4);
+  expect(native.seek(fd, 0, 'data')).toBe(0);
+  expect(native.seek(fd, 0, 'hole')).toBe(MIB / 4);
+  expect(native.seek(fd, MIB / 4, 'data')).toBe(MIB / 2);
+  expect(native.seek(fd, MIB / 2, 'hole')).toBe(MIB);
+  expect(native.seek(fd, MIB, 'data')).toBeUndefined();
+});
+
+test('offsets beyond 32 bits arrive whole', () => {
+  const far = 2 ** 33 + 4096;
+  ftruncateSync(fd, far);
+  expect(native.seek(fd, 0, 'data')).toBeUndefined();
+  writeSync(fd, Buffer.alloc(1), 0, 1, far);
+  expect(native.seek(fd, 2 ** 32, 'data')).toBeGreaterThan(2 ** 33 - 1);
+});
+
+test('copyFileRange copies a range, and nothing past the end', () => {
+  writeFileSync(path, 'hello, world');
+  const to = openSync(join(dir, 'to'), 'w+');
+  expect(native.copyFileRange(fd, 7, to, 2, 100)).toBe(5);
+  expect(native.copyFileRange(fd, 12, to, 0, 100)).toBe(0);
+  closeSync(to);
+  expect(readFileSync(join(dir, 'to'), 'latin1')).toBe('\0\0world');
+});
+
+test('reflink either shares the content or says that it cannot', () => {
+  writeFileSync(path, 'shared');
+  const to = openSync(join(dir, 'to'), 'w+');
+  const shared = native.reflink(fd, to);
+  closeSync(to);
+  expect(readFileSync(join(dir, 'to'), 'latin1')).toBe(shared ? 'shared' : '');
+  expect(() => native.reflink(9999, fd)).toThrow(expect.objectContaining({ code: 'EBADF' }));
+});
+
+test('a lock is refused while another open file has it, and free after that is closed', () => {
+  const other = openSync(path, 'r');
+  expect(native.flockTry(fd, true)).toBe(true);
+  expect(native.flockTry(other, true)).toBe(false);
+  expect(native.flockTry(other, false)).toBe(false);
+  expect(native.flockTry(fd, false)).toBe(true);
+  expect(native.flockTry(other, false)).toBe(true);
+  native.closeDescriptor(other);
+  expect(native.flockTry(fd, true)).toBe(true);
+});
+
+test('a lease is refused while the file is open for writing', () => {
+  const reader = openSync(path, 'r');
+  expect(native.setLease(reader, 'read')).toBe(false);
+  closeSync(reader);
+});
+
+test('a lease holds off a writer and does not end its holder', () => {
+  writeFileSync(join(dir, 'leased'), 'a');
+  const reader = openSync(join(dir, 'leased'), 'r');
+  expect(native.setLease(reader, 'read')).toBe(true);
+  const script =
+    'const c = require("fs").constants;' +
+    'try { require("fs").openSync(process.argv[1], c.O_WRONLY | c.O_NONBLOCK) }' +
+    'catch (e) { process.stdout.write(e.code) }';
+  const open = () =>
+    spawnSync(process.execPath, ['-e', script, join(dir, 'leased')], {
+      encoding: 'utf8',
+      timeout: 20_000,
+    }).stdout;
+  expect(open()).toBe('EAGAIN');
+  expect(native.setLease(reader, 'none')).toBe(true);
+  expect(open()).toBe('');
+  closeSync(reader);
+});
+
+test('fdatasyncMany resolves when all are durable, and rejects with the first failure', async () => {
+  const others = Array.from({ length: 20 }, (_, i) => openSync(join(dir, `${i}`), 'w'));
+  await expect(native.fdatasyncMany([])).resolves.toBeUndefined();
+  await expect(native.fdatasyncMany([fd, ...others, fd])).resolves.toBeUndefined();
+  const null_ = openSync('/dev/null', 'w');
+  await expect(native.fdatasyncMany([...others, null_, 9999])).rejects.toMatchObject({
+    code: 'EINVAL',
+    errno: 22,
+    syscall: 'fdatasync',
+  });
+  for (const one of [...others, null_]) closeSync(one);
+});
+
+test('closeDescriptor closes, once', () => {
+  const opened = openSync(path, 'r');
+  native.closeDescriptor(opened);
+  expect(() => native.closeDescriptor(opened)).toThrow(expect.objectContaining({ code: 'EBADF' }));
+});
+
+/** The descriptor of a socket; Node has no public name for it. */
+function descriptorOf(socket: Socket): number {
+  const { _handle: handle } = socket as unknown as { _handle: { fd: number } };
+  return handle.fd;
+}
+
+test('both ends of a Unix socket know the process at the other', async () => {
+  const server = createServer().listen(join(dir, 'socket'));
+  await once(server, 'listening');
+  const accepted = once(server, 'connection');
+  const client = createConnection(join(dir, 'socket'));
+  const [served] = (await accepted) as [Socket];
+  const self = { pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.() };
+  expect(native.peerCredentials(descriptorOf(served))).toEqual(self);
+  expect(native.peerCredentials(descriptorOf(client))).toEqual(self);
+  expect(() => native.peerCredentials(fd)).toThrow(expect.objectContaining({ code: 'ENOTSOCK' }));
+  client.destroy();
+  served.destroy();
+  server.close();
+  await once(server, 'close');
+});
