@@ -1,0 +1,236 @@
+/**
+ * Rows of `content`, `packed`, `block` and `pin`: where bytes lie and what they hash to. The bytes
+ * of content in files of their own are the business of `content/`.
+ */
+import type { ContentId, SuperblockId } from '../base/ids.ts';
+import type { Counters } from './counters.ts';
+import type { Database, Statement } from './sqlite.ts';
+
+/** open: being written. frozen: no writer left, CID not known yet. sealed: immutable, hashed. */
+export type ContentState = 'open' | 'frozen' | 'sealed';
+/** packed: a row of `packed`. file: a backing file. memory: a backing file on tmpfs. */
+export type ContentPlace = 'packed' | 'file' | 'memory';
+
+export interface ContentRow {
+  readonly id: ContentId;
+  size: number;
+  state: ContentState;
+  place: ContentPlace;
+  /** Inodes that show these bytes. */
+  refs: number;
+  /** 1 while the block store keeps the bytes whatever inodes do (added or pinned by CID). */
+  held: number;
+  cid: Buffer | null;
+  profile: string | null;
+  /** Second at which `refs` fell to 0; from then on only history wants the bytes. */
+  released_s: number | null;
+  /** 1 when the bytes are known to be on stable storage. */
+  stable: number;
+}
+
+/**
+ * Where the bytes of an IPFS block lie. A position from 0 is a range of the content's bytes. A
+ * negative one is byte `-1 - position` of its nodes: the inner nodes of its own DAG, which lie in
+ * `packed` for content in a file of its own. A block may have a place in several contents.
+ */
+export interface BlockRow {
+  readonly cid: Buffer;
+  readonly content: ContentId;
+  readonly position: number;
+  readonly size: number;
+}
+
+export interface PinRow {
+  readonly cid: Buffer;
+  readonly type: 'recursive' | 'direct';
+  readonly name: string | null;
+  readonly time_s: number;
+  readonly time_ns: number;
+}
+
+export class Contents {
+  readonly #counters: Counters;
+  readonly #sql: Readonly<Record<keyof typeof SQL, Statement>>;
+
+  constructor(db: Database, counters: Counters) {
+    this.#counters = counters;
+    const prepared = Object.entries(SQL).map(([name, text]) => [name, db.prepare(text)]);
+    this.#sql = Object.fromEntries(prepared) as Record<keyof typeof SQL, Statement>;
+    for (const name of PLUCKED) this.#sql[name].pluck();
+  }
+
+  /** Inside a transaction, as every method here that changes something. */
+  nextId(): ContentId {
+    return this.#counters.next('content') as ContentId;
+  }
+
+  get(id: ContentId): ContentRow | undefined {
+    return this.#sql.get.get(id) as ContentRow | undefined;
+  }
+
+  insert(row: ContentRow): void {
+    const { id, size, state, place, refs, held, cid, profile, released_s, stable } = row;
+    this.#sql.insert.run(id, size, state, place, refs, held, cid, profile, released_s, stable);
+  }
+
+  update(row: ContentRow): void {
+    const { id, size, state, place, refs, held, cid, profile, released_s, stable } = row;
+    this.#sql.update.run(size, state, place, refs, held, cid, profile, released_s, stable, id);
+  }
+
+  /** Removes the row, its packed bytes and its blocks. */
+  delete(id: ContentId): void {
+    this.#sql.deletePacked.run(id);
+    this.#sql.deleteBlocks.run(id);
+    this.#sql.delete.run(id);
+  }
+
+  bytes(id: ContentId): Buffer | undefined {
+    return this.#sql.bytes.get(id) as Buffer | undefined;
+  }
+
+  setBytes(id: ContentId, bytes: Buffer): void {
+    this.#sql.setBytes.run(id, bytes);
+  }
+
+  deleteBytes(id: ContentId): void {
+    this.#sql.deletePacked.run(id);
+  }
+
+  copyBytes(from: ContentId, to: ContentId): void {
+    this.#sql.copyBytes.run(to, from);
+  }
+
+  /** At most `limit` frozen objects above `after`, oldest first: work for the sealer. */
+  frozen(after: ContentId | 0, limit: number): ContentRow[] {
+    return this.#sql.frozen.all(after, limit) as ContentRow[];
+  }
+
+  /** Objects that were being written when the daemon died, or are now. */
+  open(after: ContentId | 0, limit: number): ContentRow[] {
+    return this.#sql.open.all(after, limit) as ContentRow[];
+  }
+
+  /**
+   * At most `limit` objects only history wants, released before `beforeS`, oldest first; without
+   * those that an open write session would be undone to.
+   */
+  released(beforeS: number, limit: number): ContentRow[] {
+    return this.#sql.released.all(beforeS, limit) as ContentRow[];
+  }
+
+  /** Objects that files show and that have no CID yet: how many, and their bytes. */
+  unsealed(): { files: number; bytes: number } {
+    return this.#sql.unsealed.get() as { files: number; bytes: number };
+  }
+
+  /** The same by superblock, those with none left out. Reads every inode when there are any. */
+  unsealedBySuperblock(): { superblock: SuperblockId; files: number; bytes: number }[] {
+    if (this.unsealed().files === 0) return [];
+    type Row = { superblock: SuperblockId; files: number; bytes: number };
+    return this.#sql.unsealedBySuperblock.all() as Row[];
+  }
+
+  /** Bytes of all objects kept here, old ones too. Reads every row. */
+  keptBytes(): number {
+    return this.#sql.keptBytes.get() as number;
+  }
+
+  releasedBytes(): number {
+    return this.#sql.releasedBytes.get() as number;
+  }
+
+  /** A page of all objects in ascending id. */
+  page(after: ContentId | 0, limit: number): ContentRow[] {
+    return this.#sql.page.all(after, limit) as ContentRow[];
+  }
+
+  /** A sealed object of this very CID; the root block of another DAG does not count. */
+  byCid(cid: Buffer): ContentRow | undefined {
+    return this.#sql.byCid.get(cid) as ContentRow | undefined;
+  }
+
+  block(cid: Buffer): BlockRow | undefined {
+    return this.#sql.block.get(cid) as BlockRow | undefined;
+  }
+
+  /** All places of a block, oldest content first. */
+  blockPlaces(cid: Buffer): BlockRow[] {
+    return this.#sql.block.all(cid) as BlockRow[];
+  }
+
+  /** A block that the content has already keeps its place there. */
+  insertBlock(row: BlockRow): void {
+    this.#sql.insertBlock.run(row.cid, row.content, row.position, row.size);
+  }
+
+  blocksOf(id: ContentId): BlockRow[] {
+    return this.#sql.blocksOf.all(id) as BlockRow[];
+  }
+
+  deleteBlocks(id: ContentId): void {
+    this.#sql.deleteBlocks.run(id);
+  }
+
+  /** A page of all blocks, once each, in bytewise order of their CIDs; start with no bytes. */
+  blocks(after: Buffer, limit: number): BlockRow[] {
+    return this.#sql.blocks.all(after, limit) as BlockRow[];
+  }
+
+  pin(cid: Buffer): PinRow | undefined {
+    return this.#sql.pin.get(cid) as PinRow | undefined;
+  }
+
+  setPin(row: PinRow): void {
+    this.#sql.setPin.run(row.cid, row.type, row.name, row.time_s, row.time_ns);
+  }
+
+  deletePin(cid: Buffer): void {
+    this.#sql.deletePin.run(cid);
+  }
+
+  /** All pins in bytewise order of their CIDs. */
+  pins(): PinRow[] {
+    return this.#sql.pins.all() as PinRow[];
+  }
+}
+
+const SQL = {
+  get: 'SELECT * FROM content WHERE id = ?',
+  insert: 'INSERT INTO content VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  update: `UPDATE content SET size = ?, state = ?, place = ?, refs = ?, held = ?, cid = ?,
+    profile = ?, released_s = ?, stable = ? WHERE id = ?`,
+  delete: 'DELETE FROM content WHERE id = ?',
+  bytes: 'SELECT bytes FROM packed WHERE content = ?',
+  setBytes: 'INSERT OR REPLACE INTO packed VALUES (?, ?)',
+  deletePacked: 'DELETE FROM packed WHERE content = ?',
+  copyBytes: 'INSERT INTO packed SELECT ?, bytes FROM packed WHERE content = ?',
+  frozen: `SELECT * FROM content WHERE state = 'frozen' AND id > ? ORDER BY id LIMIT ?`,
+  open: `SELECT * FROM content WHERE state = 'open' AND id > ? ORDER BY id LIMIT ?`,
+  released: `SELECT * FROM content WHERE refs = 0 AND held = 0 AND released_s < ?
+    AND id NOT IN (SELECT old_content FROM write_session) ORDER BY released_s LIMIT ?`,
+  releasedBytes: `SELECT coalesce(sum(size), 0) FROM content
+    WHERE refs = 0 AND held = 0 AND released_s IS NOT NULL`,
+  // One SELECT for each state, because each has a partial index.
+  unsealed: `SELECT count(*) AS files, coalesce(sum(size), 0) AS bytes FROM (
+    SELECT size FROM content WHERE state = 'open' AND refs > 0 UNION ALL
+    SELECT size FROM content WHERE state = 'frozen' AND refs > 0)`,
+  unsealedBySuperblock: `SELECT superblock, count(*) AS files, coalesce(sum(content.size), 0) AS bytes
+    FROM inode JOIN content ON content.id = inode.content
+    WHERE state IN ('open', 'frozen') GROUP BY superblock`,
+  keptBytes: 'SELECT coalesce(sum(size), 0) FROM content',
+  page: 'SELECT * FROM content WHERE id > ? ORDER BY id LIMIT ?',
+  byCid: `SELECT * FROM content WHERE cid = ? AND state = 'sealed' LIMIT 1`,
+  block: 'SELECT * FROM block WHERE cid = ? ORDER BY content',
+  insertBlock: 'INSERT OR IGNORE INTO block VALUES (?, ?, ?, ?)',
+  blocksOf: 'SELECT * FROM block WHERE content = ? ORDER BY position',
+  deleteBlocks: 'DELETE FROM block WHERE content = ?',
+  blocks: `SELECT cid, min(content) AS content, position, size FROM block WHERE cid > ?
+    GROUP BY cid ORDER BY cid LIMIT ?`,
+  pin: 'SELECT * FROM pin WHERE cid = ?',
+  setPin: 'INSERT OR REPLACE INTO pin VALUES (?, ?, ?, ?, ?)',
+  deletePin: 'DELETE FROM pin WHERE cid = ?',
+  pins: 'SELECT * FROM pin ORDER BY cid',
+} as const;
+
+const PLUCKED = ['bytes', 'keptBytes', 'releasedBytes'] as const;

@@ -1,0 +1,40 @@
+/**
+ * Numbers that are never handed out twice (inodes, contents, cookies): a range is reserved in
+ * `meta` at a time, so that a kill wastes numbers but never repeats one.
+ */
+import type { Database, Statement } from './sqlite.ts';
+
+const RESERVED_AT_ONCE = 1024;
+
+export type CounterName = 'ino' | 'content' | 'cookie' | 'write_session' | 'connection';
+
+export class Counters {
+  readonly #next = new Map<CounterName, { value: number; end: number }>();
+  readonly #get: Statement;
+  readonly #set: Statement;
+
+  constructor(db: Database) {
+    this.#get = db.prepare('SELECT value FROM meta WHERE key = ?').pluck();
+    this.#set = db.prepare('INSERT OR REPLACE INTO meta VALUES (?, ?)');
+  }
+
+  /** The next number, from 1. Inside a transaction. */
+  next(name: CounterName): number {
+    let range = this.#next.get(name);
+    if (range === undefined || range.value >= range.end) {
+      const value = range?.value ?? Number(this.#get.get(`next_${name}`) ?? 1);
+      range = { value, end: value + RESERVED_AT_ONCE };
+      this.#set.run(`next_${name}`, range.end);
+      this.#next.set(name, range);
+    }
+    return range.value++;
+  }
+
+  /**
+   * Reservations made in a transaction that was rolled back are void. The numbers it took are not
+   * used again all the same: somebody may have made a file by that number.
+   */
+  forget(): void {
+    for (const range of this.#next.values()) range.end = range.value;
+  }
+}

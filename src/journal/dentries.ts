@@ -1,0 +1,97 @@
+/**
+ * Rows of `dentry`: a name in a directory → an inode. The cookie is the entry's position for
+ * readdir: it rises with every entry ever made and is never used again, so a directory can be read
+ * while it changes.
+ */
+import { bytesOf, type Ino, type Name, nameOf } from '../base/ids.ts';
+import type { Counters } from './counters.ts';
+import type { Database, Statement } from './sqlite.ts';
+
+export interface DentryRow {
+  readonly name: Name;
+  readonly ino: Ino;
+  readonly cookie: number;
+}
+
+interface RawRow {
+  name: Buffer;
+  ino: Ino;
+  cookie: number;
+}
+
+export class Dentries {
+  readonly #counters: Counters;
+  readonly #find: Statement;
+  readonly #insert: Statement;
+  readonly #replace: Statement;
+  readonly #remove: Statement;
+  readonly #isEmpty: Statement;
+  readonly #after: Statement;
+  readonly #names: Statement;
+  readonly #namesAfter: Statement;
+  readonly #count: Statement;
+
+  constructor(db: Database, counters: Counters) {
+    this.#counters = counters;
+    this.#find = db.prepare('SELECT ino FROM dentry WHERE parent = ? AND name = ?').pluck();
+    this.#insert = db.prepare('INSERT INTO dentry VALUES (?, ?, ?, ?)');
+    this.#replace = db.prepare('UPDATE dentry SET ino = ? WHERE parent = ? AND name = ?');
+    this.#remove = db.prepare('DELETE FROM dentry WHERE parent = ? AND name = ?');
+    this.#isEmpty = db.prepare('SELECT 1 FROM dentry WHERE parent = ? LIMIT 1').pluck();
+    this.#after = db.prepare(
+      'SELECT name, ino, cookie FROM dentry WHERE parent = ? AND cookie > ? ORDER BY cookie LIMIT ?',
+    );
+    this.#names = db.prepare('SELECT parent, name FROM dentry WHERE ino = ?');
+    this.#namesAfter = db.prepare(
+      'SELECT name, ino, cookie FROM dentry WHERE parent = ? AND name > ? ORDER BY name LIMIT ?',
+    );
+    this.#count = db.prepare('SELECT count(*) FROM dentry WHERE parent = ?').pluck();
+  }
+
+  find(parent: Ino, name: Name): Ino | undefined {
+    return this.#find.get(parent, bytesOf(name)) as Ino | undefined;
+  }
+
+  insert(parent: Ino, name: Name, ino: Ino): void {
+    this.#insert.run(parent, bytesOf(name), ino, this.#counters.next('cookie'));
+  }
+
+  /** Points an existing name at another inode; its readdir position stays. */
+  replace(parent: Ino, name: Name, ino: Ino): void {
+    this.#replace.run(ino, parent, bytesOf(name));
+  }
+
+  remove(parent: Ino, name: Name): void {
+    this.#remove.run(parent, bytesOf(name));
+  }
+
+  isEmpty(parent: Ino): boolean {
+    return this.#isEmpty.get(parent) === undefined;
+  }
+
+  count(parent: Ino): number {
+    return this.#count.get(parent) as number;
+  }
+
+  /** At most `limit` entries behind `cookie` (0 = from the start), in readdir order. */
+  after(parent: Ino, cookie: number, limit: number): DentryRow[] {
+    return (this.#after.all(parent, cookie, limit) as RawRow[]).map(decoded);
+  }
+
+  /** At most `limit` entries whose name is bytewise greater, in bytewise order. */
+  namesAfter(parent: Ino, name: Name, limit: number): DentryRow[] {
+    return (this.#namesAfter.all(parent, bytesOf(name), limit) as RawRow[]).map(decoded);
+  }
+
+  /** All names of one inode. */
+  namesOf(ino: Ino): { parent: Ino; name: Name }[] {
+    const rows = this.#names.all(ino) as { parent: Ino; name: Buffer }[];
+    return rows.map(({ parent, name }) => ({ parent, name: nameOf(name) }));
+  }
+}
+
+const decoded = (row: RawRow): DentryRow => ({
+  name: nameOf(row.name),
+  ino: row.ino,
+  cookie: row.cookie,
+});

@@ -1,0 +1,148 @@
+/**
+ * Rows of `inode`: one per file or directory of a managed tree. Numbers are handed out upwards and
+ * never again, so a number means one file for ever and `generation` stays 1.
+ */
+import type { ContentId, Ino, SuperblockId } from '../base/ids.ts';
+import { S_IFMT, S_IFREG } from '../base/posix.ts';
+import type { Counters } from './counters.ts';
+import type { Database, Statement } from './sqlite.ts';
+
+/** A row, mutable: the vfs keeps it in its cache and writes it back with `update`. */
+export interface InodeRow {
+  readonly ino: Ino;
+  readonly generation: number;
+  readonly superblock: SuperblockId;
+  /** Type and permission bits, as st_mode. */
+  mode: number;
+  uid: number;
+  gid: number;
+  nlink: number;
+  /** Bytes; 4096 for a directory. */
+  size: number;
+  /** Device number as makedev(3) packs it into 32 bits. */
+  rdev: number;
+  atimeS: number;
+  atimeNs: number;
+  mtimeS: number;
+  mtimeNs: number;
+  ctimeS: number;
+  ctimeNs: number;
+  btimeS: number;
+  btimeNs: number;
+  content: ContentId;
+  /** The directory above, for directories; 0 for everything else and for roots. */
+  parent: Ino;
+  /** Rises with every change of content. */
+  version: number;
+}
+
+const COLUMNS = `ino, generation, superblock, mode, uid, gid, nlink, size, rdev,
+  atime_s AS atimeS, atime_ns AS atimeNs, mtime_s AS mtimeS, mtime_ns AS mtimeNs,
+  ctime_s AS ctimeS, ctime_ns AS ctimeNs, btime_s AS btimeS, btime_ns AS btimeNs,
+  content, parent, version`;
+
+export class Inodes {
+  readonly #counters: Counters;
+  readonly #get: Statement;
+  readonly #insert: Statement;
+  readonly #update: Statement;
+  readonly #delete: Statement;
+  readonly #orphans: Statement;
+  readonly #usage: Statement;
+  readonly #ofSuperblock: Statement;
+
+  constructor(db: Database, counters: Counters) {
+    this.#counters = counters;
+    this.#get = db.prepare(`SELECT ${COLUMNS} FROM inode WHERE ino = ?`);
+    this.#insert = db.prepare(`INSERT INTO inode VALUES (${'?,'.repeat(19)}?)`);
+    this.#update = db.prepare(`UPDATE inode SET mode = ?, uid = ?, gid = ?, nlink = ?, size = ?,
+      atime_s = ?, atime_ns = ?, mtime_s = ?, mtime_ns = ?, ctime_s = ?, ctime_ns = ?,
+      content = ?, parent = ?, version = ?, rdev = ? WHERE ino = ?`);
+    this.#delete = db.prepare('DELETE FROM inode WHERE ino = ?');
+    this.#orphans = db.prepare(`SELECT ${COLUMNS} FROM inode WHERE nlink = 0 LIMIT ?`);
+    this.#usage = db.prepare(
+      `SELECT count(*) AS inodes, count(CASE WHEN mode & ${S_IFMT} = ${S_IFREG} THEN 1 END) AS files,
+        coalesce(sum(CASE WHEN mode & ${S_IFMT} = ${S_IFREG} THEN size END), 0) AS bytes
+        FROM inode WHERE superblock = ?`,
+    );
+    this.#ofSuperblock = db.prepare(
+      `SELECT ${COLUMNS} FROM inode WHERE superblock = ? AND ino > ? ORDER BY ino LIMIT ?`,
+    );
+  }
+
+  get(ino: Ino): InodeRow | undefined {
+    return this.#get.get(ino) as InodeRow | undefined;
+  }
+
+  /** The next number, never handed out before. Inside a transaction. */
+  nextIno(): Ino {
+    return this.#counters.next('ino') as Ino;
+  }
+
+  insert(row: InodeRow): void {
+    const r = row;
+    this.#insert.run(
+      r.ino,
+      r.generation,
+      r.superblock,
+      r.mode,
+      r.uid,
+      r.gid,
+      r.nlink,
+      r.size,
+      r.rdev,
+      r.atimeS,
+      r.atimeNs,
+      r.mtimeS,
+      r.mtimeNs,
+      r.ctimeS,
+      r.ctimeNs,
+      r.btimeS,
+      r.btimeNs,
+      r.content,
+      r.parent,
+      r.version,
+    );
+  }
+
+  update(row: InodeRow): void {
+    const r = row;
+    this.#update.run(
+      r.mode,
+      r.uid,
+      r.gid,
+      r.nlink,
+      r.size,
+      r.atimeS,
+      r.atimeNs,
+      r.mtimeS,
+      r.mtimeNs,
+      r.ctimeS,
+      r.ctimeNs,
+      r.content,
+      r.parent,
+      r.version,
+      r.rdev,
+      r.ino,
+    );
+  }
+
+  delete(ino: Ino): void {
+    this.#delete.run(ino);
+  }
+
+  /** At most `limit` inodes without a name. */
+  orphans(limit: number): InodeRow[] {
+    return this.#orphans.all(limit) as InodeRow[];
+  }
+
+  /** All inodes, the regular files among them, and the bytes of those. */
+  usage(superblock: SuperblockId): { inodes: number; files: number; bytes: number } {
+    return this.#usage.get(superblock) as { inodes: number; files: number; bytes: number };
+  }
+
+  /** A page of a superblock's inodes in ascending number. */
+  ofSuperblock(superblock: SuperblockId, after: Ino | 0, limit: number): InodeRow[] {
+    return this.#ofSuperblock.all(superblock, after, limit) as InodeRow[];
+  }
+}

@@ -1,0 +1,356 @@
+/**
+ * The journal: the one SQLite file that is the truth about the tree. This file owns the writer's
+ * connection, transactions and the hash chain; each table has a file of its own beside it.
+ *
+ * Invariants: one writer (the thread that opened it); a transaction never awaits; a change of the
+ * tree and its records are one transaction; numbers of records have no gaps.
+ */
+import { closeSync, openSync } from 'node:fs';
+import { assert } from '../base/assert.ts';
+import type { Clock, Instant } from '../base/clock.ts';
+import { asOpError } from '../base/errors.ts';
+import type { Seq } from '../base/ids.ts';
+import { Actors } from './actors.ts';
+import { Chain, formatPoint } from './chain.ts';
+import { type WalState, walState } from './checkpoint.ts';
+import { Contents } from './contents.ts';
+import { Counters } from './counters.ts';
+import { Dentries } from './dentries.ts';
+import { Inodes } from './inodes.ts';
+import { Meta } from './meta.ts';
+import { admit, admitCurrent, migrate } from './migrations.ts';
+import { groupHash, type OpEntry, type OpRow, Ops, type RequestId, rowOf } from './ops.ts';
+import { WriteSessions } from './sessions.ts';
+import { type Database, openReader, openWriter, type Statement } from './sqlite.ts';
+import { Superblocks } from './superblocks.ts';
+import { Symlinks, Xattrs } from './xattrs.ts';
+
+export type { Actor } from './actors.ts';
+export type { Finding } from './check.ts';
+export { checkDatabase, checkJournal } from './check.ts';
+export { Checkpointer, type WalState } from './checkpoint.ts';
+export type {
+  BlockRow,
+  ContentRow,
+  PinRow,
+} from './contents.ts';
+export type { HistoryFilter, HistoryRecord } from './history.ts';
+export { History } from './history.ts';
+export type { InodeRow } from './inodes.ts';
+export type { OpEntry, OpKind, OpRow, RequestId } from './ops.ts';
+export { OP_KINDS } from './ops.ts';
+export { Retention, type RetentionPolicy } from './retention.ts';
+export type { SuperblockRow, SyncedRow } from './superblocks.ts';
+
+/** A transaction that could await would hold the writer's lock across the world. */
+type NotAPromise<T> = T extends PromiseLike<unknown> ? never : T;
+
+/** What a transaction's body may do besides writing rows. */
+export interface Tx {
+  /** Moment of this transaction; all records and times made in it share it. */
+  readonly now: Instant;
+  /** Appends a record; it becomes durable with the rows written beside it. */
+  record(entry: OpEntry): Seq;
+  /** Runs before the transaction commits, once: writes rows that changed many times in it. */
+  beforeCommit(action: () => void): void;
+  /** Runs once the transaction is committed, in order; must not throw. */
+  afterCommit(action: () => void): void;
+  /** Runs if the transaction is rolled back: puts memory back to what the rows say. */
+  onRollback(action: () => void): void;
+}
+
+interface Pending {
+  readonly row: OpRow;
+  readonly request: RequestId | undefined;
+  reply: Buffer | null;
+}
+
+export interface JournalOptions {
+  /** The database file; its directory exists. */
+  readonly path: string;
+  readonly clock: Clock;
+}
+
+export class Journal {
+  readonly path: string;
+  readonly actors: Actors;
+  readonly contents: Contents;
+  readonly counters: Counters;
+  readonly dentries: Dentries;
+  readonly inodes: Inodes;
+  readonly meta: Meta;
+  readonly ops: Ops;
+  readonly sessions: WriteSessions;
+  readonly superblocks: Superblocks;
+  readonly symlinks: Symlinks;
+  readonly xattrs: Xattrs;
+  readonly #clock: Clock;
+  readonly #db: Database;
+  readonly #begin: Statement;
+  readonly #commit: Statement;
+  readonly #walFd: number;
+  #lastSeq: number;
+  #lastHash: Buffer;
+  #tx: OpenTransaction | undefined;
+  #request: RequestId | undefined;
+
+  /**
+   * Opens or makes the file and brings its schema up to date.
+   * @throws OpError version-unsupported, journal-corrupt, journal-unavailable, no-space.
+   */
+  constructor({ path, clock }: JournalOptions) {
+    this.path = path;
+    this.#clock = clock;
+    try {
+      this.#db = openWriter(path, (db) => admit(db, path));
+      migrate(this.#db, path);
+      // A reader makes SQLite create the WAL, whose one descriptor for fsync is kept for ever:
+      // closing another one would be harmless to it, but opening may fail when it is needed most.
+      this.#db.exec('BEGIN IMMEDIATE; COMMIT');
+      this.#walFd = openSync(`${path}-wal`, 'a');
+    } catch (error) {
+      throw asOpError(error, `open ${path}`);
+    }
+    this.counters = new Counters(this.#db);
+    this.actors = new Actors(this.#db);
+    this.contents = new Contents(this.#db, this.counters);
+    this.dentries = new Dentries(this.#db, this.counters);
+    this.inodes = new Inodes(this.#db, this.counters);
+    this.meta = new Meta(this.#db);
+    this.ops = new Ops(this.#db);
+    this.sessions = new WriteSessions(this.#db, this.counters);
+    this.superblocks = new Superblocks(this.#db);
+    this.symlinks = new Symlinks(this.#db);
+    this.xattrs = new Xattrs(this.#db);
+    this.#begin = this.#db.prepare('BEGIN IMMEDIATE');
+    this.#commit = this.#db.prepare('COMMIT');
+    const chain = new Chain(this.#db);
+    const head = this.ops.head() ?? chain.retainedFrom();
+    // Numbers of a lost tail are not given again: the gap shows that something was there.
+    this.#lastSeq = Math.max(this.ops.lastSeq(), chain.noted()?.seq ?? 0, head.seq);
+    this.#lastHash = head.hash;
+  }
+
+  /** Number and hash of the newest committed record; 0 and zeros in a new journal. */
+  get head(): { seq: number; hash: Buffer } {
+    return { seq: this.#lastSeq, hash: this.#lastHash };
+  }
+
+  /** The descriptor of the WAL: fdatasync of it makes every committed record durable. */
+  get walFd(): number {
+    return this.#walFd;
+  }
+
+  /** Whether a group or transaction is open on this thread. */
+  get inTransaction(): boolean {
+    return this.#tx !== undefined;
+  }
+
+  /**
+   * Runs `body` as one SQLite transaction, or as part of the group that is open: all of it is
+   * committed, or none of it happened. Inside a group a body that throws breaks the whole group,
+   * so callers check everything before they call.
+   * @throws OpError no-space, journal-unavailable, journal-corrupt; what `body` throws.
+   */
+  commit<T>(body: (tx: Tx) => NotAPromise<T>): NotAPromise<T> {
+    const outer = this.#tx;
+    if (outer !== undefined) {
+      outer.begin();
+      try {
+        return body(outer);
+      } catch (error) {
+        outer.broken ??= error;
+        throw error;
+      }
+    }
+    return this.group(() => this.commit(body)) as NotAPromise<T>;
+  }
+
+  /**
+   * Group commit: every `commit` inside `body` joins one transaction, committed when `body`
+   * returns. If one of them broke, or the commit fails, nothing of the group happened.
+   * @throws the error that broke the group, as OpError.
+   */
+  group<T>(body: () => NotAPromise<T>): NotAPromise<T> {
+    assert(this.#tx === undefined, 'groups do not nest');
+    const tx = new OpenTransaction(
+      this.#begin,
+      this.#clock.now(),
+      this.#lastSeq,
+      () => this.#request,
+    );
+    this.#tx = tx;
+    let result: NotAPromise<T>;
+    try {
+      result = body();
+      if (tx.broken !== undefined) throw tx.broken;
+      this.#finish(tx);
+    } catch (error) {
+      this.#rollBack(tx);
+      throw asOpError(error, 'commit');
+    } finally {
+      this.#tx = undefined;
+    }
+    for (const action of tx.committed) action();
+    return result;
+  }
+
+  /**
+   * Runs `body` as a group and takes all of it back: what it would have recorded, with numbers
+   * that are given to others later. Only for what a rollback undoes: bytes written in place to a
+   * backing file stay written.
+   * @throws what `group` would throw, a failing commit apart.
+   */
+  rehearse(body: () => void): readonly OpRow[] {
+    assert(this.#tx === undefined, 'groups do not nest');
+    const tx = new OpenTransaction(this.#begin, this.#clock.now(), this.#lastSeq, () => undefined);
+    this.#tx = tx;
+    try {
+      body();
+      if (tx.broken !== undefined) throw tx.broken;
+      return tx.pending.map(({ row }) => row);
+    } catch (error) {
+      throw asOpError(error, 'rehearse');
+    } finally {
+      this.#rollBack(tx);
+      this.#tx = undefined;
+    }
+  }
+
+  /** Marks the records made from now on as caused by one request of the kernel. */
+  beginRequest(request: RequestId): void {
+    this.#request = request;
+    this.#tx?.markRequest();
+  }
+
+  /** Stores the reply with the first record of the request, if it made any; the bytes are copied. */
+  endRequest(reply: Buffer): void {
+    this.#tx?.storeReply(reply);
+    this.#request = undefined;
+  }
+
+  /** The reply a request of this connection was given, when it changed something lately. */
+  answered(request: RequestId): Buffer | undefined {
+    return this.ops.answered(request, this.#lastSeq - RESENT_WITHIN_RECORDS);
+  }
+
+  /** What waits to be folded into the file. */
+  get wal(): WalState {
+    return walState(this.#db, 'NOOP');
+  }
+
+  /** Folds the WAL on this thread, as far as readers let it; `Checkpointer` says when. */
+  foldWal(): void {
+    assert(this.#tx === undefined, 'folded inside a transaction');
+    walState(this.#db, 'PASSIVE');
+  }
+
+  /** Closes the connection. Anything but a finished transaction is our bug. */
+  close(): void {
+    assert(this.#tx === undefined, 'closed inside a transaction');
+    closeSync(this.#walFd);
+    this.#db.close();
+  }
+
+  /** For this module's readers (`history`, `check`, `retention`), which share the connection. */
+  get connection(): Database {
+    return this.#db;
+  }
+
+  #finish(tx: OpenTransaction): void {
+    if (!tx.begun) return;
+    for (const action of tx.preparing) action();
+    const rows = tx.pending.map(({ row }) => row);
+    const last = rows.at(-1);
+    let hash = this.#lastHash;
+    if (last !== undefined) {
+      hash = groupHash(this.#lastHash, rows);
+      for (const { row, request, reply } of tx.pending) {
+        this.ops.insert(row, request, reply, row === last ? hash : null);
+      }
+      // A second place that knows where the chain ends, so that a lost tail is missed.
+      this.meta.set('head', formatPoint({ seq: last.seq, hash }));
+    }
+    this.#commit.run();
+    this.#lastSeq = last?.seq ?? this.#lastSeq;
+    this.#lastHash = hash;
+  }
+
+  #rollBack(tx: OpenTransaction): void {
+    if (this.#db.inTransaction) this.#db.exec('ROLLBACK');
+    this.counters.forget();
+    this.actors.forget();
+    for (const action of tx.undone.reverse()) action();
+  }
+}
+
+/**
+ * A read-only connection for `checkDatabase`, in any process, also while a daemon writes.
+ * @throws OpError version-unsupported, journal-corrupt, journal-unavailable.
+ */
+export function openForCheck(path: string): Database {
+  try {
+    return openReader(path, (db) => admitCurrent(db, path));
+  } catch (error) {
+    throw asOpError(error, `open ${path}`);
+  }
+}
+
+/** Requests still unanswered when a daemon dies are all in its last few groups. */
+const RESENT_WITHIN_RECORDS = 4096;
+
+/** One transaction: begun in SQLite only when something is first written. */
+class OpenTransaction implements Tx {
+  readonly now: Instant;
+  readonly pending: Pending[] = [];
+  readonly preparing: (() => void)[] = [];
+  readonly committed: (() => void)[] = [];
+  readonly undone: (() => void)[] = [];
+  broken: unknown;
+  begun = false;
+  readonly #begin: Statement;
+  readonly #request: () => RequestId | undefined;
+  #seq: number;
+  #requestFrom = 0;
+
+  constructor(begin: Statement, now: Instant, seq: number, request: () => RequestId | undefined) {
+    this.#begin = begin;
+    this.now = now;
+    this.#seq = seq;
+    this.#request = request;
+  }
+
+  begin(): void {
+    if (this.begun) return;
+    this.#begin.run();
+    this.begun = true;
+  }
+
+  record(entry: OpEntry): Seq {
+    this.#seq += 1;
+    const seq = this.#seq as Seq;
+    this.pending.push({ row: rowOf(entry, seq, this.now), request: this.#request(), reply: null });
+    return seq;
+  }
+
+  beforeCommit(action: () => void): void {
+    this.preparing.push(action);
+  }
+
+  afterCommit(action: () => void): void {
+    this.committed.push(action);
+  }
+
+  onRollback(action: () => void): void {
+    this.undone.push(action);
+  }
+
+  markRequest(): void {
+    this.#requestFrom = this.pending.length;
+  }
+
+  storeReply(reply: Buffer): void {
+    const first = this.pending[this.#requestFrom];
+    if (first !== undefined) first.reply = Buffer.from(reply);
+  }
+}

@@ -1,0 +1,30 @@
+/** Single facts about the state directory, by key. */
+import type { Database, Statement } from './sqlite.ts';
+
+export type MetaKey =
+  | 'created'
+  | 'boot_id'
+  | 'clean_stop'
+  | 'retained_from'
+  | 'head'
+  | 'verified_seq';
+
+export class Meta {
+  readonly #get: Statement;
+  readonly #set: Statement;
+
+  constructor(db: Database) {
+    this.#get = db.prepare('SELECT value FROM meta WHERE key = ?').pluck();
+    this.#set = db.prepare('INSERT OR REPLACE INTO meta VALUES (?, ?)');
+  }
+
+  get(key: MetaKey): string | undefined {
+    const value = this.#get.get(key);
+    return value === undefined ? undefined : String(value);
+  }
+
+  /** Inside a transaction. */
+  set(key: MetaKey, value: string): void {
+    this.#set.run(key, value);
+  }
+}

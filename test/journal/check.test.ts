@@ -1,0 +1,189 @@
+/** fsck finds each planted offence by the name of the rule it breaks. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { FINDINGS_MAX } from '../../src/base/limits.ts';
+import { INVARIANTS } from '../../src/journal/invariants.ts';
+import { checkDatabase, checkJournal, openForCheck } from '../../src/journal/journal.ts';
+import { openScratch, plantTree } from './scratch.ts';
+
+interface Offence {
+  readonly rule: string;
+  readonly sql: string;
+  readonly at?: Readonly<Record<string, unknown>>;
+}
+
+/** Inodes of `plantTree`: 1 `/`, 2 `d`, 3 `sub`, 4 `f`, 5 `g`, 6 `empty`, 7 `s`, 8 unlinked. */
+const OFFENCES: readonly Offence[] = [
+  {
+    rule: 'dentry-inode',
+    sql: `INSERT INTO dentry VALUES (2, x'7a', 99, 900)`,
+    at: { path: '/d/z', actual: 'no such inode' },
+  },
+  { rule: 'dentry-parent', sql: `INSERT INTO dentry VALUES (4, x'7a', 6, 900)` },
+  { rule: 'dentry-parent', sql: `INSERT INTO dentry VALUES (77, x'7a', 6, 900)` },
+  { rule: 'dentry-name', sql: `UPDATE dentry SET name = x'612f62' WHERE ino = 5` },
+  { rule: 'dentry-name', sql: `UPDATE dentry SET name = x'6100' WHERE ino = 5` },
+  { rule: 'dentry-name', sql: `UPDATE dentry SET name = x'2e2e' WHERE ino = 5` },
+  { rule: 'dentry-name', sql: `UPDATE dentry SET name = x'' WHERE ino = 5` },
+  { rule: 'dentry-name', sql: `UPDATE dentry SET name = zeroblob(256) WHERE ino = 5` },
+  {
+    rule: 'file-links',
+    sql: 'UPDATE inode SET nlink = 3 WHERE ino = 4',
+    at: { ino: 4, path: '/d/f', expected: 'nlink 2', actual: 'nlink 3' },
+  },
+  { rule: 'file-links', sql: 'DELETE FROM dentry WHERE ino = 5' },
+  {
+    rule: 'directory-links',
+    sql: 'UPDATE inode SET nlink = 2 WHERE ino = 2',
+    at: { ino: 2, path: '/d', expected: 'nlink 3' },
+  },
+  { rule: 'directory-name', sql: `INSERT INTO dentry VALUES (2, x'7a', 3, 900)` },
+  { rule: 'directory-name', sql: 'UPDATE inode SET nlink = 0 WHERE ino = 3' },
+  { rule: 'directory-removed', sql: 'UPDATE inode SET nlink = 0 WHERE ino = 3' },
+  {
+    rule: 'directory-parent',
+    sql: 'UPDATE inode SET parent = 1 WHERE ino = 3',
+    at: { ino: 3, expected: 'parent 2', actual: 'parent 1' },
+  },
+  { rule: 'parent-zero', sql: 'UPDATE inode SET parent = 2 WHERE ino = 4' },
+  { rule: 'parent-zero', sql: 'UPDATE inode SET parent = 1 WHERE ino = 1' },
+  {
+    rule: 'reachable',
+    sql: `UPDATE dentry SET parent = 3 WHERE ino = 2; UPDATE inode SET parent = 3 WHERE ino = 2;
+      UPDATE inode SET nlink = 3 WHERE ino = 3; UPDATE inode SET nlink = 2 WHERE ino = 1`,
+    at: { ino: 2 },
+  },
+  { rule: 'superblock-root', sql: 'UPDATE superblock SET root = 4' },
+  { rule: 'superblock-root', sql: 'UPDATE superblock SET root = 99' },
+  { rule: 'inode-superblock', sql: 'UPDATE inode SET superblock = 5 WHERE ino = 4' },
+  { rule: 'mount-superblock', sql: `INSERT INTO mount VALUES (x'2f78', 'm2', 5)` },
+  { rule: 'symlink-target', sql: 'DELETE FROM symlink', at: { ino: 7, actual: 'none' } },
+  { rule: 'symlink-target', sql: `INSERT INTO symlink VALUES (4, x'61')`, at: { ino: 4 } },
+  { rule: 'symlink-target', sql: `INSERT INTO symlink VALUES (99, x'61')`, at: { ino: 99 } },
+  { rule: 'xattr-inode', sql: `INSERT INTO xattr VALUES (99, x'61', x'')`, at: { ino: 99 } },
+  { rule: 'session-inode', sql: 'UPDATE write_session SET ino = 99', at: { ino: 99 } },
+  { rule: 'session-inode', sql: 'UPDATE write_session SET ino = 2', at: { ino: 2 } },
+  { rule: 'counters', sql: `UPDATE meta SET value = 8 WHERE key = 'next_ino'` },
+  { rule: 'counters', sql: `DELETE FROM meta WHERE key = 'next_cookie'` },
+  { rule: 'counters', sql: `UPDATE meta SET value = 1 WHERE key = 'next_content'` },
+  { rule: 'counters', sql: `UPDATE meta SET value = 1 WHERE key = 'next_write_session'` },
+  { rule: 'inode-content', sql: 'UPDATE inode SET content = 1 WHERE ino = 2', at: { ino: 2 } },
+  { rule: 'inode-content', sql: 'UPDATE inode SET content = 0 WHERE ino = 4', at: { ino: 4 } },
+  { rule: 'inode-content', sql: 'UPDATE inode SET content = 9 WHERE ino = 4', at: { content: 9 } },
+  {
+    rule: 'inode-size',
+    sql: 'UPDATE inode SET size = 6 WHERE ino = 4',
+    at: { ino: 4, content: 1 },
+  },
+  { rule: 'content-refs', sql: 'UPDATE content SET refs = 2 WHERE id = 1', at: { content: 1 } },
+  {
+    rule: 'content-refs',
+    sql: `INSERT INTO content VALUES (3, 0, 'open', 'file', 1, 0, NULL, NULL, NULL, 0)`,
+    at: { content: 3, expected: '0 references', actual: '1 references' },
+  },
+  { rule: 'content-sealed', sql: `UPDATE content SET cid = x'01', profile = 'p' WHERE id = 1` },
+  { rule: 'content-sealed', sql: 'UPDATE content SET profile = NULL WHERE id = 2' },
+  {
+    rule: 'packed-bytes',
+    sql: `UPDATE packed SET bytes = x'01' WHERE content = 1`,
+    at: { content: 1, expected: '5 bytes', actual: '1 bytes' },
+  },
+  { rule: 'packed-bytes', sql: 'DELETE FROM packed WHERE content = 1', at: { actual: 'none' } },
+  { rule: 'packed-bytes', sql: `INSERT INTO packed VALUES (9, x'01')`, at: { content: 9 } },
+  {
+    rule: 'packed-bytes',
+    sql: `UPDATE content SET state = 'open', cid = NULL, profile = NULL WHERE id = 2`,
+  },
+  { rule: 'block-range', sql: 'UPDATE block SET size = 1001 WHERE position = 0' },
+  { rule: 'block-range', sql: 'UPDATE block SET size = -1 WHERE position = 0' },
+  { rule: 'block-range', sql: 'UPDATE block SET position = -2 WHERE position = -1' },
+  { rule: 'block-range', sql: 'UPDATE block SET content = 9 WHERE position = 0' },
+  { rule: 'record-actor', sql: 'UPDATE op SET actor = 77 WHERE seq = 2', at: { seq: 2 } },
+  { rule: 'session-actor', sql: 'UPDATE write_session SET actor = 77', at: { ino: 4 } },
+];
+
+describe('an offence is found against', () => {
+  test.each(OFFENCES)('$rule: $sql', ({ rule, sql, at }) => {
+    const { journal, path } = openScratch();
+    plantTree(journal);
+    expect(checkJournal(journal)).toEqual([]);
+    journal.connection.exec(sql);
+    const db = openForCheck(path);
+    const found = checkDatabase(db);
+    db.close();
+    expect(found).toContainEqual(expect.objectContaining({ rule, ...at }));
+    expect(checkJournal(journal)).toEqual(found);
+  });
+
+  test('every rule there is', () => {
+    const rules = INVARIANTS.map(({ name }) => name);
+    expect([...new Set(OFFENCES.map(({ rule }) => rule))]).toEqual(rules);
+  });
+});
+
+test('every rule is stated in SCHEMA.md', () => {
+  const text = readFileSync(new URL('../../src/journal/SCHEMA.md', import.meta.url), 'utf8');
+  const missing = INVARIANTS.filter(({ name }) => !text.includes(`\`${name}\``));
+  expect(missing).toEqual([]);
+});
+
+test('names that are not UTF-8, and trees that hang in the air, have a path to show', () => {
+  const { journal } = openScratch();
+  plantTree(journal);
+  journal.connection.exec(`UPDATE dentry SET name = x'ff' WHERE ino = 2;
+    UPDATE dentry SET parent = 50 WHERE ino = 2; UPDATE inode SET nlink = 9 WHERE ino = 4`);
+  const found = checkJournal(journal).find(({ rule }) => rule === 'file-links');
+  expect(found?.path).toMatch(/^\(inode 50\)\/�\//);
+});
+
+test('what hangs below a mount point is shown below it', () => {
+  const { journal } = openScratch();
+  plantTree(journal);
+  journal.connection.exec(`INSERT INTO superblock VALUES (2, 'memory', 'm', '', 6, 1, 0, 0, 0, '{}');
+    INSERT INTO mount VALUES (x'2f6d656d', 'm2', 2)`);
+  const found = checkJournal(journal).find(({ rule }) => rule === 'superblock-root');
+  expect(found).toMatchObject({ ino: 6, path: '/d/empty' });
+  journal.connection.exec('DELETE FROM dentry WHERE ino = 6');
+  const again = checkJournal(journal).find(({ rule }) => rule === 'superblock-root');
+  expect(again).toMatchObject({ ino: 6, path: '/mem' });
+});
+
+test('a damaged page is a finding, not an end', () => {
+  const { journal } = openScratch();
+  plantTree(journal);
+  const db = journal.connection;
+  db.unsafeMode();
+  db.pragma('writable_schema = ON');
+  db.exec(`UPDATE sqlite_schema SET rootpage = 9999 WHERE name = 'xattr'`);
+  db.pragma('writable_schema = RESET');
+  const scopes = checkJournal(journal).map(({ scope }) => scope);
+  expect(scopes).toContain('database');
+});
+
+test('a list of findings has an end', () => {
+  const { journal } = openScratch();
+  journal.connection.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000)
+    INSERT INTO symlink SELECT i + 1000, x'61' FROM n`);
+  expect(checkJournal(journal)).toHaveLength(FINDINGS_MAX);
+});
+
+test('a check sees one moment of a journal that is being written', () => {
+  const { journal, path } = openScratch();
+  plantTree(journal);
+  const db = openForCheck(path);
+  db.exec('BEGIN');
+  db.prepare('SELECT count(*) FROM op').get();
+  journal.connection.exec('DELETE FROM op');
+  expect(db.prepare('SELECT count(*) FROM op').pluck().get()).toBe(4);
+  db.exec('COMMIT');
+  expect(checkDatabase(db)).not.toEqual([]);
+  db.close();
+});
+
+test('a check ends when it is told to', () => {
+  const { journal } = openScratch();
+  plantTree(journal);
+  const signal = AbortSignal.abort(new Error('enough'));
+  expect(() => checkJournal(journal, { signal })).toThrow('enough');
+  expect(checkJournal(journal)).toEqual([]);
+});
