@@ -1,0 +1,249 @@
+/**
+ * Backing files: content too large to be packed, one file per object, at
+ * `<directory>/<id % 256 in hex>/<id>`, so that no directory grows without bound.
+ *
+ * Invariants: at most BACKING_FILES_OPEN_MAX idle descriptors stay open; one that an asynchronous
+ * call uses is not closed before it ends. Names are never reused for another object
+ * that is committed, so a leftover of a rolled back transaction may be truncated.
+ */
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { assert } from '../base/assert.ts';
+import { asOpError, codeOf, OpError } from '../base/errors.ts';
+import type { ContentId } from '../base/ids.ts';
+import { BACKING_FILES_OPEN_MAX } from '../base/limits.ts';
+import type { NativeFiles } from '../base/native.ts';
+
+const SHARDS = 256;
+/** In the place of a shard: the directory above them. */
+const ROOT = '';
+/** Files of one fsync call that are held open together. */
+const SYNCED_AT_ONCE_MAX = 64;
+
+export type BackingPlace = 'file' | 'memory';
+
+interface OpenFile {
+  readonly fd: number;
+  /** Asynchronous calls that use the descriptor. */
+  users: number;
+  /** Counts changes, so that one during an fsync is noticed. */
+  changes: number;
+  /** Removed from the pool while in use: the last user closes it. */
+  isDoomed: boolean;
+}
+
+export interface BackingOptions {
+  readonly directory: string;
+  readonly memoryDirectory: string;
+  readonly native: Pick<NativeFiles, 'fdatasyncMany'>;
+}
+
+/** The directory of an object's file. */
+export const shardOf = (id: ContentId): string => (id % SHARDS).toString(16).padStart(2, '0');
+
+export class BackingFiles {
+  readonly #directories: Readonly<Record<BackingPlace, string>>;
+  readonly #native: Pick<NativeFiles, 'fdatasyncMany'>;
+  /** In order of use, the least recent first. */
+  readonly #open = new Map<ContentId, OpenFile>();
+  /** Open files in use by asynchronous calls: they do not count against the pool's bound. */
+  #busy = 0;
+  /** Names made in a directory so far, and how many of them are known to be on stable storage. */
+  readonly #named = new Map<string, { made: number; synced: number }>();
+
+  /** Makes the directories. @throws OpError no-space, denied, io. */
+  constructor({ directory, memoryDirectory, native }: BackingOptions) {
+    this.#directories = { file: directory, memory: memoryDirectory };
+    this.#native = native;
+    for (const root of [directory, memoryDirectory]) makeRoot(root);
+  }
+
+  path(id: ContentId, place: BackingPlace): string {
+    return join(this.#directories[place], shardOf(id), String(id));
+  }
+
+  /** The directory of backing files, for a walk over all of them. */
+  directoryOf(place: BackingPlace): string {
+    return this.#directories[place];
+  }
+
+  /** An empty file, open for reading and writing; the descriptor stays ours. */
+  create(id: ContentId, place: BackingPlace): number {
+    this.#forget(id);
+    try {
+      const file = this.#keep(id, this.#openNew(id, place));
+      if (place === 'file') this.#namesOf(shardOf(id)).made += 1;
+      return file.fd;
+    } catch (error) {
+      throw asOpError(error, `create backing file of content ${id}`);
+    }
+  }
+
+  /** A descriptor for reading and writing, valid until the next call here. */
+  descriptor(id: ContentId, place: BackingPlace): number {
+    return this.#file(id, place).fd;
+  }
+
+  /** To be called for each change of the file's bytes or size. */
+  changed(id: ContentId): void {
+    const file = this.#open.get(id);
+    if (file !== undefined) file.changes += 1;
+  }
+
+  /** Closes and unlinks; a file that is gone already is fine. */
+  remove(id: ContentId, place: BackingPlace): void {
+    this.#forget(id);
+    rmSync(this.path(id, place), { force: true });
+  }
+
+  /**
+   * Brings files of place `file` to stable storage, their names included.
+   * @returns those that nobody changed meanwhile.
+   * @throws OpError io, no-space.
+   */
+  async sync(ids: readonly ContentId[]): Promise<ContentId[]> {
+    const settled: ContentId[] = [];
+    for (let from = 0; from < ids.length; from += SYNCED_AT_ONCE_MAX) {
+      settled.push(...(await this.#syncSome(ids.slice(from, from + SYNCED_AT_ONCE_MAX))));
+    }
+    return settled;
+  }
+
+  close(): void {
+    for (const [id, file] of this.#open) {
+      assert(file.users === 0, `backing file of content ${id} closed while in use`);
+      closeSync(file.fd);
+    }
+    this.#open.clear();
+  }
+
+  async #syncSome(ids: readonly ContentId[]): Promise<ContentId[]> {
+    const files = ids.map((id) => {
+      const file = this.#file(id, 'file');
+      if (file.users === 0) this.#busy += 1;
+      file.users += 1;
+      return { id, file, changes: file.changes };
+    });
+    try {
+      await this.#native.fdatasyncMany(files.map(({ file }) => file.fd));
+      for (const shard of new Set(ids.map(shardOf))) await this.#syncNames(shard);
+      if (ids.length > 0) await this.#syncNames(ROOT);
+    } catch (error) {
+      throw asOpError(error, 'fsync content');
+    } finally {
+      for (const { file } of files) this.#leave(file);
+      this.#shrink();
+    }
+    return files.filter(({ file, changes }) => file.changes === changes).map(({ id }) => id);
+  }
+
+  /** Makes the directory with its first file: most of them are never needed by a small tree. */
+  #openNew(id: ContentId, place: BackingPlace): number {
+    const path = this.path(id, place);
+    try {
+      return openSync(path, 'w+', 0o600);
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error;
+    }
+    mkdirSync(dirname(path), { mode: 0o700 });
+    if (place === 'file') this.#namesOf(ROOT).made += 1;
+    return openSync(path, 'w+', 0o600);
+  }
+
+  /** A name made before this process began counts as not synced: nobody knows. */
+  async #syncNames(shard: string): Promise<void> {
+    const named = this.#namesOf(shard);
+    const { made } = named;
+    if (named.synced === made) return;
+    let handle: FileHandle | undefined;
+    try {
+      handle = await open(join(this.#directories.file, shard), 'r');
+      await handle.sync();
+    } finally {
+      await handle?.close();
+    }
+    // Another call may have synced more names meanwhile.
+    named.synced = Math.max(named.synced, made);
+  }
+
+  #namesOf(shard: string): { made: number; synced: number } {
+    let named = this.#named.get(shard);
+    if (named === undefined) {
+      named = { made: 0, synced: -1 };
+      this.#named.set(shard, named);
+    }
+    return named;
+  }
+
+  #file(id: ContentId, place: BackingPlace): OpenFile {
+    const known = this.#open.get(id);
+    if (known !== undefined) {
+      this.#open.delete(id);
+      this.#open.set(id, known);
+      return known;
+    }
+    try {
+      return this.#keep(id, openSync(this.path(id, place), 'r+'));
+    } catch (error) {
+      const op = `open backing file of content ${id}`;
+      // Never `not-found`: to a reader of the file that would mean that its name is gone.
+      if (codeOf(error) !== 'ENOENT') throw asOpError(error, op);
+      throw new OpError('integrity', op, {
+        cause: error,
+        hint: 'the file was removed behind our back; restore the state directory',
+        details: { content: id },
+      });
+    }
+  }
+
+  #keep(id: ContentId, fd: number): OpenFile {
+    const file: OpenFile = { fd, users: 0, changes: 0, isDoomed: false };
+    this.#open.set(id, file);
+    this.#shrink();
+    return file;
+  }
+
+  /** Closes what was used least recently; the newest few idle ones always stay. */
+  #shrink(): void {
+    let excess = this.#open.size - this.#busy - BACKING_FILES_OPEN_MAX;
+    for (const [id, file] of this.#open) {
+      if (excess <= 0) return;
+      if (file.users > 0) continue;
+      this.#open.delete(id);
+      closeSync(file.fd);
+      excess -= 1;
+    }
+  }
+
+  #forget(id: ContentId): void {
+    const file = this.#open.get(id);
+    if (file === undefined) return;
+    this.#open.delete(id);
+    if (file.users > 0) file.isDoomed = true;
+    else closeSync(file.fd);
+  }
+
+  #leave(file: OpenFile): void {
+    file.users -= 1;
+    if (file.users > 0) return;
+    this.#busy -= 1;
+    if (file.isDoomed) closeSync(file.fd);
+  }
+}
+
+/** Makes a directory with its name on stable storage. */
+function makeRoot(root: string): void {
+  if (existsSync(root)) return;
+  try {
+    mkdirSync(root, { recursive: true, mode: 0o700 });
+    const fd = openSync(dirname(root), 'r');
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    throw asOpError(error, `make content directory ${root}`);
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The block store: CID → bytes. It keeps no bytes of its own: a block is a range of a content
+ * object, of a file in the tree or of an object that exists for the block's sake and is *held*.
+ *
+ * Invariant: no bytes leave without having been hashed against the CID they were asked by. When one
+ * place of a block is damaged, another one answers; when all are, that is an error, never bytes.
+ */
+import { createHash } from 'node:crypto';
+import type { CID } from 'multiformats/cid';
+import { OpError } from '../base/errors.ts';
+import { BLOCK_BYTES_MAX } from '../base/limits.ts';
+import type { BlockRow, Journal } from '../journal/journal.ts';
+import { blockKey, IDENTITY_CODE, RAW_CODEC, SHA2_256_CODE } from './cid.ts';
+import type { ContentStore } from './content.ts';
+import { CHUNK_BYTES, CONTENT_PROFILE } from './hash.ts';
+
+export interface StoredBlock {
+  readonly cid: CID;
+  readonly bytes: Uint8Array;
+}
+
+export interface BlockStoreOptions {
+  readonly journal: Journal;
+  readonly contents: ContentStore;
+}
+
+export class BlockStore {
+  readonly #journal: Journal;
+  readonly #contents: ContentStore;
+
+  constructor({ journal, contents }: BlockStoreOptions) {
+    this.#journal = journal;
+    this.#contents = contents;
+  }
+
+  /**
+   * The bytes of a block; undefined when it is not here.
+   * @throws OpError integrity with details {cid} when they are damaged; unsupported for a hash
+   *   other than sha2-256 and identity.
+   */
+  get(cid: CID): Uint8Array | undefined {
+    if (isIdentity(cid)) return cid.multihash.digest;
+    let damage: unknown;
+    for (const place of this.#journal.contents.blockPlaces(blockKey(cid))) {
+      try {
+        const bytes = this.#read(place);
+        if (isOf(cid, bytes)) return bytes;
+        damage = new Error(`content ${place.content} has other bytes there`);
+      } catch (error) {
+        if (!(error instanceof OpError && error.failure === 'integrity')) throw error;
+        damage = error;
+      }
+    }
+    if (damage === undefined) return undefined;
+    throw new OpError('integrity', `get block ${cid}`, {
+      cause: damage,
+      hint: 'run kitfs fsck, and add the content again',
+      details: { cid: cid.toString() },
+    });
+  }
+
+  /** Whether the block is here, undamaged or not. */
+  has(cid: CID): boolean {
+    return this.sizeOf(cid) !== undefined;
+  }
+
+  /** Bytes of a block, without reading it; undefined when it is not here. */
+  sizeOf(cid: CID): number | undefined {
+    if (isIdentity(cid)) return cid.multihash.digest.length;
+    return this.#journal.contents.block(blockKey(cid))?.size;
+  }
+
+  /**
+   * Keeps a block whatever happens to the tree; durable when the open group is committed.
+   * @returns whether it is new.
+   * @throws OpError integrity when the bytes are not those of the CID; unsupported for its hash;
+   *   payload-too-large; no-space.
+   */
+  put(cid: CID, bytes: Uint8Array): boolean {
+    return this.putAll([{ cid, bytes }]) === 1;
+  }
+
+  /** As `put`, all of them or none; returns how many are new. */
+  putAll(blocks: Iterable<StoredBlock>): number {
+    const checked = [...blocks].filter(({ cid, bytes }) => {
+      checkBlock(cid, bytes);
+      return !isIdentity(cid);
+    });
+    if (checked.length === 0) return 0;
+    return this.#journal.commit(() => {
+      let added = 0;
+      for (const { cid, bytes } of checked) added += Number(this.#put(cid, bytes));
+      return added;
+    });
+  }
+
+  /** Keeps the block although nothing in the tree may need it any more; whether it is here. */
+  hold(cid: CID): boolean {
+    if (isIdentity(cid)) return true;
+    const place = this.#journal.contents.block(blockKey(cid));
+    if (place === undefined) return false;
+    this.#journal.commit(() => this.#contents.hold(place.content));
+    return true;
+  }
+
+  #put(cid: CID, bytes: Uint8Array): boolean {
+    if (this.hold(cid)) return false;
+    const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    // A raw block of at most one chunk is a whole file by itself.
+    const isFile = cid.code === RAW_CODEC && bytes.length <= CHUNK_BYTES;
+    const known = isFile
+      ? { cid: Buffer.from(cid.bytes), profile: CONTENT_PROFILE }
+      : { cid: null, profile: null };
+    const content = this.#contents.add(buffer, known);
+    const row = { cid: blockKey(cid), content, position: 0, size: bytes.length };
+    this.#journal.contents.insertBlock(row);
+    return true;
+  }
+
+  #read({ content, position, size }: BlockRow): Buffer {
+    if (position < 0) {
+      const nodes = this.#journal.contents.bytes(content) ?? Buffer.alloc(0);
+      return nodes.subarray(-1 - position, -1 - position + size);
+    }
+    const bytes = Buffer.alloc(size);
+    const count = this.#contents.read(content, bytes, 0, size, position);
+    return bytes.subarray(0, count);
+  }
+}
+
+/** @throws OpError integrity, unsupported, payload-too-large. */
+function checkBlock(cid: CID, bytes: Uint8Array): void {
+  const details = { cid: cid.toString() };
+  if (bytes.length > BLOCK_BYTES_MAX) {
+    throw new OpError('payload-too-large', `put block ${cid}`, {
+      hint: `a block has at most ${BLOCK_BYTES_MAX} bytes`,
+      details,
+    });
+  }
+  const isRight = isIdentity(cid)
+    ? Buffer.from(bytes).equals(cid.multihash.digest)
+    : isOf(cid, bytes);
+  if (!isRight) throw new OpError('integrity', `put block ${cid}`, { details });
+}
+
+/** The bytes of such a CID are in the CID. @throws OpError unsupported for any other hash. */
+function isIdentity(cid: CID): boolean {
+  const { code } = cid.multihash;
+  if (code === IDENTITY_CODE) return true;
+  if (code === SHA2_256_CODE && cid.multihash.size === 32) return false;
+  throw new OpError('unsupported', `check block ${cid}`, {
+    hint: 'kitfs verifies sha2-256 and identity only',
+    details: { cid: cid.toString(), hash: code },
+  });
+}
+
+const isOf = (cid: CID, bytes: Uint8Array): boolean =>
+  createHash('sha256').update(bytes).digest().equals(cid.multihash.digest);

@@ -1,0 +1,44 @@
+/** A DAG as a CAR (version 1): the form in which blocks travel. */
+import type { CID } from 'multiformats/cid';
+import type { Dag } from './dag.ts';
+
+/**
+ * All blocks of a DAG, parents first, each once and verified, as the bytes of a CAR.
+ * @throws OpError content-missing for a missing block, integrity, unsupported; the signal's reason.
+ *   Bytes that came before are then worth nothing.
+ */
+export async function* exportCar(
+  dag: Dag,
+  root: CID,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const { CarWriter } = await import('@ipld/car');
+  const { writer, out } = CarWriter.create([root]);
+  const left = new AbortController();
+  const either = AbortSignal.any([signal, left.signal]);
+  const write = async () => {
+    try {
+      for await (const { cid } of dag.walk(root, either)) {
+        await writer.put({ cid, bytes: await dag.block(cid, either) });
+      }
+    } finally {
+      await writer.close();
+    }
+  };
+  // Settles always, so that no rejection is left alone while the reader takes its time.
+  const written = write().then(
+    () => undefined,
+    (error: unknown) => ({ error }),
+  );
+  const chunks = out[Symbol.asyncIterator]();
+  try {
+    for (let next = await chunks.next(); !next.done; next = await chunks.next()) yield next.value;
+    const failed = await written;
+    if (failed !== undefined) throw failed.error;
+  } finally {
+    // The reader may leave early: the writer waits for its bytes to be taken, so take them.
+    left.abort();
+    for (let next = await chunks.next(); !next.done; ) next = await chunks.next();
+    await written;
+  }
+}

@@ -1,0 +1,363 @@
+/**
+ * DAGs as trees of files: UnixFS over blocks, each verified before it is looked at. Asynchronous,
+ * because a source of blocks may have to fetch; ours never leaves this machine.
+ *
+ * What a DAG claims about itself (sizes, names) is written by strangers: it is checked against what
+ * is there, and never trusted for an allocation.
+ */
+
+import { decode as decodeCbor } from '@ipld/dag-cbor';
+import { decode as decodePb, type PBLink } from '@ipld/dag-pb';
+import { Node } from 'ipfs-unixfs';
+import { LRUCache } from 'lru-cache';
+import { CID } from 'multiformats/cid';
+import { OpError } from '../base/errors.ts';
+import { type Name, nameOf } from '../base/ids.ts';
+import { DAG_LEAVES_CACHED_BYTES_MAX, DAG_NODES_CACHED_BYTES_MAX } from '../base/limits.ts';
+import { turn } from '../base/turn.ts';
+import { DAG_CBOR_CODEC, DAG_PB_CODEC, RAW_CODEC } from './cid.ts';
+
+/** Blocks handled before other work gets its turn: reading one takes up to a millisecond. */
+const BLOCKS_PER_TURN = 64;
+/** A parsed node takes some four times its bytes. */
+const PARSED_FACTOR = 4;
+
+/** Where blocks come from. The bytes were verified by it. */
+export interface BlockSource {
+  get(cid: CID, signal: AbortSignal): Uint8Array | undefined | Promise<Uint8Array | undefined>;
+  /** Without reading; undefined when the block is not here. */
+  sizeOf(cid: CID): number | undefined;
+}
+
+export interface DagEntry {
+  readonly cid: CID;
+  /** `raw`: a file of one block without a node. `other`: not UnixFS. */
+  readonly type: 'file' | 'directory' | 'symlink' | 'raw' | 'other';
+  /** Bytes of a file, of a link's target, of another block; 0 for a directory. */
+  readonly size: number;
+  /** Bytes of all blocks, as the links say (Tsize). */
+  readonly cumulativeSize: number;
+  /** Permission bits, when the DAG has any. */
+  readonly mode: number | undefined;
+  readonly mtime: { readonly s: number; readonly ns: number } | undefined;
+  readonly target: Name | undefined;
+}
+
+export interface DagLink {
+  readonly name: string;
+  readonly cid: CID;
+  /** Tsize: bytes of all blocks below, as the parent says. */
+  readonly cumulativeSize: number;
+}
+
+export interface WalkedBlock {
+  readonly cid: CID;
+  /** undefined: the block is missing. */
+  readonly size: number | undefined;
+}
+
+interface UnixfsNode {
+  readonly size: number;
+  readonly links: readonly PBLink[];
+  /** RAW, DIRECTORY, FILE, METADATA, SYMLINK, HAMT_SHARD; undefined: not UnixFS. */
+  readonly type: string | undefined;
+  readonly bytes: Uint8Array;
+  readonly blockSizes: readonly number[];
+  readonly fanout: number;
+  readonly mode: number | undefined;
+  readonly mtime: DagEntry['mtime'];
+}
+
+export class Dag {
+  readonly #blocks: BlockSource;
+  readonly #nodes = new LRUCache<string, UnixfsNode>({
+    maxSize: DAG_NODES_CACHED_BYTES_MAX,
+    sizeCalculation: ({ size }) => size * PARSED_FACTOR + 1,
+  });
+  readonly #leaves = new LRUCache<string, Uint8Array>({
+    maxSize: DAG_LEAVES_CACHED_BYTES_MAX,
+    sizeCalculation: ({ length }) => length + 1,
+  });
+
+  constructor(blocks: BlockSource) {
+    this.#blocks = blocks;
+  }
+
+  /**
+   * Follows names down from a root.
+   * @throws OpError not-found, not-directory, content-missing, integrity, unsupported.
+   */
+  async resolve(root: CID, path: readonly string[], signal: AbortSignal): Promise<CID> {
+    let cid = root;
+    for (const name of path) cid = await this.#step(cid, name, signal);
+    return cid;
+  }
+
+  /** What a CID stands for. @throws OpError content-missing, integrity, unsupported. */
+  async entryOf(cid: CID, signal: AbortSignal): Promise<DagEntry> {
+    const plain = { cid, mode: undefined, mtime: undefined, target: undefined };
+    if (cid.code !== DAG_PB_CODEC) {
+      const size = this.#blocks.sizeOf(cid) ?? (await this.block(cid, signal)).length;
+      const type = cid.code === RAW_CODEC ? 'raw' : 'other';
+      return { ...plain, type, size, cumulativeSize: size };
+    }
+    const node = await this.#node(cid, signal);
+    const below = node.links.reduce((sum, { Tsize }) => sum + (Tsize ?? 0), 0);
+    const cumulativeSize = node.size + below;
+    const { mode, mtime } = node;
+    const known = { ...plain, cumulativeSize, mode, mtime };
+    switch (node.type) {
+      case 'FILE':
+      case 'RAW':
+        return { ...known, type: 'file', size: fileSize(node) };
+      case 'DIRECTORY':
+      case 'HAMT_SHARD':
+        return { ...known, type: 'directory', size: 0 };
+      case 'SYMLINK': {
+        const target = nameOf(Buffer.from(node.bytes));
+        return { ...known, type: 'symlink', size: target.length, target };
+      }
+      default:
+        return { ...known, type: 'other', size: node.size };
+    }
+  }
+
+  /**
+   * The entries of a directory, plain or sharded.
+   * @throws OpError not-directory, content-missing, integrity, unsupported.
+   */
+  async *list(cid: CID, signal: AbortSignal): AsyncGenerator<DagLink> {
+    const node = await this.#directory(cid, signal);
+    const prefixLength = node.type === 'HAMT_SHARD' ? prefixOf(cid, node) : 0;
+    for (const { Name: name = '', Hash, Tsize = 0 } of node.links) {
+      signal.throwIfAborted();
+      const isShard = node.type === 'HAMT_SHARD' && name.length === prefixLength;
+      if (isShard) yield* this.list(Hash, signal);
+      else yield { name: name.slice(prefixLength), cid: Hash, cumulativeSize: Tsize };
+    }
+  }
+
+  /**
+   * Bytes of a file, reading only the blocks of the range; fewer than `length` only at the end.
+   * @throws OpError is-directory, unsupported, content-missing, integrity.
+   */
+  async readRange(
+    cid: CID,
+    { position, length }: { readonly position: number; readonly length: number },
+    signal: AbortSignal,
+  ): Promise<Buffer> {
+    const { type, size } = await this.entryOf(cid, signal);
+    if (type === 'directory') throw new OpError('is-directory', `read ${cid}`);
+    if (type !== 'file' && type !== 'raw') throw new OpError('unsupported', `read ${cid}`);
+    const end = Math.min(size, position + length);
+    if (position >= end) return Buffer.alloc(0);
+    const parts: Uint8Array[] = [];
+    const read = await this.#collect(cid, { from: position, to: end }, parts, signal);
+    if (read !== end - position) throw malformed(cid, 'its sizes do not add up');
+    return Buffer.concat(parts);
+  }
+
+  /**
+   * Every block of a DAG once, parents first; a missing one is reported, and nothing below it.
+   * @throws OpError integrity, unsupported (a codec whose links nobody here knows).
+   */
+  async *walk(root: CID, signal: AbortSignal): AsyncGenerator<WalkedBlock> {
+    const seen = new Set<string>();
+    const waiting = [root];
+    for (let cid = waiting.pop(); cid !== undefined; cid = waiting.pop()) {
+      signal.throwIfAborted();
+      const key = (cid.version === 0 ? cid.toV1() : cid).toString();
+      if (seen.has(key)) continue;
+      seen.add(key);
+      if (seen.size % BLOCKS_PER_TURN === 0) await turn();
+      const size = this.#blocks.sizeOf(cid);
+      yield { cid, size };
+      if (size === undefined) continue;
+      waiting.push(...(await this.#linksOf(cid, signal)).reverse());
+    }
+  }
+
+  /** A verified block. @throws OpError content-missing with details {cid}, integrity. */
+  async block(cid: CID, signal: AbortSignal): Promise<Uint8Array> {
+    signal.throwIfAborted();
+    const bytes = await this.#blocks.get(cid, signal);
+    if (bytes !== undefined) return bytes;
+    throw new OpError('content-missing', `get block ${cid}`, {
+      hint: 'add the content, or fetch it from a node that has it',
+      details: { cid: cid.toString() },
+    });
+  }
+
+  async #step(cid: CID, name: string, signal: AbortSignal): Promise<CID> {
+    const node = await this.#directory(cid, signal);
+    const absent = () => new OpError('not-found', `look up "${name}" in ${cid}`);
+    if (name === '' || name.includes('/')) throw absent();
+    if (node.type === 'DIRECTORY') {
+      const link = node.links.find(({ Name: linked }) => linked === name);
+      if (link === undefined) throw absent();
+      return link.Hash;
+    }
+    const { walkPath } = await import('ipfs-unixfs-exporter');
+    // The one thing left to the library: which shard the hash of a name leads to.
+    const get = (wanted: CID) => this.#generate(wanted, signal);
+    let found = cid;
+    try {
+      for await (const entry of walkPath(`${cid}/${name}`, { get }, { signal })) found = entry.cid;
+    } catch (cause) {
+      if (cause instanceof Error && cause.name === 'NotFoundError') throw absent();
+      if (cause instanceof OpError || signal.aborted) throw cause;
+      throw malformed(cid, 'it is no proper shard', cause);
+    }
+    if (found.equals(cid)) throw absent();
+    return found;
+  }
+
+  /** As the exporter wants blocks: in pieces. */
+  async *#generate(cid: CID, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    yield await this.block(cid, signal);
+  }
+
+  async #directory(cid: CID, signal: AbortSignal): Promise<UnixfsNode> {
+    const op = `list ${cid}`;
+    if (cid.code !== DAG_PB_CODEC) throw new OpError('not-directory', op);
+    const node = await this.#node(cid, signal);
+    if (node.type !== 'DIRECTORY' && node.type !== 'HAMT_SHARD') {
+      throw new OpError('not-directory', op);
+    }
+    return node;
+  }
+
+  /** Appends the bytes from `from` up to `to` of the file at `cid`; returns how many. */
+  async #collect(
+    cid: CID,
+    { from, to }: { readonly from: number; readonly to: number },
+    parts: Uint8Array[],
+    signal: AbortSignal,
+  ): Promise<number> {
+    const take = (bytes: Uint8Array): number => {
+      const part = bytes.subarray(Math.min(from, bytes.length), Math.min(to, bytes.length));
+      if (part.length > 0) parts.push(part);
+      return part.length;
+    };
+    if (cid.code === RAW_CODEC) return take(await this.#leaf(cid, signal));
+    if (cid.code !== DAG_PB_CODEC) throw malformed(cid, 'it is no part of a file');
+    const node = await this.#node(cid, signal);
+    if (node.type !== 'FILE' && node.type !== 'RAW')
+      throw malformed(cid, 'it is no part of a file');
+    if (node.links.length !== node.blockSizes.length) throw malformed(cid, 'its sizes are missing');
+    let read = take(node.bytes);
+    let start = node.bytes.length;
+    for (const [index, { Hash }] of node.links.entries()) {
+      const end = start + (node.blockSizes[index] ?? 0);
+      if (start >= to) break;
+      if (end > from) {
+        const range = { from: Math.max(0, from - start), to: Math.min(to, end) - start };
+        read += await this.#collect(Hash, range, parts, signal);
+      }
+      start = end;
+    }
+    return read;
+  }
+
+  /** A reader comes back to a leaf for its next bytes: it is not read and hashed each time. */
+  async #leaf(cid: CID, signal: AbortSignal): Promise<Uint8Array> {
+    const key = cid.toString();
+    const known = this.#leaves.get(key);
+    if (known !== undefined) return known;
+    const bytes = await this.block(cid, signal);
+    this.#leaves.set(key, bytes);
+    return bytes;
+  }
+
+  async #linksOf(cid: CID, signal: AbortSignal): Promise<CID[]> {
+    switch (cid.code) {
+      case RAW_CODEC:
+        return [];
+      case DAG_PB_CODEC:
+        return (await this.#node(cid, signal)).links.map(({ Hash }) => Hash);
+      case DAG_CBOR_CODEC: {
+        const bytes = await this.block(cid, signal);
+        const found: CID[] = [];
+        collectCids(
+          parsed(cid, () => decodeCbor(bytes)),
+          found,
+        );
+        return found;
+      }
+      default:
+        throw new OpError('unsupported', `walk ${cid}`, {
+          hint: 'only dag-pb, dag-cbor and raw are walked',
+          details: { cid: cid.toString(), codec: cid.code },
+        });
+    }
+  }
+
+  async #node(cid: CID, signal: AbortSignal): Promise<UnixfsNode> {
+    const key = cid.toString();
+    const known = this.#nodes.get(key);
+    if (known !== undefined) return known;
+    const bytes = await this.block(cid, signal);
+    const node = parsed(cid, () => parseNode(bytes));
+    this.#nodes.set(key, node);
+    return node;
+  }
+}
+
+function parseNode(block: Uint8Array): UnixfsNode {
+  const { Links: links, Data } = decodePb(block);
+  const unixfs = Data === undefined ? undefined : unixfsOf(block);
+  const mtime = unixfs?.mtime;
+  return {
+    size: block.length,
+    links,
+    type: unixfs === undefined ? undefined : String(unixfs.type),
+    bytes: unixfs?.data ?? new Uint8Array(),
+    blockSizes: unixfs?.blockSizes.map(Number) ?? [],
+    fanout: Number(unixfs?.fanOut ?? 0n),
+    mode: unixfs?.mode === undefined ? undefined : unixfs.mode & 0o7777,
+    mtime: mtime && { s: Number(mtime.seconds ?? 0n), ns: mtime.fractionalNanoseconds ?? 0 },
+  };
+}
+
+/** undefined: dag-pb of somebody who does not speak UnixFS. */
+function unixfsOf(block: Uint8Array) {
+  try {
+    return Node.decode(block).data;
+  } catch {
+    return undefined;
+  }
+}
+
+function fileSize(node: UnixfsNode): number {
+  return node.blockSizes.reduce((sum, size) => sum + size, node.bytes.length);
+}
+
+/** Digits of a shard's index in front of its names. */
+function prefixOf(cid: CID, { fanout }: UnixfsNode): number {
+  if (fanout < 2) throw malformed(cid, 'it is no proper shard');
+  return (fanout - 1).toString(16).length;
+}
+
+function collectCids(value: unknown, found: CID[]): void {
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return;
+  const cid = CID.asCID(value);
+  if (cid !== null) found.push(cid);
+  else for (const child of Object.values(value)) collectCids(child, found);
+}
+
+function parsed<T>(cid: CID, parse: () => T): T {
+  try {
+    return parse();
+  } catch (cause) {
+    throw malformed(cid, 'it does not parse', cause);
+  }
+}
+
+/** The bytes are those of the CID, but whoever made them made no proper node. */
+function malformed(cid: CID, why: string, cause?: unknown): OpError {
+  return new OpError('integrity', `read ${cid}`, {
+    cause,
+    hint: `${why}; the content was made so`,
+    details: { cid: cid.toString() },
+  });
+}
