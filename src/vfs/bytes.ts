@@ -1,0 +1,406 @@
+/**
+ * The bytes of managed files: read, write, truncate, fallocate, lseek, copy_file_range; and write
+ * sessions, from a handle's first write to its release or fsync.
+ *
+ * Invariants: the first change of a file nobody is writing makes a private content object, so that
+ * the bytes before stay for history; several writers of one inode share that object; it is frozen
+ * when the last of them ends. A file's size is in its row in the same transaction as its bytes.
+ */
+import { OpError } from '../base/errors.ts';
+import { type ContentId, type Fh, type Ino, NO_CONTENT } from '../base/ids.ts';
+import { FILE_BYTES_MAX } from '../base/limits.ts';
+import { O_ACCMODE, O_APPEND, O_WRONLY, S_ISGID, S_ISUID, writes } from '../base/posix.ts';
+import type { InodeRow, Tx } from '../journal/journal.ts';
+import type { AllocateFlags, Caller } from './contract.ts';
+import { attributesOf, type Core, EMPTY_NAME } from './core.ts';
+import type { OpenFile, OpenInode, WriteSession } from './handles.ts';
+
+export function read(
+  core: Core,
+  file: OpenFile,
+  into: Buffer,
+  offset: number,
+  length: number,
+  position: number,
+): number {
+  if ((file.flags & O_ACCMODE) === O_WRONLY) throw new OpError('bad-handle', 'read');
+  return readInode(core, core.inodes.get(file.ino), into, offset, length, position);
+}
+
+/** Bytes of an inode without a handle; holes and space never written read as zeros. */
+function readInode(
+  core: Core,
+  row: InodeRow,
+  into: Buffer,
+  offset: number,
+  length: number,
+  position: number,
+): number {
+  const wanted = Math.min(length, row.size - position);
+  if (wanted <= 0) return 0;
+  const got =
+    row.content === NO_CONTENT ? 0 : core.content.read(row.content, into, offset, wanted, position);
+  into.fill(0, offset + got, offset + wanted);
+  return wanted;
+}
+
+export function write(
+  core: Core,
+  caller: Caller,
+  file: OpenFile,
+  bytes: Buffer,
+  position: number,
+  killSetId: boolean,
+  appends = (file.flags & O_APPEND) !== 0,
+): void {
+  if (!writes(file.flags)) throw new OpError('bad-handle', 'write');
+  const row = core.inodes.get(file.ino);
+  core.demandWritable(row, 'write');
+  // write(2): nothing written is nothing changed, not even the size when it is behind the end.
+  if (bytes.length === 0) return;
+  const from = appends ? row.size : position;
+  const to = from + bytes.length;
+  if (to > FILE_BYTES_MAX) throw new OpError('file-too-large', 'write');
+  core.mounts.demandRoom(row.superblock, 0, to - row.size, 'write');
+  core.journal.commit((tx) => {
+    beginSession(core, tx, file, row);
+    core.content.write(row.content, bytes, from);
+    extendRange(file, from, to);
+    if (to > row.size) resize(core, tx, row, to);
+    core.touchBytes(tx, row);
+    if (killSetId) clearSetId(core, tx, row, caller);
+    core.announceInode(tx, caller, row.ino, true);
+  });
+}
+
+function extendRange(file: OpenFile, from: number, to: number): void {
+  const { session } = file;
+  if (session === undefined) return;
+  session.from = Math.min(session.from, from);
+  session.to = Math.max(session.to, to);
+}
+
+function resize(core: Core, tx: Tx, row: InodeRow, size: number): void {
+  const grown = size - row.size;
+  core.mounts.charge(row.superblock, 0, grown);
+  tx.onRollback(() => core.mounts.charge(row.superblock, 0, -grown));
+  row.size = size;
+}
+
+/** A write by an ordinary user takes set-id bits away (inode(7)); recorded as the chmod it is. */
+export function clearSetId(core: Core, tx: Tx, row: InodeRow, caller: Caller): void {
+  const drop = (row.mode & 0o010) !== 0 ? S_ISUID | S_ISGID : S_ISUID;
+  if ((row.mode & drop) === 0) return;
+  const oldMode = row.mode;
+  row.mode &= ~drop;
+  core.touchChange(tx, row);
+  core.record(tx, caller, 'chmod', { ino: row.ino, mode: row.mode, oldMode });
+}
+
+/**
+ * Gives the inode a content object that may be written in place. Answers the object with the bytes
+ * before, or NO_CONTENT when there were none or they are not kept. With `mayReopen` a sealed object
+ * that is too large to copy is itself opened again: only for a change of size, which touches no
+ * byte before it is committed.
+ */
+export function makePrivate(core: Core, tx: Tx, row: InodeRow, mayReopen = false): ContentId {
+  const open = core.handles.openInode(row.ino);
+  if (open?.isPrivate === true && row.content !== NO_CONTENT) return NO_CONTENT;
+  const old = row.content;
+  if (old === NO_CONTENT) {
+    const superblock = core.superblockOf(row);
+    row.content = core.content.create(superblock.volatile ? 'memory' : 'local');
+    core.content.retain(row.content);
+  } else {
+    const fork = forkOf(core, row, mayReopen);
+    if (fork === undefined) {
+      core.content.reopen(old);
+    } else {
+      row.content = fork;
+      core.content.retain(fork);
+      core.content.release(old);
+    }
+  }
+  core.inodes.change(tx, row);
+  if (open !== undefined) {
+    const was = open.isPrivate;
+    open.isPrivate = true;
+    tx.onRollback(() => {
+      open.isPrivate = was;
+    });
+  }
+  return row.content === old ? NO_CONTENT : old;
+}
+
+/** Whether only this inode shows the object, and the block store does not keep it. */
+function isAlone(core: Core, row: InodeRow): boolean {
+  const content = core.content.row(row.content);
+  return content !== undefined && content.refs <= 1 && content.held === 0;
+}
+
+/**
+ * Whether a handle would write the bytes in place: they are too large for a copy, or were written a
+ * moment ago and are not sealed yet, so that a file written again and again keeps one copy of its
+ * old bytes and not one for every open.
+ */
+export function isWrittenInPlace(core: Core, row: InodeRow): boolean {
+  if (row.content === NO_CONTENT || core.handles.openInode(row.ino)?.isPrivate === true) {
+    return false;
+  }
+  const content = core.content.row(row.content);
+  if (content?.place !== 'file' || !isAlone(core, row)) return false;
+  return content.state === 'frozen' || !core.content.canFork(row.content);
+}
+
+/**
+ * For such bytes, at the open: the object is opened again in a transaction that is committed before
+ * the first of them changes, so that a kill never leaves a CID that is not true.
+ */
+export function openInPlace(core: Core, tx: Tx, row: InodeRow): void {
+  const open = core.handles.openInode(row.ino);
+  if (open === undefined) return;
+  core.content.reopen(row.content);
+  open.isPrivate = true;
+  tx.onRollback(() => {
+    open.isPrivate = false;
+  });
+}
+
+/** A copy to write to; undefined when the object itself may be changed. */
+function forkOf(core: Core, row: InodeRow, mayReopen: boolean): ContentId | undefined {
+  const { volatile } = core.superblockOf(row);
+  if (isAlone(core, row)) {
+    // A tree in memory keeps no old bytes.
+    const isReopened = volatile || (mayReopen && !core.content.canFork(row.content));
+    if (isReopened) return undefined;
+  }
+  const fork = core.content.fork(row.content);
+  if (fork !== undefined) return fork;
+  const whole = core.content.create(volatile ? 'memory' : 'local');
+  const size = core.content.size(row.content);
+  for (let at = 0; at < size; ) {
+    at += core.content.copy(row.content, at, whole, at, Math.min(COPY_BYTES_MAX, size - at));
+  }
+  return whole;
+}
+
+/** Begins the handle's write session unless it has one. */
+function beginSession(core: Core, tx: Tx, file: OpenFile, row: InodeRow): void {
+  if (file.session !== undefined && row.content !== NO_CONTENT) return;
+  const before = attributesOf(row);
+  const oldSize = row.size;
+  const oldContent = makePrivate(core, tx, row);
+  if (file.session !== undefined) return;
+  // Of the opener: pages of a mapping are written back by nobody in particular.
+  const actor = core.journal.actors.intern(file.opener.actor());
+  const { id } = core.journal.sessions.insert({
+    ino: row.ino,
+    actor,
+    path: file.path,
+    begunS: tx.now.s,
+    begunNs: tx.now.ns,
+    oldContent,
+    oldSize,
+    before,
+  });
+  const open = core.handles.openInode(row.ino);
+  const range = { from: Number.MAX_SAFE_INTEGER, to: 0 };
+  file.session = { id, actor, oldContent, oldSize, before, ...range };
+  if (open !== undefined) open.writers += 1;
+  tx.onRollback(() => {
+    file.session = undefined;
+    if (open !== undefined) open.writers -= 1;
+  });
+}
+
+/** Ends the handle's write session with its record; freezes the bytes when nobody writes any more. */
+export function endSession(core: Core, file: OpenFile, isRelease: boolean): void {
+  const open = core.handles.openInode(file.ino);
+  if (open === undefined) return;
+  const { session } = file;
+  // What was fsynced has its record already, and comes to rest with the last handle.
+  const isLast = open.isPrivate && open.count === 1;
+  if (session === undefined && !(isRelease && isLast)) return;
+  core.journal.commit((tx) => {
+    if (session !== undefined) recordSession(core, tx, file, session, open);
+    if (!isRelease || open.writers > 0 || !open.isPrivate) return;
+    const row = core.inodes.find(file.ino);
+    open.isPrivate = false;
+    tx.onRollback(() => {
+      open.isPrivate = true;
+    });
+    if (row !== undefined && row.content !== NO_CONTENT) core.content.freeze(row.content);
+  });
+}
+
+function recordSession(
+  core: Core,
+  tx: Tx,
+  file: OpenFile,
+  session: WriteSession,
+  open: OpenInode,
+): void {
+  const row = core.inodes.find(file.ino);
+  tx.record({
+    kind: 'write',
+    actor: session.actor,
+    ino: file.ino,
+    parent: 0,
+    name: EMPTY_NAME,
+    path: file.path,
+    size: row?.size,
+    oldSize: session.oldSize,
+    content: row?.content,
+    oldContent: session.oldContent === NO_CONTENT ? undefined : session.oldContent,
+    position: Math.min(session.from, session.to),
+    length: Math.max(0, session.to - session.from),
+    before: session.before,
+  });
+  core.journal.sessions.delete(session.id);
+  file.session = undefined;
+  open.writers -= 1;
+  tx.onRollback(() => {
+    file.session = session;
+    open.writers += 1;
+  });
+}
+
+/** Inside a transaction; permission and limits were checked. */
+export function truncate(
+  core: Core,
+  tx: Tx,
+  caller: Caller,
+  row: InodeRow,
+  size: number,
+  fh?: Fh,
+): void {
+  const oldSize = row.size;
+  const before = attributesOf(row);
+  const file = fh === undefined ? undefined : core.handles.find(fh);
+  const oldContent = cut(core, tx, row, size);
+  core.touchBytes(tx, row);
+  core.record(tx, caller, 'truncate', {
+    ino: row.ino,
+    path: file?.path ?? core.pathnames.ofInode(row.ino),
+    size,
+    oldSize,
+    oldContent: oldContent === NO_CONTENT ? undefined : oldContent,
+    before,
+  });
+  core.announceInode(tx, caller, row.ino, true);
+}
+
+/** Changes the size; answers the object with the bytes before, if they are another one now. */
+function cut(core: Core, tx: Tx, row: InodeRow, size: number): ContentId {
+  const open = core.handles.openInode(row.ino);
+  const old = row.content;
+  const grown = size - row.size;
+  if (size === 0 && open?.isPrivate !== true) {
+    if (old !== NO_CONTENT) core.content.release(old);
+    row.content = NO_CONTENT;
+    resize(core, tx, row, 0);
+    core.inodes.change(tx, row);
+    return old;
+  }
+  if (grown === 0) return NO_CONTENT;
+  const kept = makePrivate(core, tx, row, true);
+  core.content.truncate(row.content, size);
+  resize(core, tx, row, size);
+  // Without a handle nobody will end a session: the bytes are at rest again.
+  if (open === undefined) core.content.freeze(row.content);
+  else if (open.writers === 0) {
+    open.isPrivate = false;
+    core.content.freeze(row.content);
+  }
+  return kept;
+}
+
+export function allocate(
+  core: Core,
+  caller: Caller,
+  file: OpenFile,
+  flags: AllocateFlags,
+  position: number,
+  length: number,
+): void {
+  if (!writes(file.flags)) throw new OpError('bad-handle', 'fallocate');
+  if (length <= 0 || position < 0) throw new OpError('invalid', 'fallocate');
+  if (flags.punchHole && !flags.keepSize) throw new OpError('unsupported', 'fallocate');
+  const row = core.inodes.get(file.ino);
+  core.demandWritable(row, 'fallocate');
+  const to = position + length;
+  if (to > FILE_BYTES_MAX) throw new OpError('file-too-large', 'fallocate');
+  core.mounts.demandRoom(row.superblock, 0, flags.keepSize ? 0 : to - row.size, 'fallocate');
+  core.journal.commit((tx) => {
+    const oldSize = row.size;
+    beginSession(core, tx, file, row);
+    core.content.allocate(row.content, flags, position, length);
+    if (!flags.keepSize && to > row.size) resize(core, tx, row, to);
+    if (flags.punchHole || flags.zeroRange) extendRange(file, position, to);
+    core.touchBytes(tx, row);
+    // The kernel leaves it to us here, without saying so (fs/fuse/file.c, file_modified).
+    if (caller.uid !== 0) clearSetId(core, tx, row, caller);
+    core.record(tx, caller, 'fallocate', {
+      ino: row.ino,
+      path: file.path,
+      position,
+      length,
+      size: row.size,
+      oldSize,
+      after: { ...flags },
+    });
+    core.announceInode(tx, caller, row.ino, true);
+  });
+}
+
+/** lseek(2) with SEEK_DATA or SEEK_HOLE. */
+export function seek(core: Core, ino: Ino, position: number, whence: 'data' | 'hole'): number {
+  const row = core.inodes.get(ino);
+  if (position < 0 || position >= row.size) throw new OpError('no-such-extent', 'lseek');
+  const found =
+    row.content === NO_CONTENT ? undefined : core.content.seek(row.content, position, whence);
+  if (found !== undefined && found < row.size) return found;
+  if (whence === 'hole') return found === undefined ? position : row.size;
+  throw new OpError('no-such-extent', 'lseek');
+}
+
+/** copy_file_range(2) between two managed files. */
+export function copyRange(
+  core: Core,
+  caller: Caller,
+  from: { readonly file: OpenFile; readonly position: number },
+  to: { readonly file: OpenFile; readonly position: number },
+  length: number,
+): number {
+  if ((from.file.flags & O_ACCMODE) === O_WRONLY || !writes(to.file.flags)) {
+    throw new OpError('bad-handle', 'copy_file_range');
+  }
+  // copy_file_range(2): where to write would not be for the caller to say.
+  if ((to.file.flags & O_APPEND) !== 0) throw new OpError('bad-handle', 'copy_file_range');
+  const source = core.inodes.get(from.file.ino);
+  const target = core.inodes.get(to.file.ino);
+  core.demandWritable(target, 'copy_file_range');
+  const wanted = Math.min(length, source.size - from.position, COPY_BYTES_MAX);
+  if (wanted <= 0) return 0;
+  const overlaps = Math.abs(from.position - to.position) < wanted;
+  if (source === target && overlaps) throw new OpError('invalid', 'copy_file_range');
+  const end = to.position + wanted;
+  core.mounts.demandRoom(target.superblock, 0, end - target.size, 'copy_file_range');
+  return core.journal.commit((tx) => {
+    beginSession(core, tx, to.file, target);
+    if (source.content === NO_CONTENT) {
+      core.content.write(target.content, Buffer.alloc(wanted), to.position);
+    } else {
+      core.content.copy(source.content, from.position, target.content, to.position, wanted);
+    }
+    extendRange(to.file, to.position, end);
+    if (end > target.size) resize(core, tx, target, end);
+    core.touchBytes(tx, target);
+    if (caller.uid !== 0) clearSetId(core, tx, target, caller);
+    core.announceInode(tx, caller, target.ino, true);
+    return wanted;
+  });
+}
+
+/** One copy_file_range request copies at most this much, so that nobody waits long behind it. */
+const COPY_BYTES_MAX = 4 * 1024 * 1024;

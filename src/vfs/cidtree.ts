@@ -1,0 +1,233 @@
+/**
+ * `/ipfs/<cid>/…`: content by CID, immutable. Inodes are made as they are looked up: their numbers
+ * are a hash of the path, so that the same path means the same inode after a restart. Bytes come
+ * verified from a port; a CID that is bad or absent is not-found, and nothing is ever fetched here.
+ */
+import { createHash } from 'node:crypto';
+import { OpError } from '../base/errors.ts';
+import type { Ino, Name, SuperblockId } from '../base/ids.ts';
+import { nameOfText, textOf } from '../base/ids.ts';
+import { R_OK, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, W_OK } from '../base/posix.ts';
+import type { DirectoryEntry, Inode } from './contract.ts';
+import { blankRow, DIRECTORY_SIZE } from './core.ts';
+
+/** Numbers of these inodes: from here to 2^53. */
+export const CID_INO_FROM = 2 ** 52;
+/**
+ * Nodes remembered before the oldest go that the kernel does not hold. More than are copied at
+ * once, so that what is being copied stays.
+ */
+const REMEMBERED_MAX = 131_072;
+const EVICTED_AT_ONCE = REMEMBERED_MAX / 8;
+/** Belongs to no row of the journal. */
+const NO_SUPERBLOCK = 0 as SuperblockId;
+
+export interface ContentNode {
+  /** The CID as text, in base32 or as the caller wrote it. */
+  readonly cid: string;
+  readonly type: 'file' | 'directory' | 'symlink';
+  readonly size: number;
+  readonly mode?: number | undefined;
+  readonly mtime?: { readonly s: number; readonly ns: number } | undefined;
+  readonly target?: string | undefined;
+}
+
+/** Immutable content, by CID, from what is kept here. `content/` has it; all may reject not-found. */
+export interface ContentReader {
+  /** Whether this first-level name is a CID at all. */
+  isCid(name: string): boolean;
+  node(cid: string, signal: AbortSignal): Promise<ContentNode>;
+  children(
+    cid: string,
+    signal: AbortSignal,
+  ): AsyncIterable<{ readonly name: string; readonly cid: string }>;
+  read(cid: string, position: number, length: number, signal: AbortSignal): Promise<Uint8Array>;
+}
+
+interface Node {
+  readonly node: ContentNode;
+  readonly inode: Inode;
+  readonly parent: Ino;
+  readonly path: string;
+  /** Whether the kernel holds it. */
+  isHeld: boolean;
+}
+
+export class CidTree {
+  readonly #reader: ContentReader;
+  readonly #signal: AbortSignal;
+  readonly #nodes = new Map<Ino, Node>();
+  #evictFrom = REMEMBERED_MAX;
+
+  constructor(reader: ContentReader, signal: AbortSignal) {
+    this.#reader = reader;
+    this.#signal = signal;
+  }
+
+  isCid(name: Name): boolean {
+    return this.#reader.isCid(textOf(name));
+  }
+
+  find(ino: Ino): Inode {
+    return this.#get(ino).inode;
+  }
+
+  cidOf(ino: Ino): string {
+    return this.#get(ino).node.cid;
+  }
+
+  parentOf(ino: Ino): Ino {
+    return this.#get(ino).parent;
+  }
+
+  forget(ino: Ino): void {
+    this.#nodes.delete(ino);
+  }
+
+  /** The content of `name` in `/ipfs`. @throws OpError not-found. */
+  async root(parent: Ino, name: Name, isHeld: boolean): Promise<Inode> {
+    const cid = textOf(name);
+    return this.#enter(parent, cid, await this.#node(cid), isHeld);
+  }
+
+  /** A child of a directory. @throws OpError not-found, not-directory. */
+  async child(parent: Ino, name: Name, isHeld: boolean): Promise<Inode> {
+    const above = this.#get(parent);
+    if (name === '.') return above.inode;
+    const wanted = textOf(name);
+    for await (const child of this.#reader.children(above.node.cid, this.#signal)) {
+      if (child.name !== wanted) continue;
+      return this.#enter(parent, `${above.path}/${wanted}`, await this.#node(child.cid), isHeld);
+    }
+    throw new OpError('not-found', `lookup ${above.path}/${wanted}`);
+  }
+
+  readlink(ino: Ino): Name {
+    const { node } = this.#get(ino);
+    if (node.target === undefined) throw new OpError('invalid', 'readlink');
+    return nameOfText(node.target);
+  }
+
+  async read(
+    ino: Ino,
+    into: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<number> {
+    const { node } = this.#get(ino);
+    const wanted = Math.min(length, node.size - position);
+    if (wanted <= 0) return 0;
+    const bytes = await this.#reader.read(node.cid, position, wanted, this.#signal);
+    into.set(bytes, offset);
+    return bytes.length;
+  }
+
+  async readdir(ino: Ino, cookie: number, take: (entry: DirectoryEntry) => boolean): Promise<void> {
+    const { node, inode, parent, path } = this.#get(ino);
+    let index = 0;
+    const dots: [string, Ino][] = [
+      ['.', inode.ino],
+      ['..', parent],
+    ];
+    for (const [name, number] of dots) {
+      index += 1;
+      const entry = { name: name as Name, ino: number, type: S_IFDIR, cookie: index };
+      if (index > cookie && !take({ ...entry, inode: undefined })) return;
+    }
+    for await (const child of this.#reader.children(node.cid, this.#signal)) {
+      index += 1;
+      if (index <= cookie) continue;
+      const row = await this.#childRow(ino, `${path}/${child.name}`, child.cid);
+      const name = nameOfText(child.name);
+      const type = row.mode & S_IFMT;
+      if (!take({ name, ino: row.ino, type, cookie: index, inode: undefined })) return;
+    }
+  }
+
+  access(ino: Ino, mask: number): void {
+    const { inode } = this.#get(ino);
+    if ((mask & W_OK) !== 0) throw new OpError('read-only', 'access');
+    const allowed = (inode.mode >> 6) & 7;
+    if ((mask & ~(allowed | R_OK)) !== 0) throw new OpError('denied', 'access');
+  }
+
+  /** A listed child; one whose block is missing here is still listed, as a file. */
+  async #childRow(parent: Ino, path: string, cid: string): Promise<Inode> {
+    try {
+      return this.#enter(parent, path, await this.#node(cid), false);
+    } catch (error) {
+      if (!(error instanceof OpError) || error.failure !== 'not-found') throw error;
+      return rowOf(path, { cid, type: 'file', size: 0 });
+    }
+  }
+
+  async #node(cid: string): Promise<ContentNode> {
+    try {
+      return await this.#reader.node(cid, this.#signal);
+    } catch (error) {
+      const absent =
+        error instanceof OpError &&
+        ['content-missing', 'invalid-cid', 'not-found'].includes(error.failure);
+      if (absent) throw new OpError('not-found', `lookup ${cid}`, { cause: error });
+      throw error;
+    }
+  }
+
+  #enter(parent: Ino, path: string, node: ContentNode, isHeld: boolean): Inode {
+    const inode = rowOf(path, node);
+    const known = this.#nodes.get(inode.ino);
+    if (known !== undefined) {
+      known.isHeld ||= isHeld;
+      return known.inode;
+    }
+    if (this.#nodes.size >= this.#evictFrom) this.#evict();
+    this.#nodes.set(inode.ino, { node, inode, parent, path, isHeld });
+    return inode;
+  }
+
+  #evict(): void {
+    let left = EVICTED_AT_ONCE;
+    for (const [ino, { isHeld }] of this.#nodes) {
+      if (left === 0) break;
+      if (isHeld) continue;
+      this.#nodes.delete(ino);
+      left -= 1;
+    }
+    // Where the kernel holds most, looking for the others each time would cost more than they do.
+    this.#evictFrom = Math.max(REMEMBERED_MAX, this.#nodes.size + EVICTED_AT_ONCE);
+  }
+
+  #get(ino: Ino): Node {
+    const node = this.#nodes.get(ino);
+    if (node === undefined) throw new OpError('not-found', `inode ${ino}`);
+    return node;
+  }
+}
+
+const TYPE_BITS = { file: S_IFREG | 0o444, directory: S_IFDIR | 0o555, symlink: S_IFLNK | 0o777 };
+
+/** 52 bits of SHA-256 over the path that leads to the content. */
+function inoOf(path: string): Ino {
+  const digest = createHash('sha256').update(path).digest();
+  return (CID_INO_FROM + Number(digest.readBigUInt64LE() & 0xf_ffff_ffff_ffffn)) as Ino;
+}
+
+function rowOf(path: string, node: ContentNode): Inode {
+  const bits = TYPE_BITS[node.type];
+  // Content says who may execute it; nobody may write it, whatever it says.
+  const mode = node.mode === undefined ? bits : (bits & S_IFMT) | (node.mode & 0o555);
+  const isDirectory = node.type === 'directory';
+  return blankRow({
+    ino: inoOf(path),
+    superblock: NO_SUPERBLOCK,
+    mode,
+    uid: 0,
+    gid: 0,
+    nlink: isDirectory ? 2 : 1,
+    size: isDirectory ? DIRECTORY_SIZE : node.size,
+    rdev: 0,
+    parent: 0 as Ino,
+    now: node.mtime ?? { s: 0, ns: 0 },
+  });
+}

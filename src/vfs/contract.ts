@@ -1,0 +1,187 @@
+/**
+ * What the faces (kernel, tools) see of the file system: operations by inode number, in the words
+ * of POSIX, with the errors of the man pages as `OpError`. One method per operation.
+ *
+ * Managed trees answer at once (their namespace is in SQLite); content reached by CID may have to
+ * be looked for and answers by promise. A mutation is committed when its method returns, or when
+ * the journal group it was called in ends.
+ */
+import type { Fh, Ino, Name } from '../base/ids.ts';
+import type { Actor, InodeRow } from '../journal/journal.ts';
+
+/** Attributes of a file, as a row of the journal holds them. Owned by the vfs: read, never write. */
+export type Inode = Readonly<InodeRow>;
+
+export type Awaitable<T> = T | Promise<T>;
+
+/** Who asks. One object per process or tool call, reused over its requests. */
+export interface Caller {
+  readonly uid: number;
+  readonly gid: number;
+  readonly groups: readonly number[];
+  /**
+   * Whether permission bits were checked already: true for the kernel, which runs with
+   * `default_permissions`; everybody else is checked here.
+   */
+  readonly checked: boolean;
+  /** Operations of one tool call share it in the journal. */
+  readonly group?: string | undefined;
+  /** Who the journal shall say it was. Asked only when something is recorded. */
+  actor(): Actor;
+}
+
+/** Fields absent stay as they are. Times: seconds and nanoseconds; 'now' is the transaction's. */
+export interface AttributeChange {
+  readonly mode?: number | undefined;
+  readonly uid?: number | undefined;
+  readonly gid?: number | undefined;
+  readonly size?: number | undefined;
+  readonly atime?: TimeChange | undefined;
+  readonly mtime?: TimeChange | undefined;
+  /** Clear set-id bits as a write by an ordinary user would (FATTR_KILL_SUIDGID). */
+  readonly killSetId?: boolean | undefined;
+}
+export type TimeChange = 'now' | { readonly s: number; readonly ns: number };
+
+/** One open file or directory. */
+export interface Handle {
+  readonly fh: Fh;
+  readonly ino: Ino;
+  /** Flags of open(2), without O_CREAT, O_EXCL, O_TRUNC. */
+  readonly flags: number;
+}
+
+export interface Opened {
+  readonly inode: Inode;
+  readonly handle: Handle;
+}
+
+/** One entry of a directory. `inode` is present when it was cheap to have. */
+export interface DirectoryEntry {
+  readonly name: Name;
+  readonly ino: Ino;
+  /** Type bits of st_mode. */
+  readonly type: number;
+  /** Where reading goes on behind this entry. */
+  readonly cookie: number;
+  readonly inode: Inode | undefined;
+}
+
+export interface Statfs {
+  readonly blockSize: number;
+  readonly blocks: number;
+  readonly blocksFree: number;
+  readonly blocksAvailable: number;
+  readonly files: number;
+  readonly filesFree: number;
+}
+
+export interface RenameFlags {
+  /** RENAME_NOREPLACE. */
+  readonly noReplace: boolean;
+  /** RENAME_EXCHANGE. */
+  readonly exchange: boolean;
+}
+
+export interface AllocateFlags {
+  readonly keepSize: boolean;
+  readonly punchHole: boolean;
+  readonly zeroRange: boolean;
+}
+
+/** Told of every change that did not come from the kernel itself, after its commit. */
+export interface Invalidator {
+  /** The name appeared, vanished or means another inode now. */
+  entry(parent: Ino, name: Name): void;
+  /** Attributes changed; with `bytes` the content too. */
+  inode(ino: Ino, bytes: boolean): void;
+  /** Resolves when the kernel has taken all invalidations sent so far. */
+  settled(): Promise<void>;
+  /** Whether the kernel holds a reference to the inode, and so may still ask about it. */
+  knows(ino: Ino): boolean;
+}
+
+/**
+ * The operations. All throw (or reject with) `OpError`; the man page of the system call of that
+ * name says which failure and when.
+ */
+export interface FileSystem {
+  /** undefined: there is no such name. `.` and `..` are understood. */
+  lookup(caller: Caller, parent: Ino, name: Name): Awaitable<Inode | undefined>;
+  /** The kernel holds no reference to `ino` any more. */
+  forget(ino: Ino): void;
+  getattr(caller: Caller, ino: Ino): Awaitable<Inode>;
+  setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Inode;
+  readlink(caller: Caller, ino: Ino): Awaitable<Name>;
+  /** Regular files, FIFOs, sockets and devices, by the type bits of `mode`. */
+  mknod(caller: Caller, parent: Ino, name: Name, mode: number, rdev: number): Inode;
+  mkdir(caller: Caller, parent: Ino, name: Name, mode: number): Inode;
+  symlink(caller: Caller, parent: Ino, name: Name, target: Name): Inode;
+  link(caller: Caller, ino: Ino, parent: Ino, name: Name): Inode;
+  unlink(caller: Caller, parent: Ino, name: Name): void;
+  rmdir(caller: Caller, parent: Ino, name: Name): void;
+  rename(
+    caller: Caller,
+    from: { readonly parent: Ino; readonly name: Name },
+    to: { readonly parent: Ino; readonly name: Name },
+    flags: RenameFlags,
+  ): void;
+  /** O_TRUNC in `flags` truncates; `killSetId` as in `AttributeChange`. */
+  open(caller: Caller, ino: Ino, flags: number, killSetId: boolean): Awaitable<Handle>;
+  create(caller: Caller, parent: Ino, name: Name, mode: number, flags: number): Opened;
+  /** A regular file without a name (O_TMPFILE). */
+  tmpfile(caller: Caller, parent: Ino, mode: number, flags: number): Opened;
+  /** Bytes read; fewer than `length` only at the end of the file. */
+  read(fh: Fh, into: Buffer, offset: number, length: number, position: number): Awaitable<number>;
+  /**
+   * Writes all of it; at the end, whatever `position` is, when it `appends`. Unless told, that is
+   * whether O_APPEND is in the handle's flags; the kernel tells, because fcntl(2) changes it, and
+   * because pages of a mapping are written back by any handle.
+   */
+  write(
+    caller: Caller,
+    fh: Fh,
+    bytes: Buffer,
+    position: number,
+    killSetId: boolean,
+    appends?: boolean,
+  ): void;
+  /** Resolves when everything acknowledged about the file is on stable storage. */
+  fsync(fh: Fh, dataOnly: boolean): Promise<void>;
+  release(fh: Fh): void;
+  opendir(caller: Caller, ino: Ino): Awaitable<Handle>;
+  /**
+   * Hands entries behind `cookie` (0 = from the start, `.` and `..` included) to `take` until it
+   * returns false or the end is reached.
+   */
+  readdir(
+    fh: Fh,
+    cookie: number,
+    withInodes: boolean,
+    take: (entry: DirectoryEntry) => boolean,
+  ): Awaitable<void>;
+  releasedir(fh: Fh): void;
+  statfs(ino: Ino): Statfs;
+  /** undefined: no such attribute. */
+  getxattr(caller: Caller, ino: Ino, name: Name): Awaitable<Buffer | undefined>;
+  setxattr(
+    caller: Caller,
+    ino: Ino,
+    name: Name,
+    value: Buffer,
+    mode: 'any' | 'create' | 'replace',
+  ): void;
+  listxattr(caller: Caller, ino: Ino): Awaitable<readonly Name[]>;
+  removexattr(caller: Caller, ino: Ino, name: Name): void;
+  access(caller: Caller, ino: Ino, mask: number): Awaitable<void>;
+  fallocate(caller: Caller, fh: Fh, flags: AllocateFlags, position: number, length: number): void;
+  /** SEEK_DATA or SEEK_HOLE. */
+  lseek(fh: Fh, position: number, whence: 'data' | 'hole'): Awaitable<number>;
+  /** Bytes copied. */
+  copyFileRange(
+    caller: Caller,
+    from: { readonly fh: Fh; readonly position: number },
+    to: { readonly fh: Fh; readonly position: number },
+    length: number,
+  ): number;
+}

@@ -1,0 +1,111 @@
+/**
+ * Open files and directories, and per inode how many there are. A handle's number is never used
+ * again in the life of the daemon.
+ */
+import { OpError } from '../base/errors.ts';
+import type { ActorId, ContentId, Fh, Ino, Name } from '../base/ids.ts';
+import type { Caller, Handle } from './contract.ts';
+
+/** The journal row of what a handle wrote since it was opened or last synced. */
+export interface WriteSession {
+  readonly id: number;
+  /** Who opened it. */
+  readonly actor: ActorId;
+  readonly before: Readonly<Record<string, unknown>>;
+  readonly oldContent: ContentId;
+  readonly oldSize: number;
+  /** Range of the bytes that changed: [from, to). */
+  from: number;
+  to: number;
+}
+
+export interface OpenFile extends Handle {
+  readonly path: Name;
+  readonly opener: Caller;
+  session: WriteSession | undefined;
+}
+
+/** What is open of one inode. */
+export interface OpenInode {
+  count: number;
+  /** Whether the content object is this inode's alone and may be written in place. */
+  isPrivate: boolean;
+  /** Handles with a write session. */
+  writers: number;
+}
+
+export class Handles {
+  readonly #files = new Map<Fh, OpenFile>();
+  readonly #inodes = new Map<Ino, OpenInode>();
+  /** Taken from those who hold them, and not released by them yet. */
+  readonly #revoked = new Set<Fh>();
+  #next = 1;
+
+  add(ino: Ino, flags: number, path: Name, opener: Caller): OpenFile {
+    const file: OpenFile = { fh: this.#next++ as Fh, ino, flags, path, opener, session: undefined };
+    this.#files.set(file.fh, file);
+    const open = this.#inodes.get(ino);
+    if (open === undefined) this.#inodes.set(ino, { count: 1, isPrivate: false, writers: 0 });
+    else open.count += 1;
+    return file;
+  }
+
+  /** @throws OpError bad-handle; version-conflict when it was revoked (the kernel says ESTALE). */
+  get(fh: Fh): OpenFile {
+    const file = this.#files.get(fh);
+    if (file !== undefined) return file;
+    throw new OpError(this.#revoked.has(fh) ? 'version-conflict' : 'bad-handle', `handle ${fh}`);
+  }
+
+  find(fh: Fh): OpenFile | undefined {
+    return this.#files.get(fh);
+  }
+
+  /** Forgets a handle; how many of its inode are left. */
+  remove(fh: Fh): number {
+    const file = this.#files.get(fh);
+    this.#revoked.delete(fh);
+    if (file === undefined) return 0;
+    this.#files.delete(fh);
+    const open = this.#inodes.get(file.ino);
+    if (open === undefined) return 0;
+    open.count -= 1;
+    if (open.count === 0) this.#inodes.delete(file.ino);
+    return open.count;
+  }
+
+  /** Undoes `remove`: `open` is what the handle's inode had then. */
+  restore(file: OpenFile, open: OpenInode): void {
+    this.#files.set(file.fh, file);
+    const others = this.#inodes.get(file.ino);
+    if (others !== undefined && others !== open) open.count = others.count;
+    open.count += 1;
+    this.#inodes.set(file.ino, open);
+  }
+
+  /** Takes a handle from who holds it: all its operations fail from now on. */
+  revoke(fh: Fh): void {
+    this.remove(fh);
+    this.#revoked.add(fh);
+  }
+
+  isOpen(ino: Ino): boolean {
+    return this.#inodes.has(ino);
+  }
+
+  count(ino: Ino): number {
+    return this.#inodes.get(ino)?.count ?? 0;
+  }
+
+  openInode(ino: Ino): OpenInode | undefined {
+    return this.#inodes.get(ino);
+  }
+
+  all(): IterableIterator<OpenFile> {
+    return this.#files.values();
+  }
+
+  get size(): number {
+    return this.#files.size;
+  }
+}

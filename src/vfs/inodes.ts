@@ -1,0 +1,97 @@
+/**
+ * A bounded write-through cache of inode rows. A row is changed in place and written once, before
+ * its transaction commits, however often it changed in it; a rollback forgets what was changed.
+ */
+import { assert } from '../base/assert.ts';
+import { OpError } from '../base/errors.ts';
+import type { Ino } from '../base/ids.ts';
+import { INODES_CACHED_MAX } from '../base/limits.ts';
+import type { InodeRow, Journal, Tx } from '../journal/journal.ts';
+
+export class InodeCache {
+  readonly #journal: Journal;
+  readonly #rows = new Map<Ino, InodeRow>();
+  readonly #changed = new Set<InodeRow>();
+  #tx: Tx | undefined;
+
+  constructor(journal: Journal) {
+    this.#journal = journal;
+  }
+
+  find(ino: Ino): InodeRow | undefined {
+    const cached = this.#rows.get(ino);
+    if (cached !== undefined) return cached;
+    const row = this.#journal.inodes.get(ino);
+    if (row !== undefined) this.#rows.set(ino, row);
+    return row;
+  }
+
+  /** @throws OpError not-found: the inode is gone. */
+  get(ino: Ino): InodeRow {
+    const row = this.find(ino);
+    if (row === undefined) throw new OpError('not-found', `inode ${ino}`);
+    return row;
+  }
+
+  /** A new row; further changes of it in this transaction need `change` as any other. */
+  add(tx: Tx, row: InodeRow): void {
+    this.#enter(tx);
+    this.#journal.inodes.insert(row);
+    this.#rows.set(row.ino, row);
+    tx.onRollback(() => this.#rows.delete(row.ino));
+  }
+
+  /** Says that `row`, which came from this cache, was or will be changed in this transaction. */
+  change(tx: Tx, row: InodeRow): void {
+    this.#enter(tx);
+    this.#changed.add(row);
+  }
+
+  /** Makes room. Only between operations: an operation relies on the rows it holds being these. */
+  trim(): void {
+    if (this.#rows.size >= INODES_CACHED_MAX) this.#evict();
+  }
+
+  remove(tx: Tx, row: InodeRow): void {
+    this.#enter(tx);
+    this.#changed.delete(row);
+    this.#rows.delete(row.ino);
+    this.#journal.inodes.delete(row.ino);
+  }
+
+  /** Writes what changed so far, for a query that must see it. */
+  flush(): void {
+    for (const row of this.#changed) this.#journal.inodes.update(row);
+    this.#changed.clear();
+  }
+
+  /** Forgets everything: the rows were changed behind the cache. */
+  clear(): void {
+    assert(this.#changed.size === 0, 'cleared with changes pending');
+    this.#rows.clear();
+  }
+
+  #enter(tx: Tx): void {
+    if (this.#tx === tx) return;
+    this.#tx = tx;
+    tx.beforeCommit(() => {
+      this.flush();
+      this.#tx = undefined;
+    });
+    tx.onRollback(() => {
+      // All of them: which rows were flushed earlier in the transaction is not known any more.
+      this.#rows.clear();
+      this.#changed.clear();
+      this.#tx = undefined;
+    });
+  }
+
+  /** The oldest eighth goes; a changed row is still to be written and stays. */
+  #evict(): void {
+    let left = INODES_CACHED_MAX / 8;
+    for (const [ino, row] of this.#rows) {
+      if (left-- <= 0) return;
+      if (!this.#changed.has(row)) this.#rows.delete(ino);
+    }
+  }
+}

@@ -1,0 +1,456 @@
+/**
+ * The file system: one method per operation, by inode number. Three kinds of trees live in it:
+ * managed ones (SQLite), content by CID below `/ipfs` (immutable), and the control files. Which one
+ * an inode belongs to is in its number.
+ */
+import { statfsSync } from 'node:fs';
+import { OpError } from '../base/errors.ts';
+import type { TreePlan } from '../base/graft.ts';
+import { type Fh, type Ino, type Name, nameOfText, ROOT_INO } from '../base/ids.ts';
+import { isDirectory, isSymlink, O_RDONLY, R_OK, W_OK, writes } from '../base/posix.ts';
+import type { InodeRow } from '../journal/journal.ts';
+import { setattr } from './attributes.ts';
+import { allocate, copyRange, endSession, read, seek, write } from './bytes.ts';
+import { CID_INO_FROM, CidTree, type ContentReader } from './cidtree.ts';
+import type {
+  AllocateFlags,
+  AttributeChange,
+  Awaitable,
+  Caller,
+  DirectoryEntry,
+  FileSystem,
+  Handle,
+  Inode,
+  Opened,
+  RenameFlags,
+  Statfs,
+} from './contract.ts';
+import {
+  CONTROL_INO,
+  CONTROL_INO_FROM,
+  CONTROL_NAME,
+  type ControlFile,
+  ControlTree,
+} from './control.ts';
+import { Core, type CoreOptions } from './core.ts';
+import { create, link, mkdir, mknod, symlink, tmpfile } from './create.ts';
+import { graft } from './graft.ts';
+import type { OpenFile } from './handles.ts';
+import { lookup } from './lookup.ts';
+import { fsync, open, release } from './open.ts';
+import { demand } from './permissions.ts';
+import { readdir } from './readdir.ts';
+import { rmdir, unlink } from './remove.ts';
+import { type Place, rename } from './rename.ts';
+import { getxattr, listxattr, removexattr, setxattr } from './xattr.ts';
+
+export type { ContentNode, ContentReader } from './cidtree.ts';
+export type {
+  AllocateFlags,
+  AttributeChange,
+  Awaitable,
+  Caller,
+  DirectoryEntry,
+  FileSystem,
+  Handle,
+  Inode,
+  Invalidator,
+  Opened,
+  RenameFlags,
+  Statfs,
+  TimeChange,
+} from './contract.ts';
+export type { ControlFile } from './control.ts';
+export { Core } from './core.ts';
+export { mountsInside } from './lookup.ts';
+export {
+  dropVolatile,
+  type MountRequest,
+  mount,
+  recover,
+  type UnmountResult,
+  unmount,
+} from './mounting.ts';
+export type { Mounted } from './mounts.ts';
+export { isPermitted } from './permissions.ts';
+export { type Resolved, resolve } from './resolve.ts';
+export { plant, plantInside, type Staged, stage, unstage } from './staging.ts';
+export {
+  type Copied,
+  copyTree,
+  patchBytes,
+  rehearsePatch,
+  removeTree,
+  replaceBytes,
+  walk,
+} from './trees.ts';
+export { cidOf, durabilityOf, versionOf } from './xattr.ts';
+export { CID_INO_FROM, CONTROL_INO_FROM };
+
+export interface VfsOptions extends CoreOptions {
+  readonly contentReader: ContentReader;
+  readonly controlFiles: readonly ControlFile[];
+  /** Of the control files: who runs the daemon. */
+  readonly owner: { readonly uid: number; readonly gid: number };
+  /** A directory on the disk that holds the content: statfs reports that disk. */
+  readonly stateDirectory: string;
+  /** Aborts when the daemon stops. */
+  readonly signal: AbortSignal;
+}
+
+/** Entries of the managed tree under which content by CID is seen. */
+const CID_ROOT_KIND = 'ipfs';
+
+export class Vfs implements FileSystem {
+  /** For this module's functions over the managed trees, and the mount table. */
+  readonly core: Core;
+  readonly #cids: CidTree;
+  readonly #control: ControlTree;
+  readonly #stateDirectory: string;
+  /** What open control files show. */
+  readonly #rendered = new Map<Fh, Buffer>();
+
+  constructor(options: VfsOptions) {
+    this.core = new Core(options);
+    this.#cids = new CidTree(options.contentReader, options.signal);
+    this.#control = new ControlTree(options.controlFiles, options.clock.now(), options.owner);
+    this.#stateDirectory = options.stateDirectory;
+    this.core.mounts.cover(ROOT_INO, CONTROL_NAME, CONTROL_INO);
+  }
+
+  lookup(caller: Caller, parent: Ino, name: Name): Awaitable<Inode | undefined> {
+    if (parent >= CID_INO_FROM) return this.#lookupCid(caller, parent, name);
+    if (parent >= CONTROL_INO_FROM) {
+      if (name === '..') return this.core.inodes.get(ROOT_INO);
+      return this.#control.child(parent, name);
+    }
+    if (parent === ROOT_INO && name === CONTROL_NAME) return this.#control.find(CONTROL_INO);
+    if (this.#isCidName(parent, name)) return this.#cids.root(parent, name, caller.checked);
+    return lookup(this.core, caller, parent, name);
+  }
+
+  forget(ino: Ino): void {
+    if (ino >= CID_INO_FROM) this.#cids.forget(ino);
+    if (ino >= CONTROL_INO_FROM) return;
+    const row = this.core.inodes.find(ino);
+    if (row === undefined || row.nlink > 0) return;
+    this.core.journal.commit((tx) => this.core.reapIfUnused(tx, row));
+  }
+
+  getattr(_caller: Caller, ino: Ino): Inode {
+    if (ino >= CID_INO_FROM) return this.#cids.find(ino);
+    if (ino >= CONTROL_INO_FROM) return this.#control.find(ino);
+    return this.core.inodes.get(ino);
+  }
+
+  setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Inode {
+    this.#demandManaged(ino, 'setattr');
+    return setattr(this.core, caller, ino, change, fh);
+  }
+
+  readlink(_caller: Caller, ino: Ino): Name {
+    if (ino >= CID_INO_FROM) return this.#cids.readlink(ino);
+    const target = this.core.journal.symlinks.get(ino);
+    if (target === undefined || !isSymlink(this.core.inodes.get(ino).mode)) {
+      throw new OpError('invalid', 'readlink');
+    }
+    return target;
+  }
+
+  mknod(caller: Caller, parent: Ino, name: Name, mode: number, rdev: number): Inode {
+    this.demandNewName(parent, name, 'mknod');
+    return mknod(this.core, caller, parent, name, mode, rdev);
+  }
+
+  mkdir(caller: Caller, parent: Ino, name: Name, mode: number): Inode {
+    this.demandNewName(parent, name, 'mkdir');
+    return mkdir(this.core, caller, parent, name, mode);
+  }
+
+  symlink(caller: Caller, parent: Ino, name: Name, target: Name): Inode {
+    this.demandNewName(parent, name, 'symlink');
+    return symlink(this.core, caller, parent, name, target);
+  }
+
+  link(caller: Caller, ino: Ino, parent: Ino, name: Name): Inode {
+    if (ino >= CONTROL_INO_FROM) throw new OpError('cross-mount', 'link');
+    this.demandNewName(parent, name, 'link');
+    return link(this.core, caller, ino, parent, name);
+  }
+
+  unlink(caller: Caller, parent: Ino, name: Name): void {
+    this.demandNewName(parent, name, 'unlink');
+    unlink(this.core, caller, parent, name);
+  }
+
+  rmdir(caller: Caller, parent: Ino, name: Name): void {
+    this.demandNewName(parent, name, 'rmdir');
+    rmdir(this.core, caller, parent, name);
+  }
+
+  rename(caller: Caller, from: Place, to: Place, flags: RenameFlags): void {
+    this.demandNewName(from.parent, from.name, 'rename');
+    this.demandNewName(to.parent, to.name, 'rename');
+    rename(this.core, caller, from, to, flags);
+  }
+
+  open(caller: Caller, ino: Ino, flags: number, killSetId: boolean): Handle {
+    if (ino < CONTROL_INO_FROM) return open(this.core, caller, ino, flags, killSetId);
+    if (ino < CID_INO_FROM) {
+      const bytes = this.#control.open(ino, flags);
+      const handle = this.core.handles.add(ino, flags, '/.kitfs' as Name, caller);
+      this.#rendered.set(handle.fh, bytes);
+      return handle;
+    }
+    if (writes(flags)) throw new OpError('read-only', 'open');
+    if (isDirectory(this.#cids.find(ino).mode)) throw new OpError('is-directory', 'open');
+    return this.core.handles.add(ino, flags, '/ipfs' as Name, caller);
+  }
+
+  create(caller: Caller, parent: Ino, name: Name, mode: number, flags: number): Opened {
+    this.demandNewName(parent, name, 'create');
+    return create(this.core, caller, parent, name, mode, flags);
+  }
+
+  tmpfile(caller: Caller, parent: Ino, mode: number, flags: number): Opened {
+    this.#demandManaged(parent, 'tmpfile');
+    return tmpfile(this.core, caller, parent, mode, flags);
+  }
+
+  read(fh: Fh, into: Buffer, offset: number, length: number, position: number): Awaitable<number> {
+    const file = this.core.handles.get(fh);
+    if (file.ino < CONTROL_INO_FROM) return read(this.core, file, into, offset, length, position);
+    if (file.ino >= CID_INO_FROM) {
+      return this.#cids.read(file.ino, into, offset, length, position);
+    }
+    const bytes = this.#rendered.get(fh);
+    return bytes?.copy(into, offset, position, position + length) ?? 0;
+  }
+
+  write(
+    caller: Caller,
+    fh: Fh,
+    bytes: Buffer,
+    position: number,
+    killSetId: boolean,
+    appends?: boolean,
+  ): void {
+    const file = this.#managedFile(fh, 'write');
+    write(this.core, caller, file, bytes, position, killSetId, appends);
+  }
+
+  async fsync(fh: Fh, _dataOnly: boolean): Promise<void> {
+    const file = this.core.handles.get(fh);
+    if (file.ino < CONTROL_INO_FROM) await fsync(this.core, file);
+  }
+
+  release(fh: Fh): void {
+    const file = this.core.handles.find(fh);
+    if (file === undefined) {
+      this.core.handles.remove(fh); // It was revoked, and now nobody asks by it any more.
+      return;
+    }
+    if (file.ino < CONTROL_INO_FROM) {
+      release(this.core, file);
+      return;
+    }
+    this.#rendered.delete(fh);
+    this.core.handles.remove(fh);
+  }
+
+  /** Takes an open file of a managed tree from who holds it: its operations fail from now on. */
+  revoke(fh: Fh): void {
+    const file = this.core.handles.get(fh);
+    this.core.journal.commit((tx) => {
+      endSession(this.core, file, true);
+      tx.afterCommit(() => this.core.handles.revoke(fh));
+    });
+  }
+
+  opendir(caller: Caller, ino: Ino): Handle {
+    const inode = this.getattr(caller, ino);
+    if (!isDirectory(inode.mode)) throw new OpError('not-directory', 'opendir');
+    demand(caller, inode, R_OK, 'opendir');
+    return this.core.handles.add(ino, O_RDONLY, this.#pathOf(ino), caller);
+  }
+
+  readdir(
+    fh: Fh,
+    cookie: number,
+    withInodes: boolean,
+    take: (entry: DirectoryEntry) => boolean,
+  ): Awaitable<void> {
+    const { ino } = this.core.handles.get(fh);
+    if (ino >= CID_INO_FROM) return this.#cids.readdir(ino, cookie, take);
+    if (ino >= CONTROL_INO_FROM) return this.#control.readdir(cookie, take);
+    readdir(this.core, ino, cookie, withInodes, (entry) =>
+      take(entry.ino === CONTROL_INO ? this.#withControl(entry) : entry),
+    );
+  }
+
+  releasedir(fh: Fh): void {
+    const file = this.core.handles.find(fh);
+    if (file === undefined) this.core.handles.remove(fh);
+    else release(this.core, file);
+  }
+
+  statfs(ino: Ino): Statfs {
+    const disk = statfsSync(this.#stateDirectory);
+    const row = ino < CONTROL_INO_FROM ? this.core.inodes.find(ino) : undefined;
+    const superblock = row === undefined ? undefined : this.core.superblockOf(row);
+    const limitBlocks = Math.floor((superblock?.sizeBytesMax ?? 0) / disk.bsize);
+    const usedBlocks = Math.ceil((superblock?.usage?.bytes ?? 0) / disk.bsize);
+    const isLimited = superblock?.sizeBytesMax !== undefined;
+    const free = Math.max(0, limitBlocks - usedBlocks);
+    return {
+      blockSize: disk.bsize,
+      blocks: isLimited ? limitBlocks : disk.blocks,
+      blocksFree: isLimited ? Math.min(free, disk.bfree) : disk.bfree,
+      blocksAvailable: isLimited ? Math.min(free, disk.bavail) : disk.bavail,
+      files: superblock?.inodesMax ?? disk.files,
+      filesFree:
+        superblock?.inodesMax === undefined
+          ? disk.ffree
+          : Math.max(0, superblock.inodesMax - (superblock.usage?.inodes ?? 0)),
+    };
+  }
+
+  getxattr(caller: Caller, ino: Ino, name: Name): Buffer | undefined {
+    if (ino >= CID_INO_FROM && (name as string) === 'user.ipfs.cid') {
+      return Buffer.from(this.#cids.cidOf(ino));
+    }
+    if (ino >= CONTROL_INO_FROM) return undefined;
+    return getxattr(this.core, caller, ino, name);
+  }
+
+  setxattr(
+    caller: Caller,
+    ino: Ino,
+    name: Name,
+    value: Buffer,
+    mode: 'any' | 'create' | 'replace',
+  ): void {
+    this.#demandManaged(ino, 'setxattr');
+    setxattr(this.core, caller, ino, name, value, mode);
+  }
+
+  listxattr(caller: Caller, ino: Ino): readonly Name[] {
+    return ino >= CONTROL_INO_FROM ? [] : listxattr(this.core, caller, ino);
+  }
+
+  removexattr(caller: Caller, ino: Ino, name: Name): void {
+    this.#demandManaged(ino, 'removexattr');
+    removexattr(this.core, caller, ino, name);
+  }
+
+  access(caller: Caller, ino: Ino, mask: number): void {
+    if (ino >= CID_INO_FROM) {
+      this.#cids.access(ino, mask);
+      return;
+    }
+    const inode = this.getattr(caller, ino);
+    if ((mask & W_OK) !== 0) this.#demandManaged(ino, 'access');
+    demand({ ...caller, actor: () => caller.actor(), checked: false }, inode, mask, 'access');
+  }
+
+  fallocate(caller: Caller, fh: Fh, flags: AllocateFlags, position: number, length: number): void {
+    allocate(this.core, caller, this.#managedFile(fh, 'fallocate'), flags, position, length);
+  }
+
+  lseek(fh: Fh, position: number, whence: 'data' | 'hole'): number {
+    const { ino } = this.core.handles.get(fh);
+    if (ino < CONTROL_INO_FROM) return seek(this.core, ino, position, whence);
+    const { size } = this.getattr(NOBODY, ino);
+    if (position >= size) throw new OpError('no-such-extent', 'lseek');
+    return whence === 'data' ? position : size;
+  }
+
+  copyFileRange(
+    caller: Caller,
+    from: { readonly fh: Fh; readonly position: number },
+    to: { readonly fh: Fh; readonly position: number },
+    length: number,
+  ): number {
+    const source = this.core.handles.get(from.fh);
+    // The kernel copies by read and write when it is told so (EXDEV).
+    if (source.ino >= CONTROL_INO_FROM) throw new OpError('cross-mount', 'copy_file_range');
+    const target = this.#managedFile(to.fh, 'copy_file_range');
+    const ends = [
+      { file: source, position: from.position },
+      { file: target, position: to.position },
+    ] as const;
+    return copyRange(this.core, caller, ends[0], ends[1], length);
+  }
+
+  /**
+   * The root of content by CID, wherever trees are mounted.
+   * @throws OpError not-found, whose cause may be content-missing.
+   */
+  content(cid: string): Promise<Inode> {
+    return this.#cids.root(ROOT_INO, nameOfText(cid), false);
+  }
+
+  /** Carries out a planned change of a managed tree. @throws OpError as `graft` does. */
+  graft(caller: Caller, plan: TreePlan): void {
+    this.#demandManaged(plan.root, 'restore');
+    for (const { name } of plan.children) this.demandNewName(plan.root, name, 'restore');
+    graft(this.core, caller, plan);
+  }
+
+  async #lookupCid(caller: Caller, parent: Ino, name: Name): Promise<Inode> {
+    if (name === '..') return this.getattr(caller, this.#cids.parentOf(parent));
+    return this.#cids.child(parent, name, caller.checked);
+  }
+
+  /** A first-level name below an ipfs tree that is a CID is that content. */
+  #isCidName(parent: Ino, name: Name): boolean {
+    if (name.length < 8) return false;
+    const row: InodeRow | undefined = this.core.inodes.find(parent);
+    if (row === undefined) return false;
+    const superblock = this.core.superblockOf(row);
+    if (superblock.root !== parent || superblock.kind !== CID_ROOT_KIND) return false;
+    return this.#cids.isCid(name);
+  }
+
+  #demandManaged(ino: Ino, op: string): void {
+    if (ino >= CONTROL_INO_FROM) {
+      throw new OpError('read-only', op, { hint: 'content by CID and control files never change' });
+    }
+  }
+
+  /**
+   * A name that may be made or removed: in a managed tree, and not a CID's.
+   * @throws OpError read-only, busy.
+   */
+  demandNewName(parent: Ino, name: Name, op: string): void {
+    this.#demandManaged(parent, op);
+    if (this.#isCidName(parent, name)) {
+      throw new OpError('read-only', op, { hint: 'this name means content by CID' });
+    }
+    if (parent === ROOT_INO && name === CONTROL_NAME) throw new OpError('busy', op);
+  }
+
+  #managedFile(fh: Fh, op: string): OpenFile {
+    const file = this.core.handles.get(fh);
+    this.#demandManaged(file.ino, op);
+    return file;
+  }
+
+  #pathOf(ino: Ino): Name {
+    if (ino < CONTROL_INO_FROM) return this.core.pathnames.ofDirectory(ino);
+    return (ino < CID_INO_FROM ? '/.kitfs' : '/ipfs') as Name;
+  }
+
+  #withControl(entry: DirectoryEntry): DirectoryEntry {
+    return { ...entry, inode: this.#control.find(CONTROL_INO) };
+  }
+}
+
+/** For questions that depend on nobody. */
+const NOBODY: Caller = {
+  uid: 0,
+  gid: 0,
+  groups: [],
+  checked: true,
+  actor: () => ({ surface: 'daemon', uid: 0, gid: 0 }),
+};

@@ -1,0 +1,157 @@
+/**
+ * Extended attributes (xattr(7)): user, trusted, security. POSIX ACLs are refused: an ACL that is
+ * kept but not enforced would be a lie. Virtual attributes (`user.ipfs.cid`, `user.kitfs.*`) answer
+ * to getxattr, are never listed, and cannot be set.
+ */
+import { CID } from 'multiformats/cid';
+import { OpError } from '../base/errors.ts';
+import { type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
+import { XATTR_BYTES_MAX, XATTR_NAME_BYTES_MAX } from '../base/limits.ts';
+import { isDirectory, isRegular, R_OK, S_ISVTX, W_OK } from '../base/posix.ts';
+import type { InodeRow } from '../journal/journal.ts';
+import type { Caller } from './contract.ts';
+import type { Core } from './core.ts';
+import { demand, demandOwner } from './permissions.ts';
+
+const isVirtual = (name: Name): boolean =>
+  name === 'user.ipfs.cid' || name.startsWith('user.kitfs.');
+
+function demandNamespace(row: InodeRow, name: Name, op: string): void {
+  if (name.length > XATTR_NAME_BYTES_MAX) throw new OpError('range', op);
+  if (name.startsWith('user.') && name.length > 5) {
+    // xattr(7): user attributes are for files and directories only.
+    if (isRegular(row.mode) || isDirectory(row.mode)) return;
+    throw new OpError('not-permitted', op);
+  }
+  if (name.startsWith('trusted.') || name.startsWith('security.')) return;
+  throw new OpError('unsupported', op, { hint: 'use user., trusted. or security.' });
+}
+
+/** Writing an attribute, as xattr(7) and xattr_permission() in fs/xattr.c have it. */
+function demandWrite(caller: Caller, row: InodeRow, name: Name, op: string): void {
+  if (caller.checked || caller.uid === 0) return;
+  if (!name.startsWith('user.')) {
+    throw new OpError('not-permitted', op, { hint: 'only root sets trusted and security' });
+  }
+  // Who may make files in a sticky directory may not fill the disk with its attributes.
+  if (isDirectory(row.mode) && (row.mode & S_ISVTX) !== 0) demandOwner(caller, row, op);
+  demand(caller, row, W_OK, op);
+}
+
+/** Whether the caller may see the attribute at all; trusted ones are as if absent for others than root. */
+function mayRead(caller: Caller, row: InodeRow, name: Name): boolean {
+  if (caller.checked || caller.uid === 0) return true;
+  if (name.startsWith('user.')) demand(caller, row, R_OK, 'getxattr');
+  return !name.startsWith('trusted.');
+}
+
+export function getxattr(core: Core, caller: Caller, ino: Ino, name: Name): Buffer | undefined {
+  const row = core.inodes.get(ino);
+  if (isVirtual(name)) return virtual(core, row, name);
+  if (!/^(user|trusted|security)\../s.test(name)) {
+    throw new OpError('unsupported', 'getxattr');
+  }
+  if (!mayRead(caller, row, name)) return undefined;
+  return core.journal.xattrs.get(ino, name);
+}
+
+/** In the words of the durability ladder: the highest rung that holds for every byte. */
+export function durabilityOf(core: Core, row: InodeRow): 'journaled' | 'fsynced' | 'local' {
+  const content = row.content === NO_CONTENT ? undefined : core.journal.contents.get(row.content);
+  if (content?.state === 'sealed') return 'local';
+  if (content?.stable === 0) return 'journaled';
+  // The bytes are stable, or there are none; so is what is known of them, once its record is.
+  const last = core.history.last(row.ino);
+  return last === undefined || last.row.seq > core.syncedSeq ? 'journaled' : 'fsynced';
+}
+
+function virtual(core: Core, row: InodeRow, name: Name): Buffer | undefined {
+  switch (name as string) {
+    case 'user.ipfs.cid': {
+      const cid = cidOf(core, row);
+      return cid === undefined ? undefined : Buffer.from(cid.toString());
+    }
+    case 'user.kitfs.version':
+      return Buffer.from(versionOf(row));
+    case 'user.kitfs.durability':
+      return isRegular(row.mode) ? Buffer.from(durabilityOf(core, row)) : undefined;
+    case 'user.kitfs.provenance': {
+      const last = core.history.last(row.ino);
+      if (last === undefined) return undefined;
+      const { seq, kind } = last.row;
+      return Buffer.from(JSON.stringify({ seq, op: kind, ...last.actor }));
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** The CID of a file whose bytes are sealed. */
+export function cidOf(core: Core, row: InodeRow): CID | undefined {
+  if (row.content === NO_CONTENT) return undefined;
+  const content = core.journal.contents.get(row.content);
+  if (content?.state !== 'sealed' || content.cid === null) return undefined;
+  return CID.decode(content.cid);
+}
+
+/** The opaque version of a file's content: `<inode>.<n>`. */
+export const versionOf = (row: { readonly ino: Ino; readonly version: number }): string =>
+  `${row.ino}.${row.version}`;
+
+export function setxattr(
+  core: Core,
+  caller: Caller,
+  ino: Ino,
+  name: Name,
+  value: Buffer,
+  mode: 'any' | 'create' | 'replace',
+): void {
+  const row = core.inodes.get(ino);
+  core.demandWritable(row, 'setxattr');
+  if (isVirtual(name)) throw new OpError('not-permitted', 'setxattr');
+  demandNamespace(row, name, 'setxattr');
+  if (value.length > XATTR_BYTES_MAX) throw new OpError('attribute-too-big', 'setxattr');
+  demandWrite(caller, row, name, 'setxattr');
+  const old = core.journal.xattrs.get(ino, name);
+  if (mode === 'create' && old !== undefined) throw new OpError('exists', 'setxattr');
+  if (mode === 'replace' && old === undefined) throw new OpError('no-attribute', 'setxattr');
+  core.journal.commit((tx) => {
+    core.journal.xattrs.set(ino, name, value);
+    core.touchChange(tx, row);
+    core.record(tx, caller, 'setxattr', {
+      ino,
+      before: { xattr: text(name), value: old?.toString('base64') ?? null },
+      after: { value: value.toString('base64') },
+    });
+    core.announceInode(tx, caller, ino, false);
+  });
+}
+
+export function listxattr(core: Core, caller: Caller, ino: Ino): readonly Name[] {
+  const names = core.journal.xattrs.list(core.inodes.get(ino).ino);
+  // listxattr(2): trusted attributes are seen by root only.
+  if (caller.uid === 0) return names;
+  return names.filter((name) => !name.startsWith('trusted.'));
+}
+
+export function removexattr(core: Core, caller: Caller, ino: Ino, name: Name): void {
+  const row = core.inodes.get(ino);
+  core.demandWritable(row, 'removexattr');
+  if (isVirtual(name)) throw new OpError('not-permitted', 'removexattr');
+  demandNamespace(row, name, 'removexattr');
+  demandWrite(caller, row, name, 'removexattr');
+  const old = core.journal.xattrs.get(ino, name);
+  if (old === undefined) throw new OpError('no-attribute', 'removexattr');
+  core.journal.commit((tx) => {
+    core.journal.xattrs.remove(ino, name);
+    core.touchChange(tx, row);
+    core.record(tx, caller, 'removexattr', {
+      ino,
+      before: { xattr: text(name), value: old.toString('base64') },
+    });
+    core.announceInode(tx, caller, ino, false);
+  });
+}
+
+/** Attribute names are bytes; JSON has them as base64. */
+const text = (name: Name): string => Buffer.from(name, 'latin1').toString('base64');

@@ -1,0 +1,119 @@
+/** A whole file system in process, over a real journal and real files in a directory of its own. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SystemClock } from '../../src/base/clock.ts';
+import { OpError } from '../../src/base/errors.ts';
+import { type Ino, type Name, nameOfText } from '../../src/base/ids.ts';
+import { loadNative } from '../../src/base/native.ts';
+import { ContentStore } from '../../src/content/content.ts';
+import { Journal } from '../../src/journal/journal.ts';
+import { type Caller, mount, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
+
+export const ROOT: Caller = {
+  uid: 0,
+  gid: 0,
+  groups: [],
+  checked: false,
+  actor: () => ({ surface: 'daemon', uid: 0, gid: 0, exe: 'test' }),
+};
+
+export const callerOf = (uid: number, gid: number, groups: readonly number[] = []): Caller => ({
+  uid,
+  gid,
+  groups,
+  checked: false,
+  actor: () => ({ surface: 'mcp', uid, gid }),
+});
+
+export class Fixture {
+  readonly directory: string;
+  journal: Journal;
+  content: ContentStore;
+  vfs: Vfs;
+  readonly #clock = new SystemClock();
+
+  constructor() {
+    this.directory = mkdtempSync(join(tmpdir(), 'kitfs-vfs-'));
+    [this.journal, this.content, this.vfs] = this.#open();
+  }
+
+  /** Root of `/ipfs`. */
+  get ipfs(): Ino {
+    return this.ino('/ipfs');
+  }
+
+  ino(path: string): Ino {
+    const found = resolve(this.vfs, ROOT, nameOfText(path), true);
+    if (found instanceof Promise) throw new Error(`${path} is not in a managed tree`);
+    if (found.inode === undefined) throw new OpError('not-found', path);
+    return found.inode.ino;
+  }
+
+  /** Closes without a word, as a kill does, and opens again. */
+  reopen(): void {
+    this.content.close();
+    this.journal.close();
+    [this.journal, this.content, this.vfs] = this.#open();
+  }
+
+  close(): void {
+    this.content.close();
+    this.journal.close();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #open(): [Journal, ContentStore, Vfs] {
+    const clock = this.#clock;
+    const native = loadNative();
+    const journal = new Journal({ path: join(this.directory, 'journal.db'), clock });
+    const content = new ContentStore({
+      journal,
+      native,
+      directory: join(this.directory, 'content'),
+      memoryDirectory: join(this.directory, 'memory'),
+      clock,
+    });
+    const absent = () => Promise.reject(new OpError('not-found', 'test'));
+    const vfs = new Vfs({
+      journal,
+      content,
+      clock,
+      syncJournal: () => native.fdatasyncMany([journal.walFd]),
+      contentReader: {
+        isCid: (name) => /^bafy[a-z2-7]{55}$/.test(name),
+        node: absent,
+        children: () => {
+          throw new OpError('not-found', 'test');
+        },
+        read: absent,
+      },
+      controlFiles: [{ name: 'status.json', render: () => Buffer.from('{}\n') }],
+      owner: { uid: 0, gid: 0 },
+      stateDirectory: this.directory,
+      signal: new AbortController().signal,
+    });
+    recover(vfs.core, { uid: 0, gid: 0 });
+    if (vfs.core.mounts.mounts().length === 0) {
+      this.#mount(vfs, '/ipfs', 'ipfs', false);
+      this.#mount(vfs, '/mem', 'memory', true);
+    }
+    return [journal, content, vfs];
+  }
+
+  #mount(vfs: Vfs, point: string, kind: string, volatile: boolean): void {
+    mount(vfs.core, ROOT, {
+      mountId: point,
+      mountPoint: point as Name,
+      kind,
+      backend: kind,
+      source: '',
+      readOnly: false,
+      volatile,
+      options: {},
+      uid: 0,
+      gid: 0,
+      mode: 0o755,
+    });
+  }
+}
