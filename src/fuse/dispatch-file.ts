@@ -1,0 +1,205 @@
+/**
+ * Operations on open files. An O_SYNC or O_DSYNC descriptor needs nothing here: the kernel follows
+ * each write with FSYNC (fs/fuse/file.c, generic_write_sync).
+ */
+import { OpError } from '../base/errors.ts';
+import type { Ino } from '../base/ids.ts';
+import { FILE_BYTES_MAX, FUSE_IO_BYTES_MAX } from '../base/limits.ts';
+import { O_APPEND, O_CREAT, O_EXCL, O_TRUNC } from '../base/posix.ts';
+import type { Opened } from '../vfs/vfs.ts';
+import type { Request } from './decode.ts';
+import { isControl, type Reply } from './encode.ts';
+import {
+  COPY_FILE_RANGE_IN,
+  COPY_FILE_RANGE_OUT,
+  CREATE_IN,
+  ENTRY_OUT,
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  FALLOC_FL_ZERO_RANGE,
+  FALLOCATE_IN,
+  FOPEN_DIRECT_IO,
+  FOPEN_KEEP_CACHE,
+  FSYNC_IN,
+  FUSE_FSYNC_FDATASYNC,
+  FUSE_OPEN_KILL_SUIDGID,
+  FUSE_WRITE_KILL_SUIDGID,
+  LSEEK_IN,
+  LSEEK_OUT,
+  OP,
+  OPEN_IN,
+  OPEN_OUT,
+  READ_IN,
+  RELEASE_IN,
+  SEEK_DATA,
+  SEEK_HOLE,
+  WRITE_IN,
+  WRITE_OUT,
+} from './layout.ts';
+import { type Call, type Operation, settle } from './operation.ts';
+
+/** MAX_RW_COUNT of the kernel: what one copy may be asked to do. */
+const COPY_BYTES_MAX = 0x7fff_f000;
+
+/** Pages survive opens: whatever changes a file behind the mount announces it. */
+const openFlags = (ino: Ino): number => (isControl(ino) ? FOPEN_DIRECT_IO : FOPEN_KEEP_CACHE);
+
+function open({ fileSystem, caller, request, reply }: Call): void | Promise<void> {
+  const { ino } = request;
+  const flags = request.u32(OPEN_IN.flags);
+  const killSetId = (request.u32(OPEN_IN.openFlags) & FUSE_OPEN_KILL_SUIDGID) !== 0;
+  return settle(fileSystem.open(caller, ino, flags, killSetId), ({ fh }) => {
+    reply.open({ fh, isDirectory: false }, openFlags(ino));
+  });
+}
+
+function create({ fileSystem, caller, request, reply }: Call): void {
+  const name = request.name(CREATE_IN.bytes);
+  const mode = request.u32(CREATE_IN.mode);
+  const flags = request.u32(CREATE_IN.flags);
+  answerOpened(reply, fileSystem.create(caller, request.ino, name, mode, flags));
+}
+
+function tmpfile({ fileSystem, caller, request, reply }: Call): void {
+  const mode = request.u32(CREATE_IN.mode);
+  const flags = request.u32(CREATE_IN.flags);
+  answerOpened(reply, fileSystem.tmpfile(caller, request.ino, mode, flags));
+}
+
+function answerOpened(reply: Reply, { inode, handle }: Opened): void {
+  reply.entry(inode);
+  reply.open({ fh: handle.fh, isDirectory: false }, openFlags(inode.ino));
+}
+
+function read({ fileSystem, request, reply }: Call): void | Promise<void> {
+  const fh = request.fh(READ_IN.fh);
+  const position = request.u64(READ_IN.offset);
+  const length = request.u32(READ_IN.size);
+  // Nothing lies there; an empty answer is the end of the file.
+  if (position > FILE_BYTES_MAX) return undefined;
+  const { into, offset } = reply.lend();
+  const bytes = fileSystem.read(fh, into, offset, length, position);
+  return settle(bytes, (count) => reply.lent(count));
+}
+
+function write({ fileSystem, caller, request, reply }: Call): void {
+  const fh = request.fh(WRITE_IN.fh);
+  const size = request.u32(WRITE_IN.size);
+  const position = request.u64(WRITE_IN.offset);
+  if (position + size > FILE_BYTES_MAX) throw new OpError('file-too-large', 'write');
+  const killSetId = (request.u32(WRITE_IN.writeFlags) & FUSE_WRITE_KILL_SUIDGID) !== 0;
+  // Of this write, not of the handle: fcntl(2) may have changed it, and pages of a mapping are
+  // written back, without it, by any handle that can write.
+  const appends = (request.u32(WRITE_IN.flags) & O_APPEND) !== 0;
+  const bytes = request.bytes(WRITE_IN.bytes, size);
+  fileSystem.write(caller, fh, bytes, position, killSetId, appends);
+  reply.size(size);
+}
+
+function release({ fileSystem, request, closed }: Call): void {
+  const fh = request.fh(RELEASE_IN.fh);
+  closed(fh);
+  fileSystem.release(fh);
+}
+
+/** What the requests before it changed must be committed before it can be made durable. */
+async function fsync({ fileSystem, request, committed }: Call): Promise<void> {
+  const fh = request.fh(FSYNC_IN.fh);
+  const dataOnly = (request.u32(FSYNC_IN.fsyncFlags) & FUSE_FSYNC_FDATASYNC) !== 0;
+  await committed();
+  await fileSystem.fsync(fh, dataOnly);
+}
+
+function fallocate({ fileSystem, caller, request }: Call): void {
+  const fh = request.fh(FALLOCATE_IN.fh);
+  const position = request.u64(FALLOCATE_IN.offset);
+  const length = request.u64(FALLOCATE_IN.length);
+  const mode = request.u32(FALLOCATE_IN.mode);
+  const known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+  if ((mode & ~known) !== 0) throw new OpError('unsupported', `fallocate of mode ${mode}`);
+  if (position + length > FILE_BYTES_MAX) throw new OpError('file-too-large', 'fallocate');
+  const flags = {
+    keepSize: (mode & FALLOC_FL_KEEP_SIZE) !== 0,
+    punchHole: (mode & FALLOC_FL_PUNCH_HOLE) !== 0,
+    zeroRange: (mode & FALLOC_FL_ZERO_RANGE) !== 0,
+  };
+  fileSystem.fallocate(caller, fh, flags, position, length);
+}
+
+function lseek({ fileSystem, request, reply }: Call): void | Promise<void> {
+  const fh = request.fh(LSEEK_IN.fh);
+  const position = request.u64(LSEEK_IN.offset);
+  const whence = request.u32(LSEEK_IN.whence);
+  if (whence !== SEEK_DATA && whence !== SEEK_HOLE) {
+    throw new OpError('invalid', `lseek with whence ${whence}`);
+  }
+  if (position > FILE_BYTES_MAX) throw new OpError('no-such-extent', 'lseek');
+  const found = fileSystem.lseek(fh, position, whence === SEEK_DATA ? 'data' : 'hole');
+  return settle(found, (at) => reply.number(at));
+}
+
+function copy({ fileSystem, caller, request }: Call): number {
+  const from = {
+    fh: request.fh(COPY_FILE_RANGE_IN.fhIn),
+    position: request.u64(COPY_FILE_RANGE_IN.offIn),
+  };
+  const to = {
+    fh: request.fh(COPY_FILE_RANGE_IN.fhOut),
+    position: request.u64(COPY_FILE_RANGE_IN.offOut),
+  };
+  const length = Math.min(request.u64(COPY_FILE_RANGE_IN.len), COPY_BYTES_MAX);
+  const flags = request.u64(COPY_FILE_RANGE_IN.flags);
+  if (flags !== 0) throw new OpError('invalid', `copy_file_range with flags ${flags}`);
+  if (from.position > FILE_BYTES_MAX) return 0;
+  if (to.position + length > FILE_BYTES_MAX) throw new OpError('file-too-large', 'copy_file_range');
+  return fileSystem.copyFileRange(caller, from, to, length);
+}
+
+/** A READ asks for no more than was negotiated; more would not fit the place made for it. */
+function readBody(request: Request): number {
+  const size = request.u32(READ_IN.size);
+  if (size > FUSE_IO_BYTES_MAX) throw new OpError('invalid', `read of ${size} bytes`);
+  return size;
+}
+
+/**
+ * A CREATE or TMPFILE that a daemon before this one applied and stored `stored` for. Its handle
+ * ended with that daemon, so the file is opened anew.
+ */
+function createAgain(
+  { fileSystem, caller, request, reply }: Call,
+  stored: Buffer,
+): void | Promise<void> {
+  const flags = request.u32(CREATE_IN.flags) & ~(O_CREAT | O_EXCL | O_TRUNC);
+  const ino = reply.repeatEntry(stored);
+  return settle(fileSystem.open(caller, ino, flags, false), ({ fh }) => {
+    reply.open({ fh, isDirectory: false }, openFlags(ino));
+  });
+}
+
+const CREATED_BYTES = ENTRY_OUT.bytes + OPEN_OUT.bytes;
+
+export const FILE_OPERATIONS: readonly (readonly [number, Operation])[] = [
+  [OP.open, { serve: open, body: OPEN_OUT.bytes }],
+  [OP.create, { serve: create, body: CREATED_BYTES, records: true, again: createAgain }],
+  [OP.tmpfile, { serve: tmpfile, body: CREATED_BYTES, records: true, again: createAgain }],
+  [OP.read, { serve: read, body: readBody }],
+  [OP.write, { serve: write, body: WRITE_OUT.bytes, records: true }],
+  [OP.release, { serve: release, body: 0, records: true }],
+  [OP.fsync, { serve: fsync, body: 0, isUnhurried: true }],
+  [OP.fsyncdir, { serve: fsync, body: 0, isUnhurried: true }],
+  [OP.fallocate, { serve: fallocate, body: 0, records: true }],
+  [OP.lseek, { serve: lseek, body: LSEEK_OUT.bytes }],
+  [
+    OP.copyFileRange,
+    { serve: (call) => call.reply.size(copy(call)), body: WRITE_OUT.bytes, records: true },
+  ],
+  [
+    OP.copyFileRange64,
+    {
+      serve: (call) => call.reply.number(copy(call)),
+      body: COPY_FILE_RANGE_OUT.bytes,
+      records: true,
+    },
+  ],
+];

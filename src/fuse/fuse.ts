@@ -1,0 +1,196 @@
+/**
+ * The native driver: mounts a file system and serves the kernel on the event loop. The entry of this
+ * module.
+ */
+import { resolve } from 'node:path';
+import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
+import { OpError } from '../base/errors.ts';
+import {
+  FUSE_IO_BYTES_MAX,
+  FUSE_REQUEST_ARENA_BYTES,
+  NOTIFICATIONS_QUEUED_MAX,
+  REQUESTS_PER_DRAIN_MAX,
+} from '../base/limits.ts';
+import type { Log } from '../base/log.ts';
+import type {
+  Channel,
+  NativeConnection,
+  NativeFiles,
+  NativeMounting,
+  Notifier,
+} from '../base/native.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { FileSystem, Invalidator } from '../vfs/vfs.ts';
+import type { Driver, MountEnd, MountStatus } from './driver.ts';
+import type { Features } from './handshake.ts';
+import { attach, detach, deviceAt, setReadAhead } from './native.ts';
+import { KernelInvalidator } from './notify.ts';
+import { KernelReferences } from './references.ts';
+import { Session } from './session.ts';
+
+export type { MountEnd, MountStatus } from './driver.ts';
+
+/** What the driver uses of the addon. */
+export type FuseNative = NativeMounting & NativeConnection & Pick<NativeFiles, 'closeDescriptor'>;
+
+export interface FuseServerOptions {
+  readonly fileSystem: FileSystem;
+  readonly journal: Journal;
+  readonly native: FuseNative;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Whether users other than the mounting one may enter; when absent, if that one is root. */
+  readonly allowOther?: boolean | undefined;
+  readonly readOnly?: boolean | undefined;
+}
+
+/** The largest request is a WRITE: its header, its structure, its bytes; a page is room enough. */
+const REQUEST_BYTES_MAX = FUSE_IO_BYTES_MAX + 4096;
+
+/** A mount that lives. */
+interface Connected {
+  readonly mountPoint: string;
+  readonly fd: number;
+  readonly session: Session;
+  readonly channel: Channel;
+  readonly notifier: Notifier;
+}
+
+export class FuseServer implements Driver {
+  readonly invalidator: Invalidator;
+  readonly ended: Promise<MountEnd>;
+  readonly #options: FuseServerOptions;
+  readonly #references = new KernelReferences();
+  readonly #invalidator: KernelInvalidator;
+  #connected: Connected | undefined;
+  #features: Features | undefined;
+  #device: string | undefined;
+  #isUsed = false;
+  #isServing = false;
+  #setEnded: (end: MountEnd) => void = () => {};
+
+  constructor(options: FuseServerOptions) {
+    this.#options = options;
+    this.#invalidator = new KernelInvalidator(this.#references, options.clock, options.log);
+    this.invalidator = this.#invalidator;
+    this.ended = new Promise((take) => {
+      this.#setEnded = take;
+    });
+  }
+
+  status(): MountStatus {
+    const connected = this.#connected;
+    return {
+      driver: 'native',
+      mountPoint: connected?.mountPoint,
+      protocolMinor: this.#features?.minor,
+      inodes: this.#references.inodeCount,
+      handles: this.#references.handleCount,
+      requests: connected?.session.requestCount ?? 0,
+      waiting: connected?.session.waitingCount ?? 0,
+      invalidations: this.#invalidator.queuedCount,
+    };
+  }
+
+  async mount(dir: string): Promise<void> {
+    assert(!this.#isUsed, 'a server mounts once');
+    this.#isUsed = true;
+    const { native, allowOther, readOnly, log } = this.#options;
+    const mountPoint = resolve(dir);
+    const fd = attach(native, mountPoint, {
+      allowOther: allowOther ?? process.geteuid?.() === 0,
+      readOnly: readOnly ?? false,
+    });
+    try {
+      await this.#connect(mountPoint, fd);
+    } catch (error) {
+      await detach(native, mountPoint, true);
+      // Once it is served, the end of the connection closes it.
+      if (!this.#isServing) native.closeDescriptor(fd);
+      throw error;
+    }
+    this.#device = deviceAt(mountPoint);
+    if (this.#device !== undefined) setReadAhead(this.#device);
+    log.info({ mountPoint, protocol: `7.${this.#features?.minor}` }, 'mounted');
+  }
+
+  async unmount({ lazy = false }: { readonly lazy?: boolean } = {}): Promise<void> {
+    const connected = this.#connected;
+    if (connected === undefined) return;
+    await detach(this.#options.native, connected.mountPoint, lazy);
+    if (!lazy) await this.ended;
+  }
+
+  abandon(): void {
+    this.#end(0);
+  }
+
+  /** Resolves when the kernel and this server have agreed. */
+  #connect(mountPoint: string, fd: number): Promise<void> {
+    const { native, journal, fileSystem, clock, log } = this.#options;
+    return new Promise((agree, refuse) => {
+      const session = new Session({
+        fileSystem,
+        journal,
+        clock,
+        log,
+        references: this.#references,
+        generation: journal.commit(() => journal.counters.next('connection')),
+        onInit: (result) => {
+          if (result instanceof OpError) {
+            refuse(result);
+            return;
+          }
+          this.#features = result;
+          agree();
+        },
+      });
+      const channel = native.openChannel(
+        fd,
+        {
+          requestBytesMax: REQUEST_BYTES_MAX,
+          arenaBytes: FUSE_REQUEST_ARENA_BYTES,
+          requestsMax: REQUESTS_PER_DRAIN_MAX,
+        },
+        (count) => session.drain(count),
+        (errno) => {
+          refuse(new OpError('mount-failed', `mount ${mountPoint}`));
+          this.#end(errno);
+        },
+      );
+      session.attach(channel);
+      const notifier = native.openNotifier(fd, { queueMax: NOTIFICATIONS_QUEUED_MAX });
+      this.#invalidator.attach(notifier);
+      this.#connected = { mountPoint, fd, session, channel, notifier };
+      this.#isServing = true;
+    });
+  }
+
+  /** A connection that was aborted leaves its mount behind, and that answers nobody. */
+  async #clearAway(mountPoint: string): Promise<void> {
+    if (this.#device === undefined || deviceAt(mountPoint) !== this.#device) return;
+    await detach(this.#options.native, mountPoint, true);
+  }
+
+  /** The kernel has let go of the mount. */
+  #end(errno: number): void {
+    const connected = this.#connected;
+    if (connected === undefined) return;
+    const { mountPoint, fd, session, channel, notifier } = connected;
+    const { native, log } = this.#options;
+    this.#connected = undefined;
+    channel.close();
+    this.#invalidator.detach();
+    session.end();
+    const error =
+      errno === 0 ? undefined : new OpError('io', `serve ${mountPoint}`, { details: { errno } });
+    log.info({ mountPoint, errno }, 'the mount has ended');
+    Promise.all([notifier.close(), this.#clearAway(mountPoint)])
+      .catch((cause: unknown) => log.error({ err: cause }, 'the mount did not end cleanly'))
+      .finally(() => {
+        native.closeDescriptor(fd);
+        this.#setEnded({ error });
+      });
+  }
+}

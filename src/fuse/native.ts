@@ -1,0 +1,156 @@
+/**
+ * How a directory becomes a FUSE mount and stops being one: mount(2) and umount2(2) for root,
+ * fusermount3 for everybody else.
+ */
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { codeOf, OpError } from '../base/errors.ts';
+import { FUSE_IO_BYTES_MAX } from '../base/limits.ts';
+import type { NativeFiles, NativeMounting } from '../base/native.ts';
+
+export interface AttachOptions {
+  /** Whether others than the mounting user may enter. */
+  readonly allowOther: boolean;
+  readonly readOnly: boolean;
+}
+
+/** The calls this takes. */
+export type AttachNative = NativeMounting & Pick<NativeFiles, 'closeDescriptor'>;
+
+const SOURCE = 'kitfs';
+const SUBTYPE = 'kitfs';
+const HELPER_PLACES = ['/usr/bin/fusermount3', '/bin/fusermount3', '/usr/local/bin/fusermount3'];
+const UNMOUNT_MS_MAX = 30_000;
+
+const isRoot = (): boolean => process.geteuid?.() === 0;
+
+/**
+ * Mounts and returns the open /dev/fuse, which is the caller's to close.
+ * @throws OpError mount-failed, dependency-missing.
+ */
+export function attach(native: AttachNative, dir: string, options: AttachOptions): number {
+  try {
+    return isRoot() ? attachAsRoot(native, dir, options) : attachByHelper(native, dir, options);
+  } catch (error) {
+    if (error instanceof OpError) throw error;
+    const hint = hintOf(error);
+    throw new OpError('mount-failed', `mount ${dir}`, {
+      cause: error,
+      ...(hint === undefined ? {} : { hint }),
+    });
+  }
+}
+
+function attachAsRoot(native: AttachNative, dir: string, options: AttachOptions): number {
+  const fd = native.openFuseDevice();
+  try {
+    native.mountFuse(fd, dir, {
+      source: SOURCE,
+      fsType: `fuse.${SUBTYPE}`,
+      nosuid: true,
+      nodev: true,
+      defaultPermissions: true,
+      ...options,
+    });
+  } catch (error) {
+    native.closeDescriptor(fd);
+    throw error;
+  }
+  return fd;
+}
+
+function attachByHelper(native: AttachNative, dir: string, options: AttachOptions): number {
+  // fusermount3 adds nosuid and nodev by itself for whoever is not root.
+  const words = ['default_permissions', `fsname=${SOURCE}`, `subtype=${SUBTYPE}`];
+  if (options.allowOther) words.push('allow_other');
+  if (options.readOnly) words.push('ro');
+  return native.mountWithHelper(helper(`mount ${dir}`), dir, words.join(','));
+}
+
+function helper(op: string): string {
+  const found = HELPER_PLACES.find((path) => existsSync(path));
+  if (found !== undefined) return found;
+  throw new OpError('dependency-missing', op, { hint: 'install the package fuse3' });
+}
+
+function hintOf(error: unknown): string | undefined {
+  switch (codeOf(error)) {
+    case 'ENOENT':
+      return 'is there a /dev/fuse? try: modprobe fuse';
+    case 'EPERM':
+    case 'EACCES':
+      return 'this process may not mount here';
+    case 'ENODEV':
+      return 'this kernel has no FUSE; try: modprobe fuse';
+    case 'ERR_MOUNT_HELPER':
+      return error instanceof Error ? error.message : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/**
+ * The device number (`0:52`) of the mount at `dir`, as /proc has it, which does not touch the mount;
+ * undefined when there is none of ours.
+ */
+export function deviceAt(dir: string): string | undefined {
+  const point = escaped(dir);
+  let device: string | undefined;
+  // Lines of proc_pid_mountinfo(5) in the order of mounting: the last one covers those before.
+  for (const line of readFileSync('/proc/self/mountinfo', 'latin1').split('\n')) {
+    const [, , number, , at] = line.split(' ');
+    if (at !== point) continue;
+    device = line.includes(` - fuse.${SUBTYPE} `) ? number : undefined;
+  }
+  return device;
+}
+
+/** As the kernel writes paths there: UTF-8 bytes, some of them in octal. */
+const escaped = (path: string): string =>
+  Buffer.from(path)
+    .toString('latin1')
+    .replace(/[ \t\n\\]/g, (char) => `\\${char.charCodeAt(0).toString(8).padStart(3, '0')}`);
+
+/**
+ * Lets the kernel read ahead as much as one READ carries; it begins with 128 KiB. False when this
+ * process may not say so: reading is slower then, and nothing else.
+ */
+export function setReadAhead(device: string): boolean {
+  try {
+    writeFileSync(`/sys/class/bdi/${device}/read_ahead_kb`, String(FUSE_IO_BYTES_MAX / 1024));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** @throws OpError mount-busy, mount-failed, dependency-missing. */
+export async function detach(native: NativeMounting, dir: string, lazy: boolean): Promise<void> {
+  try {
+    if (isRoot()) await native.unmount(dir, { lazy });
+    else await detachByHelper(dir, lazy);
+  } catch (error) {
+    if (error instanceof OpError) throw error;
+    if (codeOf(error) === 'EBUSY' || saysBusy(error)) {
+      throw new OpError('mount-busy', `unmount ${dir}`, {
+        cause: error,
+        hint: 'close the files and leave the directories below it',
+      });
+    }
+    throw new OpError('mount-failed', `unmount ${dir}`, { cause: error });
+  }
+}
+
+function detachByHelper(dir: string, lazy: boolean): Promise<void> {
+  const words = ['-u', ...(lazy ? ['-z'] : []), '--', dir];
+  return new Promise((resolve, reject) => {
+    execFile(helper(`unmount ${dir}`), words, { timeout: UNMOUNT_MS_MAX }, (error) => {
+      if (error === null) resolve();
+      else reject(error);
+    });
+  });
+}
+
+/** fusermount3 has one exit code; what it says is not translated. */
+const saysBusy = (error: unknown): boolean =>
+  error instanceof Error && error.message.includes('busy');

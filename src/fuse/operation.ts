@@ -1,0 +1,48 @@
+/**
+ * What it means to serve an opcode: one call on the file system, its answer written as a reply.
+ * The operations themselves are in `dispatch-*.ts`, by groups; `dispatch.ts` is their table.
+ */
+import type { Fh } from '../base/ids.ts';
+import type { Awaitable, Caller, FileSystem } from '../vfs/vfs.ts';
+import type { Request } from './decode.ts';
+import type { Reply } from './encode.ts';
+import type { Features } from './handshake.ts';
+
+/** One request being served. The object is used again for the next one: take its fields first. */
+export interface Call {
+  readonly fileSystem: FileSystem;
+  readonly features: Features;
+  readonly request: Request;
+  readonly reply: Reply;
+  readonly caller: Caller;
+  /** Resolves once everything this request's group changed is committed. */
+  committed(): Promise<void>;
+  /** The kernel gave a handle back. */
+  closed(fh: Fh): void;
+}
+
+export interface Operation {
+  /**
+   * Serves the request: fills the reply, or returns a promise that does. What it throws, or
+   * rejects with, becomes the errno of the reply.
+   */
+  readonly serve: (call: Call) => void | Promise<void>;
+  /** Bytes of a successful body: exactly so many, or at most as many as the request admits. */
+  readonly body: number | ((request: Request) => number);
+  /** Whether it changes the tree, so that the journal shall know the request and keep its reply. */
+  readonly records?: boolean;
+  /**
+   * Answers a resent request that was applied, successfully, by a daemon before this one, from the
+   * reply stored then. Without it the stored reply is sent as it is.
+   */
+  readonly again?: (call: Call, stored: Buffer) => void | Promise<void>;
+  /** Whether it may take as long as the disk takes: it has no deadline. */
+  readonly isUnhurried?: boolean;
+}
+
+/** Hands a result on at once when it is there, so that only what must wait costs a promise. */
+export function settle<T>(result: Awaitable<T>, take: (value: T) => void): void | Promise<void> {
+  if (result instanceof Promise) return result.then(take);
+  take(result);
+  return undefined;
+}

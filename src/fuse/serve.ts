@@ -1,0 +1,248 @@
+/**
+ * Serves one request at a time into a batch: reads it, calls the file system, writes the reply. It
+ * never throws; what goes wrong becomes the reply's errno.
+ */
+import { assert } from '../base/assert.ts';
+import { OpError } from '../base/errors.ts';
+import type { Fh } from '../base/ids.ts';
+import type { RequestId } from '../journal/journal.ts';
+import type { Caller, FileSystem } from '../vfs/vfs.ts';
+import { Batch } from './batch.ts';
+import type { Callers } from './callers.ts';
+import { Request } from './decode.ts';
+import { OPERATIONS } from './dispatch.ts';
+import type { Reply } from './encode.ts';
+import { EIO, ENOSYS, errnoOf } from './errno.ts';
+import { type Features, initOut, negotiate, readOffer } from './handshake.ts';
+import { INTERRUPT_IN, OP, OUT_HEADER } from './layout.ts';
+import type { Call, Operation } from './operation.ts';
+
+/** What serving needs of the journal. */
+export interface RequestJournal {
+  group(body: () => void): void;
+  beginRequest(request: RequestId): void;
+  endRequest(reply: Buffer): void;
+  answered(request: RequestId): Buffer | undefined;
+}
+
+/** Where the handles and references go that a reply hands out. */
+export interface Handouts {
+  /** The reply is about to be sent. */
+  handOut(reply: Reply): void;
+  /** It will not be sent after all; what it would have handed out is given back. */
+  takeBack(reply: Reply): void;
+  /** The kernel gave a handle back. */
+  closed(fh: Fh): void;
+}
+
+export interface ServerOptions {
+  readonly fileSystem: FileSystem;
+  readonly journal: RequestJournal;
+  readonly callers: Callers;
+  readonly handouts: Handouts;
+  readonly generation: number;
+  readonly onInit: (result: Features | OpError) => void;
+}
+
+const NO_REPLY = Buffer.alloc(0);
+
+/** The one `Call`, whose request-dependent fields are set before each operation. */
+class CurrentCall implements Call {
+  readonly fileSystem: FileSystem;
+  readonly request: Request;
+  readonly committed: () => Promise<void>;
+  readonly closed: (fh: Fh) => void;
+  features: Features;
+  reply: Reply;
+  caller: Caller;
+
+  constructor(call: Call) {
+    this.fileSystem = call.fileSystem;
+    this.request = call.request;
+    this.committed = call.committed;
+    this.closed = call.closed;
+    this.features = call.features;
+    this.reply = call.reply;
+    this.caller = call.caller;
+  }
+}
+
+export class Server {
+  readonly batch = new Batch();
+  readonly #options: ServerOptions;
+  readonly #request = new Request();
+  #features: Features | undefined;
+  #call: CurrentCall | undefined;
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Serves the request at [offset, offset + length) of `arena`; false when the batch has no room
+   * for its reply any more, and nothing was done.
+   */
+  serve(arena: Buffer, offset: number, length: number): boolean {
+    const request = this.#request;
+    try {
+      request.load(arena, offset, length);
+      if (this.#control()) return true;
+      const operation = OPERATIONS.get(request.opcode);
+      if (operation === undefined) return this.#refuse(ENOSYS);
+      if (this.#features === undefined) return this.#refuse(EIO);
+      const { body } = operation;
+      const bodyMax = typeof body === 'number' ? body : body(request);
+      const bodyMin = typeof body === 'number' ? body : 0;
+      const reply = this.batch.reply(request, bodyMin, bodyMax);
+      if (reply === undefined) return false;
+      this.#operate(operation, reply, this.#features);
+      return true;
+    } catch (error) {
+      // It is not of its form. Without a number nobody waits for an answer.
+      this.#note(error);
+      const isNumbered = request.uniqueLow !== 0 || request.uniqueHigh !== 0;
+      return !isNumbered || this.#refuse(errnoOf(error));
+    }
+  }
+
+  /** Answers the request there, which is an operation, with the errno of `error`. */
+  fail(arena: Buffer, offset: number, length: number, error: OpError): void {
+    this.#request.load(arena, offset, length);
+    this.#note(error);
+    this.#refuse(errnoOf(error));
+  }
+
+  /** Requests that are no call on the file system. False when it is one. */
+  #control(): boolean {
+    const request = this.#request;
+    switch (request.opcode) {
+      case OP.forget:
+      case OP.batchForget:
+        request.forgets((ino, count) => this.batch.forgets.push({ ino, count }));
+        return true;
+      case OP.interrupt:
+        this.batch.interrupts.push(request.uniqueAt(INTERRUPT_IN.unique));
+        return true;
+      case OP.init:
+        return this.#init();
+      case OP.destroy:
+        return this.#answer(NO_REPLY);
+      default:
+        return false;
+    }
+  }
+
+  #init(): boolean {
+    const { onInit } = this.#options;
+    let features: Features | undefined;
+    try {
+      features = negotiate(readOffer(this.#request));
+    } catch (error) {
+      assert(error instanceof OpError, 'a handshake fails with an operating error');
+      this.batch.afterSend.push(() => onInit(error));
+      throw error;
+    }
+    const agreed = features;
+    if (agreed !== undefined) {
+      this.#features = agreed;
+      this.batch.afterSend.push(() => onInit(agreed));
+    }
+    return this.#answer(initOut(agreed));
+  }
+
+  #operate(operation: Operation, reply: Reply, features: Features): void {
+    if (operation.records !== true) {
+      this.#perform(operation, reply, features, undefined);
+      return;
+    }
+    const { journal, generation } = this.#options;
+    const id = { generation, unique: this.#request.unique };
+    // An empty one is that of a request whose answer came later, and so was never stored.
+    const stored = this.#request.isResent ? journal.answered(id) : undefined;
+    if (stored !== undefined && stored.length >= OUT_HEADER.bytes) {
+      this.#perform(operation, reply, features, stored);
+      return;
+    }
+    journal.beginRequest(id);
+    const isAnswered = this.#perform(operation, reply, features, undefined);
+    journal.endRequest(isAnswered ? reply.message : NO_REPLY);
+  }
+
+  /** False when the answer comes later. */
+  #perform(
+    operation: Operation,
+    reply: Reply,
+    features: Features,
+    stored: Buffer | undefined,
+  ): boolean {
+    const { handouts } = this.#options;
+    const request = this.#request;
+    const call = this.#prepare(reply, features);
+    try {
+      const result = stored === undefined ? operation.serve(call) : again(operation, call, stored);
+      if (result !== undefined) {
+        const isUnhurried = operation.isUnhurried === true;
+        this.batch.wait({ unique: request.unique, reply, result, isUnhurried });
+        return false;
+      }
+      reply.finish();
+    } catch (error) {
+      this.#note(error);
+      handouts.takeBack(reply);
+      reply.fail(errnoOf(error));
+      reply.finish();
+    }
+    handouts.handOut(reply);
+    this.batch.push(reply);
+    return true;
+  }
+
+  #prepare(reply: Reply, features: Features): Call {
+    const { fileSystem, callers, handouts } = this.#options;
+    const request = this.#request;
+    const caller = callers.of(request.pid, request.uid, request.gid);
+    this.#call ??= new CurrentCall({
+      fileSystem,
+      request,
+      reply,
+      caller,
+      features,
+      committed: () => this.batch.committed(),
+      closed: (fh) => handouts.closed(fh),
+    });
+    this.#call.reply = reply;
+    this.#call.caller = caller;
+    this.#call.features = features;
+    return this.#call;
+  }
+
+  #answer(body: Buffer): boolean {
+    const reply = this.batch.reply(this.#request, body.length, body.length);
+    if (reply === undefined) return false;
+    reply.bytes(body);
+    reply.finish();
+    this.batch.push(reply);
+    return true;
+  }
+
+  #refuse(errno: number): boolean {
+    const reply = this.batch.reply(this.#request, 0, 0);
+    if (reply === undefined) return false;
+    reply.fail(errno);
+    reply.finish();
+    this.batch.push(reply);
+    return true;
+  }
+
+  /** EIO tells the client nothing, so the log does. */
+  #note(error: unknown): void {
+    if (errnoOf(error) === EIO) this.batch.faults.push(error);
+  }
+}
+
+function again(operation: Operation, call: Call, stored: Buffer): void | Promise<void> {
+  const isSuccess = stored.readInt32LE(OUT_HEADER.error) === 0;
+  if (isSuccess && operation.again !== undefined) return operation.again(call, stored);
+  call.reply.repeat(stored);
+  return undefined;
+}

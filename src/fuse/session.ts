@@ -1,0 +1,298 @@
+/**
+ * One connection to the kernel, from INIT to the end of the mount: takes drains of requests, serves
+ * them in groups, sends the replies.
+ *
+ * Invariants:
+ * - A group is one transaction of the journal. No reply leaves before its group is committed; if
+ *   it was rolled back, its requests are served again one by one, so that only the one at fault
+ *   fails. What the file system keeps in memory of a mutation it puts back itself (`onRollback`).
+ * - Every request that expects an answer gets one, once.
+ * - What a reply hands out (references, handles) is counted before it is sent, and taken back when
+ *   the kernel did not take it.
+ */
+import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
+import { OpError } from '../base/errors.ts';
+import type { Ino } from '../base/ids.ts';
+import type { Log } from '../base/log.ts';
+import type { Channel } from '../base/native.ts';
+import type { FileSystem } from '../vfs/vfs.ts';
+import { Callers } from './callers.ts';
+import type { OpenedHandle, Reply } from './encode.ts';
+import { EIO, ENOENT, errnoOf } from './errno.ts';
+import type { Features } from './handshake.ts';
+import type { KernelReferences } from './references.ts';
+import { type Handouts, type RequestJournal, Server } from './serve.ts';
+import { Waiting } from './waiting.ts';
+
+export interface SessionOptions {
+  readonly fileSystem: FileSystem;
+  readonly journal: RequestJournal;
+  readonly references: KernelReferences;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Number of this connection, never used for another one. */
+  readonly generation: number;
+  /** INIT was answered: the mount works or, with the error, never will. */
+  readonly onInit: (result: Features | OpError) => void;
+}
+
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #server: Server;
+  readonly #waiting: Waiting;
+  #channel: Channel | undefined;
+  /** Inodes the kernel let go of, about which the file system is told next. */
+  #gone: Ino[] = [];
+  #requestCount = 0;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    const handouts: Handouts = {
+      handOut: (reply) => this.#handOut(reply),
+      takeBack: (reply) => this.#takeBack(reply),
+      closed: (fh) => options.references.closed(fh),
+    };
+    this.#server = new Server({ ...options, handouts, callers: new Callers(options.clock) });
+    this.#waiting = new Waiting(options.clock, {
+      finish: (reply) => this.#finishLate(reply),
+      refuse: (reply, error) => this.#refuseLate(reply, error),
+      drop: (reply) => this.#dropLate(reply),
+    });
+  }
+
+  /** Requests whose answer is waited for. */
+  get waitingCount(): number {
+    return this.#waiting.size;
+  }
+
+  /** Requests read so far. */
+  get requestCount(): number {
+    return this.#requestCount;
+  }
+
+  /** The channel whose requests are served; before the first drain. */
+  attach(channel: Channel): void {
+    this.#channel = channel;
+  }
+
+  /** Serves the `count` requests that lie in the channel's arena. */
+  drain(count: number): void {
+    const channel = this.#channel;
+    assert(channel !== undefined, 'requests come from a channel');
+    this.#requestCount += count;
+    let next = 0;
+    while (next < count) next = this.#serveGroup(channel, next, count);
+    this.#forgetGone();
+  }
+
+  /** The connection is gone: what the kernel held comes back. */
+  end(): void {
+    this.#channel = undefined;
+    this.#waiting.end();
+    const { handles, inos } = this.#options.references.takeAll();
+    for (const handle of handles) this.#release(handle);
+    for (const ino of inos) this.#gone.push(ino);
+    this.#forgetGone();
+  }
+
+  /** Serves requests from number `from` as one group; returns the number of the next one. */
+  #serveGroup(channel: Channel, from: number, count: number): number {
+    const { batch } = this.#server;
+    batch.begin();
+    try {
+      this.#options.journal.group(() => this.#serveMany(channel, from, count));
+    } catch (error) {
+      // When it rolls back the journal throws operating errors and nothing else. Anything else
+      // came after the commit, and what was committed is not done again.
+      if (error instanceof OpError) return this.#serveApart(channel, from, error);
+      batch.faults.push(error);
+    }
+    const next = from + batch.served;
+    assert(next > from, 'the first request of a group always has room');
+    this.#settleGroup(channel);
+    return next;
+  }
+
+  #serveMany(channel: Channel, from: number, count: number): void {
+    const { arena, spans } = channel;
+    const { batch } = this.#server;
+    for (let number = from; number < count; number++) {
+      const offset = spans[number * 2] ?? 0;
+      const length = spans[number * 2 + 1] ?? 0;
+      if (!this.#server.serve(arena, offset, length)) return;
+      batch.served += 1;
+    }
+  }
+
+  /** The group was rolled back: nothing of it happened. */
+  #serveApart(channel: Channel, from: number, error: OpError): number {
+    const { batch } = this.#server;
+    const { served } = batch;
+    assert(served > 0, 'a group that was rolled back had requests');
+    const faults = batch.faults.slice();
+    this.#abandonGroup();
+    const end = from + served;
+    if (served > 1) {
+      for (let number = from; number < end; number++) {
+        this.#serveGroup(channel, number, number + 1);
+      }
+      return end;
+    }
+    this.#log(faults);
+    batch.begin();
+    const offset = channel.spans[from * 2] ?? 0;
+    const length = channel.spans[from * 2 + 1] ?? 0;
+    this.#server.fail(channel.arena, offset, length, error);
+    // What broke the group was logged as itself.
+    if (faults.length > 0) batch.faults.length = 0;
+    this.#settleGroup(channel);
+    return end;
+  }
+
+  #abandonGroup(): void {
+    const { batch } = this.#server;
+    batch.end(false);
+    for (const wait of batch.waits) this.#waiting.abandon(wait);
+    for (const reply of batch.replies) this.#takeBack(reply);
+  }
+
+  /** The group is committed: its replies leave, and what was put off is done. */
+  #settleGroup(channel: Channel): void {
+    const { batch } = this.#server;
+    this.#send(channel);
+    batch.end(true);
+    for (const wait of batch.waits) this.#waiting.add(wait);
+    for (const unique of batch.interrupts) this.#waiting.interrupt(unique);
+    for (const { ino, count } of batch.forgets) this.#forget(ino, count);
+    for (const action of batch.afterSend) action();
+    this.#log(batch.faults);
+  }
+
+  #send(channel: Channel): void {
+    const { replies, arena, spans } = this.#server.batch;
+    if (replies.length === 0) return;
+    const failed = channel.replyMany(arena.buffer, spans, replies.length);
+    for (let number = 0; number < replies.length; number++) {
+      const errno = spans[number * 2 + 1] ?? 0;
+      const reply = replies[number];
+      if (errno === 0 || reply === undefined) continue;
+      this.#takeBack(reply);
+      if (failed > 0 && errno !== ENOENT) this.#logUnsent(errno);
+    }
+  }
+
+  #finishLate(reply: Reply): void {
+    const channel = this.#channel;
+    if (channel === undefined) {
+      this.#dropLate(reply);
+      return;
+    }
+    try {
+      reply.finish();
+    } catch (error) {
+      this.#refuseLate(reply, error);
+      return;
+    }
+    this.#handOut(reply);
+    this.#sendLate(channel, reply);
+  }
+
+  #refuseLate(reply: Reply, error: unknown): void {
+    if (errnoOf(error) === EIO) this.#log([error]);
+    this.#dropLate(reply);
+    const channel = this.#channel;
+    if (channel === undefined) return;
+    reply.fail(errnoOf(error));
+    reply.finish();
+    this.#sendLate(channel, reply);
+  }
+
+  #sendLate(channel: Channel, reply: Reply): void {
+    const errno = channel.reply(reply.arena.buffer, reply.start, reply.length);
+    if (errno === 0) return;
+    this.#takeBack(reply);
+    this.#forgetGone();
+    if (errno !== ENOENT) this.#logUnsent(errno);
+  }
+
+  /** What the reply would have handed out is given back. */
+  #dropLate(reply: Reply): void {
+    this.#takeBack(reply);
+    this.#forgetGone();
+  }
+
+  #handOut(reply: Reply): void {
+    const { references } = this.#options;
+    for (const ino of reply.lookups) references.lookedUp(ino);
+    if (reply.opened !== undefined) references.opened(reply.opened);
+    reply.isHandedOut = true;
+  }
+
+  /** Also of a reply that handed nothing out yet: its handle is closed, its inodes are let go. */
+  #takeBack(reply: Reply): void {
+    const { references } = this.#options;
+    for (const ino of reply.lookups) {
+      if (reply.isHandedOut) this.#forget(ino, 1);
+      else if (!references.knows(ino)) this.#gone.push(ino);
+    }
+    reply.lookups.length = 0;
+    if (reply.opened !== undefined) {
+      references.closed(reply.opened.fh);
+      this.#release(reply.opened);
+    }
+    reply.opened = undefined;
+    reply.isHandedOut = false;
+  }
+
+  #forget(ino: Ino, count: number): void {
+    if (this.#options.references.forget(ino, count)) this.#gone.push(ino);
+  }
+
+  #release({ fh, isDirectory }: OpenedHandle): void {
+    const { fileSystem } = this.#options;
+    try {
+      if (isDirectory) fileSystem.releasedir(fh);
+      else fileSystem.release(fh);
+    } catch (error) {
+      // A handle made in a group that was rolled back may be gone with it.
+      const isGone = error instanceof OpError && error.failure === 'bad-handle';
+      if (!isGone) this.#log([error]);
+    }
+  }
+
+  /** Tells the file system, outside any group, which inodes the kernel knows no more. */
+  #forgetGone(): void {
+    if (this.#gone.length === 0) return;
+    const { journal, references, fileSystem } = this.#options;
+    const gone = this.#gone.filter((ino) => !references.knows(ino));
+    this.#gone = [];
+    const forgetAll = (inos: readonly Ino[]) =>
+      journal.group(() => {
+        for (const ino of inos) fileSystem.forget(ino);
+      });
+    try {
+      forgetAll(gone);
+    } catch {
+      // One of them; the others shall not suffer for it.
+      for (const ino of gone) {
+        try {
+          forgetAll([ino]);
+        } catch (error) {
+          this.#log([error]);
+        }
+      }
+    }
+  }
+
+  #log(faults: readonly unknown[]): void {
+    for (const error of faults) {
+      const failure = error instanceof OpError ? error.failure : 'internal';
+      this.#options.log.error({ failure, err: error }, 'a request of the kernel failed');
+    }
+  }
+
+  #logUnsent(errno: number): void {
+    this.#options.log.warn({ errno }, 'the kernel did not take a reply');
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * Requests whose answer must be waited for. Each is answered exactly once: with its result, or
+ * before that because the client was interrupted (EINTR), the deadline passed (EIO), or too many
+ * wait already (EBUSY). What comes after is dropped, and what it handed out is taken back.
+ */
+import type { Clock } from '../base/clock.ts';
+import { OpError } from '../base/errors.ts';
+import { FUSE_REQUEST_MS_MAX, FUSE_REQUESTS_WAITING_MAX } from '../base/limits.ts';
+import type { Reply } from './encode.ts';
+
+/** One of them, from the call that returned a promise until that promise has settled. */
+export interface Wait {
+  readonly unique: number;
+  readonly reply: Reply;
+  readonly result: Promise<void>;
+  /** Whether it may take as long as it takes. */
+  readonly isUnhurried: boolean;
+}
+
+/** What becomes of an answer. */
+export interface Answers {
+  /** The reply is filled: send it. */
+  finish(reply: Reply): void;
+  /** Send the error instead. */
+  refuse(reply: Reply, error: unknown): void;
+  /** Nobody waits for the reply any more: give back what it hands out. */
+  drop(reply: Reply): void;
+}
+
+class Waiter {
+  readonly wait: Wait;
+  /** Aborted as soon as the request is answered, one way or another. */
+  readonly answered = new AbortController();
+
+  constructor(wait: Wait) {
+    this.wait = wait;
+  }
+}
+
+export class Waiting {
+  readonly #clock: Clock;
+  readonly #answers: Answers;
+  readonly #waiters = new Map<number, Waiter>();
+
+  constructor(clock: Clock, answers: Answers) {
+    this.#clock = clock;
+    this.#answers = answers;
+  }
+
+  get size(): number {
+    return this.#waiters.size;
+  }
+
+  /** Takes a request over, which is answered later from here. */
+  add(wait: Wait): void {
+    const waiter = new Waiter(wait);
+    this.#follow(waiter);
+    if (this.#waiters.size >= FUSE_REQUESTS_WAITING_MAX) {
+      this.#refuse(waiter, new OpError('busy', 'wait for content'));
+      return;
+    }
+    this.#waiters.set(wait.unique, waiter);
+    if (!wait.isUnhurried) this.#setDeadline(waiter);
+  }
+
+  /** Takes a request over only to throw its result away. */
+  abandon(wait: Wait): void {
+    const waiter = new Waiter(wait);
+    waiter.answered.abort();
+    this.#follow(waiter);
+  }
+
+  /** The client was interrupted. A request that was answered already is not known here. */
+  interrupt(unique: number): void {
+    const waiter = this.#waiters.get(unique);
+    if (waiter !== undefined) this.#refuse(waiter, new OpError('interrupted', 'wait for content'));
+  }
+
+  /** Nobody listens any more. */
+  end(): void {
+    for (const waiter of this.#waiters.values()) waiter.answered.abort();
+    this.#waiters.clear();
+  }
+
+  #follow(waiter: Waiter): void {
+    const { reply, result } = waiter.wait;
+    const { arena, isLent } = reply;
+    if (isLent) arena.pins += 1;
+    const settled = (answer: () => void) => {
+      if (isLent) arena.pins -= 1;
+      if (waiter.answered.signal.aborted) {
+        this.#answers.drop(reply);
+        return;
+      }
+      this.#leave(waiter);
+      answer();
+    };
+    result.then(
+      () => settled(() => this.#answers.finish(reply)),
+      (error: unknown) => settled(() => this.#answers.refuse(reply, error)),
+    );
+  }
+
+  #refuse(waiter: Waiter, error: OpError): void {
+    this.#leave(waiter);
+    this.#answers.refuse(waiter.wait.reply, error);
+  }
+
+  #leave(waiter: Waiter): void {
+    waiter.answered.abort();
+    this.#waiters.delete(waiter.wait.unique);
+  }
+
+  #setDeadline(waiter: Waiter): void {
+    this.#clock.sleep(FUSE_REQUEST_MS_MAX, waiter.answered.signal).then(
+      () => this.#refuse(waiter, new OpError('timeout', 'wait for content')),
+      () => {}, // Answered in time.
+    );
+  }
+}
