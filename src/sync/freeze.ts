@@ -1,0 +1,193 @@
+/**
+ * A subtree as it is at one moment. Its rows are read in one go, with nothing in between; its bytes
+ * are content objects that cannot change any more, and that the block store keeps from then on.
+ *
+ * Invariants: bytes that are being written are copied within the same transaction; an object that
+ * is held is never opened again, whoever writes to the file gets another one.
+ */
+import { OpError } from '../base/errors.ts';
+import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
+import { COPY_BYTES_PER_CALL_MAX } from '../base/limits.ts';
+import { isDirectory, isRegular, isSymlink } from '../base/posix.ts';
+import type { ContentStore } from '../content/content.ts';
+import type { InodeRow, Journal } from '../journal/journal.ts';
+
+export interface FrozenEntry {
+  readonly name: Name;
+  /** From the root of what was frozen, `a/b`; of the root itself ''. */
+  readonly path: Name;
+  readonly row: Readonly<InodeRow>;
+  /** The bytes of a regular file. */
+  content: ContentId;
+  /** Of a symbolic link. */
+  readonly target: Name | undefined;
+  readonly xattrs: readonly { readonly name: Name; readonly value: Buffer }[];
+  /** In bytewise order of their names. */
+  readonly children: readonly FrozenEntry[];
+}
+
+export interface Frozen {
+  /** Parents before what is in them; the first is the root. */
+  readonly entries: readonly FrozenEntry[];
+  /** Number and hash of the last record before. */
+  readonly journal: { readonly seq: number; readonly hash: Buffer };
+  /** Copies made because somebody was writing. */
+  readonly copies: ReadonlySet<ContentId>;
+  /** Objects that the block store kept before. */
+  readonly kept: ReadonlySet<ContentId>;
+}
+
+/** Whether whoever asks may see an inode: its bytes, or what is in it. */
+export interface Gate {
+  /** @throws OpError denied. */
+  demandReadable(ino: Ino): void;
+  /** Whether attributes are shown that only uid 0 may see. */
+  readonly seesTrusted: boolean;
+}
+
+export interface FreezePorts {
+  readonly journal: Journal;
+  readonly contents: ContentStore;
+}
+
+/**
+ * Freezes the inode `root` and all below it. With `dryRun` nothing is held or copied, and what is
+ * being written may change under the reader.
+ * @throws OpError denied, not-found, no-space, io.
+ */
+export function freeze(
+  ports: FreezePorts,
+  root: Ino,
+  { gate, dryRun }: { readonly gate: Gate; readonly dryRun: boolean },
+): Frozen {
+  const { journal } = ports;
+  const head = { ...journal.head };
+  const read = () => {
+    const entries = look(journal, root, gate);
+    return { entries, journal: head, kept: keptOf(ports, entries) };
+  };
+  if (dryRun) return { ...read(), copies: new Set() };
+  return journal.commit(() => {
+    const seen = read();
+    return { ...seen, copies: keepBytes(ports, seen.entries) };
+  });
+}
+
+/** Entries for one page of a directory. */
+const NAMES_PER_PAGE = 1024;
+
+function look(journal: Journal, root: Ino, gate: Gate): FrozenEntry[] {
+  const top = entryOf(journal, gate, { name: '' as Name, path: '' as Name, ino: root });
+  const entries: FrozenEntry[] = [];
+  const waiting: MutableEntry[] = [top];
+  for (let entry = waiting.pop(); entry !== undefined; entry = waiting.pop()) {
+    entries.push(entry);
+    if (!isDirectory(entry.row.mode)) continue;
+    const prefix = entry.path === '' ? '' : `${entry.path}/`;
+    let after = '' as Name;
+    for (;;) {
+      const page = journal.dentries.namesAfter(entry.row.ino, after, NAMES_PER_PAGE);
+      for (const { name, ino } of page) {
+        entry.children.push(
+          entryOf(journal, gate, { name, path: `${prefix}${name}` as Name, ino }),
+        );
+        after = name;
+      }
+      if (page.length < NAMES_PER_PAGE) break;
+    }
+    // The last one pushed is looked at first: names come in their order.
+    for (let at = entry.children.length - 1; at >= 0; at -= 1) {
+      const child = entry.children[at];
+      if (child !== undefined) waiting.push(child);
+    }
+  }
+  return entries;
+}
+
+interface MutableEntry extends FrozenEntry {
+  readonly children: MutableEntry[];
+}
+
+function entryOf(
+  journal: Journal,
+  gate: Gate,
+  at: { readonly name: Name; readonly path: Name; readonly ino: Ino },
+): MutableEntry {
+  const row = rowOf(journal, at.ino);
+  if (isDirectory(row.mode) || isRegular(row.mode)) gate.demandReadable(at.ino);
+  const xattrs = journal.xattrs.all(at.ino);
+  return {
+    name: at.name,
+    path: at.path,
+    row,
+    content: row.content,
+    target: isSymlink(row.mode) ? journal.symlinks.get(at.ino) : undefined,
+    xattrs: gate.seesTrusted ? xattrs : xattrs.filter(({ name }) => !name.startsWith('trusted.')),
+    children: [],
+  };
+}
+
+function rowOf(journal: Journal, ino: Ino): InodeRow {
+  const row = journal.inodes.get(ino);
+  if (row === undefined) throw new OpError('not-found', `freeze inode ${ino}`);
+  return row;
+}
+
+function keptOf({ contents }: FreezePorts, entries: readonly FrozenEntry[]): Set<ContentId> {
+  const ids = entries.map(({ content }) => content).filter((id) => id !== NO_CONTENT);
+  return new Set(ids.filter((id) => contents.row(id)?.held === 1));
+}
+
+/** Gives every file an object that stays as it is; answers those made for it. */
+function keepBytes(ports: FreezePorts, entries: readonly FrozenEntry[]): Set<ContentId> {
+  const copies = new Set<ContentId>();
+  const kept = new Map<Ino, ContentId>();
+  for (const entry of entries) {
+    const { row } = entry;
+    if (!isRegular(row.mode)) continue;
+    let content = kept.get(row.ino);
+    if (content === undefined) {
+      content = keepOne(ports.contents, row, copies);
+      kept.set(row.ino, content);
+    }
+    entry.content = content;
+  }
+  return copies;
+}
+
+function keepOne(
+  contents: ContentStore,
+  row: Readonly<InodeRow>,
+  copies: Set<ContentId>,
+): ContentId {
+  if (row.size === 0) return NO_CONTENT;
+  const known = row.content === NO_CONTENT ? undefined : contents.row(row.content);
+  const isAtRest =
+    known !== undefined &&
+    known.state !== 'open' &&
+    known.place !== 'memory' &&
+    known.size === row.size;
+  if (isAtRest) {
+    contents.hold(row.content);
+    return row.content;
+  }
+  const copy = copyOf(contents, known === undefined ? NO_CONTENT : row.content);
+  if (contents.size(copy) !== row.size) contents.truncate(copy, row.size);
+  contents.hold(copy);
+  contents.freeze(copy);
+  copies.add(copy);
+  return copy;
+}
+
+function copyOf(contents: ContentStore, id: ContentId): ContentId {
+  if (id === NO_CONTENT) return contents.create('local');
+  const isMemory = contents.row(id)?.place === 'memory';
+  const fork = isMemory ? undefined : contents.fork(id);
+  if (fork !== undefined) return fork;
+  const copy = contents.create('local');
+  const size = contents.size(id);
+  for (let at = 0; at < size; ) {
+    at += contents.copy(id, at, copy, at, Math.min(COPY_BYTES_PER_CALL_MAX, size - at));
+  }
+  return copy;
+}

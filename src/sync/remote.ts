@@ -1,0 +1,241 @@
+/**
+ * A tree as content has it: a UnixFS directory, and for a snapshot record what its manifest adds.
+ * Written by strangers: names that are no names are refused, and so are trees too large to be.
+ */
+
+import type { Instant } from '../base/clock.ts';
+import { OpError } from '../base/errors.ts';
+import { type Name, nameOfText } from '../base/ids.ts';
+import { NAME_BYTES_MAX, RESTORED_ENTRIES_MAX } from '../base/limits.ts';
+import { turn } from '../base/turn.ts';
+import type { CID, Dag, DagEntry } from '../content/content.ts';
+import { isCbor } from './cbor.ts';
+import { type ManifestEntry, readManifest } from './manifest.ts';
+import { readSnapshot, type Snapshot } from './snapshot.ts';
+import { type EntryType, isSpecial } from './types.ts';
+
+export interface RemoteEntry {
+  readonly name: Name;
+  /** From the root of the tree; '' is the root itself. */
+  readonly path: Name;
+  readonly type: EntryType;
+  /** Of everything but special files. */
+  readonly cid: CID | undefined;
+  /** Bytes of a file. */
+  readonly size: number;
+  readonly target: Name | undefined;
+  /** What the manifest says of it, or UnixFS, if either does. */
+  readonly metadata: RemoteMetadata | undefined;
+  readonly rdev: number;
+  /** An earlier path of the same inode. */
+  readonly sameAs: Name | undefined;
+  readonly children: readonly RemoteEntry[];
+}
+
+export interface RemoteMetadata {
+  readonly mode: number | undefined;
+  readonly uid: number | undefined;
+  readonly gid: number | undefined;
+  readonly atime: Instant | undefined;
+  readonly mtime: Instant | undefined;
+  /** Only of a snapshot, whose manifest names all there are. */
+  readonly xattrs: ManifestEntry['xattrs'] | undefined;
+}
+
+export interface RemoteTree {
+  readonly cid: CID;
+  /** The record, when the tree was named by one. */
+  readonly snapshot: { readonly cid: CID; readonly record: Snapshot } | undefined;
+  readonly root: RemoteEntry;
+}
+
+/** Missing blocks that are named. */
+const MISSING_SHOWN = 20;
+
+/**
+ * Reads a whole tree, every block that it reads verified, after it was seen that all are here.
+ * @throws OpError content-missing with details {cid, partial: {missing}}; integrity (also for a
+ *   name with `/`, `.`, `..` or NUL); unsupported when `cid` is no directory and no snapshot
+ *   record; name-too-long; payload-too-large; the signal's reason.
+ */
+export async function readRemote(dag: Dag, cid: CID, signal: AbortSignal): Promise<RemoteTree> {
+  const snapshot = isCbor(cid) ? await snapshotAt(dag, cid, signal) : undefined;
+  const tree = snapshot?.record.tree ?? cid;
+  await demandComplete(
+    dag,
+    snapshot === undefined ? [tree] : [tree, snapshot.record.manifest],
+    signal,
+  );
+  const manifest =
+    snapshot === undefined
+      ? new Map<Name, ManifestEntry>()
+      : await readManifest(dag, snapshot.record.manifest, signal);
+  const entry = await dag.entryOf(tree, signal);
+  if (entry.type !== 'directory') {
+    throw new OpError('unsupported', `restore ${cid}`, {
+      hint: 'name a directory, or a snapshot record',
+      details: { cid: cid.toString() },
+    });
+  }
+  const reader = new Reader(dag, manifest, signal);
+  return { cid: tree, snapshot, root: await reader.read(tree, entry) };
+}
+
+async function snapshotAt(dag: Dag, cid: CID, signal: AbortSignal) {
+  return { cid, record: await readSnapshot(dag, cid, signal) };
+}
+
+/** Every block is here; those of file bytes are not looked into yet. */
+async function demandComplete(dag: Dag, roots: readonly CID[], signal: AbortSignal): Promise<void> {
+  const missing: string[] = [];
+  for (const root of roots) {
+    for await (const { cid, size } of dag.walk(root, signal)) {
+      if (size === undefined) missing.push(cid.toString());
+      if (missing.length === MISSING_SHOWN) break;
+    }
+  }
+  const [first] = missing;
+  if (first === undefined) return;
+  throw new OpError('content-missing', `read ${roots[0]}`, {
+    hint: 'add the content, or fetch it from a node that has it',
+    details: { cid: first, partial: { missing } },
+  });
+}
+
+interface Directory {
+  readonly entry: RemoteEntry & { readonly children: RemoteEntry[] };
+  readonly cid: CID;
+}
+
+class Reader {
+  readonly #dag: Dag;
+  readonly #manifest: ReadonlyMap<Name, ManifestEntry>;
+  readonly #signal: AbortSignal;
+  /** Entries of the manifest that the tree does not show, by the directory they are in. */
+  readonly #hidden: ReadonlyMap<string, readonly ManifestEntry[]>;
+  #count = 0;
+
+  constructor(dag: Dag, manifest: ReadonlyMap<Name, ManifestEntry>, signal: AbortSignal) {
+    this.#dag = dag;
+    this.#manifest = manifest;
+    this.#signal = signal;
+    this.#hidden = hiddenOf(manifest);
+  }
+
+  async read(cid: CID, node: DagEntry): Promise<RemoteEntry> {
+    const root = this.#entryOf('' as Name, '' as Name, cid, node);
+    const waiting: Directory[] = [{ entry: root, cid }];
+    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+      for (const below of await this.#directory(next)) waiting.push(below);
+      await turn();
+    }
+    return root;
+  }
+
+  /** Reads the names of one directory; answers the directories among them. */
+  async #directory({ entry, cid }: Directory): Promise<Directory[]> {
+    const below: Directory[] = [];
+    const names = new Set<Name>();
+    const add = async (name: Name, childCid: CID | undefined) => {
+      demandName(name, names, cid);
+      this.#count += 1;
+      if (this.#count > RESTORED_ENTRIES_MAX) {
+        throw new OpError('payload-too-large', `restore ${cid}`, {
+          hint: `a tree of more than ${RESTORED_ENTRIES_MAX} names is not restored`,
+        });
+      }
+      const path = (entry.path === '' ? name : `${entry.path}/${name}`) as Name;
+      const child =
+        childCid === undefined
+          ? this.#special(name, path)
+          : this.#entryOf(name, path, childCid, await this.#dag.entryOf(childCid, this.#signal));
+      entry.children.push(child);
+      if (child.type === 'directory' && childCid !== undefined) {
+        below.push({ entry: child, cid: childCid });
+      }
+    };
+    for await (const link of this.#dag.list(cid, this.#signal)) {
+      await add(nameOfText(link.name), link.cid);
+    }
+    for (const { path, cid: own } of this.#hidden.get(entry.path) ?? []) {
+      await add(lastOf(path), own);
+    }
+    entry.children.sort((one, other) => (one.name < other.name ? -1 : 1));
+    return below;
+  }
+
+  #entryOf(name: Name, path: Name, cid: CID, node: DagEntry) {
+    if (node.type === 'other') {
+      throw new OpError('unsupported', `restore ${cid}`, { hint: 'it is no UnixFS' });
+    }
+    const type = node.type === 'raw' ? 'file' : node.type;
+    if (type === 'symlink' && (node.target === '' || node.target?.includes('\0') !== false)) {
+      throw new OpError('integrity', `read ${cid}`, { hint: 'it is a link to nothing' });
+    }
+    const known = this.#manifest.get(path);
+    const told = known?.type === type ? known : undefined;
+    return {
+      name,
+      path,
+      type,
+      cid,
+      size: node.size,
+      target: node.target,
+      metadata: told === undefined ? metadataOf(node) : told,
+      rdev: 0,
+      sameAs: told?.sameAs,
+      children: [] as RemoteEntry[],
+    };
+  }
+
+  #special(name: Name, path: Name) {
+    const known = this.#manifest.get(path);
+    if (known === undefined || !isSpecial(known.type)) {
+      throw new OpError('integrity', `restore ${name}`, {
+        hint: 'the manifest contradicts itself',
+      });
+    }
+    const { type, rdev = 0, sameAs } = known;
+    const plain = { cid: undefined, size: 0, target: undefined };
+    return { ...plain, name, path, type, metadata: known, rdev, sameAs, children: [] };
+  }
+}
+
+function metadataOf({ mode, mtime }: DagEntry): RemoteMetadata | undefined {
+  if (mode === undefined && mtime === undefined) return undefined;
+  return {
+    mode,
+    mtime,
+    uid: undefined,
+    gid: undefined,
+    atime: undefined,
+    xattrs: undefined,
+  };
+}
+
+function hiddenOf(manifest: ReadonlyMap<Name, ManifestEntry>): Map<string, ManifestEntry[]> {
+  const hidden = new Map<string, ManifestEntry[]>();
+  for (const entry of manifest.values()) {
+    if (!isSpecial(entry.type) && entry.cid === undefined) continue;
+    const above = entry.path.slice(0, Math.max(0, entry.path.lastIndexOf('/')));
+    const list = hidden.get(above) ?? [];
+    list.push(entry);
+    hidden.set(above, list);
+  }
+  return hidden;
+}
+
+const lastOf = (path: Name): Name => path.slice(path.lastIndexOf('/') + 1) as Name;
+
+/** @throws OpError integrity, name-too-long. */
+function demandName(name: Name, names: Set<Name>, directory: CID): void {
+  const isName = name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
+  if (!isName || names.has(name)) {
+    throw new OpError('integrity', `read ${directory}`, {
+      hint: isName ? 'two of its links have one name' : 'a link in it has a name that is none',
+      details: { cid: directory.toString() },
+    });
+  }
+  if (name.length > NAME_BYTES_MAX) throw new OpError('name-too-long', `read ${directory}`);
+  names.add(name);
+}

@@ -1,0 +1,263 @@
+/**
+ * Restoring: a tree of content becomes what a directory shows. Read, verified and built aside
+ * first; then swapped in at one moment, or not at all.
+ *
+ * Invariants: no byte that was not verified reaches a file; a failure leaves the tree as it was; a
+ * tree that changed while the plan was made is not touched.
+ */
+
+import { OpError } from '../base/errors.ts';
+import type { PlannedEntry, TreePlan } from '../base/graft.ts';
+import { type ContentId, type Ino, type Name, NO_CONTENT, type Seq } from '../base/ids.ts';
+import { RESTORED_PIECE_BYTES } from '../base/limits.ts';
+import { turn } from '../base/turn.ts';
+import {
+  blockKey,
+  type CID,
+  type ContentStore,
+  cidOfBytes,
+  type Dag,
+  type Sealer,
+} from '../content/content.ts';
+import type { Actor, Journal, OpRow } from '../journal/journal.ts';
+import { type Comparison, type Conflict, type CountName, compare } from './compare.ts';
+import { demandRoot } from './publish.ts';
+import { type RemoteTree, readRemote } from './remote.ts';
+
+/** Whoever may write the tree. Called inside the transaction that records the restoration. */
+export interface TreeWriter {
+  /**
+   * Carries out all of a plan, or throws.
+   * @throws OpError version-conflict when the tree is not what it was when the plan was made.
+   */
+  write(plan: TreePlan): void;
+}
+
+export interface RestorerPorts {
+  readonly journal: Journal;
+  readonly contents: ContentStore;
+  readonly dag: Dag;
+  readonly sealer: Pick<Sealer, 'verify'>;
+}
+
+export interface RestoreRequest {
+  /** A UnixFS directory or a snapshot record. */
+  readonly cid: CID;
+  /** The deepest directory that exists on the way to `path`, and the names from there on. */
+  readonly existing: Ino;
+  readonly missing: readonly Name[];
+  /** Absolute path of the directory that shall show the tree. */
+  readonly path: Name;
+  readonly policy: 'fail' | 'keep_remote';
+  readonly applyDeletions: boolean;
+  readonly writer: TreeWriter;
+  /** Whether uid 0 asks. */
+  readonly isRoot: boolean;
+  actor(): Actor;
+  readonly group?: string | undefined;
+  /** The root of the last sync, as text; the call fails when it is another one. */
+  readonly expectedRoot?: string | undefined;
+  /** All checks, and nothing changed. */
+  readonly dryRun: boolean;
+}
+
+export interface Restored {
+  readonly root: CID;
+  readonly base: CID | undefined;
+  readonly counts: Readonly<Record<CountName, number>>;
+  readonly bytes: number;
+  readonly conflicts: readonly Conflict[];
+  /** Devices that the caller may not make. */
+  readonly skipped: readonly Name[];
+  /** First and last record; undefined for a dry run. */
+  readonly seq: { readonly first: Seq; readonly last: Seq } | undefined;
+  /** Of a dry run: the records that the tree would have got. */
+  readonly rehearsed: readonly OpRow[];
+}
+
+export interface RestoreRun {
+  readonly signal: AbortSignal;
+  readonly progress: (done: { readonly bytes: number; readonly bytesTotal: number }) => void;
+}
+
+export class Restorer {
+  readonly #ports: RestorerPorts;
+
+  constructor(ports: RestorerPorts) {
+    this.#ports = ports;
+  }
+
+  /**
+   * @throws OpError sync-conflict with details {conflicts}; content-missing, integrity, unsupported
+   *   (no directory), version-conflict, no-space, io; what the writer throws; the signal's reason.
+   */
+  async restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {
+    const { journal, dag } = this.#ports;
+    const op = `restore ${request.cid}`;
+    const synced = journal.superblocks.synced(request.path);
+    demandRoot(synced, request.expectedRoot, op);
+    const base = synced === undefined ? undefined : cidOfBytes(synced.rootCid);
+    const tree = await readRemote(dag, request.cid, run.signal);
+    const root = request.missing.length === 0 ? request.existing : undefined;
+    const compared = await compare(this.#ports, root, tree, {
+      policy: request.policy,
+      applyDeletions: request.applyDeletions,
+      base,
+      grantee: { isRoot: request.isRoot },
+      signal: run.signal,
+    });
+    demandNoConflict(request, compared);
+    const plan = planFrom(request, compared.plan);
+    const facts = { ...compared, root: tree.cid, base };
+    const made: ContentId[] = [];
+    try {
+      await this.#fill(compared, made, request.dryRun, run);
+      run.signal.throwIfAborted();
+      if (request.dryRun) {
+        const rehearsed = journal.rehearse(() => request.writer.write(plan));
+        return { ...facts, seq: undefined, rehearsed };
+      }
+      return { ...facts, seq: this.#swap(request, { tree, plan, compared }), rehearsed: [] };
+    } catch (error) {
+      this.#abandon(made);
+      throw error;
+    }
+  }
+
+  /** Gives every file of the plan its bytes, verified; each content once. */
+  async #fill(
+    { files, bytes: bytesTotal }: Comparison,
+    made: ContentId[],
+    dryRun: boolean,
+    run: RestoreRun,
+  ): Promise<void> {
+    const known = new Map<string, ContentId>();
+    let bytes = 0;
+    for (const { remote, node } of files) {
+      const { cid, size } = remote;
+      if (cid === undefined || size === 0) continue;
+      const key = cid.toString();
+      const content =
+        known.get(key) ??
+        (await this.#shared(cid, size, run.signal)) ??
+        (await this.#copied(cid, size, dryRun ? undefined : made, run.signal));
+      known.set(key, content);
+      node.content = content;
+      bytes += size;
+      run.progress({ bytes, bytesTotal });
+    }
+  }
+
+  /** An object that is here already, and is what it should be. */
+  async #shared(cid: CID, size: number, signal: AbortSignal): Promise<ContentId | undefined> {
+    const row = this.#ports.journal.contents.byCid(blockKey(cid));
+    if (row === undefined || row.size !== size || row.place === 'memory') return undefined;
+    return (await this.#ports.sealer.verify(row.id, signal)) ? row.id : undefined;
+  }
+
+  /** A new object with the bytes of a file; without `made` they are only read, and verified. */
+  async #copied(
+    cid: CID,
+    size: number,
+    made: ContentId[] | undefined,
+    signal: AbortSignal,
+  ): Promise<ContentId> {
+    const { journal, contents, dag } = this.#ports;
+    const id = made === undefined ? NO_CONTENT : journal.commit(() => contents.create('local'));
+    made?.push(id);
+    for (let at = 0; at < size; at += RESTORED_PIECE_BYTES) {
+      const length = Math.min(RESTORED_PIECE_BYTES, size - at);
+      const bytes = await dag.readRange(cid, { position: at, length }, signal);
+      if (bytes.length !== length) {
+        throw new OpError('integrity', `read ${cid}`, { hint: 'its sizes do not add up' });
+      }
+      if (id !== NO_CONTENT) journal.commit(() => contents.write(id, bytes, at));
+      await turn();
+    }
+    if (id !== NO_CONTENT) journal.commit(() => contents.freeze(id));
+    return id;
+  }
+
+  /** The tree, the row of the path and the record: one transaction, with nothing in between. */
+  #swap(
+    request: RestoreRequest,
+    { tree, plan, compared }: { tree: RemoteTree; plan: TreePlan; compared: Comparison },
+  ): { first: Seq; last: Seq } {
+    const { journal } = this.#ports;
+    const { path } = request;
+    return journal.commit((tx) => {
+      const first = (journal.head.seq + 1) as Seq;
+      const before = journal.superblocks.synced(path);
+      request.writer.write(plan);
+      const rootCid = Buffer.from(tree.cid.bytes);
+      const snapshot = tree.snapshot?.cid;
+      const last = tx.record({
+        kind: 'sync_from',
+        actor: journal.actors.intern(request.actor()),
+        ino: request.existing,
+        parent: 0,
+        name: '' as Name,
+        path,
+        group: request.group,
+        cid: rootCid,
+        oldCid: before?.rootCid,
+        after: {
+          counts: compared.counts,
+          ...(snapshot === undefined ? {} : { snapshot: snapshot.toString() }),
+        },
+      });
+      journal.superblocks.setSynced({
+        path,
+        rootCid,
+        // A plain directory says nothing of snapshots: the next one follows the last one.
+        snapshotCid:
+          snapshot === undefined ? (before?.snapshotCid ?? null) : Buffer.from(snapshot.bytes),
+        seq: last,
+        timeS: tx.now.s,
+        timeNs: tx.now.ns,
+      });
+      return { first, last };
+    });
+  }
+
+  /** What nobody shows goes; what is sealed may be somebody's block by now, and stays. */
+  #abandon(made: readonly ContentId[]): void {
+    const { journal, contents } = this.#ports;
+    journal.commit(() => {
+      for (const id of made) {
+        const row = contents.row(id);
+        if (row !== undefined && row.state !== 'sealed' && row.refs === 0) contents.discard(id);
+      }
+    });
+  }
+}
+
+function demandNoConflict({ policy, cid }: RestoreRequest, { conflicts }: Comparison): void {
+  if (policy !== 'fail' || conflicts.length === 0) return;
+  throw new OpError('sync-conflict', `restore ${cid}`, {
+    hint: 'choose another on_conflict; nothing was changed',
+    details: { conflicts },
+  });
+}
+
+/** The plan from the directory that exists: with those above the tree that do not yet. */
+function planFrom({ existing, missing }: RestoreRequest, plan: TreePlan): TreePlan {
+  if (missing.length === 0) return plan;
+  let { metadata } = plan;
+  let children: readonly PlannedEntry[] = plan.children;
+  for (const name of [...missing].reverse()) {
+    children = [
+      {
+        action: 'make',
+        name,
+        replaces: undefined,
+        node: { type: 'directory' },
+        metadata,
+        // Where nothing is, everything is made.
+        children: children.filter((child) => child.action === 'make'),
+      },
+    ];
+    metadata = {};
+  }
+  return { root: existing, linksFrom: missing, metadata: {}, children };
+}

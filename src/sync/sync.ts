@@ -1,0 +1,13 @@
+/**
+ * The face of the module that carries content out of the tree and into it: a subtree published as
+ * UnixFS with a snapshot record, a tree of content restored into a directory. The tree is read from
+ * the journal and written through a port.
+ */
+export { type Assembled, assemble } from './assemble.ts';
+export type { Conflict } from './compare.ts';
+export { syncBlocks } from './durable.ts';
+export { type FrozenEntry, freeze, type Gate } from './freeze.ts';
+export { type Published, Publisher, type PublishRequest } from './publish.ts';
+export { type Restored, type RestoreRequest, Restorer } from './restore.ts';
+export { readSnapshot } from './snapshot.ts';
+export { typeOf } from './types.ts';
