@@ -1,0 +1,91 @@
+/**
+ * From the `ipfs_path` of a call to content on the embedded engine, and from a CID to its place in
+ * the tree.
+ */
+import { OpError } from '../base/errors.ts';
+import { isDirectory, R_OK, X_OK } from '../base/posix.ts';
+import type { CID, Dag } from '../content/content.ts';
+import type { Gate } from '../sync/sync.ts';
+import { ipfsUri, parseIpfsPath } from './paths.ts';
+import type { Asker } from './places.ts';
+import type { ToolContext } from './tool.ts';
+
+/** Content that a path leads to. */
+export interface Located {
+  readonly cid: CID;
+  /** The CID the path begins with, and the names behind it. */
+  readonly root: CID;
+  readonly segments: readonly string[];
+  readonly uri: string;
+  /** The last name, or the CID. */
+  readonly name: string;
+}
+
+/**
+ * Follows a checked `ipfs_path`.
+ * @throws OpError node-offline for a name; not-found (kind link); content-missing, integrity,
+ *   unsupported.
+ */
+export async function locate(
+  dag: Dag,
+  path: string,
+  { op, signal }: { readonly op: string; readonly signal: AbortSignal },
+): Promise<Located> {
+  const parsed = parseIpfsPath(path);
+  if (parsed === undefined) throw new OpError('invalid-cid', `${op} ${path}`);
+  if (parsed.kind === 'ipns') {
+    throw new OpError('node-offline', `${op} ${path}`, {
+      hint: 'names are resolved by an online node; give a CID',
+    });
+  }
+  const { cid: root, segments } = parsed;
+  const cid = await followed(dag, root, segments, { op: `${op} ${path}`, signal });
+  const name = segments.at(-1) ?? root.toString();
+  return { cid, root, segments, uri: ipfsUri(root.toString(), segments), name };
+}
+
+async function followed(
+  dag: Dag,
+  root: CID,
+  segments: readonly string[],
+  { op, signal }: { readonly op: string; readonly signal: AbortSignal },
+): Promise<CID> {
+  try {
+    return await dag.resolve(root, segments, signal);
+  } catch (error) {
+    const isAbsent =
+      error instanceof OpError && ['not-found', 'not-directory'].includes(error.failure);
+    if (!isAbsent) throw error;
+    const details = { kind: 'link', cid: root.toString(), path: segments.join('/') };
+    throw new OpError('not-found', op, { hint: 'list the directory with ipfs_ls', details });
+  }
+}
+
+/** Where content is seen through the mount; nothing while the mount is down. */
+export function contentLocalPath(
+  { ports }: ToolContext,
+  { root, segments }: Pick<Located, 'root' | 'segments'>,
+): string | undefined {
+  return ports.mount.localPath(['/ipfs', root.toString(), ...segments].join('/'));
+}
+
+/** What whoever calls may see of the tree when it is made content. */
+export const gateOf = ({ vfs, caller }: Asker): Gate => ({
+  demandReadable: (ino) => {
+    const { mode } = vfs.core.inodes.get(ino);
+    vfs.access(caller, ino, isDirectory(mode) ? R_OK | X_OK : R_OK);
+  },
+  seesTrusted: caller.uid === 0,
+});
+
+/**
+ * The one engine there is.
+ * @throws OpError not-configured when a call asks for another.
+ */
+export function demandEmbedded(node: 'embedded' | 'kubo' | undefined, op: string): void {
+  if (node !== 'kubo') return;
+  throw new OpError('not-configured', op, {
+    hint: 'no Kubo is configured: leave out node, or say embedded',
+    details: { service: 'kubo' },
+  });
+}

@@ -1,0 +1,47 @@
+/**
+ * All tools there are, in the order in which they are listed: first what agents need most, then
+ * the rest by toolset. A tool that is not here does not exist.
+ */
+import type { Tool } from './tool.ts';
+import { jobCancel, jobGet } from './toolset-coordination.ts';
+import { ipfsAdd, ipfsCat, ipfsLs } from './toolset-ipfs.ts';
+import { ipfsPinAdd, ipfsPinLs, ipfsPinRm } from './toolset-ipfs-pins.ts';
+import { fsJournalGetHistory } from './toolset-journal.ts';
+import { vfsSyncFromIpfs, vfsSyncToIpfs } from './toolset-sync.ts';
+import { systemHealth } from './toolset-system.ts';
+import { vfsLs, vfsRead, vfsStat } from './toolset-vfs.ts';
+import { vfsCopy, vfsMove } from './toolset-vfs-copy.ts';
+import { vfsListMounts, vfsMount } from './toolset-vfs-mount.ts';
+import { vfsUnmount } from './toolset-vfs-unmount.ts';
+import { vfsMkdir, vfsRm, vfsRmdir, vfsWrite } from './toolset-vfs-write.ts';
+
+export const TOOLS: readonly Tool[] = [
+  vfsLs,
+  vfsStat,
+  vfsRead,
+  vfsWrite,
+  vfsMkdir,
+  vfsCopy,
+  vfsMove,
+  vfsRm,
+  vfsListMounts,
+  vfsSyncToIpfs,
+  ipfsAdd,
+  ipfsCat,
+  fsJournalGetHistory,
+  // Toolset vfs.
+  vfsMount,
+  vfsUnmount,
+  vfsRmdir,
+  vfsSyncFromIpfs,
+  // Toolset ipfs_core.
+  ipfsLs,
+  ipfsPinAdd,
+  ipfsPinRm,
+  ipfsPinLs,
+  // Toolset coordination.
+  jobGet,
+  jobCancel,
+  // Toolset system.
+  systemHealth,
+];

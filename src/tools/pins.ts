@@ -1,0 +1,156 @@
+/**
+ * Pins of the embedded engine: a row that says which DAG is kept. What a recursive pin keeps is
+ * found by walking it.
+ */
+
+import { rfc3339 } from '../base/clock.ts';
+import { OpError } from '../base/errors.ts';
+import type { Name } from '../base/ids.ts';
+import { SNAPSHOT_ITEMS_MAX } from '../base/limits.ts';
+import { turn } from '../base/turn.ts';
+import { blockKey, type CID, cidOfBytes, type Dag } from '../content/content.ts';
+import type { Journal, OpKind, PinRow, Tx } from '../journal/journal.ts';
+import { syncBlocks } from '../sync/sync.ts';
+import type { ToolContext } from './tool.ts';
+
+export type PinType = PinRow['type'] | 'indirect';
+
+export interface ListedPin {
+  readonly cid: string;
+  readonly pin_type: PinType;
+  readonly pin_name?: string;
+  readonly pinned_at?: string;
+}
+
+/** Missing blocks that an error names. */
+const MISSING_SHOWN = 20;
+/** Blocks held in one transaction. */
+const BLOCKS_PER_COMMIT = 256;
+
+/**
+ * Sees that what a pin keeps is here, holds it, and brings it to stable storage.
+ * @returns how many blocks that are.
+ * @throws OpError content-missing with details {partial: {missing}}; integrity, unsupported.
+ */
+export async function keepBlocks(
+  context: ToolContext,
+  root: CID,
+  { recursive, op }: { readonly recursive: boolean; readonly op: string },
+): Promise<number> {
+  const { vfs, ipfs } = context.ports;
+  const { journal, content: contents } = vfs.core;
+  const { signal } = context;
+  const keys: CID[] = [];
+  const missing: string[] = [];
+  for await (const { cid, size } of walked(ipfs, root, { recursive, signal })) {
+    if (size === undefined) missing.push(cid.toString());
+    else keys.push(cid);
+    if (missing.length === MISSING_SHOWN) break;
+    context.progress({ done: keys.length, unit: 'blocks' });
+  }
+  if (missing.length > 0) {
+    throw new OpError('content-missing', `${op} ${root}`, {
+      hint: 'find a provider, or add the content',
+      details: { cid: missing[0], partial: { missing } },
+    });
+  }
+  for (let at = 0; at < keys.length; at += BLOCKS_PER_COMMIT) {
+    signal.throwIfAborted();
+    journal.commit(() => {
+      for (const cid of keys.slice(at, at + BLOCKS_PER_COMMIT)) ipfs.blocks.hold(cid);
+    });
+    await turn();
+  }
+  if (recursive) await syncBlocks({ journal, contents, dag: ipfs.dag }, [root], signal);
+  return keys.length;
+}
+
+/** All blocks, or the root alone. */
+async function* walked(
+  { blocks, dag }: ToolContext['ports']['ipfs'],
+  root: CID,
+  { recursive, signal }: { readonly recursive: boolean; readonly signal: AbortSignal },
+) {
+  if (recursive) yield* dag.walk(root, signal);
+  else yield { cid: root, size: blocks.sizeOf(root) };
+}
+
+export interface PinRecord {
+  readonly kind: OpKind;
+  readonly cid: CID;
+  readonly path?: Name | undefined;
+  readonly size?: number | undefined;
+  readonly after: Readonly<Record<string, unknown>>;
+}
+
+/** The record of a change of pins, in the transaction of the change. */
+export function recordPin(context: ToolContext, tx: Tx, record: PinRecord): number {
+  const { journal } = context.ports.vfs.core;
+  const { kind, cid, path, size, after } = record;
+  return tx.record({
+    kind,
+    actor: journal.actors.intern(context.caller.actor()),
+    ino: 0,
+    parent: 0,
+    name: '' as Name,
+    path: path ?? (`/ipfs/${cid}` as Name),
+    group: context.requestId,
+    size,
+    cid: Buffer.from(cid.bytes),
+    after,
+  });
+}
+
+/** What is listed of pins, in bytewise order of their CIDs, each CID once. */
+export async function pinsOf(
+  { journal, dag, signal }: { journal: Journal; dag: Dag; signal: AbortSignal },
+  type: PinType | 'all',
+): Promise<ListedPin[]> {
+  const rows = journal.contents.pins();
+  const shown = rows.filter((row) => type === 'all' || row.type === type).map(listed);
+  if (type !== 'all' && type !== 'indirect') return shown;
+  const pinned = new Set(rows.map(({ cid }) => cid.toString('hex')));
+  const indirect = new Map<string, CID>();
+  for (const row of rows.filter((one) => one.type === 'recursive')) {
+    const root = cidOfBytes(row.cid);
+    for await (const { cid, size } of dag.walk(root, signal)) {
+      const key = blockKey(cid).toString('hex');
+      if (size !== undefined && !pinned.has(key)) indirect.set(key, cid);
+      if (indirect.size > SNAPSHOT_ITEMS_MAX) throw tooMany();
+    }
+  }
+  for (const cid of indirect.values()) {
+    shown.push({ cid: cidOfBytes(blockKey(cid)).toString(), pin_type: 'indirect' });
+  }
+  return shown;
+}
+
+const tooMany = (): OpError =>
+  new OpError('result-too-large', 'ipfs_pin_ls', {
+    hint: 'give ipfs_path, or list recursive and direct pins only',
+    details: { partial: { max: SNAPSHOT_ITEMS_MAX } },
+  });
+
+/** How one CID is pinned; undefined: not at all. */
+export async function pinTypeOf(
+  { journal, dag, signal }: { journal: Journal; dag: Dag; signal: AbortSignal },
+  wanted: CID,
+): Promise<PinType | undefined> {
+  const key = blockKey(wanted);
+  const row = journal.contents.pin(key);
+  if (row !== undefined) return row.type;
+  for (const { cid: root, type } of journal.contents.pins()) {
+    if (type !== 'recursive') continue;
+    for await (const { cid } of dag.walk(cidOfBytes(root), signal)) {
+      if (blockKey(cid).equals(key)) return 'indirect';
+    }
+  }
+  return undefined;
+}
+
+export const listed = ({ cid, type, name, time_s: s, time_ns: ns }: PinRow): ListedPin => ({
+  cid: cidOfBytes(cid).toString(),
+  pin_type: type,
+  ...(name === null ? {} : { pin_name: name }),
+  pinned_at: rfc3339({ s, ns }),
+});

@@ -1,0 +1,318 @@
+/**
+ * The registry: all tools by name, what is listed of them, and the one way to call them.
+ *
+ * Invariants: listing and dispatch come from the same values; a call is validated before anything
+ * happens; it has a deadline; what it answers is what happened: an error nobody foresaw is
+ * INTERNAL, logged under the request's id, and never a success.
+ */
+import { assert } from '../base/assert.ts';
+import { asOpError, OpError } from '../base/errors.ts';
+import { ABORT_GRACE_MS, RESULT_BYTES_MAX } from '../base/limits.ts';
+import type { Caller } from '../vfs/vfs.ts';
+import {
+  type CallResult,
+  contentCall,
+  type Envelope,
+  recordCall,
+  successEnvelope,
+} from './envelope.ts';
+import { errorEnvelope } from './errors.ts';
+import { monotonic } from './jobs.ts';
+import { type ListedTool, listed } from './listing.ts';
+import type { Ports } from './ports.ts';
+import { validate } from './schema.ts';
+import type {
+  ContentResult,
+  DeadlineClass,
+  Progress,
+  RecordResult,
+  Session,
+  Tool,
+} from './tool.ts';
+
+const DEADLINE_MS: Readonly<Record<DeadlineClass, number>> = {
+  local: 10_000,
+  remote: 30_000,
+  job: 300_000,
+};
+/** A job tool's own default, when its input says nothing. */
+const WAIT_MS = 20_000;
+/** What `job_get` puts around the result of a job. */
+const JOB_BYTES_MAX = 4096;
+/** Text from outside that is written into the journal. */
+const ACTOR_CHARS_MAX = 128;
+
+export interface CallOptions {
+  /** Aborts when the caller cancels, and when the connection closes. */
+  readonly signal: AbortSignal;
+  /** What the caller names this call, for the journal. */
+  readonly toolCallId?: string | undefined;
+  readonly progress?: ((progress: Progress) => void) | undefined;
+}
+
+/** One call on its way. */
+interface Call {
+  readonly tool: Tool;
+  readonly input: Readonly<Record<string, unknown>>;
+  readonly session: Session;
+  readonly toolCallId: string | undefined;
+  readonly requestId: string;
+  readonly startedMs: number;
+}
+
+/** How a call ended: the envelope, and how the protocol carries it. */
+interface Ended {
+  readonly envelope: Envelope;
+  readonly result: CallResult;
+}
+
+/** Where a call runs: in the open, or as a job. */
+interface Place {
+  readonly signal: AbortSignal;
+  readonly progress: ((progress: Progress) => void) | undefined;
+  readonly bytesMax: number;
+}
+
+export class Registry {
+  readonly #tools: ReadonlyMap<string, Tool>;
+  readonly #ports: Ports;
+  readonly #listed: readonly ListedTool[];
+
+  /** Builds the schemas of all tools, once. */
+  constructor({ tools, ports }: { readonly tools: readonly Tool[]; readonly ports: Ports }) {
+    this.#tools = new Map(tools.map((tool) => [tool.name, tool]));
+    assert(this.#tools.size === tools.length, 'two tools have one name');
+    this.#ports = ports;
+    this.#listed = tools.map(listed);
+  }
+
+  /** All tools, in the order of the inventory, as the protocol lists them. */
+  list(): readonly ListedTool[] {
+    return this.#listed;
+  }
+
+  /** Absent: there is no tool of that name, which is an error of the protocol. */
+  get(name: string): Tool | undefined {
+    return this.#tools.get(name);
+  }
+
+  /**
+   * Calls a tool that `get` gave. Never rejects: an error is an answer.
+   * @param values the arguments, unchecked.
+   */
+  async call(
+    tool: Tool,
+    values: unknown,
+    session: Session,
+    { signal, toolCallId, progress }: CallOptions,
+  ): Promise<CallResult> {
+    const requestId = this.#ports.random.token();
+    const startedMs = this.#ports.clock.monotonicMs();
+    try {
+      const input = validate(tool.input, values, tool.name);
+      const call = { tool, input, session, toolCallId, requestId, startedMs };
+      if (isJob(tool, input)) return await this.#callAsJob(call, signal, progress);
+      return await this.#callNow(call, signal, progress);
+    } catch (error) {
+      return this.#failed(tool, error, requestId).result;
+    }
+  }
+
+  /** The error envelope of a call that never reached its tool, as a result. */
+  refuse(error: OpError): CallResult {
+    return recordCall(errorEnvelope(error, this.#ports.random.token()));
+  }
+
+  async #callNow(
+    call: Call,
+    signal: AbortSignal,
+    progress: Place['progress'],
+  ): Promise<CallResult> {
+    const { clock } = this.#ports;
+    const expired = new AbortController();
+    const stop = new AbortController();
+    const timer = clock.sleep(timeoutOf(call), stop.signal).then(
+      () => expired.abort(new OpError('timeout', call.tool.name)),
+      () => {}, // The call ended first.
+    );
+    const bounded = AbortSignal.any([signal, expired.signal]);
+    const place = { signal: bounded, progress, bytesMax: RESULT_BYTES_MAX };
+    const { result } = await this.#run(call, place);
+    stop.abort();
+    await timer;
+    return result;
+  }
+
+  /** Runs the call as a job, and answers with its result if it ends soon enough. */
+  async #callAsJob(
+    call: Call,
+    signal: AbortSignal,
+    progress: Place['progress'],
+  ): Promise<CallResult> {
+    const { clock, jobs } = this.#ports;
+    let ended: Ended | undefined;
+    let watch = progress;
+    const job = jobs.start({
+      tool: call.tool.name,
+      principal: call.session.principal,
+      timeoutMs: timeoutOf(call),
+      run: async (own) => {
+        const report = (now: Progress) => {
+          own.progress(now);
+          watch?.(now);
+        };
+        const bytesMax = RESULT_BYTES_MAX - JOB_BYTES_MAX;
+        ended = await this.#run(call, { signal: own.signal, progress: report, bytesMax });
+        return ended.envelope;
+      },
+    });
+    // As long as the caller waits, giving up the call gives up the work.
+    const onAbort = () => job.cancel(new OpError('cancelled', call.tool.name));
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    const stop = new AbortController();
+    const timer = clock.sleep(waitOf(call), stop.signal).catch(() => {});
+    await Promise.race([job.ended, timer]);
+    stop.abort();
+    // An aborted job that winds up is waited for: nobody holds a handle to it yet.
+    if (signal.aborted) await job.ended;
+    signal.removeEventListener('abort', onAbort);
+    watch = undefined;
+    if (ended !== undefined) {
+      job.forget();
+      return ended.result;
+    }
+    return recordCall(this.#success(call, { data: { job: job.view() } }));
+  }
+
+  /** Runs the tool to its end and wraps what came of it. Never rejects. */
+  async #run(call: Call, { signal, progress, bytesMax }: Place): Promise<Ended> {
+    const { tool, input, session, requestId } = call;
+    let last: Progress | undefined;
+    const context = {
+      caller: callerOf(call),
+      principal: session.principal,
+      session,
+      signal,
+      requestId,
+      progress: (next: Progress) => {
+        last = last === undefined ? next : monotonic(last, next);
+        progress?.(last);
+      },
+      ports: this.#ports,
+    };
+    try {
+      signal.throwIfAborted();
+      const work = (async () => tool.run(input, context))();
+      return this.#succeeded(call, await this.#settled(work, signal, tool), bytesMax);
+    } catch (error) {
+      return this.#failed(
+        tool,
+        signal.aborted ? abortedBy(error, signal, tool, last) : error,
+        requestId,
+      );
+    }
+  }
+
+  /** What the work comes to. Work that goes on after its signal is left, at last, to itself. */
+  #settled<T>(work: Promise<T>, signal: AbortSignal, tool: Tool): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const stop = new AbortController();
+      const leave = () => {
+        const partial = tool.hints.readOnly ? undefined : { still_running: true };
+        reject(new OpError('cancelled', tool.name, { details: { partial } }));
+      };
+      const onAbort = () => {
+        if (tool.hints.readOnly) leave();
+        else this.#ports.clock.sleep(ABORT_GRACE_MS, stop.signal).then(leave, () => {});
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      work.then(resolve, reject).finally(() => {
+        signal.removeEventListener('abort', onAbort);
+        stop.abort();
+      });
+    });
+  }
+
+  #succeeded(call: Call, outcome: RecordResult<unknown> | ContentResult, bytesMax: number): Ended {
+    const envelope = this.#success(call, outcome);
+    if ('header' in outcome) return { envelope, result: contentCall(outcome, envelope) };
+    const result = recordCall(envelope);
+    const [block] = result.content;
+    const bytes = block?.type === 'text' ? Buffer.byteLength(block.text) : 0;
+    // A change has happened, whatever its answer weighs: only readers are refused.
+    if (bytes <= bytesMax || !call.tool.hints.readOnly) return { envelope, result };
+    throw new OpError('result-too-large', call.tool.name, {
+      hint: 'ask for less, or page through it',
+      details: { partial: { bytes, max: bytesMax } },
+    });
+  }
+
+  #success({ requestId, startedMs }: Call, outcome: RecordResult<unknown> | ContentResult) {
+    const elapsedMs = this.#ports.clock.monotonicMs() - startedMs;
+    return successEnvelope(outcome, { requestId, elapsedMs });
+  }
+
+  #failed(tool: Tool, error: unknown, requestId: string): Ended {
+    const known = asOpError(error, tool.name);
+    if (known.failure === 'internal') {
+      const fields = { request_id: requestId, tool: tool.name, err: error };
+      this.#ports.log.error(fields, 'a tool threw what it must not');
+    }
+    const envelope = errorEnvelope(known, requestId);
+    return { envelope, result: recordCall(envelope) };
+  }
+}
+
+const isJob = (tool: Tool, input: Readonly<Record<string, unknown>>): boolean =>
+  tool.job === true && (tool.kind === 'record' || input['output_path'] !== undefined);
+
+function timeoutOf({ tool, input }: Call): number {
+  const asked = input['timeout_ms'];
+  return typeof asked === 'number' ? asked : DEADLINE_MS[tool.deadline];
+}
+
+function waitOf({ input }: Call): number {
+  const asked = input['wait_ms'];
+  return typeof asked === 'number' ? asked : WAIT_MS;
+}
+
+/** The error of work that was told to end: the reason it was told, with what it had done. */
+function abortedBy(
+  error: unknown,
+  signal: AbortSignal,
+  tool: Tool,
+  last: Progress | undefined,
+): OpError {
+  const told = error instanceof OpError ? error : undefined;
+  const isOther =
+    told !== undefined && !['cancelled', 'timeout', 'interrupted'].includes(told.failure);
+  if (isOther) return told; // It failed of itself before it heard.
+  const { reason } = signal;
+  const failure = reason instanceof OpError ? reason.failure : 'cancelled';
+  const partial = told?.details['partial'] ?? (last === undefined ? undefined : { progress: last });
+  return new OpError(failure, tool.name, { details: { ...told?.details, partial } });
+}
+
+/** Acts with the rights of the peer; named in the journal down to the call. */
+function callerOf({ session, tool, toolCallId }: Call): Caller {
+  const { uid, gid, groups, pid } = session.peer;
+  const cut = (text: string | undefined) => text?.slice(0, ACTOR_CHARS_MAX);
+  return {
+    uid,
+    gid,
+    groups,
+    checked: false,
+    actor: () => ({
+      surface: session.surface,
+      uid,
+      gid,
+      pid,
+      client: cut(session.client?.name),
+      clientVersion: cut(session.client?.version),
+      session: session.id,
+      tool: tool.name,
+      toolCall: cut(toolCallId),
+    }),
+  };
+}

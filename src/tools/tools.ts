@@ -1,0 +1,15 @@
+/**
+ * The face of the module: the registry that lists and calls tools, and what its callers exchange
+ * with it. Tools themselves are values (`tool.ts`), one file per toolset.
+ */
+export type { ErrorCode } from './codes.ts';
+export { CODES } from './codes.ts';
+export { Cursors } from './cursors.ts';
+export type { CallResult, Envelope } from './envelope.ts';
+export { ENVELOPE_META } from './envelope.ts';
+export { errorEnvelope } from './errors.ts';
+export { Jobs } from './jobs.ts';
+export type { ListedTool } from './listing.ts';
+export type { Ports } from './ports.ts';
+export { Registry } from './registry.ts';
+export type { Peer, Progress, Session } from './tool.ts';

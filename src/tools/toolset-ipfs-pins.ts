@@ -1,0 +1,201 @@
+/** Toolset ipfs_core, the pins: ipfs_pin_add, ipfs_pin_rm, ipfs_pin_ls. */
+import { z } from 'zod';
+import { OpError } from '../base/errors.ts';
+import { blockKey, type CID } from '../content/content.ts';
+import { demandEmbedded, locate } from './content-paths.ts';
+import { keepBlocks, type ListedPin, listed, pinsOf, pinTypeOf, recordPin } from './pins.ts';
+import { planOf } from './plans.ts';
+import * as schema from './schema.ts';
+import { recordTool, type ToolContext } from './tool.ts';
+
+const COMMON = { toolset: 'ipfs_core', version: '1.0.0' } as const;
+const pinType = z.enum(['recursive', 'direct']);
+
+export const ipfsPinAdd = recordTool({
+  ...COMMON,
+  deadline: 'job',
+  job: true,
+  name: 'ipfs_pin_add',
+  title: 'Pin content',
+  description:
+    'Keep a DAG, named by its root, on the node that holds it; all its blocks must be ' +
+    'there. To add new bytes use ipfs_add, which pins.',
+  hints: { readOnly: false, destructive: false, idempotent: true, openWorld: true },
+  input: schema.input({
+    ipfs_path: schema.ipfsPath(),
+    recursive: schema.recursive(true),
+    pin_name: schema.pinName().optional(),
+    ...schema.node,
+    ...schema.job,
+  }),
+  example: { ipfs_path: 'bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e' },
+  output: z.object({
+    cid: z.string(),
+    pin_type: pinType,
+    pin_name: z.string().optional(),
+    already_pinned: z.boolean(),
+    blocks: z.int().optional(),
+  }),
+  run: async (input, context) => {
+    const op = 'ipfs_pin_add';
+    demandEmbedded(input.node, op);
+    const { dag } = context.ports.ipfs;
+    const { cid } = await locate(dag, input.ipfs_path, { op, signal: context.signal });
+    const known = context.ports.vfs.core.journal.contents.pin(blockKey(cid));
+    // A recursive pin keeps the root too: it is never made less.
+    const recursive = input.recursive || known?.type === 'recursive';
+    const blocks = await keepBlocks(context, cid, { recursive, op });
+    const type = typeBy(recursive);
+    const pinned = pin(context, cid, { type, name: input.pin_name });
+    if (pinned.seq !== undefined) await context.ports.vfs.core.syncJournal();
+    return {
+      data: {
+        cid: cid.toString(),
+        pin_type: type,
+        ...(pinned.name === null ? {} : { pin_name: pinned.name }),
+        already_pinned: pinned.wasPinned,
+        blocks,
+      },
+      seq: pinned.seq,
+      node: 'embedded',
+    };
+  },
+});
+
+const typeBy = (recursive: boolean) => (recursive ? ('recursive' as const) : ('direct' as const));
+
+/** The row and its record, unless the row says so already. */
+function pin(
+  context: ToolContext,
+  cid: CID,
+  { type, name }: { type: 'recursive' | 'direct'; name: string | undefined },
+) {
+  const { journal } = context.ports.vfs.core;
+  const key = blockKey(cid);
+  return journal.commit((tx) => {
+    // Looked up only now: the blocks took their time.
+    const known = journal.contents.pin(key);
+    const kept = name ?? known?.name ?? null;
+    const wasPinned = known?.type === type || known?.type === 'recursive';
+    if (wasPinned && known.name === kept) return { name: kept, wasPinned, seq: undefined };
+    const time = wasPinned ? known : { time_s: tx.now.s, time_ns: tx.now.ns };
+    const { time_s, time_ns } = time;
+    const kind = known?.type === 'recursive' ? known.type : type;
+    journal.contents.setPin({ cid: key, type: kind, name: kept, time_s, time_ns });
+    const seq = recordPin(context, tx, { kind: 'pin_add', cid, after: { type: kind, name: kept } });
+    return { name: kept, wasPinned, seq };
+  });
+}
+
+export const ipfsPinRm = recordTool({
+  ...COMMON,
+  deadline: 'remote',
+  name: 'ipfs_pin_rm',
+  title: 'Unpin content',
+  description:
+    'End the promise to keep a DAG. Its blocks stay until garbage is collected; the tree ' +
+    'and kept snapshots are safe without pins.',
+  hints: { readOnly: false, destructive: true, idempotent: true, openWorld: false },
+  input: schema.input({
+    ipfs_path: schema.ipfsPath(),
+    recursive: schema.recursive(true).describe('false: a direct pin'),
+    ...schema.node,
+    ...schema.timeout,
+    ...schema.dryRun,
+  }),
+  example: { ipfs_path: 'bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e' },
+  output: z.object({
+    cid: z.string(),
+    pin_type: pinType,
+    removed: z.boolean(),
+    reclaimable_bytes: z.int().optional(),
+  }),
+  run: async (input, context) => {
+    const op = 'ipfs_pin_rm';
+    demandEmbedded(input.node, op);
+    const { dag } = context.ports.ipfs;
+    const { journal, syncJournal } = context.ports.vfs.core;
+    const { signal } = context;
+    const { cid } = await locate(dag, input.ipfs_path, { op, signal });
+    const type = typeBy(input.recursive);
+    if (journal.contents.pin(blockKey(cid))?.type !== type) {
+      throw notPinned(op, cid, await pinTypeOf({ journal, dag, signal }, cid));
+    }
+    const remove = () =>
+      journal.commit((tx) => {
+        journal.contents.deletePin(blockKey(cid));
+        return recordPin(context, tx, { kind: 'pin_rm', cid, after: { type } });
+      });
+    if (input.dry_run) return { data: { dry_run: true, plan: planOf(journal.rehearse(remove)) } };
+    const seq = remove();
+    await syncJournal();
+    return { data: { cid: cid.toString(), pin_type: type, removed: true }, seq, node: 'embedded' };
+  },
+});
+
+const notPinned = (op: string, cid: CID, type: ListedPin['pin_type'] | undefined): OpError =>
+  new OpError('not-pinned', `${op} ${cid}`, {
+    details: { cid: cid.toString(), partial: type === undefined ? undefined : { pin_type: type } },
+  });
+
+export const ipfsPinLs = recordTool({
+  ...COMMON,
+  deadline: 'remote',
+  name: 'ipfs_pin_ls',
+  title: 'List pins',
+  description:
+    'List what is pinned, or with ipfs_path how one CID is. Indirect pins are found by ' +
+    'walking the recursive ones, which takes time.',
+  hints: { readOnly: true, destructive: false, idempotent: true, openWorld: false },
+  input: schema.input({
+    ipfs_path: schema.ipfsPath().optional(),
+    pin_type: z.enum(['recursive', 'direct', 'indirect', 'all']).default('recursive'),
+    pin_name: schema.pinName().optional().describe('part of the name'),
+    ...schema.node,
+    ...schema.page,
+    ...schema.timeout,
+  }),
+  example: { pin_type: 'all' },
+  output: z.object({
+    pins: z.array(
+      z.object({
+        cid: z.string(),
+        pin_type: z.enum(['recursive', 'direct', 'indirect']),
+        pin_name: z.string().optional(),
+        pinned_at: z.string().optional(),
+      }),
+    ),
+    ...schema.pageFields,
+  }),
+  run: async (input, context) => {
+    const op = 'ipfs_pin_ls';
+    demandEmbedded(input.node, op);
+    const { ipfs_path: path, pin_type: type, pin_name: name } = input;
+    const { dag } = context.ports.ipfs;
+    const { journal } = context.ports.vfs.core;
+    const source = { journal, dag, signal: context.signal };
+    const request = { tool: op, principal: context.principal, arguments: input };
+    const page = await context.ports.cursors.page(request, async () => {
+      const all = path === undefined ? undefined : await locate(dag, path, { op, ...source });
+      const pins =
+        all === undefined ? await pinsOf(source, type) : await pinOf(source, all.cid, type);
+      return pins.filter(({ pin_name }) => name === undefined || pin_name?.includes(name) === true);
+    });
+    const { items, ...fields } = page;
+    return { data: { pins: [...items], ...fields }, node: 'embedded' };
+  },
+});
+
+/** @throws OpError not-pinned: not at all, or not in that way. */
+async function pinOf(
+  source: Parameters<typeof pinTypeOf>[0],
+  cid: CID,
+  type: ListedPin['pin_type'] | 'all',
+): Promise<ListedPin[]> {
+  const found = await pinTypeOf(source, cid);
+  if (found === undefined || (type !== 'all' && type !== found)) {
+    throw notPinned('ipfs_pin_ls', cid, found);
+  }
+  const row = source.journal.contents.pin(blockKey(cid));
+  return row === undefined ? [{ cid: cid.toString(), pin_type: found }] : [listed(row)];
+}

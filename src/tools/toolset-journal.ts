@@ -1,0 +1,346 @@
+/** Toolset journal: fs_journal_get_history. */
+import { z } from 'zod';
+import { type Instant, parseRfc3339, rfc3339 } from '../base/clock.ts';
+import { OpError } from '../base/errors.ts';
+import { type ContentId, nameOf, nameOfText, textOf } from '../base/ids.ts';
+import { PAGE_BYTES_MAX } from '../base/limits.ts';
+import { isDirectory, isRegular, R_OK, X_OK } from '../base/posix.ts';
+import { cidOfBytes } from '../content/content.ts';
+import {
+  type HistoryFilter,
+  type HistoryRecord,
+  OP_KINDS,
+  type OpKind,
+  type OpRow,
+} from '../journal/journal.ts';
+import { CONTROL_INO_FROM, type Inode, isPermitted, type Vfs } from '../vfs/vfs.ts';
+import { actorObject, actorSchema, cidTextOf, octal, typeOf, versionTextOf } from './entries.ts';
+import { type Asker, askerOf, find } from './places.ts';
+import * as schema from './schema.ts';
+import { recordTool, type ToolContext } from './tool.ts';
+
+/** Operations of the contract that no record of this journal can have yet. */
+const OTHER_OPERATIONS = [
+  'dag_put',
+  'pin_update',
+  'mfs_mkdir',
+  'mfs_write',
+  'mfs_cp',
+  'mfs_mv',
+  'mfs_rm',
+  'mfs_chcid',
+  'name_publish',
+  'pubsub_publish',
+  'backend_register',
+  'backend_remove',
+  'backend_store',
+  'backend_delete',
+  'backend_copy',
+  'cluster_pin',
+  'fetch',
+  'track',
+  'untrack',
+  'model_register',
+  'dataset_register',
+  'alert_create',
+  'alert_remove',
+  'stream_create',
+  'stream_publish',
+  'stream_close',
+  'undo',
+  'commit',
+  'rollback',
+  'service',
+] as const;
+const OPERATIONS: ReadonlySet<string> = new Set([...OP_KINDS, ...OTHER_OPERATIONS]);
+
+/** Looks into the journal for one page before a short one is answered. */
+const LOOKS_MAX = 8;
+
+const recordSchema = z.object({
+  seq: z.int(),
+  time: z.string(),
+  op: z.string(),
+  path: z.string(),
+  old_path: z.string().optional(),
+  inode: z.int().optional(),
+  type: z.string().optional(),
+  size: z.int().optional(),
+  old_size: z.int().optional(),
+  cid: z.string().optional(),
+  old_cid: z.string().optional(),
+  mode: z.string().optional(),
+  old_mode: z.string().optional(),
+  offset: z.int().optional(),
+  length: z.int().optional(),
+  actor: actorSchema,
+  group: z.string().optional(),
+  result: z.object({
+    state: z.enum(['pending', 'done', 'failed', 'rolled_back']),
+    error_code: z.string().optional(),
+  }),
+  undo: z.object({ state: z.enum(['available', 'undone', 'blocked', 'expired', 'impossible']) }),
+  prev_hash: z.string(),
+  hash: z.string(),
+});
+type JournalRecord = z.output<typeof recordSchema>;
+
+const historyInput = schema.input({
+  path: schema.path().default('/'),
+  recursive: schema.recursive(),
+  follow: schema.flag(true).describe('across renames'),
+  operations: z.array(schema.text(1, 32)).max(32).optional().describe('e.g. write, rename'),
+  surface: z.enum(['fuse', 'mcp', 'cli', 'daemon']).optional(),
+  session_id: schema.text(1, 64).optional(),
+  pid: schema.int(0).optional(),
+  since: schema.time().optional(),
+  until: schema.time().optional(),
+  since_seq: schema.sinceSeq().optional(),
+  order: z.enum(['desc', 'asc']).default('desc'),
+  ...schema.page,
+});
+type HistoryInput = z.output<typeof historyInput>;
+
+/** Where a page goes on, and up to which record the pages of one call go. */
+interface Position extends Readonly<Record<string, unknown>> {
+  readonly afterSeq: number | undefined;
+  readonly untilSeq: number;
+  /** The commit group whose hash was recomputed last, by its last record. */
+  readonly verified: number | undefined;
+}
+
+export const fsJournalGetHistory = recordTool({
+  toolset: 'journal',
+  version: '1.0.0',
+  deadline: 'local',
+  name: 'fs_journal_get_history',
+  title: 'History of a path',
+  description:
+    'Who did what to a path, and with recursive to everything below it, newest first: ' +
+    'programs on the mount and tools alike, removed files too. For one file’s last change ' +
+    'vfs_stat is enough.',
+  hints: { readOnly: true, destructive: false, idempotent: true, openWorld: false },
+  input: historyInput,
+  example: { path: '/ipfs', recursive: true, limit: 10 },
+  output: z.object({
+    path: z.string(),
+    entries: z.array(recordSchema),
+    current_state: z
+      .object({
+        exists: z.literal(true),
+        type: z.string(),
+        size: z.int(),
+        mtime: z.string(),
+        version: z.string(),
+        cid: z.string().optional(),
+      })
+      .nullable(),
+    head: z.object({ seq: z.int(), hash: z.string() }),
+    oldest_seq: z.int(),
+    ...schema.pageFields,
+  }),
+  run: async (input, context) => {
+    const asker = askerOf(context, 'fs_journal_get_history');
+    demandOperations(input);
+    const { vfs, caller } = asker;
+    const inode = await currentInode(asker, input);
+    const page = await readPage(input, context, inode);
+    const { head } = vfs.core.journal;
+    return {
+      data: {
+        path: input.path,
+        entries: page.entries,
+        current_state: inode === undefined ? null : await currentState(vfs, caller, inode),
+        head: { seq: head.seq, hash: head.hash.toString('hex') },
+        oldest_seq: vfs.core.journal.ops.firstSeq(),
+        ...(page.cursor === undefined ? {} : { next_cursor: page.cursor }),
+        truncated: page.cursor !== undefined,
+      },
+    };
+  },
+});
+
+/** @throws OpError invalid-argument. */
+function demandOperations({ operations = [] }: HistoryInput): void {
+  const unknown = operations.filter((operation) => !OPERATIONS.has(operation));
+  if (unknown.length === 0) return;
+  throw new OpError('invalid-argument', `fs_journal_get_history of ${unknown.join(', ')}`, {
+    details: {
+      issues: unknown.map((operation) => ({
+        argument: 'operations',
+        reason: 'range',
+        expected: `an operation such as write, not ${operation}`,
+      })),
+    },
+  });
+}
+
+/**
+ * What has the path now; undefined: nothing.
+ * @throws OpError denied: the caller may not look there.
+ */
+async function currentInode(asker: Asker, input: HistoryInput): Promise<Inode | undefined> {
+  const { path, recursive } = input;
+  let inode: Inode | undefined;
+  try {
+    inode = (await find(asker, path, false)).inode;
+  } catch (error) {
+    const gone = ['not-found', 'not-directory'];
+    if (!(error instanceof OpError) || !gone.includes(error.failure)) throw error;
+  }
+  const isTree = recursive && inode !== undefined && isDirectory(inode.mode);
+  if (isTree && inode !== undefined && !isPermitted(asker.caller, inode, R_OK | X_OK)) {
+    throw new OpError('denied', `${asker.tool} ${path}`, { details: { path } });
+  }
+  return inode;
+}
+
+async function currentState(vfs: Vfs, caller: Asker['caller'], inode: Inode) {
+  const cid = isRegular(inode.mode) ? await cidTextOf(vfs, caller, inode) : undefined;
+  return {
+    exists: true as const,
+    type: typeOf(inode.mode),
+    size: inode.size,
+    mtime: rfc3339({ s: inode.mtimeS, ns: inode.mtimeNs }),
+    version: await versionTextOf(vfs, caller, inode),
+    ...(cid === undefined ? {} : { cid }),
+  };
+}
+
+interface Page {
+  readonly entries: JournalRecord[];
+  readonly cursor: string | undefined;
+}
+
+/** Records up to `limit` or 48 KiB. May be short, and yet not the last. */
+async function readPage(
+  input: HistoryInput,
+  { ports, principal, signal }: ToolContext,
+  inode: Inode | undefined,
+): Promise<Page> {
+  const { cursors, clock, vfs } = ports;
+  const { history, journal } = vfs.core;
+  const request = { tool: 'fs_journal_get_history', principal, arguments: input };
+  const start = cursors.resume<Position>(request);
+  const untilSeq = start?.untilSeq ?? journal.head.seq;
+  const entries: JournalRecord[] = [];
+  let afterSeq = start?.afterSeq;
+  let verified = start?.verified;
+  let bytes = 0;
+  for (let look = 0; look < LOOKS_MAX; look += 1) {
+    const limit = input.limit - entries.length;
+    const filter = filterOf(input, inode);
+    const page = history.query({ ...filter, limit, afterSeq, untilSeq });
+    verified = history.verify(page.records, verified);
+    for (const record of page.records) {
+      const entry = recordObject(vfs, record);
+      bytes += Buffer.byteLength(JSON.stringify(entry)) + 1;
+      if (entries.length > 0 && bytes > PAGE_BYTES_MAX) {
+        return { entries, cursor: cursors.keep(request, { afterSeq, untilSeq, verified }) };
+      }
+      entries.push(entry);
+      afterSeq = entry.seq;
+    }
+    afterSeq = page.nextAfterSeq;
+    if (afterSeq === undefined) return { entries, cursor: undefined };
+    if (entries.length >= input.limit) break;
+    await clock.sleep(0, signal); // Others have their turn between two looks.
+  }
+  return { entries, cursor: cursors.keep(request, { afterSeq, untilSeq, verified }) };
+}
+
+function filterOf(
+  input: HistoryInput,
+  inode: Inode | undefined,
+): Omit<HistoryFilter, 'limit' | 'afterSeq' | 'untilSeq'> {
+  const { path, recursive, follow, operations, surface, order, pid, since, until } = input;
+  const isManaged = inode !== undefined && inode.ino < CONTROL_INO_FROM;
+  return {
+    path: nameOfText(path),
+    ino: isManaged ? inode.ino : undefined,
+    recursive,
+    follow,
+    // A kind that no record has finds none.
+    operations: operations as readonly OpKind[] | undefined,
+    surface,
+    sessionId: input.session_id,
+    pid,
+    since: since === undefined ? undefined : instantOf(since),
+    until: until === undefined ? undefined : justBefore(instantOf(until)),
+    // The contract says "greater than", and 0 for the oldest kept.
+    sinceSeq: input.since_seq === undefined || input.since_seq === 0 ? 0 : input.since_seq + 1,
+    order,
+  };
+}
+
+/** @throws OpError invalid-argument. */
+function instantOf(text: string): Instant {
+  const instant = parseRfc3339(text);
+  if (instant !== undefined) return instant;
+  throw schema.combination('fs_journal_get_history', 'since', 'a time in RFC 3339');
+}
+
+const justBefore = ({ s, ns }: Instant): Instant =>
+  ns > 0 ? { s, ns: ns - 1 } : { s: s - 1, ns: 999_999_999 };
+
+/** A record in the words of the contract. */
+export function recordObject(
+  vfs: Vfs,
+  { row, actor, prevHash, hash }: HistoryRecord,
+): JournalRecord {
+  const fields: Readonly<Record<string, unknown>> = {
+    old_path: row.old_path === null ? undefined : textOf(nameOf(row.old_path)),
+    inode: row.ino === 0 ? undefined : row.ino,
+    type: row.mode === null || isChmod(row) ? undefined : typeOf(row.mode),
+    size: row.size,
+    old_size: row.old_size,
+    cid: cidOfRow(vfs, row.cid, row.content),
+    old_cid: cidOfRow(vfs, row.old_cid, row.old_content),
+    mode: row.mode === null ? undefined : octal(row.mode),
+    old_mode: row.old_mode === null ? undefined : octal(row.old_mode),
+    offset: row.position,
+    length: row.length,
+    group: row.call_group,
+  };
+  const known = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null);
+  return {
+    seq: row.seq,
+    time: rfc3339({ s: row.time_s, ns: row.time_ns }),
+    op: row.kind,
+    path: textOf(nameOf(row.path)),
+    ...Object.fromEntries(known),
+    actor: actorObject(actor),
+    result: {
+      state: row.state as JournalRecord['result']['state'],
+      ...(row.error === null ? {} : { error_code: row.error }),
+    },
+    undo: { state: undoState(vfs, row) },
+    prev_hash: prevHash.toString('hex'),
+    hash: hash.toString('hex'),
+  };
+}
+
+const isChmod = ({ kind }: OpRow): boolean => kind === 'chmod';
+
+/** As recorded, or what the bytes hash to that the record names and that were hashed since. */
+function cidOfRow(vfs: Vfs, known: Buffer | null, content: ContentId | null): string | undefined {
+  if (known !== null) return cidOfBytes(known).toString();
+  if (content === null) return undefined;
+  const row = vfs.core.journal.contents.get(content);
+  return row?.state === 'sealed' && row.cid !== null ? cidOfBytes(row.cid).toString() : undefined;
+}
+
+const CHANGES_OF_BYTES: ReadonlySet<OpKind> = new Set(['write', 'truncate', 'fallocate']);
+const WITHOUT_INVERSE: ReadonlySet<OpKind> = new Set(['mount', 'unmount', 'sync_to', 'checkpoint']);
+
+/** Whether what taking the record back needs is kept. */
+function undoState(vfs: Vfs, row: OpRow): JournalRecord['undo']['state'] {
+  if (WITHOUT_INVERSE.has(row.kind)) return 'impossible';
+  const { old_content: old, old_size: oldSize } = row;
+  if (old !== null) {
+    return vfs.core.journal.contents.get(old) === undefined ? 'expired' : 'available';
+  }
+  // The bytes before were too many to keep, or of a tree in memory.
+  const lost = CHANGES_OF_BYTES.has(row.kind) && oldSize !== null && oldSize > 0;
+  return lost ? 'impossible' : 'available';
+}

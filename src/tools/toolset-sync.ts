@@ -1,0 +1,404 @@
+/**
+ * Toolset vfs, trees in and out of IPFS: vfs_sync_to_ipfs, vfs_sync_from_ipfs. On the embedded
+ * engine, which is this machine: nothing is carried anywhere, and the answers say so.
+ */
+import { z } from 'zod';
+import { OpError } from '../base/errors.ts';
+import { type Ino, type Name, nameOfText, textOf } from '../base/ids.ts';
+import { isDirectory } from '../base/posix.ts';
+import type { Published, Restored, Conflict as SyncConflict } from '../sync/sync.ts';
+import { CONTROL_INO_FROM, type Inode } from '../vfs/vfs.ts';
+import { demandEmbedded, gateOf, locate } from './content-paths.ts';
+import { durabilitySchema } from './entries.ts';
+import { type Asker, about, absent, askerOf, find } from './places.ts';
+import { planOf } from './plans.ts';
+import { type Conflict, conflictSchema, type Plan } from './results.ts';
+import * as schema from './schema.ts';
+import { recordTool, type ToolContext } from './tool.ts';
+
+const COMMON = { toolset: 'vfs', version: '1.0.0', deadline: 'job', job: true } as const;
+
+/** Conflicts, and skipped entries, that an answer lists. */
+const SHOWN = 50;
+
+const toInput = schema.input({
+  path: schema.path('a directory inside one mount').default('/ipfs'),
+  message: schema.text(0, 1024).optional(),
+  pin: schema.flag(true),
+  targets: z
+    .array(schema.backend())
+    .max(8)
+    .optional()
+    .describe('backends; [] = none; default: what the mount has'),
+  unixfs_metadata: schema.flag().describe('mode and mtime in UnixFS too; other CIDs'),
+  publish_key: schema.text(1, 64).optional(),
+  wait_for: z.enum(['local', 'stored', 'pinned', 'replicated']).default('stored'),
+  expected_version: schema.expectedVersion().describe('root CID of the last sync'),
+  ...schema.job,
+  ...schema.dryRun,
+});
+type ToInput = z.output<typeof toInput>;
+
+export const vfsSyncToIpfs = recordTool({
+  ...COMMON,
+  name: 'vfs_sync_to_ipfs',
+  title: 'Publish a tree',
+  description:
+    'Freeze a directory of the tree as a UnixFS root CID and a snapshot record with ' +
+    'owners, modes, times, xattrs and links; unchanged trees give the same CIDs. For ' +
+    'single files ipfs_add is enough.',
+  hints: { readOnly: false, destructive: false, idempotent: true, openWorld: true },
+  input: toInput,
+  example: { path: '/ipfs', message: 'before the change' },
+  output: z.object({
+    path: z.string(),
+    root_cid: z.string(),
+    snapshot_cid: z.string(),
+    previous_root_cid: z.string().optional(),
+    changed: z.boolean(),
+    counts: z.object({
+      files: z.int(),
+      directories: z.int(),
+      symlinks: z.int(),
+      bytes: z.int(),
+      new_blocks: z.int(),
+      reused_blocks: z.int(),
+      deleted: z.int(),
+    }),
+    skipped: z.array(z.object({ path: z.string(), type: z.string() })),
+    durability: durabilitySchema,
+    ipns_name: z.string().optional(),
+  }),
+  run: async (input, context) => {
+    const asker = askerOf(context, 'vfs_sync_to_ipfs');
+    const { path } = input;
+    const { publisher } = context.ports.ipfs;
+    const at = await directory(asker, path);
+    demandTargets(input);
+    const request = publishRequest(asker, input, at);
+    if (input.dry_run) {
+      const plan = about(asker, path, () => publisher.plan(request));
+      return { data: { dry_run: true, plan: publicationPlan(path, plan.bytes) } };
+    }
+    const published = await about(asker, path, () =>
+      publisher.publish(request, {
+        signal: context.signal,
+        progress: ({ files: done, filesTotal: total }) => {
+          context.progress({ done, total, unit: 'files' });
+        },
+      }),
+    );
+    return {
+      data: publishedObject(context, path, published, at.path),
+      seq: published.seq,
+      warnings:
+        published.skipped.length > SHOWN ? [`skipped ${published.skipped.length} in all`] : [],
+    };
+  },
+});
+
+/** A directory of a managed tree, and its path with links followed. */
+async function directory(asker: Asker, path: string): Promise<{ inode: Inode; path: Name }> {
+  const found = await find(asker, path, true);
+  if (found.inode === undefined) throw absent(asker, path);
+  if (found.inode.ino >= CONTROL_INO_FROM) {
+    const issue = { argument: 'path', reason: 'range', expected: 'a writable tree' };
+    throw new OpError('invalid-argument', `${asker.tool} ${path}`, {
+      details: { path, issues: [issue] },
+    });
+  }
+  return { inode: found.inode, path: found.path };
+}
+
+/** Trees that are kept in no store of that kind. */
+const NO_TARGETS: ReadonlySet<string> = new Set(['ipns', 'mfs', 'local', 'memory']);
+
+/** @throws OpError not-configured, not-found (backend), invalid-argument, node-offline. */
+function demandTargets({ targets = [], publish_key: key }: ToInput): void {
+  const op = 'vfs_sync_to_ipfs';
+  for (const backend of targets) {
+    if (NO_TARGETS.has(backend)) {
+      const issue = {
+        argument: 'targets',
+        reason: 'range',
+        expected: 'ipfs, s3, storacha, cluster',
+      };
+      throw new OpError('invalid-argument', op, { details: { backend, issues: [issue] } });
+    }
+    if (backend === 'ipfs') {
+      throw new OpError('not-configured', `${op} to ${backend}`, {
+        hint: 'no Kubo is configured: the own store has the tree without a target',
+        details: { backend, service: 'kubo' },
+      });
+    }
+    throw new OpError('not-found', `${op} to ${backend}`, {
+      hint: 'no backend has that name',
+      details: { kind: 'backend', backend },
+    });
+  }
+  if (key === undefined) return;
+  throw new OpError('node-offline', `${op} under ${key}`, {
+    hint: 'names are published by an online node; leave out publish_key',
+  });
+}
+
+function publishRequest(asker: Asker, input: ToInput, at: { inode: Inode; path: Name }) {
+  const { caller } = asker;
+  return {
+    root: at.inode.ino,
+    path: at.path,
+    gate: gateOf(asker),
+    actor: () => caller.actor(),
+    group: caller.group,
+    message: input.message,
+    pin: input.pin,
+    unixfsMetadata: input.unixfs_metadata,
+    expectedRoot: input.expected_version,
+  };
+}
+
+const publicationPlan = (path: string, bytes: number): Plan => ({
+  actions: [{ op: 'sync_to', path, bytes }],
+  counts: { sync_to: 1 },
+  bytes,
+  conflicts: [],
+  warnings: [],
+});
+
+function publishedObject(
+  context: ToolContext,
+  path: string,
+  { root, snapshot, previousRoot, changed, counts, skipped, seq }: Published,
+  treePath: Name,
+) {
+  const synced = context.ports.vfs.core.journal.superblocks.synced(treePath);
+  return {
+    path,
+    root_cid: root.toString(),
+    snapshot_cid: snapshot.toString(),
+    ...(previousRoot === undefined ? {} : { previous_root_cid: previousRoot.toString() }),
+    changed,
+    counts: {
+      files: counts.files,
+      directories: counts.directories,
+      symlinks: counts.symlinks,
+      bytes: counts.bytes,
+      new_blocks: counts.newBlocks,
+      reused_blocks: counts.reusedBlocks,
+      deleted: counts.deleted,
+    },
+    skipped: skipped
+      .slice(0, SHOWN)
+      .map((entry) => ({ path: `${path}/${textOf(entry.path)}`, type: entry.type })),
+    // The blocks are complete here, and on stable storage. Nobody else has them.
+    durability: {
+      state: 'local' as const,
+      seq: seq ?? synced?.seq ?? 0,
+      have: 0,
+      want: 0,
+      replicas: [],
+    },
+  };
+}
+
+const fromInput = schema.input({
+  ipfs_path: schema.ipfsPath('UnixFS directory or snapshot record'),
+  path: schema.path('the directory that shall show it'),
+  on_conflict: schema.onConflict().default('fail'),
+  apply_deletions: schema.flag(true).describe('remove what the last sync had and this lacks'),
+  parents: schema.parents(),
+  expected_version: schema.expectedVersion().describe('root CID of the last sync'),
+  ...schema.node,
+  ...schema.job,
+  ...schema.dryRun,
+});
+type FromInput = z.output<typeof fromInput>;
+
+export const vfsSyncFromIpfs = recordTool({
+  ...COMMON,
+  name: 'vfs_sync_from_ipfs',
+  title: 'Restore a tree',
+  description:
+    'Bring a UnixFS directory or a snapshot record into a directory of the tree, ' +
+    'verified, at one moment or not at all. fail refuses when an existing name differs; ' +
+    'keep_remote replaces it, undoably.',
+  hints: { readOnly: false, destructive: true, idempotent: false, openWorld: true },
+  input: fromInput,
+  example: {
+    ipfs_path: 'bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354',
+    path: '/ipfs/restored',
+  },
+  output: z.object({
+    path: z.string(),
+    root_cid: z.string(),
+    base_cid: z.string().optional(),
+    counts: z.object({
+      created: z.int(),
+      updated: z.int(),
+      deleted: z.int(),
+      unchanged: z.int(),
+      conflicts: z.int(),
+    }),
+    bytes: z.int(),
+    conflicts: z.array(conflictSchema),
+    seq_first: z.int(),
+    seq_last: z.int(),
+  }),
+  run: async (input, context) => {
+    const asker = askerOf(context, 'vfs_sync_from_ipfs');
+    const { path } = input;
+    demandEmbedded(input.node, asker.tool);
+    const policy = policyOf(input);
+    const { signal, ports } = context;
+    const { dag } = ports.ipfs;
+    const { cid } = await locate(dag, input.ipfs_path, { op: asker.tool, signal });
+    const at = destination(asker, input);
+    const restored = await about(asker, path, () =>
+      restore(asker, context, { ...at, cid, policy, input }),
+    );
+    await ports.vfs.core.invalidator.settled();
+    const { seq, rehearsed } = restored;
+    const conflicts = conflictsOf(path, restored.conflicts);
+    const warnings = restored.skipped.slice(0, SHOWN).map((name) => {
+      return `left out ${path}/${textOf(name)}: only root makes devices`;
+    });
+    if (seq === undefined) {
+      const plan = { ...planOf(rehearsed, warnings), conflicts };
+      return { data: { dry_run: true, plan } };
+    }
+    return { data: restoredObject(path, restored, conflicts, seq), seq: seq.last, warnings };
+  },
+});
+
+/** @throws OpError unsupported. */
+function policyOf({ on_conflict: policy }: FromInput): 'fail' | 'keep_remote' {
+  if (policy === 'fail' || policy === 'keep_remote') return policy;
+  throw new OpError('unsupported', `vfs_sync_from_ipfs with ${policy}`, {
+    hint: 'trees are not merged: choose fail or keep_remote',
+  });
+}
+
+interface Destination {
+  /** The deepest directory on the way that exists. */
+  readonly existing: Ino;
+  readonly missing: readonly Name[];
+  /** Links followed as far as there is something. */
+  readonly treePath: Name;
+}
+
+/** @throws OpError not-found, not-directory, read-only; as resolving does. */
+function destination(asker: Asker, { path, parents }: FromInput): Destination {
+  const missing: Name[] = [];
+  for (let at = path; ; at = at.slice(0, at.lastIndexOf('/')) || '/') {
+    const found = foundAt(asker, at, parents);
+    if (found === undefined) {
+      missing.unshift(nameOfText(at.slice(at.lastIndexOf('/') + 1)));
+      continue;
+    }
+    if (found.inode === undefined) missing.unshift(found.name);
+    const existing = found.inode?.ino ?? found.parent;
+    if (existing >= CONTROL_INO_FROM) throw readOnly(asker, path);
+    const row = asker.vfs.core.inodes.get(existing);
+    if (!isDirectory(row.mode)) {
+      throw new OpError('not-directory', `${asker.tool} ${path}`, { details: { path } });
+    }
+    about(asker, path, () => asker.vfs.core.demandWritable(row, asker.tool));
+    const behind = found.inode === undefined ? missing.slice(1) : missing;
+    return { existing, missing, treePath: [found.path, ...behind].join('/') as Name };
+  }
+}
+
+/** undefined: a directory above it is missing, and may be made. */
+function foundAt(asker: Asker, path: string, parents: boolean) {
+  try {
+    const found = find(asker, path, true);
+    if (!(found instanceof Promise)) return found;
+    found.catch(() => {}); // Whatever it means, it cannot be changed.
+    throw readOnly(asker, path);
+  } catch (error) {
+    const isMissing = error instanceof OpError && error.failure === 'not-found';
+    if (parents && isMissing) return undefined;
+    throw error;
+  }
+}
+
+const readOnly = ({ tool }: Asker, path: string): OpError =>
+  new OpError('read-only', `${tool} ${path}`, {
+    hint: 'content by CID and control files never change',
+    details: { path },
+  });
+
+async function restore(
+  asker: Asker,
+  context: ToolContext,
+  wanted: Destination & {
+    readonly cid: Awaited<ReturnType<typeof locate>>['cid'];
+    readonly policy: 'fail' | 'keep_remote';
+    readonly input: FromInput;
+  },
+): Promise<Restored> {
+  const { vfs, caller } = asker;
+  const { cid, existing, missing, treePath, policy, input } = wanted;
+  const request = {
+    cid,
+    existing,
+    missing,
+    path: treePath,
+    policy,
+    applyDeletions: input.apply_deletions,
+    writer: { write: (plan: Parameters<typeof vfs.graft>[1]) => vfs.graft(caller, plan) },
+    isRoot: caller.uid === 0,
+    actor: () => caller.actor(),
+    group: caller.group,
+    expectedRoot: input.expected_version,
+    dryRun: input.dry_run,
+  };
+  try {
+    return await context.ports.ipfs.restorer.restore(request, {
+      signal: context.signal,
+      progress: ({ bytes: done, bytesTotal: total }) => {
+        context.progress({ done, total, unit: 'bytes' });
+      },
+    });
+  } catch (error) {
+    throw withConflicts(error, input.path);
+  }
+}
+
+/** The conflicts of a refusal as the contract shows them. */
+function withConflicts(error: unknown, path: string): unknown {
+  if (!(error instanceof OpError) || error.failure !== 'sync-conflict') return error;
+  const found = error.details['conflicts'] as readonly SyncConflict[];
+  const partial = { conflicts: conflictsOf(path, found), count: found.length };
+  const { hint } = error;
+  return new OpError('sync-conflict', `vfs_sync_from_ipfs ${path}`, {
+    ...(hint === undefined ? {} : { hint }),
+    details: { path, partial },
+  });
+}
+
+const conflictsOf = (path: string, conflicts: readonly SyncConflict[]): Conflict[] =>
+  conflicts.slice(0, SHOWN).map(({ path: at, what, localCid, remoteCid, baseCid, resolution }) => ({
+    path: `${path}/${textOf(at)}`,
+    what,
+    ...(localCid === undefined ? {} : { local_cid: localCid.toString() }),
+    ...(remoteCid === undefined ? {} : { remote_cid: remoteCid.toString() }),
+    ...(baseCid === undefined ? {} : { base_cid: baseCid.toString() }),
+    resolution,
+  }));
+
+const restoredObject = (
+  path: string,
+  { root, base, counts, bytes }: Restored,
+  conflicts: Conflict[],
+  seq: NonNullable<Restored['seq']>,
+) => ({
+  path,
+  root_cid: root.toString(),
+  ...(base === undefined ? {} : { base_cid: base.toString() }),
+  counts: { ...counts },
+  bytes,
+  conflicts,
+  seq_first: seq.first,
+  seq_last: seq.last,
+});

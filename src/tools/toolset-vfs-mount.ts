@@ -1,0 +1,365 @@
+/**
+ * Toolset vfs, the mount table: vfs_mount, vfs_list_mounts; the way back is in
+ * `toolset-vfs-unmount.ts`. Who may change it is the owner of the root: the user the daemon runs as,
+ * or uid 0.
+ */
+import { z } from 'zod';
+import { OpError } from '../base/errors.ts';
+import { type Name, nameOfText, ROOT_INO, textOf } from '../base/ids.ts';
+import { isDirectory } from '../base/posix.ts';
+import { cidOfBytes } from '../content/content.ts';
+import {
+  CONTROL_INO_FROM,
+  type Inode,
+  type Mounted,
+  mount,
+  plantInside,
+  type Staged,
+  stage,
+  unstage,
+  type Vfs,
+} from '../vfs/vfs.ts';
+import { parseMode } from './entries.ts';
+import { type IpfsPath, parseIpfsPath } from './paths.ts';
+import { type Asker, askerOf, change, find } from './places.ts';
+import * as schema from './schema.ts';
+import { recordTool, type ToolContext } from './tool.ts';
+import { localPathOf } from './toolset-vfs.ts';
+
+const COMMON = { toolset: 'vfs', version: '1.0.0' } as const;
+const ROOT_MODE = 0o755;
+
+/** Backends that are always there, by name. Of the others only the name is known. */
+const KINDS: Readonly<Record<string, { readonly kind: string; readonly volatile: boolean }>> = {
+  ipfs: { kind: 'ipfs', volatile: false },
+  memory: { kind: 'memory', volatile: true },
+};
+/** Built in by name, and of no use until they are configured. */
+const UNCONFIGURED: ReadonlySet<string> = new Set(['ipns', 'mfs', 'local']);
+
+/** What a tree of these kinds can do. */
+const CAPABILITIES = ['posix', 'hardlinks', 'symlinks', 'special-files', 'xattrs', 'history'];
+
+const options = z.strictObject({
+  refresh_s: schema.int(1, 86_400).default(60),
+  cache_bytes: schema.int(0).optional(),
+  sync_ms: schema.int(0, 86_400_000).default(5000),
+  uid: schema.int(0, 2 ** 32 - 2).optional(),
+  gid: schema.int(0, 2 ** 32 - 2).optional(),
+  umask: schema.mode().optional(),
+});
+
+const mountShape = {
+  mount_id: z.string(),
+  mount_point: z.string(),
+  backend: z.string(),
+  kind: z.string(),
+  source: z.string(),
+  read_only: z.boolean(),
+  local_path: z.string().optional(),
+  root_cid: z.string().optional(),
+  capabilities: z.array(z.string()),
+  state: z.enum(['ready', 'degraded']),
+};
+
+const mountInput = schema.input({
+  backend: schema.backend(),
+  source: schema.text(0, 4096).default(''),
+  mount_point: schema.path(),
+  read_only: schema.flag(),
+  parents: schema.parents(true),
+  options: options.prefault({}),
+  ...schema.timeout,
+});
+type MountInput = z.output<typeof mountInput>;
+
+export const vfsMount = recordTool({
+  ...COMMON,
+  deadline: 'remote',
+  name: 'vfs_mount',
+  title: 'Mount a tree',
+  description:
+    'Show a tree of a backend at a mount point, also in the live kernel mount: ipfs (empty, ' +
+    'or started from an IPFS path) or memory (gone at unmount). The same mount again is no ' +
+    'error.',
+  hints: { readOnly: false, destructive: false, idempotent: true, openWorld: true },
+  requires: { backends: ['ipfs', 'memory'] },
+  input: mountInput,
+  example: { backend: 'memory', mount_point: '/scratch' },
+  output: z.object({
+    ...mountShape,
+    options: z.record(z.string(), z.unknown()),
+    existed: z.boolean(),
+  }),
+  run: async (input, context) => {
+    const asker = askerOf(context, 'vfs_mount');
+    const { mount_point: point } = input;
+    demandOwner(asker, point);
+    const { volatile } = kindOf(asker, input);
+    const existing = identicalMount(asker, input);
+    if (existing !== undefined) {
+      return {
+        data: { ...mountedObject(context, existing), ...optionsOf(existing), existed: true },
+        warnings: withoutEffect(input),
+      };
+    }
+    const staged = await stageSource(asker, input, volatile, context.signal);
+    try {
+      const changed = await change(asker, point, false, () =>
+        mountTree(asker, input, staged, context),
+      );
+      if (changed.plan !== undefined) return { data: { dry_run: true, plan: changed.plan } };
+      const { made, seq } = changed;
+      const data = { ...mountedObject(context, made), ...optionsOf(made), existed: false };
+      return { data, seq, warnings: withoutEffect(input) };
+    } finally {
+      if (staged !== undefined) unstage(asker.vfs.core, staged);
+    }
+  },
+});
+
+/** @throws OpError not-permitted. */
+export function demandOwner({ vfs, caller, tool }: Asker, point: string): void {
+  if (caller.uid === 0 || caller.uid === vfs.core.inodes.get(ROOT_INO).uid) return;
+  throw new OpError('not-permitted', `${tool} ${point}`, {
+    hint: 'only the user of the daemon changes mounts',
+    details: { mount_point: point },
+  });
+}
+
+/** @throws OpError not-configured, not-found (backend), invalid-argument (source). */
+function kindOf({ tool }: Asker, { backend, source }: MountInput) {
+  if (UNCONFIGURED.has(backend)) {
+    throw new OpError('not-configured', `${tool} ${backend}`, { details: { backend } });
+  }
+  const kind = Object.hasOwn(KINDS, backend) ? KINDS[backend] : undefined;
+  if (kind === undefined) {
+    const details = { kind: 'backend', backend };
+    throw new OpError('not-found', `${tool} ${backend}`, { hint: 'register it first', details });
+  }
+  if (source !== '' && kind.kind === 'memory') {
+    throw schema.combination(tool, 'source', 'nothing for a tree in memory');
+  }
+  return kind;
+}
+
+/**
+ * Options that the contract has and a tree kept on this machine alone has no use for: kept, and said
+ * to change nothing.
+ */
+function withoutEffect({ options: given }: MountInput): string[] {
+  const { refresh_s, cache_bytes, sync_ms } = options.parse({});
+  const idle = [
+    ...(given.refresh_s === refresh_s ? [] : ['refresh_s']),
+    ...(given.cache_bytes === cache_bytes ? [] : ['cache_bytes']),
+    // 0 asks for what is done anyway.
+    ...(given.sync_ms === sync_ms || given.sync_ms === 0 ? [] : ['sync_ms']),
+  ];
+  if (idle.length === 0) return [];
+  return [`${idle.join(', ')}: without effect, this tree is synced only by vfs_sync_to_ipfs`];
+}
+
+/** Options that say who owns the root and what new files may be. */
+const OWNING = ['uid', 'gid', 'umask'] as const;
+
+/** @throws OpError mount-busy: another tree is mounted there, or this one with other options. */
+function identicalMount({ vfs, tool }: Asker, input: MountInput): Mounted | undefined {
+  const { mount_point: point, backend, source, read_only: readOnly, options: given } = input;
+  const live = vfs.core.mounts.mountAt(nameOfText(point));
+  if (live === undefined) return undefined;
+  const { superblock } = live;
+  const isSame =
+    superblock.backend === backend &&
+    superblock.source === source &&
+    superblock.readOnly === readOnly &&
+    OWNING.every((name) => [undefined, superblock.options[name]].includes(given[name]));
+  if (isSame) return live;
+  throw new OpError('mount-busy', `${tool} ${point}`, {
+    hint: 'unmount it first, or choose another point',
+    details: { mount_point: point, backend: superblock.backend },
+  });
+}
+
+/**
+ * The content a new tree starts with.
+ * @throws OpError invalid-argument, node-offline (a name), not-found, not-directory,
+ *   content-missing, integrity.
+ */
+async function stageSource(
+  asker: Asker,
+  { source }: MountInput,
+  volatile: boolean,
+  signal: AbortSignal,
+): Promise<Staged | undefined> {
+  if (source === '') return undefined;
+  const { vfs, caller, tool } = asker;
+  const parsed = parseIpfsPath(source);
+  if (parsed === undefined) {
+    const issue = { argument: 'source', reason: 'format', expected: 'an IPFS path, or nothing' };
+    throw new OpError('invalid-argument', tool, { details: { issues: [issue] } });
+  }
+  const op = `${tool} ${source}`;
+  if (parsed.kind === 'ipns') {
+    throw new OpError('node-offline', op, {
+      hint: 'names are resolved by an online node: give a CID',
+    });
+  }
+  const inode = await contentOf(asker, parsed, op);
+  if (!isDirectory(inode.mode))
+    throw new OpError('not-directory', op, { hint: 'mount a directory' });
+  return stage(vfs.core, vfs, caller, inode, { volatile, signal });
+}
+
+async function contentOf(
+  { vfs, caller }: Asker,
+  { cid, segments }: Extract<IpfsPath, { kind: 'ipfs' }>,
+  op: string,
+): Promise<Inode> {
+  try {
+    let inode = await vfs.content(cid.toString());
+    for (const segment of segments) {
+      const child = await vfs.lookup(caller, inode.ino, nameOfText(segment));
+      if (child === undefined) throw new OpError('not-found', op);
+      inode = child;
+    }
+    return inode;
+  } catch (error) {
+    if (!(error instanceof OpError)) throw error;
+    const { failure } = error;
+    const isMissing = isForMissingContent(error);
+    const details = isMissing ? { cid: cid.toString() } : { kind: 'link', cid: cid.toString() };
+    throw new OpError(isMissing ? 'content-missing' : failure, op, { details });
+  }
+}
+
+/** The tree says not-found of what is not kept here, and names the cause. */
+function isForMissingContent(error: unknown): boolean {
+  if (!(error instanceof OpError)) return false;
+  return error.failure === 'content-missing' || isForMissingContent(error.cause);
+}
+
+/** In one group. */
+function mountTree(
+  asker: Asker,
+  input: MountInput,
+  staged: Staged | undefined,
+  { ports }: ToolContext,
+): Mounted {
+  const { vfs, caller } = asker;
+  const { mount_point: point, backend, source, parents, options: given } = input;
+  const { kind, volatile } = kindOf(asker, input);
+  const { core } = vfs;
+  return mount(core, caller, {
+    mountId: ports.random.token(),
+    mountPoint: realPoint(asker, point),
+    kind,
+    backend,
+    source,
+    readOnly: input.read_only,
+    volatile,
+    options: given,
+    uid: given.uid ?? caller.uid,
+    gid: given.gid ?? caller.gid,
+    mode: given.umask === undefined ? ROOT_MODE : 0o777 & ~parseMode(given.umask),
+    parents,
+    fill: staged === undefined ? undefined : (root) => plantInside(core, caller, staged, root),
+  });
+}
+
+/**
+ * The mount point with all links followed.
+ * @throws OpError read-only: below content by CID or control files; as `resolve`.
+ */
+function realPoint(asker: Asker, point: string): Name {
+  try {
+    const found = find(asker, point, true);
+    if (found instanceof Promise) {
+      found.catch(() => {});
+      throw new OpError('read-only', asker.tool, { hint: 'content by CID never changes' });
+    }
+    const { parent, name, inode, path } = found;
+    if (name === '.') throw new OpError('busy', asker.tool, { hint: 'the root is taken' });
+    if (inode === undefined || inode.ino < CONTROL_INO_FROM) {
+      asker.vfs.demandNewName(parent, name, asker.tool);
+    }
+    return path;
+  } catch (error) {
+    // Directories above may be made: without links on the way the path is the real one.
+    if (error instanceof OpError && error.failure === 'not-found') return nameOfText(point);
+    throw error;
+  }
+}
+
+/** A mount as it is listed. */
+function mountedObject(context: ToolContext, { mountId, mountPoint, superblock }: Mounted) {
+  const { journal } = context.ports.vfs.core;
+  const { backend, kind, source, readOnly } = superblock;
+  const point = textOf(mountPoint);
+  const root = journal.superblocks.synced(mountPoint)?.rootCid;
+  return {
+    mount_id: mountId,
+    mount_point: point,
+    backend,
+    kind,
+    source,
+    read_only: readOnly,
+    ...localPathOf(context, point),
+    ...(root === undefined ? {} : { root_cid: cidOfBytes(root).toString() }),
+    capabilities: CAPABILITIES,
+    state: 'ready' as const,
+  };
+}
+
+function optionsOf({ superblock }: Mounted): { options: Record<string, unknown> } {
+  const { mount_point: _, ...given } = superblock.options;
+  return { options: given };
+}
+
+/** How much of something. */
+export const amount = z.object({ files: z.int(), bytes: z.int() });
+
+export const vfsListMounts = recordTool({
+  ...COMMON,
+  deadline: 'local',
+  name: 'vfs_list_mounts',
+  title: 'List mounts',
+  description:
+    'The trees that are mounted: where, of which backend, what they can do, what is not ' +
+    'hashed yet; and where the kernel shows all of it on this host.',
+  hints: { readOnly: true, destructive: false, idempotent: true, openWorld: false },
+  input: schema.input({ ...schema.page }),
+  example: {},
+  output: z.object({
+    mounts: z.array(z.object({ ...mountShape, dirty: amount, open_files: z.int() })),
+    kernel: z.object({ mounted: z.boolean(), dir: z.string().optional() }),
+    ...schema.pageFields,
+  }),
+  run: async (input, context) => {
+    const { cursors, mount: view, vfs } = context.ports;
+    const request = { tool: 'vfs_list_mounts', principal: context.principal, arguments: input };
+    const { items, ...fields } = await cursors.page(request, () => listMounts(context, vfs));
+    const dir = view.localPath('/');
+    const kernel = { mounted: dir !== undefined, ...(dir === undefined ? {} : { dir }) };
+    return { data: { mounts: [...items], kernel, ...fields } };
+  },
+});
+
+function listMounts(context: ToolContext, vfs: Vfs) {
+  const { core } = vfs;
+  const dirty = new Map(
+    core.journal.contents
+      .unsealedBySuperblock()
+      .map(({ superblock, ...facts }) => [superblock, facts]),
+  );
+  return core.mounts.mounts().map((mounted) => ({
+    ...mountedObject(context, mounted),
+    dirty: dirty.get(mounted.superblock.id) ?? { files: 0, bytes: 0 },
+    open_files: handlesIn(vfs, mounted).length,
+  }));
+}
+
+/** Open files and directories of a mount. */
+export const handlesIn = ({ core }: Vfs, { superblock }: Mounted) =>
+  [...core.handles.all()].filter(
+    ({ ino }) => ino < CONTROL_INO_FROM && core.inodes.find(ino)?.superblock === superblock.id,
+  );

@@ -1,0 +1,161 @@
+/** Toolset vfs: vfs_unmount. */
+import { z } from 'zod';
+import { OpError } from '../base/errors.ts';
+import { type Ino, NO_CONTENT, nameOfText, textOf } from '../base/ids.ts';
+import {
+  type Inode,
+  type Mounted,
+  mountsInside,
+  type UnmountResult,
+  unmount,
+  type Vfs,
+} from '../vfs/vfs.ts';
+import { type Asker, askerOf, change } from './places.ts';
+import * as schema from './schema.ts';
+import { recordTool } from './tool.ts';
+import { amount, demandOwner, handlesIn } from './toolset-vfs-mount.ts';
+
+export const vfsUnmount = recordTool({
+  toolset: 'vfs',
+  version: '1.0.0',
+  deadline: 'job',
+  job: true,
+  name: 'vfs_unmount',
+  title: 'Unmount a tree',
+  description:
+    'Take a tree out of sight; its files stay and are back when it is mounted there again, ' +
+    'but a memory tree is discarded (force). With force also open files are closed.',
+  hints: { readOnly: false, destructive: true, idempotent: true, openWorld: false },
+  input: schema.input({
+    mount_point: schema.path(),
+    force: schema.force(),
+    ...schema.job,
+    ...schema.dryRun,
+  }),
+  example: { mount_point: '/scratch' },
+  output: z.object({
+    mount_point: z.string(),
+    unmounted: z.boolean(),
+    flushed: amount,
+    pending: amount,
+    closed: z.array(
+      z.object({ path: z.string(), pid: z.int().optional(), exe: z.string().optional() }),
+    ),
+    discarded: amount,
+  }),
+  run: async ({ mount_point: point, force, dry_run: dryRun }, context) => {
+    const asker = askerOf(context, 'vfs_unmount');
+    demandOwner(asker, point);
+    const mounted = mountedAt(asker, point);
+    if (!dryRun) demandIdle(asker, mounted, force);
+    const flushed = dryRun ? { files: 0, bytes: 0 } : await flush(asker.vfs, mounted);
+    const changed = await change(asker, point, dryRun, () => detach(asker, point, force));
+    if (changed.plan !== undefined) return { data: { dry_run: true, plan: changed.plan } };
+    const { closed, discarded } = changed.made;
+    const { discardedFiles: files, discardedBytes: bytes } = discarded;
+    return {
+      data: {
+        mount_point: point,
+        unmounted: true,
+        flushed,
+        // Everything lies in the own store, and no other store is attached to a tree.
+        pending: { files: 0, bytes: 0 },
+        closed: [...closed],
+        discarded: { files, bytes },
+      },
+      seq: changed.seq,
+    };
+  },
+});
+
+/** @throws OpError not-found (mount). */
+function mountedAt({ vfs, tool }: Asker, point: string): Mounted {
+  const mounted = vfs.core.mounts.mountAt(nameOfText(point));
+  if (mounted !== undefined) return mounted;
+  throw new OpError('not-found', `${tool} ${point}`, {
+    hint: 'see vfs_list_mounts',
+    details: { kind: 'mount', mount_point: point },
+  });
+}
+
+interface Opened {
+  readonly path: string;
+  readonly pid?: number;
+  readonly exe?: string;
+}
+
+/** In one group, because nothing may be opened between the look and the end. */
+function detach(
+  asker: Asker,
+  point: string,
+  force: boolean,
+): { readonly closed: readonly Opened[]; readonly discarded: UnmountResult } {
+  const { vfs, caller } = asker;
+  const mounted = mountedAt(asker, point);
+  const closed = demandIdle(asker, mounted, force);
+  for (const { fh } of handlesIn(vfs, mounted)) vfs.revoke(fh);
+  return { closed, discarded: unmount(vfs.core, caller, mounted.mountPoint) };
+}
+
+/**
+ * What is open in the mount, which only `force` closes.
+ * @throws OpError mount-busy, confirmation-required (a memory tree with content).
+ */
+function demandIdle({ vfs, tool }: Asker, mounted: Mounted, force: boolean): readonly Opened[] {
+  const { superblock } = mounted;
+  const point = textOf(mounted.mountPoint);
+  const nested = mountsInside(vfs.core, superblock.root).map(({ mountPoint }) =>
+    textOf(mountPoint),
+  );
+  const open = handlesIn(vfs, mounted).map(({ path, opener }): Opened => {
+    const { pid, exe } = opener.actor();
+    return {
+      path: textOf(path),
+      ...(pid === undefined ? {} : { pid }),
+      ...(exe === undefined ? {} : { exe }),
+    };
+  });
+  if (nested.length > 0 || (open.length > 0 && !force)) {
+    throw new OpError('mount-busy', `${tool} ${point}`, {
+      hint: nested.length > 0 ? 'unmount what is mounted inside first' : 'close the files listed',
+      details: { mount_point: point, partial: { open, nested } },
+    });
+  }
+  const isEmpty = vfs.core.journal.dentries.isEmpty(superblock.root);
+  if (superblock.volatile && !isEmpty && !force) {
+    const { files, bytes } = vfs.core.journal.inodes.usage(superblock.id);
+    throw new OpError('confirmation-required', `${tool} ${point}`, {
+      hint: 'what is in memory is gone with the mount: repeat with force',
+      details: { mount_point: point, partial: { files, bytes } },
+    });
+  }
+  return open;
+}
+
+/** Inodes looked at before other work gets its turn. */
+const INODES_PER_TURN = 1024;
+
+/** Puts the bytes and the records of a tree on stable storage. */
+async function flush({ core }: Vfs, { superblock }: Mounted) {
+  const flushed = { files: 0, bytes: 0 };
+  if (superblock.volatile) return flushed;
+  let after: Ino | 0 = 0;
+  for (;;) {
+    const page: readonly Inode[] = core.journal.inodes.ofSuperblock(
+      superblock.id,
+      after,
+      INODES_PER_TURN,
+    );
+    const unstable = page.filter(
+      ({ content }) => content !== NO_CONTENT && core.content.row(content)?.stable === 0,
+    );
+    await core.content.fsync(unstable.map(({ content }) => content));
+    flushed.files += unstable.length;
+    flushed.bytes += unstable.reduce((sum, { size }) => sum + size, 0);
+    const last = page.at(-1);
+    if (last === undefined || page.length < INODES_PER_TURN) break;
+    after = last.ino;
+  }
+  await core.syncJournal();
+  return flushed;
+}

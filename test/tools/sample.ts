@@ -1,0 +1,172 @@
+/** A registry of a few tools that exist only here, over ports that can be turned. */
+import { z } from 'zod';
+import type { Clock } from '../../src/base/clock.ts';
+import { SystemClock } from '../../src/base/clock.ts';
+import { OpError } from '../../src/base/errors.ts';
+import { Cursors } from '../../src/tools/cursors.ts';
+import { sliceResult } from '../../src/tools/envelope.ts';
+import { Jobs } from '../../src/tools/jobs.ts';
+import type { Ports } from '../../src/tools/ports.ts';
+import { Registry } from '../../src/tools/registry.ts';
+import * as schema from '../../src/tools/schema.ts';
+import {
+  contentTool,
+  recordTool,
+  type Session,
+  type Tool,
+  type ToolContext,
+} from '../../src/tools/tool.ts';
+import { RememberedLog } from '../fakes/log.ts';
+import { CountingRandom } from '../fakes/random.ts';
+
+const READ = { readOnly: true, destructive: false, idempotent: true, openWorld: false };
+const WRITE = { readOnly: false, destructive: true, idempotent: false, openWorld: false };
+const COMMON = { toolset: 'vfs', version: '1.0.0', deadline: 'local' } as const;
+
+/** What a test lets the tool `sample_wait` do, and what it saw. */
+export class Waiting {
+  readonly started: ToolContext[] = [];
+  #waiters: (() => void)[] = [];
+  #isOpen = false;
+
+  /** Ends all calls that wait, and those to come. */
+  open(): void {
+    this.#isOpen = true;
+    for (const waiter of this.#waiters.splice(0)) waiter();
+  }
+
+  /** Resolves at `open`; rejects when the signal aborts, unless it is stubborn. */
+  wait(context: ToolContext, isStubborn: boolean): Promise<void> {
+    this.started.push(context);
+    return new Promise((resolve, reject) => {
+      if (this.#isOpen) resolve();
+      this.#waiters.push(resolve);
+      const { signal } = context;
+      if (!isStubborn) signal.addEventListener('abort', () => reject(signal.reason));
+    });
+  }
+}
+
+const echo = recordTool({
+  ...COMMON,
+  name: 'sample_echo',
+  title: 'Echo',
+  description: 'Gives back what it is given.',
+  hints: READ,
+  input: schema.input({
+    path: schema.path(),
+    limit: schema.int(1, 500).default(50),
+    note: schema.text(0, 8).optional(),
+    cid: schema.cid().optional(),
+  }),
+  example: { path: '/ipfs/a' },
+  output: z.object({ path: z.string(), limit: z.int(), note: z.string().optional() }),
+  run: ({ path, limit, note }) => ({
+    data: { path, limit, note },
+    seq: 7,
+    warnings: ['only a sample'],
+  }),
+});
+
+const fail = recordTool({
+  ...COMMON,
+  name: 'sample_fail',
+  title: 'Fail',
+  description: 'Fails as it is told.',
+  hints: WRITE,
+  input: schema.input({ how: z.enum(['not-found', 'untyped', 'large']), ...schema.dryRun }),
+  example: { how: 'not-found' },
+  output: z.object({ text: z.string() }),
+  run: ({ how }) => {
+    if (how === 'large') return { data: { text: 'x'.repeat(300_000) } };
+    if (how === 'untyped') throw new TypeError('/root/secret: cannot read properties');
+    throw new OpError('not-found', 'stat /ipfs/none', {
+      details: { path: '/ipfs/none', inner: 'not for the caller' },
+      cause: new Error('password=hunter2 \u0000 https://me:pw@host/x'),
+    });
+  },
+});
+
+const bytes = contentTool({
+  ...COMMON,
+  name: 'sample_bytes',
+  title: 'Bytes',
+  description: 'Gives bytes.',
+  hints: READ,
+  input: schema.input({ text: z.string(), ...schema.slice }),
+  example: { text: 'abc' },
+  run: ({ text, offset, length, encoding }) => {
+    const all = Buffer.from(text, 'utf8');
+    return sliceResult({
+      op: 'sample_bytes',
+      bytes: all.subarray(offset, offset + length),
+      offset,
+      size: all.length,
+      encoding,
+      mime: 'text/plain',
+      uri: 'kitfs://tree/a',
+      name: 'a',
+    });
+  },
+});
+
+const waitInput = {
+  stubborn: z.boolean().default(false),
+  steps: z.int().default(0),
+  ...schema.job,
+};
+
+const waits = (waiting: Waiting, name: string, hints: typeof READ, isJob: boolean): Tool =>
+  recordTool({
+    ...COMMON,
+    name,
+    title: 'Wait',
+    description: 'Waits until the test lets it go on.',
+    hints,
+    deadline: isJob ? 'job' : 'local',
+    ...(isJob ? { job: true as const } : {}),
+    input: schema.input(waitInput),
+    example: {},
+    output: z.object({ waited: z.boolean() }),
+    run: async ({ stubborn, steps }, context) => {
+      for (let done = 1; done <= steps; done += 1) {
+        context.progress({ done, total: steps, unit: 'items' });
+      }
+      await waiting.wait(context, stubborn);
+      return { data: { waited: true } };
+    },
+  });
+
+export interface Sample {
+  readonly registry: Registry;
+  readonly ports: Ports;
+  readonly log: RememberedLog;
+  readonly waiting: Waiting;
+}
+
+export function sample(clock: Clock = new SystemClock()): Sample {
+  const random = new CountingRandom();
+  const log = new RememberedLog();
+  const waiting = new Waiting();
+  const jobs = new Jobs({ clock, random });
+  const cursors = new Cursors({ clock, random });
+  const mount = { localPath: (path: string) => `/mnt${path}` };
+  const ports = { clock, random, log, jobs, cursors, mount } as unknown as Ports;
+  const tools = [
+    echo,
+    fail,
+    bytes,
+    waits(waiting, 'sample_wait', READ, false),
+    waits(waiting, 'sample_change', WRITE, false),
+    waits(waiting, 'sample_job', WRITE, true),
+  ];
+  return { registry: new Registry({ tools, ports }), ports, log, waiting };
+}
+
+export const session = (uid = 0): Session => ({
+  id: 'session-1',
+  surface: 'mcp',
+  peer: { uid, gid: uid, groups: [uid], pid: 1 },
+  principal: `uid:${uid}`,
+  client: { name: 'test', version: '1' },
+});
