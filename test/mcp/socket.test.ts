@@ -1,0 +1,152 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmod,
+  lstat,
+  mkdir,
+  readdir,
+  rename,
+  rm,
+  symlink,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { AgentSocket } from '../../src/mcp/socket.ts';
+import { RememberedLog } from '../fakes/log.ts';
+import { openHost, ourselves, RawClient, scratch } from './host.ts';
+
+let directory = '';
+beforeEach(async () => {
+  directory = await scratch();
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+const modeOf = async (path: string) => (await lstat(path)).mode & 0o777;
+
+function socketAt(path: string): AgentSocket {
+  return new AgentSocket({
+    path,
+    native: ourselves,
+    log: new RememberedLog(),
+    onPeer: (socket) => socket.destroy(),
+  });
+}
+
+/** Leaves a socket on which nobody listens, as a killed daemon does. */
+async function leaveStale(path: string): Promise<void> {
+  const script =
+    `require('node:net').createServer().listen(${JSON.stringify(path)}, ` +
+    `() => process.kill(process.pid, 'SIGKILL'))`;
+  await once(spawn(process.execPath, ['-e', script]), 'exit');
+  expect((await lstat(path)).isSocket()).toBe(true);
+}
+
+test('the directory is made with mode 0700 and the socket with 0600, whatever the mask', async () => {
+  const mask = process.umask(0);
+  try {
+    const path = join(directory, 'made', 'here', 'mcp.sock');
+    const socket = socketAt(path);
+    await socket.listen();
+    expect(await modeOf(path)).toBe(0o600);
+    expect(await modeOf(join(directory, 'made', 'here'))).toBe(0o700);
+    expect(process.umask()).toBe(0);
+    await socket.close();
+    expect(await readdir(join(directory, 'made', 'here'))).toEqual([]);
+  } finally {
+    process.umask(mask);
+  }
+});
+
+test.each([0o770, 0o777, 0o702])('a directory of mode %o is refused', async (mode) => {
+  await chmod(directory, mode);
+  const listening = socketAt(join(directory, 'mcp.sock')).listen();
+  await expect(listening).rejects.toMatchObject({ failure: 'configuration' });
+});
+
+test('a link instead of the directory is refused', async () => {
+  await mkdir(join(directory, 'real'), { mode: 0o700 });
+  await symlink('real', join(directory, 'link'));
+  const listening = socketAt(join(directory, 'link', 'mcp.sock')).listen();
+  await expect(listening).rejects.toMatchObject({ failure: 'configuration' });
+});
+
+test('a path may have 107 bytes and no more', async () => {
+  const name = 'x'.repeat(107 - Buffer.byteLength(directory) - 1);
+  const longest = socketAt(join(directory, name));
+  await longest.listen();
+  await longest.close();
+  const listening = socketAt(join(directory, `${name}x`)).listen();
+  await expect(listening).rejects.toMatchObject({ failure: 'configuration' });
+});
+
+test('a socket that nobody answers on is replaced', async () => {
+  const path = join(directory, 'mcp.sock');
+  await leaveStale(path);
+  await using host = await openHost({ path });
+  await using client = new RawClient(host.path);
+  expect(await client.ping('1')).toMatchObject({ result: {} });
+});
+
+test('a daemon killed between binding and showing its socket is no hindrance', async () => {
+  await leaveStale(join(directory, '.cp.sock'));
+  const socket = socketAt(join(directory, 'mcp.sock'));
+  await socket.listen();
+  await socket.close();
+});
+
+test('a socket that somebody answers on is left alone', async () => {
+  await using host = await openHost({ path: join(directory, 'mcp.sock') });
+  const listening = socketAt(host.path).listen();
+  await expect(listening).rejects.toMatchObject({ failure: 'busy' });
+  await using client = new RawClient(host.path);
+  expect(await client.ping('1')).toMatchObject({ result: {} });
+});
+
+test('a file at the path is left alone', async () => {
+  const path = join(directory, 'mcp.sock');
+  await writeFile(path, 'precious');
+  await expect(socketAt(path).listen()).rejects.toMatchObject({ failure: 'exists' });
+});
+
+test('what has come to lie at the path since is not removed', async () => {
+  const path = join(directory, 'mcp.sock');
+  const ours = socketAt(path);
+  await ours.listen();
+  await rename(path, join(directory, 'aside'));
+  const theirs = createServer().listen(path);
+  await once(theirs, 'listening');
+  await ours.close();
+  expect((await lstat(path)).isSocket()).toBe(true);
+  theirs.close();
+  await unlink(join(directory, 'aside'));
+});
+
+test('a foreign user is hung up on without a word, and root is not', async () => {
+  for (const [uid, isServed] of [
+    [12_345, false],
+    [0, true],
+  ] as const) {
+    const native = { peerCredentials: () => ({ pid: process.pid, uid, gid: 0 }) };
+    await using host = await openHost({ native });
+    await using client = new RawClient(host.path);
+    client.send({ jsonrpc: '2.0', id: 1, method: 'ping' });
+    if (isServed) expect(await client.next()).toMatchObject({ id: 1, result: {} });
+    else await client.closed;
+    expect(client.messages).toHaveLength(isServed ? 1 : 0);
+  }
+});
+
+test('a connection whose peer cannot be told is closed', async () => {
+  const native = {
+    peerCredentials: () => {
+      throw new Error('no such call');
+    },
+  };
+  await using host = await openHost({ native });
+  await using client = new RawClient(host.path);
+  await client.closed;
+  expect(host.sample.log.lines).toMatchObject([{ level: 'warn' }]);
+});
