@@ -1,0 +1,91 @@
+/** `kitfs call`: any tool, by the code path agents use. Also how other commands call tools. */
+import { text as wholeText } from 'node:stream/consumers';
+import type { Command } from 'commander';
+import type { ControlClient } from '../daemon/daemon.ts';
+import {
+  type Ending,
+  interruptible,
+  type JsonOption,
+  type PlaceOptions,
+  runs,
+  withDaemon,
+  withExamples,
+  withJson,
+  withPlaces,
+} from './command.ts';
+import { complainOf, EXIT, ProgressLine, printJson, type ToolError, UsageError } from './output.ts';
+
+/** An envelope, as far as the command line looks into it. */
+export type Envelope =
+  | { readonly status: 'success'; readonly data: Readonly<Record<string, unknown>> }
+  | (ToolError & { readonly status: 'error'; readonly error_code: string });
+
+export function addCall(program: Command, ending: Ending): void {
+  const command = program
+    .command('call')
+    .description('call a tool as an agent would')
+    .argument('<tool>', 'its name, as kitfs tools shows it')
+    .argument('[json]', 'its arguments; - reads them from standard input', '{}');
+  withJson(withPlaces(command), 'the whole envelope');
+  withExamples(command, [
+    [`kitfs call vfs_ls '{"path":"/ipfs"}'`, 'what is in /ipfs'],
+    [`kitfs call vfs_read '{"path":"/ipfs/hello.txt"}'`, 'the bytes of a file'],
+    ['kitfs call vfs_write - --json < arguments.json', 'arguments of any length'],
+  ]);
+  runs<[string, string], PlaceOptions & JsonOption>(
+    command,
+    ending,
+    async (options, tool, json) => {
+      const values = parsed(json === '-' ? await wholeText(process.stdin) : json);
+      const signal = interruptible();
+      const envelope = await withDaemon(options, (daemon) =>
+        callTool(daemon, tool, values, signal),
+      );
+      if (options.json === true) printJson(envelope);
+      else show(envelope);
+      return envelope.status === 'error' ? EXIT.failed : EXIT.done;
+    },
+  );
+}
+
+function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new UsageError(`the arguments are not JSON: ${error.message}`);
+  }
+}
+
+/** Progress is shown on a terminal. @throws OpError what the daemon answers. */
+export async function callTool(
+  daemon: ControlClient,
+  tool: string,
+  values: unknown,
+  signal: AbortSignal,
+): Promise<Envelope> {
+  using line = new ProgressLine();
+  const onPart = (part: unknown) => line.show(progressText(part));
+  const params = { tool, arguments: values };
+  return (await daemon.ask('call', params, { signal, onPart })) as Envelope;
+}
+
+function progressText(part: unknown): string {
+  const { done, total, unit, message } = part as Readonly<Record<string, unknown>>;
+  const count = total === undefined ? String(done) : `${done} of ${total}`;
+  return `${count} ${unit}${message === undefined ? '' : `: ${message}`}`;
+}
+
+/** Bytes as they are, facts as JSON. */
+function show(envelope: Envelope): void {
+  if (envelope.status === 'error') {
+    complainOf(envelope);
+    return;
+  }
+  const { content, encoding } = envelope.data;
+  if (typeof content !== 'string') {
+    printJson(envelope.data);
+    return;
+  }
+  process.stdout.write(Buffer.from(content, encoding === 'base64' ? 'base64' : 'utf8'));
+}

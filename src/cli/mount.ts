@@ -1,0 +1,248 @@
+/** `kitfs mount`: the daemon, in the foreground or detached. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { SystemClock } from '../base/clock.ts';
+import { asOpError, OpError } from '../base/errors.ts';
+import {
+  type Config,
+  type Daemon,
+  type Flags,
+  loadConfig,
+  packageVersion,
+  prepareRunDirectory,
+  programAt,
+  startDaemon,
+} from '../daemon/daemon.ts';
+import {
+  type Ending,
+  type JsonOption,
+  type PlaceOptions,
+  runs,
+  withExamples,
+  withJson,
+  withPlaces,
+} from './command.ts';
+import { complain, EXIT, print, printJson, report, sentenceOf } from './output.ts';
+
+interface MountOptions extends PlaceOptions, JsonOption {
+  readonly background?: boolean;
+  readonly readOnly?: boolean;
+  readonly allowOther?: boolean;
+  /** A descriptor on which a detached daemon says that it is ready, or why it is not. */
+  readonly readyFd?: string;
+}
+
+const MAIN = fileURLToPath(new URL('./main.js', import.meta.url));
+const PACKAGE = fileURLToPath(new URL('../../..', import.meta.url));
+/** Signals this close together are one: Ctrl-C reaches us from the terminal and from npm. */
+const SAME_SIGNAL_MS = 500;
+/** How long the process may outlive the daemon. */
+const LINGER_MS_MAX = 500;
+
+export function addMount(program: Command, ending: Ending): void {
+  const command = program
+    .command('mount')
+    .description('run the daemon and mount the tree, until Ctrl-C')
+    .argument('[dir]', 'where to mount; ~/kitfs when absent')
+    .option('--background', 'return when the tree is mounted, and leave the daemon running')
+    .option('--read-only', 'let programs on the mount only read')
+    .option('--allow-other', 'let other users in (only root does so by itself)')
+    .option('--no-allow-other', 'keep other users out');
+  // For our own use: see `startDetached`.
+  command.addOption(command.createOption('--ready-fd <fd>').hideHelp());
+  withJson(withPlaces(command), 'where everything is');
+  withExamples(command, [
+    ['kitfs mount', 'mount at ~/kitfs'],
+    ['kitfs mount /srv/tree --background', 'mount there and return'],
+    ['kitfs mount --state /tmp/try/state --run /tmp/try/run /tmp/try/tree', 'a second one, apart'],
+  ]);
+  runs<[string | undefined], MountOptions>(command, ending, async (options, dir) => {
+    const { state, config, run, readOnly, allowOther } = options;
+    const loaded = await loadConfig({ state, config, run, readOnly, allowOther, mountPoint: dir });
+    if (options.background === true) return startDetached(loaded, options, dir);
+    return options.readyFd === undefined
+      ? serve(loaded, (daemon) => announce(daemon.config, daemon.mountPoint, options))
+      : serveDetached(loaded, Number(options.readyFd));
+  });
+}
+
+/** Runs the daemon to its end. */
+async function serve(config: Config, onReady: (daemon: Daemon) => Promise<void>): Promise<number> {
+  const stop = new Stop();
+  const daemon = await startDaemon(config, { isTerminal: process.stderr.isTTY === true });
+  stop.attach(daemon);
+  if (!stop.isAsked) await onReady(daemon);
+  const { why, troubles } = await daemon.ended;
+  print(`kitfs: unmounted ${config.mountPoint}`);
+  if (why === 'unmounted') complain('somebody else unmounted the tree, so the daemon has stopped');
+  if (why === 'broken') complain('the kernel ended the connection, so the daemon has stopped');
+  for (const trouble of troubles) complain(`while stopping: ${trouble} failed`);
+  // A thread that waits for a dead disk must not keep the process.
+  const never = new AbortController();
+  void new SystemClock().sleep(LINGER_MS_MAX, never.signal).then(() => process.exit());
+  return why === 'broken' || troubles.length > 0 ? EXIT.failed : EXIT.done;
+}
+
+/** What Ctrl-C and systemd do: the first signal stops, the second hurries, the third ends. */
+class Stop {
+  #daemon: Daemon | undefined;
+  #count = 0;
+  #atMs = Number.NEGATIVE_INFINITY;
+
+  constructor() {
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.on(name, () => this.#signalled());
+    }
+  }
+
+  get isAsked(): boolean {
+    return this.#count > 0;
+  }
+
+  attach(daemon: Daemon): void {
+    this.#daemon = daemon;
+    if (this.isAsked) this.#stop(daemon);
+  }
+
+  #signalled(): void {
+    const nowMs = process.uptime() * 1000;
+    if (nowMs - this.#atMs < SAME_SIGNAL_MS) return;
+    this.#atMs = nowMs;
+    this.#count += 1;
+    if (this.#count === 1 && this.#daemon !== undefined) this.#stop(this.#daemon);
+    if (this.#count === 2) this.#daemon?.hurry();
+    if (this.#count > 2) process.exit(EXIT.failed);
+  }
+
+  #stop(daemon: Daemon): void {
+    const onBusy = ({ details, failure }: OpError) => {
+      const why = details['users'] ?? failure;
+      complain(`the mount is in use by ${why}: it is taken away all the same`);
+    };
+    // What goes wrong is in the daemon's end.
+    daemon.stop({ force: true, onBusy }).catch((error: unknown) => {
+      complain(sentenceOf(asOpError(error, 'stop')));
+    });
+  }
+}
+
+/** In the detached process: tells who waits, on `fd`. */
+async function serveDetached(config: Config, fd: number): Promise<number> {
+  const tell = (text: string) => void createWriteStream('', { fd }).end(text);
+  let isTold = false;
+  try {
+    return await serve(config, async ({ mountPoint }) => {
+      isTold = true;
+      tell(JSON.stringify({ mountPoint }));
+    });
+  } catch (error) {
+    if (isTold) throw error;
+    const { failure, op, hint, details } = asOpError(error, 'start kitfs');
+    tell(JSON.stringify({ error: { failure, op, hint, details } }));
+    return report(error, false);
+  }
+}
+
+interface Told {
+  readonly mountPoint?: string;
+  readonly error?: Pick<OpError, 'failure' | 'op' | 'hint' | 'details'>;
+}
+
+/** Starts a daemon of its own session, and returns when it is ready or has failed. */
+async function startDetached(
+  config: Config,
+  options: MountOptions,
+  dir: string | undefined,
+): Promise<number> {
+  prepareRunDirectory(config.run, config.uid);
+  const logPath = join(config.run, 'daemon.log');
+  const log = await open(logPath, 'a', 0o600);
+  const args = [...argumentsOf(options, dir), '--ready-fd', '3'];
+  const child = spawn(process.execPath, [...process.execArgv, MAIN, 'mount', ...args], {
+    detached: true,
+    stdio: ['ignore', log.fd, log.fd, 'pipe'],
+  });
+  await log.close();
+  const told = await toldBy(child.stdio[3] as Readable);
+  child.unref();
+  if (told?.error !== undefined) {
+    const { failure, op, hint, details } = told.error;
+    throw new OpError(failure, op, { ...(hint === undefined ? {} : { hint }), details });
+  }
+  if (told === undefined) {
+    throw new OpError('mount-failed', 'start kitfs', {
+      hint: `it ended before it was ready: see ${logPath}`,
+    });
+  }
+  await announce(config, told.mountPoint, options);
+  return EXIT.done;
+}
+
+function argumentsOf(options: MountOptions, dir: string | undefined): string[] {
+  const { state, config, run, readOnly, allowOther } = options satisfies Flags;
+  const places = Object.entries({ state, config, run }).flatMap(([name, value]) =>
+    value === undefined ? [] : [`--${name}`, value],
+  );
+  if (readOnly === true) places.push('--read-only');
+  if (allowOther !== undefined) places.push(allowOther ? '--allow-other' : '--no-allow-other');
+  return dir === undefined ? places : [...places, '--', dir];
+}
+
+/** What comes through the pipe until it is closed; undefined when that is nothing. */
+async function toldBy(pipe: Readable): Promise<Told | undefined> {
+  let text = '';
+  pipe.setEncoding('utf8').on('data', (part: string) => {
+    text += part;
+  });
+  await once(pipe, 'close');
+  return text === '' ? undefined : (JSON.parse(text) as Told);
+}
+
+/** The last lines of a start: that it works, and what to do with it. */
+async function announce(
+  config: Config,
+  mountPoint: string | undefined,
+  options: MountOptions,
+): Promise<void> {
+  const dir = mountPoint ?? config.mountPoint;
+  const { state, run, mcpSocket, controlSocket } = config;
+  if (options.json === true) {
+    const sockets = { mcp_socket: mcpSocket, control_socket: controlSocket };
+    printJson({ version: packageVersion(), mount_point: dir, state, run, ...sockets });
+    return;
+  }
+  const kitfs = await ownName(config);
+  const runOption = options.run === undefined ? '' : ` --run ${shellWord(run)}`;
+  const file = join(dir, 'ipfs/hello.txt');
+  const shown = shellWord(file);
+  const getfattr = await programAt('getfattr', config.programFolders);
+  const stat = `${kitfs} call vfs_stat '{"path":"/ipfs/hello.txt"}'${runOption}`;
+  print(`kitfs ${packageVersion()} is mounted at ${dir}`);
+  print(`Agents reach it at ${mcpSocket} (or through: ${kitfs} mcp${runOption})`);
+  print('');
+  print('Three things to try in another terminal:');
+  print(`  echo hello > ${shown}`);
+  print(`  ${kitfs} log /ipfs/hello.txt${runOption}`);
+  print(`  ${getfattr === undefined ? stat : `getfattr -n user.ipfs.cid ${shown}`}`);
+  print('');
+  if (kitfs !== 'kitfs') print(`\`npm link\` in ${PACKAGE} makes that just \`kitfs\`.`);
+  const stop = `${kitfs} unmount${runOption}`;
+  print(options.background === true ? `\`${stop}\` unmounts.` : 'Ctrl-C unmounts.');
+}
+
+/** How this command is called from where the user is. */
+async function ownName({ programFolders }: Config): Promise<string> {
+  if ((await programAt('kitfs', programFolders)) !== undefined) return 'kitfs';
+  const near = relative(process.cwd(), MAIN);
+  return `node ${shellWord(near.startsWith('..') ? MAIN : near)}`;
+}
+
+/** Quoted when a shell would take it apart. */
+const shellWord = (text: string): string =>
+  /^[\w@%+=:,./~-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;

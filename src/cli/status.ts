@@ -1,0 +1,74 @@
+/** `kitfs status`: what is mounted, what waits for its CID, and how the daemon is. */
+import type { Command } from 'commander';
+import type { Status } from '../daemon/daemon.ts';
+import {
+  type Ending,
+  type JsonOption,
+  type PlaceOptions,
+  runs,
+  withDaemon,
+  withExamples,
+  withJson,
+  withPlaces,
+} from './command.ts';
+import { EXIT, print, printJson, sizeText, table } from './output.ts';
+
+export function addStatus(program: Command, ending: Ending): void {
+  const command = program
+    .command('status')
+    .description('what is mounted, dirty and unhealthy; exit code 3 when no daemon runs');
+  withJson(withPlaces(command), 'the status');
+  withExamples(command, [
+    ['kitfs status', 'for people'],
+    ["kitfs status --json | jq -r '.mounts[].mount_point'", 'for scripts'],
+  ]);
+  runs<[], PlaceOptions & JsonOption>(command, ending, (options) =>
+    withDaemon(options, async (daemon) => {
+      const status = (await daemon.ask('status')) as Status;
+      if (options.json === true) printJson(status);
+      else print(textOf(status));
+      return EXIT.done;
+    }),
+  );
+}
+
+function textOf(status: Status): string {
+  const { pid, version, health, mounts, driver, dirty, journal, kernel, agents, paths } = status;
+  const up = durationText(status.uptime_s);
+  const errors = Object.entries(status.errors_last_hour).map(([code, n]) => `${n} ${code}`);
+  const rows = [
+    ['kitfs', `${version}, pid ${pid}, up ${up}`],
+    ['health', health.state],
+    ...health.because.map(({ error_code, text }) => ['', `${error_code}: ${text}`]),
+    ...mounts.map(({ mount_point, read_only }) => [
+      'mounted',
+      `${mount_point}${read_only ? ', read-only' : ''} (driver ${driver})`,
+    ]),
+    ...mounts.flatMap(({ trees }) => trees.map((tree) => ['', treeText(tree)])),
+    ['dirty', dirty.files === 0 ? 'nothing' : `${dirty.files} files, ${sizeText(dirty.bytes)}`],
+    ['journal', `${journal.seq} records`],
+    ['kernel', `${kernel.requests} requests, ${kernel.handles} files open`],
+    ['agents', String(agents)],
+    ['errors', errors.length === 0 ? 'none in the last hour' : errors.join(', ')],
+    ['state', paths.state],
+    ['socket', paths.mcp_socket],
+  ];
+  return table(rows);
+}
+
+type Tree = Status['mounts'][number]['trees'][number];
+
+const treeText = ({ path, kind, read_only, volatile }: Tree): string =>
+  [
+    `  ${path}: ${kind}`,
+    ...(read_only ? ['read-only'] : []),
+    ...(volatile ? ['gone when the daemon stops'] : []),
+  ].join(', ');
+
+function durationText(seconds: number): string {
+  const minutes = Math.floor(seconds / 60);
+  const hours = Math.floor(minutes / 60);
+  if (minutes === 0) return `${seconds} s`;
+  if (hours === 0) return `${minutes} min`;
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
+}

@@ -1,0 +1,28 @@
+/** What goes on while nobody asks for anything. */
+import type { Clock } from '../base/clock.ts';
+import { RETENTION_INTERVAL_MS } from '../base/limits.ts';
+import type { Log } from '../base/log.ts';
+import { turn } from '../base/turn.ts';
+import { type ContentStore, removeStrays } from '../content/content.ts';
+import type { Retention } from '../journal/journal.ts';
+
+/** Lets old history go, until the signal aborts. */
+export async function retain(
+  { retention, clock }: { readonly retention: Retention; readonly clock: Clock },
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    // Others have their turn between the steps, each of which is short.
+    while (!signal.aborted && retention.step()) await turn();
+    await clock.sleep(RETENTION_INTERVAL_MS, signal);
+  }
+}
+
+/** Once: removes what a kill left without an owner. */
+export async function removeLeftovers(
+  { contents, log }: { readonly contents: ContentStore; readonly log: Log },
+  signal: AbortSignal,
+): Promise<void> {
+  const files = await removeStrays(contents, signal);
+  if (files > 0) log.info({ files }, 'removed content files that a kill had left');
+}

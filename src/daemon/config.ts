@@ -1,0 +1,201 @@
+/**
+ * Where everything lies and how it shall behave: flags over environment over configuration file
+ * over defaults. The only file that reads the environment and files of settings.
+ *
+ * Invariants: all paths are absolute and normal; nothing is made, changed or even looked at here but
+ * the configuration file. Whether the places can be used is for `state.ts` and `mountpoint.ts`.
+ */
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { delimiter, isAbsolute, join, resolve } from 'node:path';
+import { asOpError, codeOf, OpError } from '../base/errors.ts';
+import type { Settings } from './settings.ts';
+
+/** What the process was given, apart from its arguments. */
+export interface Environment {
+  readonly variables: Readonly<Record<string, string | undefined>>;
+  readonly uid: number;
+  readonly home: string;
+  /** Relative paths of flags and variables start here. */
+  readonly directory: string;
+}
+
+const hostEnvironment = (): Environment => ({
+  variables: process.env,
+  uid: process.getuid?.() ?? 0,
+  home: homedir(),
+  directory: process.cwd(),
+});
+
+/** What the command line said. */
+export interface Flags {
+  readonly state?: string | undefined;
+  readonly config?: string | undefined;
+  readonly run?: string | undefined;
+  readonly mountPoint?: string | undefined;
+  readonly readOnly?: boolean | undefined;
+  readonly allowOther?: boolean | undefined;
+}
+
+/** Where everything lies. */
+export interface Places {
+  readonly uid: number;
+  readonly state: string;
+  readonly run: string;
+  readonly mountPoint: string;
+  /** The file that was read; undefined when there is none at the default place. */
+  readonly file: string | undefined;
+  readonly controlSocket: string;
+  readonly mcpSocket: string;
+  /** The folders of PATH, where programs are looked for. */
+  readonly programFolders: readonly string[];
+}
+
+export interface Config extends Places {
+  readonly settings: Settings;
+}
+
+/** `sun_path` of unix(7), without its NUL. */
+const SOCKET_PATH_BYTES_MAX = 107;
+
+/**
+ * Everything the daemon needs to know.
+ * @throws OpError configuration: the file cannot be used, or a socket's path would be too long.
+ */
+export async function loadConfig(
+  flags: Flags,
+  environment: Environment = hostEnvironment(),
+): Promise<Config> {
+  const { file, settings } = await readSettings(flags, environment);
+  const { defaultSettings } = await import('./settings.ts');
+  const known = withFlags(settings ?? defaultSettings(), flags);
+  return { ...placesOf(flags, environment, file, settings), settings: known };
+}
+
+/**
+ * What a short command needs, with nothing heavy loaded unless there is a file to be read.
+ * @throws as `loadConfig`.
+ */
+export async function loadPlaces(
+  flags: Flags,
+  environment: Environment = hostEnvironment(),
+): Promise<Places> {
+  const { file, settings } = await readSettings(flags, environment);
+  return placesOf(flags, environment, file, settings);
+}
+
+function placesOf(
+  flags: Flags,
+  environment: Environment,
+  file: string | undefined,
+  settings: Settings | undefined,
+): Places {
+  const choose = chooser(environment);
+  const state = choose(flags.state, 'KITFS_STATE', settings?.state, defaultState);
+  const run = choose(flags.run, 'KITFS_RUN', settings?.run, defaultRun);
+  const mountPoint = choose(flags.mountPoint, 'KITFS_MOUNT', settings?.mount_point, ({ home }) =>
+    join(home, 'kitfs'),
+  );
+  const places: Places = {
+    uid: environment.uid,
+    state,
+    run,
+    mountPoint,
+    file,
+    controlSocket: join(run, 'control.sock'),
+    mcpSocket: join(run, 'mcp.sock'),
+    programFolders: (environment.variables['PATH'] ?? '').split(delimiter).filter(isAbsolute),
+  };
+  demandShortSockets(places);
+  return places;
+}
+
+async function readSettings(
+  flags: Flags,
+  environment: Environment,
+): Promise<{ readonly file: string | undefined; readonly settings: Settings | undefined }> {
+  const named = nonEmpty(environment.variables['KITFS_CONFIG']) ?? defaultFile(environment);
+  const path = resolve(environment.directory, flags.config ?? named);
+  const text = await readText(path, flags.config !== undefined);
+  if (text === undefined) return { file: undefined, settings: undefined };
+  // Loaded here, because the schema is heavy.
+  const { parseSettings } = await import('./settings.ts');
+  return { file: path, settings: parseSettings(text, path) };
+}
+
+/**
+ * undefined: there is no such file. A variable says where a file would be; whoever names one in a
+ * command (`isNamed`) means that it is there.
+ */
+async function readText(path: string, isNamed: boolean): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT' && !isNamed) return undefined;
+    const { failure } = asOpError(error, 'read');
+    throw new OpError('configuration', `read the configuration ${path}`, {
+      cause: error,
+      hint: failure === 'not-found' ? 'there is no such file' : `it cannot be read: ${failure}`,
+    });
+  }
+}
+
+function chooser(environment: Environment) {
+  const { variables, directory } = environment;
+  return (
+    flag: string | undefined,
+    variable: string,
+    setting: string | undefined,
+    otherwise: (environment: Environment) => string,
+  ): string =>
+    resolve(
+      directory,
+      nonEmpty(flag) ?? nonEmpty(variables[variable]) ?? setting ?? otherwise(environment),
+    );
+}
+
+const nonEmpty = (text: string | undefined): string | undefined => (text === '' ? undefined : text);
+
+/** A relative path in an XDG variable is to be ignored (XDG Base Directory Specification). */
+function xdg({ variables }: Environment, name: string): string | undefined {
+  const path = variables[name];
+  return path !== undefined && isAbsolute(path) ? path : undefined;
+}
+
+function defaultState(environment: Environment): string {
+  if (environment.uid === 0) return '/var/lib/kitfs';
+  return join(
+    xdg(environment, 'XDG_STATE_HOME') ?? join(environment.home, '.local/state'),
+    'kitfs',
+  );
+}
+
+function defaultRun(environment: Environment): string {
+  if (environment.uid === 0) return '/run/kitfs';
+  const folder = xdg(environment, 'XDG_RUNTIME_DIR');
+  return folder === undefined ? `/tmp/kitfs-${environment.uid}` : join(folder, 'kitfs');
+}
+
+function defaultFile(environment: Environment): string {
+  if (environment.uid === 0) return '/etc/kitfs/config.toml';
+  const folder = xdg(environment, 'XDG_CONFIG_HOME') ?? join(environment.home, '.config');
+  return join(folder, 'kitfs/config.toml');
+}
+
+function withFlags(settings: Settings, flags: Flags): Settings {
+  const { readOnly, allowOther } = flags;
+  const mount = {
+    ...settings.mount,
+    ...(readOnly === undefined ? {} : { read_only: readOnly }),
+    ...(allowOther === undefined ? {} : { allow_other: allowOther }),
+  };
+  return { ...settings, mount };
+}
+
+function demandShortSockets({ controlSocket, run }: Places): void {
+  const excess = Buffer.byteLength(controlSocket) - SOCKET_PATH_BYTES_MAX;
+  if (excess <= 0) return;
+  throw new OpError('configuration', `use the run directory ${run}`, {
+    hint: `its path is ${excess} bytes too long for a socket: choose a shorter one with --run`,
+  });
+}

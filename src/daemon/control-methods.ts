@@ -1,0 +1,121 @@
+/** What the command line may ask of a daemon. Everything else goes through `call`, as a tool. */
+import { z } from 'zod';
+import { OpError } from '../base/errors.ts';
+import { exportCar, parseCid } from '../content/content.ts';
+import type { JsonObject } from '../mcp/frames.ts';
+import { type CallResult, ENVELOPE_META, type Envelope, type Session } from '../tools/tools.ts';
+import type { ControlCall, ControlMethods } from './control.ts';
+import type { CoreParts } from './core.ts';
+import type { StopRequest } from './serve.ts';
+import { syncEverything } from './stable.ts';
+import type { Status } from './status.ts';
+import type { ToolParts } from './toolbox.ts';
+import { packageVersion } from './version.ts';
+
+export interface ControlMethodsOptions {
+  /** @throws OpError not-ready. */
+  readonly parts: () => { readonly core: CoreParts; readonly tools: ToolParts };
+  readonly status: () => Status;
+  readonly stop: (request: StopRequest) => Promise<void>;
+}
+
+const nothing = z.strictObject({});
+const stopParams = z.strictObject({ force: z.boolean().default(false) });
+const callParams = z.strictObject({ tool: z.string(), arguments: z.unknown() });
+const carParams = z.strictObject({ cid: z.string() });
+
+export function controlMethods({ parts, status, stop }: ControlMethodsOptions): ControlMethods {
+  const version = packageVersion();
+  return {
+    status: async (params) => {
+      demand(nothing, params, 'status');
+      return status();
+    },
+    stop: async (params) => {
+      const { force } = demand(stopParams, params, 'stop');
+      await stop({ force });
+      return {};
+    },
+    tools: async (params) => {
+      demand(nothing, params, 'tools');
+      return parts().tools.registry.list();
+    },
+    call: async (params, call) => {
+      const { tool: name, arguments: values = {} } = demand(callParams, params, 'call');
+      const { registry } = parts().tools;
+      const tool = registry.get(name);
+      if (tool === undefined) return plainEnvelope(registry.refuse(unknownTool(name)));
+      const session = sessionOf(call, version);
+      const { signal } = call;
+      const progress = (value: unknown) => void call.part(value).catch(() => {}); // It hung up.
+      return plainEnvelope(await registry.call(tool, values, session, { signal, progress }));
+    },
+    sync_local: async (params, { signal }) => {
+      demand(nothing, params, 'sync_local');
+      return { files: await syncEverything(parts().core, signal) };
+    },
+    car: async (params, call) => {
+      const { cid } = demand(carParams, params, 'car');
+      return writeCar(parts().core, parseCid(cid), call);
+    },
+  };
+}
+
+const unknownTool = (name: string): OpError =>
+  new OpError('not-found', `call ${name}`, {
+    hint: 'kitfs tools names all there are',
+    details: { kind: 'tool' },
+  });
+
+async function writeCar(
+  { dag }: CoreParts,
+  root: ReturnType<typeof parseCid>,
+  { signal, part }: ControlCall,
+): Promise<{ bytes: number }> {
+  let bytes = 0;
+  for await (const chunk of exportCar(dag, root, signal)) {
+    bytes += chunk.length;
+    await part(Buffer.from(chunk).toString('base64'));
+  }
+  return { bytes };
+}
+
+function demand<T>(schema: z.ZodType<T>, params: JsonObject, method: string): T {
+  const parsed = schema.safeParse(params);
+  if (parsed.success) return parsed.data;
+  const hint = parsed.error.issues.map(({ path, message }) => `${path}: ${message}`).join('; ');
+  throw new OpError('invalid-argument', method, { hint });
+}
+
+const sessionOf = ({ peer, session }: ControlCall, version: string): Session => ({
+  id: session,
+  surface: 'cli',
+  peer,
+  principal: `uid:${peer.uid}`,
+  client: { name: 'kitfs', version },
+});
+
+/**
+ * The envelope alone, as the command line prints it: what a content tool answers in blocks is put
+ * beside its header, as `content` in the header's encoding.
+ */
+function plainEnvelope(result: CallResult): Envelope {
+  if (result.structuredContent !== undefined) return result.structuredContent;
+  const envelope = result._meta?.[ENVELOPE_META] as Extract<Envelope, { status: 'success' }>;
+  const content = result.content.slice(1).map(bytesIn).join('');
+  return { ...envelope, data: { ...(envelope.data as JsonObject), content } };
+}
+
+function bytesIn(block: CallResult['content'][number]): string {
+  switch (block.type) {
+    case 'text':
+      return block.text;
+    case 'resource':
+      return block.resource.blob;
+    case 'image':
+    case 'audio':
+      return block.data;
+    case 'resource_link':
+      return '';
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * The core of a daemon, assembled: journal, content, file system, and their background loops. Also
+ * says how it is taken apart.
+ */
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Native } from '../base/native.ts';
+import type { Random } from '../base/random.ts';
+import { BlockStore, ContentStore, Dag, HashPool, Sealer } from '../content/content.ts';
+import { Checkpointer, Journal, Retention } from '../journal/journal.ts';
+import { type ControlFile, dropVolatile, recover, Vfs } from '../vfs/vfs.ts';
+import { removeLeftovers, retain } from './background.ts';
+import type { Config } from './config.ts';
+import { contentReader } from './content-reader.ts';
+import { Loops } from './loops.ts';
+import { memoryDirectoryOf } from './run-directory.ts';
+import { retentionOf } from './settings.ts';
+import { JournalSync } from './stable.ts';
+import type { StateDirectory } from './state.ts';
+import type { Teardown } from './teardown.ts';
+import { mountFirstTrees } from './trees.ts';
+
+export interface CoreParts {
+  readonly journal: Journal;
+  readonly contents: ContentStore;
+  readonly blocks: BlockStore;
+  readonly dag: Dag;
+  readonly hasher: HashPool;
+  readonly sealer: Sealer;
+  readonly journalSync: JournalSync;
+  readonly vfs: Vfs;
+  readonly loops: Loops;
+}
+
+export interface CoreInputs {
+  readonly config: Config;
+  readonly state: StateDirectory;
+  readonly native: Native;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly controlFiles: readonly ControlFile[];
+  readonly teardown: Teardown;
+  /** Aborts when the daemon stops. */
+  readonly signal: AbortSignal;
+}
+
+/** @throws OpError what opening the journal and the content store throws. */
+export function openCore(inputs: CoreInputs): CoreParts {
+  const { clock, log, native, state, teardown } = inputs;
+  const journal = new Journal({ path: state.journal, clock });
+  teardown.push('close the journal', () => journal.close());
+  const folding = new Loops({ clock, log });
+  folding.start('checkpoints', (signal) => new Checkpointer({ journal, clock, log }).run(signal));
+  teardown.push('fold the WAL', () => folding.stop());
+  let notify = () => {};
+  const contents = new ContentStore({
+    journal,
+    native,
+    directory: state.content,
+    memoryDirectory: memoryDirectoryOf(inputs.config.run),
+    clock,
+    onFrozen: () => notify(),
+  });
+  teardown.push('close the content', () => contents.close());
+  const blocks = new BlockStore({ journal, contents });
+  const dag = new Dag(blocks);
+  const journalSync = new JournalSync({ journal, native });
+  const hasher = new HashPool();
+  const sealer = new Sealer({ journal, contents, hasher, clock, log });
+  notify = () => sealer.notify();
+  const vfs = openVfs(inputs, { journal, contents, blocks, dag, journalSync });
+  const loops = new Loops({ clock, log });
+  startLoops(inputs, loops, { journal, contents, sealer });
+  teardown.push('end the hashing threads', () => hasher.close());
+  teardown.push('end the background loops', () => loops.stop());
+  return { journal, contents, blocks, dag, hasher, sealer, journalSync, vfs, loops };
+}
+
+function openVfs(
+  { clock, log, config, controlFiles, random, signal, state, teardown }: CoreInputs,
+  parts: Pick<CoreParts, 'journal' | 'contents' | 'blocks' | 'dag' | 'journalSync'>,
+): Vfs {
+  const owner = { uid: config.uid, gid: process.getgid?.() ?? 0 };
+  const vfs = new Vfs({
+    journal: parts.journal,
+    content: parts.contents,
+    clock,
+    syncJournal: () => parts.journalSync.sync(),
+    contentReader: contentReader(parts.dag),
+    controlFiles,
+    owner,
+    stateDirectory: state.directory,
+    signal,
+  });
+  const recovery = recover(vfs.core, owner);
+  if (recovery.sessionsEnded + recovery.orphansReaped > 0) {
+    log.info({ ...recovery }, 'put in order what a killed daemon had left');
+  }
+  mountFirstTrees({ core: vfs.core, settings: config.settings, random, owner });
+  teardown.push('drop what is in memory', () => {
+    dropVolatile(vfs.core);
+  });
+  return vfs;
+}
+
+function startLoops(
+  { clock, config, log }: CoreInputs,
+  loops: Loops,
+  { journal, contents, sealer }: Pick<CoreParts, 'journal' | 'contents' | 'sealer'>,
+): void {
+  const retention = new Retention({
+    journal,
+    policy: retentionOf(config.settings),
+    discard: (id) => contents.discard(id),
+  });
+  loops.start('history', (signal) => retain({ retention, clock }, signal));
+  loops.start('sealing', (signal) => sealer.run(signal));
+  loops.start('leftovers', (signal) => removeLeftovers({ contents, log }, signal));
+}

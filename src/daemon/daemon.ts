@@ -1,0 +1,70 @@
+/**
+ * The face of the module: what the command line needs of it. Importing it loads nothing heavy; what
+ * serves is loaded when it is started.
+ */
+
+import { SystemClock } from '../base/clock.ts';
+import type { OpError } from '../base/errors.ts';
+import { loadNative } from '../base/native.ts';
+import type { Config, Places } from './config.ts';
+import type { FsckOptions, FsckReport } from './fsck.ts';
+import type { Daemon } from './serve.ts';
+
+export {
+  type Config,
+  type Flags,
+  loadConfig,
+  loadPlaces,
+  type Places,
+} from './config.ts';
+export { ControlClient } from './control-client.ts';
+export type { FsckFinding, FsckReport } from './fsck.ts';
+export { checkHost, type HostCheck, programAt } from './host.ts';
+export { realMountPlace } from './mountpoint.ts';
+export { prepareRunDirectory } from './run-directory.ts';
+export type { Daemon } from './serve.ts';
+export type { Status } from './status.ts';
+export { packageVersion } from './version.ts';
+
+/**
+ * Resolves when the tree is mounted and the sockets answer.
+ * @throws OpError what keeps it from starting; nothing is left behind then.
+ */
+export async function startDaemon(
+  config: Config,
+  options: { readonly isTerminal: boolean },
+): Promise<Daemon> {
+  const serve = await import('./serve.ts');
+  return serve.Daemon.start(config, options);
+}
+
+/** Checks journal, namespace and bytes. @throws OpError when the journal cannot be opened. */
+export async function checkState(options: FsckOptions): Promise<FsckReport> {
+  const { fsck } = await import('./fsck.ts');
+  return fsck(options);
+}
+
+/**
+ * Removes the mount that a killed daemon of this state directory left.
+ * @returns where it was; undefined: there was none.
+ * @throws OpError busy: the daemon lives; mount-failed.
+ */
+export async function removeDeadMount(places: Places): Promise<string | undefined> {
+  const { openState } = await import('./state.ts');
+  const { clearDeadMount } = await import('./mountpoint.ts');
+  const native = loadNative();
+  using state = openState(places.state, native);
+  return await clearDeadMount({
+    dir: places.mountPoint,
+    recordPath: state.mounted,
+    native,
+    clock: new SystemClock(),
+  });
+}
+
+/** The envelope that tells an error of the command line itself. */
+export async function errorEnvelopeOf(error: OpError): Promise<unknown> {
+  const { errorEnvelope } = await import('../tools/tools.ts');
+  const { SystemRandom } = await import('../base/random.ts');
+  return errorEnvelope(error, new SystemRandom().token());
+}

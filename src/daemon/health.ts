@@ -1,0 +1,55 @@
+/** How the daemon is: a judgement of values, asked by status, by tools and by `/.kitfs`. */
+import { CODE_OF } from '../tools/errors.ts';
+import { CODES, type ErrorCode } from '../tools/tools.ts';
+import type { LoopFailure } from './loops.ts';
+
+export type Phase = 'starting' | 'running' | 'stopping';
+
+export interface HealthFacts {
+  readonly phase: Phase;
+  readonly failedLoops: readonly LoopFailure[];
+  readonly errorsLastHour: Readonly<Partial<Record<ErrorCode, number>>>;
+  /** Bytes free on the disk of the state directory. */
+  readonly freeBytes: number;
+}
+
+export interface Health {
+  readonly state: 'ok' | 'degraded' | 'failed' | 'recovering' | 'draining';
+  /** Why it is not `ok`. */
+  readonly because: readonly { readonly error_code: ErrorCode; readonly text: string }[];
+}
+
+/** Below, writes may soon fail, and so may the journal. */
+const FREE_BYTES_MIN = 256 * 1024 * 1024;
+/** What the daemon cannot work without. */
+const FATAL: ReadonlySet<ErrorCode> = new Set(['JOURNAL_CORRUPT', 'JOURNAL_UNAVAILABLE']);
+
+export function healthOf(facts: HealthFacts): Health {
+  const { phase, freeBytes } = facts;
+  const because = [...troublesOf(facts)];
+  if (freeBytes < FREE_BYTES_MIN) {
+    const text = `${freeBytes} bytes are free for journal and content`;
+    because.push({ error_code: 'NO_SPACE', text });
+  }
+  if (phase === 'starting') return { state: 'recovering', because };
+  if (phase === 'stopping') return { state: 'draining', because };
+  if (because.some(({ error_code }) => FATAL.has(error_code))) return { state: 'failed', because };
+  return { state: because.length === 0 ? 'ok' : 'degraded', because };
+}
+
+/** What does not work as it should, space apart. */
+export function troublesOf({
+  failedLoops,
+  errorsLastHour,
+}: Pick<HealthFacts, 'failedLoops' | 'errorsLastHour'>): Health['because'] {
+  return [
+    ...failedLoops.map(({ name, error }) => ({
+      error_code: CODE_OF[error.failure],
+      text: `${name} failed and is tried again`,
+    })),
+    ...Object.entries(errorsLastHour)
+      .map(([code, count]) => ({ error_code: code as ErrorCode, count }))
+      .filter(({ error_code }) => CODES[error_code].severity === 'CRITICAL')
+      .map(({ error_code, count }) => ({ error_code, text: `${count} in the last hour` })),
+  ];
+}

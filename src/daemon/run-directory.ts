@@ -1,0 +1,35 @@
+/**
+ * The run directory: sockets, and the bytes of trees in memory. Made when absent.
+ *
+ * Invariants: it is ours, no link, and nobody else may write to it; the one below /tmp, where
+ * anybody may make names, is closed to all others.
+ */
+import { chmodSync, lstatSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { asOpError, codeOf, OpError } from '../base/errors.ts';
+
+/** Root's is entered by a group; anybody else's is private. */
+const ROOT_MODE = 0o750;
+const USER_MODE = 0o700;
+
+/** @throws OpError configuration: it cannot be trusted; denied, io. */
+export function prepareRunDirectory(directory: string, uid: number): void {
+  const op = `use the run directory ${directory}`;
+  const isShared = directory.startsWith('/tmp/');
+  try {
+    mkdirSync(dirname(directory), { recursive: true });
+    mkdirSync(directory, { mode: USER_MODE });
+    if (uid === 0 && !isShared) chmodSync(directory, ROOT_MODE);
+  } catch (error) {
+    if (codeOf(error) !== 'EEXIST') throw asOpError(error, op);
+  }
+  const found = lstatSync(directory);
+  const others = isShared ? 0o077 : 0o022;
+  if (found.isDirectory() && found.uid === uid && (found.mode & others) === 0) return;
+  throw new OpError('configuration', op, {
+    hint: 'it must be a directory of yours that nobody else can write to (chmod 700), no link',
+  });
+}
+
+/** Where the bytes of trees in memory lie. */
+export const memoryDirectoryOf = (directory: string): string => join(directory, 'memory');

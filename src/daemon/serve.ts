@@ -1,0 +1,347 @@
+/**
+ * A running daemon: starts everything in order, and stops it in reverse.
+ *
+ * Invariants: nothing is answered before it is true; a start that fails leaves nothing behind; a
+ * stop takes the mount away first, while everything still answers, and lets go of the state
+ * directory last; a stop always ends.
+ */
+import { type Clock, type Instant, SystemClock } from '../base/clock.ts';
+import { asOpError, OpError } from '../base/errors.ts';
+import { CALLS_END_MS_MAX, STOP_MS_MAX } from '../base/limits.ts';
+import type { Log } from '../base/log.ts';
+import { loadNative, type Native } from '../base/native.ts';
+import { type Random, SystemRandom } from '../base/random.ts';
+import { FuseServer } from '../fuse/fuse.ts';
+import { McpServer } from '../mcp/mcp.ts';
+import { recordObject } from '../tools/toolset-journal.ts';
+import type { Config } from './config.ts';
+import { ControlServer } from './control.ts';
+import { controlFiles } from './control-files.ts';
+import { controlMethods } from './control-methods.ts';
+import { type CoreParts, openCore } from './core.ts';
+import { ErrorRing } from './errors.ts';
+import type { Phase } from './health.ts';
+import { demandFuse } from './host.ts';
+import { createLog } from './log.ts';
+import { usersOf } from './mount-table.ts';
+import {
+  demandOutside,
+  forgetMount,
+  prepareMountPoint,
+  realMountPlace,
+  recordIntent,
+  recordMount,
+} from './mountpoint.ts';
+import { prepareRunDirectory } from './run-directory.ts';
+import { openState } from './state.ts';
+import { type Status, type StatusSources, statusOf } from './status.ts';
+import { Teardown } from './teardown.ts';
+import { openTools, type ToolParts } from './toolbox.ts';
+import { packageVersion } from './version.ts';
+
+/** Why a daemon ended. */
+export interface DaemonEnd {
+  readonly why: 'asked' | 'unmounted' | 'broken';
+  /** What went wrong on the way, in words; empty when nothing did. */
+  readonly troubles: readonly string[];
+}
+
+export interface StopRequest {
+  /** Take the mount away although programs use it. */
+  readonly force: boolean;
+  /** Told what keeps the mount busy, before it is taken away. */
+  readonly onBusy?: (error: OpError) => void;
+}
+
+/** How long programs that use a mount are given to leave it, once it was taken away by force. */
+const LEAVE_MS_MAX = 500;
+
+export class Daemon {
+  /** Resolves when everything has stopped. Never rejects. */
+  readonly ended: Promise<DaemonEnd>;
+  readonly config: Config;
+  readonly log: Log;
+  readonly version = packageVersion();
+  readonly #clock: Clock = new SystemClock();
+  readonly #random: Random = new SystemRandom();
+  readonly #errors: ErrorRing;
+  readonly #teardown: Teardown;
+  readonly #stopping = new AbortController();
+  readonly #hurry = new AbortController();
+  readonly #startedAt: Instant;
+  readonly #startedMs: number;
+  #phase: Phase = 'starting';
+  /** A stop was asked for: when the mount ends, that is why. */
+  #isAsked = false;
+  #mountPoint: string | undefined;
+  #core: CoreParts | undefined;
+  #tools: ToolParts | undefined;
+  #mcp: McpServer | undefined;
+  #fuse: FuseServer | undefined;
+  #setEnded: (end: DaemonEnd) => void = () => {};
+  #end: Promise<void> | undefined;
+
+  private constructor(config: Config, isTerminal: boolean) {
+    this.config = config;
+    this.#startedAt = this.#clock.now();
+    this.#startedMs = this.#clock.monotonicMs();
+    this.#errors = new ErrorRing({ clock: this.#clock, random: this.#random });
+    const { level } = config.settings.log;
+    this.log = createLog({ level, isTerminal, errors: this.#errors });
+    this.#teardown = new Teardown(this.log);
+    this.ended = new Promise((resolve) => {
+      this.#setEnded = resolve;
+    });
+  }
+
+  /**
+   * Resolves when the tree is mounted and the sockets answer.
+   * @throws OpError what keeps it from starting; nothing is left behind then.
+   */
+  static async start(config: Config, options: { isTerminal: boolean }): Promise<Daemon> {
+    const daemon = new Daemon(config, options.isTerminal);
+    try {
+      await daemon.#start();
+      return daemon;
+    } catch (error) {
+      daemon.#stopping.abort();
+      await daemon.#teardown.run();
+      throw asOpError(error, 'start kitfs');
+    }
+  }
+
+  /** Where the tree is mounted; undefined before and after. */
+  get mountPoint(): string | undefined {
+    return this.#fuse?.status().mountPoint;
+  }
+
+  status(): Status {
+    return statusOf(this.#sources());
+  }
+
+  /**
+   * Stops, and resolves when everything has stopped.
+   * @throws OpError mount-busy: programs use the mount, and `force` was not asked for; the daemon
+   *   goes on.
+   */
+  async stop({ force, onBusy = () => {} }: StopRequest): Promise<void> {
+    if (this.#end === undefined) {
+      this.#isAsked = true;
+      try {
+        await this.#fuse?.unmount();
+      } catch (error) {
+        const busy = await this.#named(error);
+        this.#isAsked = force;
+        if (!force) throw busy;
+        onBusy(busy);
+      }
+    }
+    await this.#finish('asked');
+  }
+
+  /** Makes a stop that is under way wait for nobody any more. */
+  hurry(): void {
+    this.#hurry.abort();
+  }
+
+  async #start(): Promise<void> {
+    const { config, log } = this;
+    const teardown = this.#teardown;
+    await demandFuse(config.uid);
+    const native = loadNative();
+    await demandOutside(await realMountPlace(config.mountPoint), config);
+    prepareRunDirectory(config.run, config.uid);
+    const control = this.#controlServer(native);
+    // First in, last out: who asked for the stop hears when all of it is done.
+    teardown.push('close the control socket', () => control.close());
+    const state = openState(config.state, native);
+    teardown.push('unlock the state directory', () => state[Symbol.dispose]());
+    const mountPoint = await prepareMountPoint({
+      dir: config.mountPoint,
+      recordPath: state.mounted,
+      native,
+      clock: this.#clock,
+    });
+    this.#mountPoint = mountPoint;
+    await control.listen();
+    const core = openCore({
+      ...{ config, state, native, log, teardown },
+      clock: this.#clock,
+      random: this.#random,
+      signal: this.#stopping.signal,
+      controlFiles: controlFiles({
+        core: () => this.#parts().core.vfs.core,
+        status: () => this.status(),
+        errors: this.#errors,
+        recordOf: (record) => recordObject(this.#parts().core.vfs, record),
+      }),
+    });
+    this.#core = core;
+    teardown.push('answer no more', async () => {
+      this.#stopping.abort();
+      await control.quiesce(this.#patience());
+      this.#core = undefined;
+      this.#tools = undefined;
+    });
+    teardown.push('forget the mount', () => forgetMount(state.mounted));
+    await recordIntent(state.mounted, mountPoint);
+    await this.#openFaces(core, native, mountPoint);
+    await recordMount(state.mounted, mountPoint);
+    this.#phase = 'running';
+    if (this.mountPoint === undefined) this.#unmounted(undefined);
+    const readyMs = Math.round(this.#clock.monotonicMs() - this.#startedMs);
+    log.info({ mountPoint, state: config.state, readyMs }, 'ready');
+  }
+
+  /** Tools, the agents' socket, the mount. */
+  async #openFaces(core: CoreParts, native: Native, mountPoint: string): Promise<void> {
+    const { config, log } = this;
+    const fuse = new FuseServer({
+      fileSystem: core.vfs,
+      journal: core.journal,
+      native,
+      clock: this.#clock,
+      log,
+      allowOther: config.settings.mount.allow_other,
+      readOnly: config.settings.mount.read_only,
+    });
+    this.#fuse = fuse;
+    core.vfs.core.invalidator = fuse.invalidator;
+    const tools = openTools({
+      core,
+      clock: this.#clock,
+      random: this.#random,
+      log,
+      sources: this.#sources(),
+      mountPoint: () => this.mountPoint,
+    });
+    this.#tools = tools;
+    this.#teardown.push('end the jobs', () => tools.jobs.close());
+    const mcp = new McpServer({
+      registry: tools.registry,
+      native,
+      path: config.mcpSocket,
+      clock: this.#clock,
+      random: this.#random,
+      log,
+      version: this.version,
+      mountDir: () => this.mountPoint,
+    });
+    this.#mcp = mcp;
+    await mcp.listen();
+    this.#teardown.push('end the sessions of agents', () => mcp.close(this.#patience()));
+    await fuse.mount(mountPoint);
+    this.#teardown.push('take the mount away', () => this.#takeMountAway());
+    void fuse.ended.then(({ error }) => this.#unmounted(error));
+  }
+
+  #controlServer(native: Native): ControlServer {
+    return new ControlServer({
+      path: this.config.controlSocket,
+      native,
+      random: this.#random,
+      log: this.log,
+      methods: controlMethods({
+        parts: () => this.#parts(),
+        status: () => this.status(),
+        stop: (request) => this.stop(request),
+      }),
+    });
+  }
+
+  /** Aborts when calls under way have had their time. */
+  #patience(): AbortSignal {
+    return AbortSignal.any([this.#hurry.signal, AbortSignal.timeout(CALLS_END_MS_MAX)]);
+  }
+
+  /** @throws OpError not-ready while starting, and at the end of a stop. */
+  #parts(): { readonly core: CoreParts; readonly tools: ToolParts } {
+    const [core, tools] = [this.#core, this.#tools];
+    if (core === undefined || tools === undefined) {
+      throw new OpError('not-ready', 'ask the daemon', { hint: 'try again in a moment' });
+    }
+    return { core, tools };
+  }
+
+  #sources(): StatusSources {
+    const [core, fuse] = [this.#core, this.#fuse];
+    if (core === undefined || fuse === undefined) {
+      throw new OpError('not-ready', 'ask the daemon', { hint: 'try again in a moment' });
+    }
+    return {
+      config: this.config,
+      version: this.version,
+      clock: this.#clock,
+      startedAt: this.#startedAt,
+      startedMs: this.#startedMs,
+      phase: () => this.#phase,
+      journal: core.journal,
+      core: core.vfs.core,
+      errors: this.#errors,
+      loops: core.loops,
+      driver: () => fuse.status(),
+      connections: () => this.#mcp?.connections ?? 0,
+    };
+  }
+
+  /** The mount is gone: by us, by somebody's umount, or because the connection broke. */
+  #unmounted(error: Error | undefined): void {
+    if (this.#isAsked || this.#phase !== 'running') return;
+    void this.#finish(error === undefined ? 'unmounted' : 'broken');
+  }
+
+  #finish(why: DaemonEnd['why']): Promise<void> {
+    this.#end ??= this.#tearDown(why);
+    return this.#end;
+  }
+
+  async #tearDown(why: DaemonEnd['why']): Promise<void> {
+    this.#phase = 'stopping';
+    this.log.info({ why }, 'stopping');
+    const late = new AbortController();
+    const troubles = await Promise.race([
+      this.#teardown.run(),
+      this.#clock.sleep(STOP_MS_MAX, late.signal).then(
+        () => ['it took too long'],
+        () => [], // Stopped in time.
+      ),
+    ]);
+    late.abort();
+    this.#setEnded({ why, troubles });
+  }
+
+  /** What a plain unmount could not do, because programs use the mount. */
+  async #takeMountAway(): Promise<void> {
+    const fuse = this.#fuse;
+    if (fuse?.status().mountPoint === undefined) return;
+    try {
+      await fuse.unmount({ lazy: true });
+      const left = AbortSignal.any([this.#hurry.signal, AbortSignal.timeout(LEAVE_MS_MAX)]);
+      await Promise.race([fuse.ended, aborted(left)]);
+    } finally {
+      // Nothing below may be closed while the kernel can still ask.
+      fuse.abandon();
+      await fuse.ended;
+    }
+  }
+
+  /** An unmount that failed, with the names of those in the way. */
+  async #named(error: unknown): Promise<OpError> {
+    const known = asOpError(error, 'unmount');
+    const dir = this.#mountPoint;
+    if (known.failure !== 'mount-busy' || dir === undefined) return known;
+    const users = await usersOf(dir);
+    const names = users.map(({ pid, name }) => `${name} (pid ${pid})`).join(', ');
+    const who = names === '' ? 'other programs' : names;
+    return new OpError('mount-busy', `unmount ${dir}`, {
+      hint: `in use by ${who}: end that, or take the mount away with --force`,
+      details: { mount_point: dir, users: who },
+    });
+  }
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });

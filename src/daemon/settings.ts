@@ -1,0 +1,146 @@
+/**
+ * What the configuration file may say: the schema, with a sentence for each key. The documents are
+ * made from it (`settingsTable`).
+ *
+ * Invariants: a key that is not in the schema is named and refused; a file that cannot be read as a
+ * whole changes nothing.
+ */
+import { parse, TomlError } from 'smol-toml';
+import { z } from 'zod';
+import { OpError } from '../base/errors.ts';
+
+const MIB = 1024 * 1024;
+const DAY_S = 24 * 60 * 60;
+
+const absolutePath = z.string().regex(/^\//, 'must be an absolute path');
+const count = z.int().min(1);
+
+const schema = z.strictObject({
+  state: absolutePath
+    .optional()
+    .describe('Journal and content; ~/.local/state/kitfs when absent, for root /var/lib/kitfs.'),
+  run: absolutePath
+    .optional()
+    .describe(
+      'The sockets; when absent $XDG_RUNTIME_DIR/kitfs or /tmp/kitfs-UID, for root /run/kitfs.',
+    ),
+  mount_point: absolutePath.optional().describe('Where the tree is mounted; ~/kitfs when absent.'),
+  mount: z
+    .strictObject({
+      read_only: z.boolean().default(false).describe('Programs on the mount may only read.'),
+      allow_other: z
+        .boolean()
+        .optional()
+        .describe('Whether other users may enter; when absent, they may if root mounts.'),
+    })
+    .prefault({})
+    .describe('How the kernel mounts the tree.'),
+  memory: z
+    .strictObject({
+      enabled: z.boolean().default(true).describe('Whether there is a tree in memory, /mem.'),
+      size_max_mib: count.default(512).describe('What /mem may hold, in MiB.'),
+    })
+    .prefault({})
+    .describe('The tree in memory.'),
+  history: z
+    .strictObject({
+      keep_days: count.default(30).describe('Age up to which records and old bytes are kept.'),
+      records_max: count.default(10_000_000).describe('Records kept at most, whatever their age.'),
+      old_bytes_max_mib: count
+        .default(10_240)
+        .describe('Bytes that only history wants, kept at most, in MiB.'),
+    })
+    .prefault({})
+    .describe('What the journal keeps to undo and to tell.'),
+  log: z
+    .strictObject({
+      level: z.enum(['error', 'warn', 'info']).default('info').describe('The least that is told.'),
+    })
+    .prefault({})
+    .describe('What goes to standard error.'),
+});
+
+export type Settings = z.output<typeof schema>;
+
+/** What holds without a configuration file. */
+export const defaultSettings = (): Settings => schema.parse({});
+
+/**
+ * The text of a configuration file → settings.
+ * @throws OpError configuration, which names the place and what is wrong there.
+ */
+export function parseSettings(text: string, path: string): Settings {
+  const op = `read the configuration ${path}`;
+  const parsed = schema.safeParse(parseToml(text, op));
+  if (parsed.success) return parsed.data;
+  const issues = parsed.error.issues.map((issue) => {
+    const key = issue.path.join('.');
+    if (issue.code !== 'unrecognized_keys') return { argument: key, reason: issue.message };
+    const names = issue.keys.map((name) => (key === '' ? name : `${key}.${name}`));
+    return { argument: names.join(', '), reason: 'there is no such key' };
+  });
+  const hint = issues.map(({ argument, reason }) => `${argument}: ${reason}`).join('; ');
+  throw new OpError('configuration', op, { hint, details: { issues } });
+}
+
+function parseToml(text: string, op: string): unknown {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    const [reason = 'malformed'] = error.message.split('\n');
+    throw new OpError('configuration', op, {
+      cause: error,
+      hint: `line ${error.line}, column ${error.column}: ${reason}`,
+    });
+  }
+}
+
+/** Seconds and bytes, as the journal counts. */
+export function retentionOf({ history }: Settings): {
+  readonly keepS: number;
+  readonly recordsMax: number;
+  readonly oldBytesMax: number;
+} {
+  return {
+    keepS: history.keep_days * DAY_S,
+    recordsMax: history.records_max,
+    oldBytesMax: history.old_bytes_max_mib * MIB,
+  };
+}
+
+export const memoryBytesMax = ({ memory }: Settings): number => memory.size_max_mib * MIB;
+
+/** One key of the configuration file, as documents show it. */
+export interface SettingRow {
+  /** Dotted: `history.keep_days`. */
+  readonly key: string;
+  readonly type: string;
+  /** As JSON; absent when there is none. */
+  readonly defaultText: string | undefined;
+  readonly text: string;
+}
+
+interface SchemaNode {
+  readonly type?: string;
+  readonly enum?: readonly unknown[];
+  readonly default?: unknown;
+  readonly description?: string;
+  readonly properties?: Readonly<Record<string, SchemaNode>>;
+}
+
+/** Every key, in the order of the schema. */
+export function settingsTable(): readonly SettingRow[] {
+  const root = z.toJSONSchema(schema, { io: 'input' }) as SchemaNode;
+  return rowsOf(root, '');
+}
+
+function rowsOf(node: SchemaNode, prefix: string): SettingRow[] {
+  return Object.entries(node.properties ?? {}).flatMap(([name, child]) => {
+    const key = `${prefix}${name}`;
+    if (child.properties !== undefined) return rowsOf(child, `${key}.`);
+    const type = child.enum?.map((value) => JSON.stringify(value)).join(', ') ?? child.type ?? '';
+    const defaultText = child.default === undefined ? undefined : JSON.stringify(child.default);
+    return [{ key, type, defaultText, text: child.description ?? '' }];
+  });
+}

@@ -1,0 +1,86 @@
+/**
+ * Stable storage: the one place that syncs the journal's WAL, and the walk that brings everything
+ * there is to the disk.
+ *
+ * Invariants: who asks is answered by a sync that began after the question; at most one runs at a
+ * time, and all who ask while it runs share the next one.
+ */
+import { asOpError } from '../base/errors.ts';
+import type { ContentId } from '../base/ids.ts';
+import type { NativeFiles } from '../base/native.ts';
+import { turn } from '../base/turn.ts';
+import type { ContentStore } from '../content/content.ts';
+import type { Journal } from '../journal/journal.ts';
+
+export class JournalSync {
+  readonly #journal: Journal;
+  readonly #native: Pick<NativeFiles, 'fdatasyncMany'>;
+  #running: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+
+  constructor(options: {
+    readonly journal: Journal;
+    readonly native: Pick<NativeFiles, 'fdatasyncMany'>;
+  }) {
+    this.#journal = options.journal;
+    this.#native = options.native;
+  }
+
+  /** Resolves when everything committed before the call is on the disk. @throws OpError io. */
+  sync(): Promise<void> {
+    if (this.#running === undefined) return this.#begin();
+    this.#next ??= this.#running
+      .catch(() => {}) // It failed for those who asked for it.
+      .then(() => {
+        this.#next = undefined;
+        return this.#begin();
+      });
+    return this.#next;
+  }
+
+  #begin(): Promise<void> {
+    const running = this.#native.fdatasyncMany([this.#journal.walFd]).catch((error: unknown) => {
+      throw asOpError(error, 'sync the journal');
+    });
+    this.#running = running.finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+}
+
+/** Rows looked at before others have their turn. */
+const ROWS_PER_TURN = 1024;
+
+/**
+ * Brings all content and the journal to stable storage; how many backing files were synced.
+ * @throws OpError io, no-space; the signal's reason.
+ */
+export async function syncEverything(
+  {
+    journal,
+    contents,
+    journalSync,
+  }: {
+    readonly journal: Journal;
+    readonly contents: ContentStore;
+    readonly journalSync: JournalSync;
+  },
+  signal: AbortSignal,
+): Promise<number> {
+  let after = 0 as ContentId | 0;
+  let files = 0;
+  for (;;) {
+    const page = journal.contents.page(after, ROWS_PER_TURN);
+    const fresh = page.filter(({ place, stable }) => place === 'file' && stable === 0);
+    if (fresh.length > 0) await contents.fsync(fresh.map(({ id }) => id));
+    files += fresh.length;
+    const last = page.at(-1);
+    if (last === undefined || page.length < ROWS_PER_TURN) break;
+    after = last.id;
+    await turn();
+    signal.throwIfAborted();
+  }
+  await journalSync.sync();
+  return files;
+}

@@ -1,0 +1,124 @@
+/** What `kitfs status` and `/.kitfs/status.json` show: one object, made when it is asked for. */
+import { statfsSync } from 'node:fs';
+import { type Clock, type Instant, rfc3339 } from '../base/clock.ts';
+import type { MountStatus } from '../fuse/fuse.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { ErrorCode } from '../tools/tools.ts';
+import type { Core } from '../vfs/vfs.ts';
+import type { Config } from './config.ts';
+import type { ErrorRing } from './errors.ts';
+import { type Health, healthOf, type Phase } from './health.ts';
+import type { Loops } from './loops.ts';
+import { type TreeStatus, treesOf } from './trees.ts';
+
+export interface StatusSources {
+  readonly config: Config;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly startedAt: Instant;
+  readonly startedMs: number;
+  readonly phase: () => Phase;
+  readonly journal: Journal;
+  readonly core: Core;
+  readonly errors: ErrorRing;
+  readonly loops: Loops;
+  readonly driver: () => MountStatus;
+  /** Connections of agents. */
+  readonly connections: () => number;
+}
+
+/** Scripts rely on `pid`, `mounts`, `driver`, `dirty`, `services` and `health`. */
+export interface Status {
+  /** Of the process that serves requests. */
+  readonly pid: number;
+  readonly version: string;
+  readonly health: Health;
+  readonly mounts: readonly {
+    readonly mount_point: string;
+    readonly read_only: boolean;
+    readonly trees: readonly TreeStatus[];
+  }[];
+  readonly driver: string;
+  readonly driver_reason: string;
+  /** Files whose bytes have no CID yet. */
+  readonly dirty: { readonly files: number; readonly bytes: number };
+  readonly services: readonly never[];
+  readonly journal: { readonly seq: number; readonly hash: string };
+  readonly kernel: {
+    readonly protocol?: string;
+    readonly inodes: number;
+    readonly handles: number;
+    readonly requests: number;
+    readonly waiting: number;
+  };
+  readonly agents: number;
+  readonly errors_last_hour: Readonly<Partial<Record<ErrorCode, number>>>;
+  readonly started_at: string;
+  readonly uptime_s: number;
+  readonly paths: {
+    readonly state: string;
+    readonly run: string;
+    readonly config?: string;
+    readonly control_socket: string;
+    readonly mcp_socket: string;
+  };
+}
+
+export function statusOf(sources: StatusSources): Status {
+  const { config, version, journal, core, errors } = sources;
+  const driver = sources.driver();
+  const { seq, hash } = journal.head;
+  return {
+    pid: process.pid,
+    version,
+    health: currentHealth(sources),
+    mounts: mountsOf(driver, config, core),
+    driver: driver.driver,
+    driver_reason: driverReason(config.uid),
+    dirty: journal.contents.unsealed(),
+    services: [],
+    journal: { seq, hash: hash.toString('hex') },
+    kernel: kernelOf(driver),
+    agents: sources.connections(),
+    errors_last_hour: errors.lastHour(),
+    started_at: rfc3339(sources.startedAt),
+    uptime_s: Math.floor((sources.clock.monotonicMs() - sources.startedMs) / 1000),
+    paths: {
+      state: config.state,
+      run: config.run,
+      ...(config.file === undefined ? {} : { config: config.file }),
+      control_socket: config.controlSocket,
+      mcp_socket: config.mcpSocket,
+    },
+  };
+}
+
+function currentHealth({ phase, loops, errors, config }: StatusSources): Health {
+  return healthOf({
+    phase: phase(),
+    failedLoops: loops.failures(),
+    errorsLastHour: errors.lastHour(),
+    freeBytes: freeBytesAt(config.state),
+  });
+}
+
+function freeBytesAt(path: string): number {
+  const { bavail, bsize } = statfsSync(path);
+  return bavail * bsize;
+}
+
+function mountsOf({ mountPoint }: MountStatus, config: Config, core: Core): Status['mounts'] {
+  if (mountPoint === undefined) return [];
+  const { read_only } = config.settings.mount;
+  return [{ mount_point: mountPoint, read_only, trees: treesOf(core) }];
+}
+
+const driverReason = (uid: number): string =>
+  uid === 0
+    ? 'the only driver of this version; mounted by mount(2), because the daemon is root'
+    : 'the only driver of this version; mounted by fusermount3, because the daemon is not root';
+
+function kernelOf({ protocolMinor, inodes, handles, requests, waiting }: MountStatus) {
+  const protocol = protocolMinor === undefined ? {} : { protocol: `7.${protocolMinor}` };
+  return { ...protocol, inodes, handles, requests, waiting };
+}

@@ -1,0 +1,76 @@
+/** The tools of a daemon: the registry, and the real things behind its ports. */
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import { TOOLS } from '../tools/inventory.ts';
+import { KernelLocks } from '../tools/locks.ts';
+import { Cursors, Jobs, type Ports, Registry } from '../tools/tools.ts';
+import type { CoreParts } from './core.ts';
+import { type Phase, troublesOf } from './health.ts';
+import { ipfsPorts } from './ipfs-ports.ts';
+import type { StatusSources } from './status.ts';
+
+export interface ToolInputs {
+  readonly core: CoreParts;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly sources: StatusSources;
+  readonly mountPoint: () => string | undefined;
+}
+
+export interface ToolParts {
+  readonly registry: Registry;
+  readonly jobs: Jobs;
+}
+
+export function openTools(inputs: ToolInputs): ToolParts {
+  const { clock, random } = inputs;
+  const jobs = new Jobs({ clock, random });
+  const cursors = new Cursors({ clock, random });
+  return { registry: new Registry({ tools: TOOLS, ports: portsOf(inputs, jobs, cursors) }), jobs };
+}
+
+function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
+  const { core, clock, random, log, sources, mountPoint } = inputs;
+  return {
+    clock,
+    random,
+    log,
+    cursors,
+    jobs,
+    vfs: core.vfs,
+    sealer: core.sealer,
+    ...ipfsPorts({ ...core, clock, syncJournal: () => core.journalSync.sync() }),
+    mount: {
+      localPath: (path) => {
+        const dir = mountPoint();
+        return dir === undefined || path === '/' ? dir : join(dir, path);
+      },
+    },
+    locks: new KernelLocks({ mountDir: mountPoint, proc: '/proc' }),
+    daemon: daemonView(sources),
+  };
+}
+
+const STATE: Readonly<Record<Phase, 'recovering' | 'running' | 'draining'>> = {
+  starting: 'recovering',
+  running: 'running',
+  stopping: 'draining',
+};
+
+const daemonView = ({ version, startedAt, phase, loops, errors }: StatusSources) => ({
+  version,
+  startedAt,
+  state: () => STATE[phase()],
+  troubles: () =>
+    troublesOf({ failedLoops: loops.failures(), errorsLastHour: errors.lastHour() }).map(
+      ({ error_code, text }) => ({ errorCode: error_code, text }),
+    ),
+  // Nothing verifies the chain while the daemon runs: that is `kitfs fsck`.
+  verifiedSeq: () => 0,
+  // All content is kept here.
+  uploads: () => 0,
+  errorsLastHour: () => errors.lastHour(),
+});

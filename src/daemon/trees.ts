@@ -1,0 +1,90 @@
+/**
+ * The trees of a start: what a new state directory gets, and the tree in memory, which is as the
+ * configuration says at every start because nothing in it outlives a daemon.
+ */
+import { type Name, textOf } from '../base/ids.ts';
+import type { Random } from '../base/random.ts';
+import { type Caller, type Core, type MountRequest, mount, unmount } from '../vfs/vfs.ts';
+import { memoryBytesMax, type Settings } from './settings.ts';
+
+const IPFS_POINT = '/ipfs' as Name;
+const MEMORY_POINT = '/mem' as Name;
+/** As /tmp: everybody may make files, and remove their own only. */
+const MEMORY_MODE = 0o1777;
+const IPFS_MODE = 0o755;
+
+export interface TreesOptions {
+  readonly core: Core;
+  readonly settings: Settings;
+  readonly random: Random;
+  /** Owns the roots of the trees. */
+  readonly owner: { readonly uid: number; readonly gid: number };
+}
+
+/** After `recover`. A tree that was unmounted by somebody stays unmounted. */
+export function mountFirstTrees(options: TreesOptions): void {
+  const { core } = options;
+  const isKnown = [...core.mounts.superblocks()].some(({ kind }) => kind === 'ipfs');
+  if (!isKnown) mount(core, daemonCaller(options.owner), ipfsRequest(options));
+  settleMemory(options);
+}
+
+function settleMemory(options: TreesOptions): void {
+  const { core, settings, owner } = options;
+  const sizeBytesMax = memoryBytesMax(settings);
+  const there = core.mounts.mountAt(MEMORY_POINT);
+  const isRight = there?.superblock.sizeBytesMax === sizeBytesMax && settings.memory.enabled;
+  if (there?.superblock.kind === 'memory' && !isRight) {
+    unmount(core, daemonCaller(owner), MEMORY_POINT);
+  }
+  if (!settings.memory.enabled || core.mounts.mountAt(MEMORY_POINT) !== undefined) return;
+  mount(core, daemonCaller(owner), {
+    ...request(options, 'memory', MEMORY_POINT),
+    volatile: true,
+    mode: MEMORY_MODE,
+    sizeBytesMax,
+  });
+}
+
+const ipfsRequest = (options: TreesOptions): MountRequest => ({
+  ...request(options, 'ipfs', IPFS_POINT),
+  volatile: false,
+  mode: IPFS_MODE,
+});
+
+const request = ({ random, owner }: TreesOptions, kind: string, mountPoint: Name) => ({
+  mountId: random.token(),
+  mountPoint,
+  kind,
+  backend: kind,
+  source: '',
+  readOnly: false,
+  options: {},
+  ...owner,
+});
+
+/** The daemon itself, in the journal. */
+const daemonCaller = (owner: { readonly uid: number; readonly gid: number }): Caller => ({
+  ...owner,
+  groups: [],
+  checked: true,
+  actor: () => ({ surface: 'daemon', ...owner, pid: process.pid }),
+});
+
+/** A tree as `status` shows it. */
+export interface TreeStatus {
+  readonly path: string;
+  readonly kind: string;
+  readonly backend: string;
+  readonly read_only: boolean;
+  readonly volatile: boolean;
+}
+
+export const treesOf = (core: Core): readonly TreeStatus[] =>
+  [...core.mounts.mounts()].map(({ mountPoint, superblock }) => ({
+    path: textOf(mountPoint),
+    kind: superblock.kind,
+    backend: superblock.backend,
+    read_only: superblock.readOnly,
+    volatile: superblock.volatile,
+  }));

@@ -1,0 +1,168 @@
+import { writeFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { type Environment, type Flags, loadConfig, loadPlaces } from '../../src/daemon/config.ts';
+import {
+  defaultSettings,
+  memoryBytesMax,
+  parseSettings,
+  retentionOf,
+  settingsTable,
+} from '../../src/daemon/settings.ts';
+import { Scratch } from './scratch.ts';
+
+const user = (
+  variables: Environment['variables'] = {},
+  uid = 1000,
+  directory = '/srv',
+): Environment => ({ variables, uid, home: '/home/ann', directory });
+
+const placesOf = (flags: Flags, environment: Environment) => loadPlaces(flags, environment);
+
+describe('where things are by default', () => {
+  test('a user has state, sockets and mount point in places of their own', async () => {
+    const variables = { XDG_RUNTIME_DIR: '/run/user/1000', PATH: '/usr/bin:/bin:relative' };
+    expect(await placesOf({}, user(variables))).toEqual({
+      uid: 1000,
+      state: '/home/ann/.local/state/kitfs',
+      run: '/run/user/1000/kitfs',
+      mountPoint: '/home/ann/kitfs',
+      file: undefined,
+      controlSocket: '/run/user/1000/kitfs/control.sock',
+      mcpSocket: '/run/user/1000/kitfs/mcp.sock',
+      programFolders: ['/usr/bin', '/bin'],
+    });
+  });
+
+  test('root has those of the machine, whatever the XDG variables say', async () => {
+    const variables = { XDG_RUNTIME_DIR: '/run/user/0', XDG_STATE_HOME: '/root/.state' };
+    const places = await placesOf({}, user(variables, 0));
+    expect(places).toMatchObject({ state: '/var/lib/kitfs', run: '/run/kitfs' });
+  });
+
+  test('without XDG_RUNTIME_DIR the sockets are in /tmp, under the number of the user', async () => {
+    expect((await placesOf({}, user())).run).toBe('/tmp/kitfs-1000');
+  });
+
+  test('the XDG variables count when they are absolute', async () => {
+    const absolute = user({ XDG_STATE_HOME: '/data/state' });
+    expect((await placesOf({}, absolute)).state).toBe('/data/state/kitfs');
+    const relative = user({ XDG_STATE_HOME: 'data/state' });
+    expect((await placesOf({}, relative)).state).toBe('/home/ann/.local/state/kitfs');
+  });
+});
+
+describe('who says it', () => {
+  test('a flag wins over a variable, a variable over the file, the file over the default', async () => {
+    using scratch = new Scratch();
+    const file = scratch.path('config.toml');
+    writeFileSync(file, 'state = "/file/state"\nrun = "/file/run"\nmount_point = "/file/mnt"\n');
+    const variables = { KITFS_CONFIG: file, KITFS_STATE: '/env/state', KITFS_RUN: '/env/run' };
+    const places = await placesOf({ state: '/flag/state' }, user(variables));
+    expect(places).toMatchObject({
+      state: '/flag/state',
+      run: '/env/run',
+      mountPoint: '/file/mnt',
+      file,
+    });
+  });
+
+  test('relative paths of flags and variables start at the working directory', async () => {
+    const places = await placesOf({ state: 'a/../b' }, user({ KITFS_RUN: 'run' }));
+    expect(places).toMatchObject({ state: '/srv/b', run: '/srv/run' });
+  });
+
+  test('an empty variable is none', async () => {
+    const places = await placesOf({}, user({ KITFS_STATE: '', KITFS_CONFIG: '' }));
+    expect(places.state).toBe('/home/ann/.local/state/kitfs');
+  });
+
+  test('flags of the mount win over the file', async () => {
+    using scratch = new Scratch();
+    const file = scratch.path('config.toml');
+    writeFileSync(file, '[mount]\nread_only = true\nallow_other = true\n');
+    const { settings } = await loadConfig({ config: file, allowOther: false }, user());
+    expect(settings.mount).toEqual({ read_only: true, allow_other: false });
+  });
+});
+
+describe('a configuration that cannot be used', () => {
+  const refusal = async (text: string): Promise<string> => {
+    try {
+      parseSettings(text, 'c.toml');
+    } catch (error) {
+      expect(error).toMatchObject({ failure: 'configuration' });
+      return (error as Error).message;
+    }
+    throw new Error('it was accepted');
+  };
+
+  test('names every key that does not exist', async () => {
+    const message = await refusal('colour = "red"\n[mount]\nspeed = 3\n');
+    expect(message).toContain('colour: there is no such key');
+    expect(message).toContain('mount.speed: there is no such key');
+  });
+
+  test('names a key with a value of the wrong kind', async () => {
+    expect(await refusal('[history]\nkeep_days = "long"\n')).toContain('history.keep_days');
+    expect(await refusal('state = "not/absolute"\n')).toContain('state: must be an absolute path');
+  });
+
+  test('names the line of what is not TOML', async () => {
+    expect(await refusal('state = "/a"\nrun = \n')).toContain('line 2');
+  });
+
+  test('is one that a flag names and that is not there', async () => {
+    const load = placesOf({ config: '/none/config.toml' }, user());
+    await expect(load).rejects.toMatchObject({ failure: 'configuration' });
+  });
+
+  test('is not one that a variable names and that is not there', async () => {
+    const places = await placesOf({}, user({ KITFS_CONFIG: '/none/config.toml' }));
+    expect(places.file).toBeUndefined();
+  });
+
+  test('is one that cannot be read', async () => {
+    using scratch = new Scratch();
+    const load = placesOf({ config: scratch.directory }, user());
+    await expect(load).rejects.toMatchObject({ failure: 'configuration' });
+  });
+
+  test('is a run directory whose sockets would have too long a path', async () => {
+    const run = `/${'r'.repeat(100)}`;
+    await expect(placesOf({ run }, user())).rejects.toThrow(/7 bytes too long/);
+    expect((await placesOf({ run: `/${'r'.repeat(93)}` }, user())).controlSocket).toHaveLength(107);
+  });
+});
+
+test('every setting is told with a type and a sentence, and defaults are those that hold', () => {
+  const rows = settingsTable();
+  expect(rows.map(({ key }) => key)).toEqual([
+    'state',
+    'run',
+    'mount_point',
+    'mount.read_only',
+    'mount.allow_other',
+    'memory.enabled',
+    'memory.size_max_mib',
+    'history.keep_days',
+    'history.records_max',
+    'history.old_bytes_max_mib',
+    'log.level',
+  ]);
+  for (const { key, type, text } of rows) {
+    expect(type, key).not.toBe('');
+    expect(text, key).toMatch(/\.$/);
+  }
+  const level = rows.find(({ key }) => key === 'log.level');
+  expect(level).toMatchObject({ type: '"error", "warn", "info"', defaultText: '"info"' });
+  expect(parseSettings('', 'c.toml')).toEqual(defaultSettings());
+});
+
+test('settings become seconds and bytes', () => {
+  const settings = parseSettings(
+    '[history]\nkeep_days = 2\nrecords_max = 5\nold_bytes_max_mib = 3\n[memory]\nsize_max_mib = 1\n',
+    'c.toml',
+  );
+  expect(retentionOf(settings)).toEqual({ keepS: 172_800, recordsMax: 5, oldBytesMax: 3_145_728 });
+  expect(memoryBytesMax(settings)).toBe(1_048_576);
+});
