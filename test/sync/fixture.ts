@@ -26,7 +26,8 @@ import {
   type RestoreRequest,
   Restorer,
 } from '../../src/sync/sync.ts';
-import { type Caller, type Inode, mount, recover, resolve, Vfs, walk } from '../../src/vfs/vfs.ts';
+import { type Caller, type Inode, recover, resolve, Vfs, walk } from '../../src/vfs/vfs.ts';
+import { mountTree } from '../vfs/mount-tree.ts';
 
 export const callerOf = (uid: number): Caller => ({
   uid,
@@ -86,8 +87,8 @@ export class Fixture {
       signal: this.signal,
     });
     recover(this.vfs.core, { uid: 0, gid: 0 });
-    this.#mount('/ipfs', 'ipfs', false);
-    this.#mount('/mem', 'memory', true);
+    mountTree(this.vfs, ROOT, { point: '/ipfs', mode: 0o755 });
+    mountTree(this.vfs, ROOT, { point: '/mem', mode: 0o755 });
     const { blocks, sealer, dag, builder } = this;
     const ports = { journal, contents, blocks, sealer, dag, builder, clock, syncJournal };
     this.publisher = new Publisher(ports);
@@ -247,22 +248,6 @@ export class Fixture {
       target: this.journal.symlinks.get(ino),
       xattrs: xattrs.map(({ name, value }) => [name, value.toString('latin1')]),
     };
-  }
-
-  #mount(point: string, kind: string, volatile: boolean): void {
-    mount(this.vfs.core, ROOT, {
-      mountId: point,
-      mountPoint: point as Name,
-      kind,
-      backend: kind,
-      source: '',
-      readOnly: false,
-      volatile,
-      options: {},
-      uid: 0,
-      gid: 0,
-      mode: 0o755,
-    });
   }
 }
 

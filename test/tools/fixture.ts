@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { SystemClock } from '../../src/base/clock.ts';
-import type { ContentId, Ino, Name } from '../../src/base/ids.ts';
+import type { ContentId, Ino } from '../../src/base/ids.ts';
 import { nameOfText } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
 import {
@@ -30,9 +30,10 @@ import type { Ports } from '../../src/tools/ports.ts';
 import { Registry } from '../../src/tools/registry.ts';
 import { dryRunSchema, jobStartedSchema } from '../../src/tools/results.ts';
 import type { Peer, Session, Tool } from '../../src/tools/tool.ts';
-import { type Caller, mount, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
+import { type Caller, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { CountingRandom } from '../fakes/random.ts';
+import { mountTree } from '../vfs/mount-tree.ts';
 
 export type Facts = Readonly<Record<string, unknown>>;
 
@@ -116,8 +117,8 @@ export class Fixture {
       signal: this.#stop.signal,
     });
     recover(this.vfs.core, { uid: 0, gid: 0 });
-    this.#mount('/ipfs', 'ipfs', false);
-    this.#mount('/mem', 'memory', true);
+    mountTree(this.vfs, ROOT, { point: '/ipfs', mode: 0o777 });
+    mountTree(this.vfs, ROOT, { point: '/mem', mode: 0o777 });
     const random = new CountingRandom();
     this.ports = {
       clock,
@@ -256,22 +257,6 @@ export class Fixture {
   #localPath(path: string): string | undefined {
     if (this.mountDir === undefined) return undefined;
     return path === '/' ? this.mountDir : `${this.mountDir}${path}`;
-  }
-
-  #mount(point: string, kind: string, volatile: boolean): void {
-    mount(this.vfs.core, ROOT, {
-      mountId: point,
-      mountPoint: point as Name,
-      kind,
-      backend: kind,
-      source: '',
-      readOnly: false,
-      volatile,
-      options: {},
-      uid: 0,
-      gid: 0,
-      mode: 0o777,
-    });
   }
 }
 

@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SystemClock } from '../../src/base/clock.ts';
 import { OpError } from '../../src/base/errors.ts';
-import { type Ino, type Name, nameOfText } from '../../src/base/ids.ts';
+import { type Ino, nameOfText } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { ContentStore } from '../../src/content/content.ts';
 import { Journal } from '../../src/journal/journal.ts';
-import { type Caller, mount, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
+import { type Caller, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
+import { mountTree } from './mount-tree.ts';
 
 export const ROOT: Caller = {
   uid: 0,
@@ -95,25 +96,9 @@ export class Fixture {
     });
     recover(vfs.core, { uid: 0, gid: 0 });
     if (vfs.core.mounts.mounts().length === 0) {
-      this.#mount(vfs, '/ipfs', 'ipfs', false);
-      this.#mount(vfs, '/mem', 'memory', true);
+      mountTree(vfs, ROOT, { point: '/ipfs', mode: 0o755 });
+      mountTree(vfs, ROOT, { point: '/mem', mode: 0o755 });
     }
     return [journal, content, vfs];
-  }
-
-  #mount(vfs: Vfs, point: string, kind: string, volatile: boolean): void {
-    mount(vfs.core, ROOT, {
-      mountId: point,
-      mountPoint: point as Name,
-      kind,
-      backend: kind,
-      source: '',
-      readOnly: false,
-      volatile,
-      options: {},
-      uid: 0,
-      gid: 0,
-      mode: 0o755,
-    });
   }
 }

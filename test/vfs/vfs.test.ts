@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Fh, type Name, ROOT_INO } from '../../src/base/ids.ts';
 import { O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } from '../../src/base/posix.ts';
 import { checkJournal } from '../../src/journal/journal.ts';
@@ -122,6 +122,28 @@ describe('the tree', () => {
     expect(() => f.vfs.create(ROOT, f.ipfs, n('a'), 0o600, O_RDWR | O_EXCL)).toThrow('exists');
     const nobody = callerOf(65534, 65534);
     expect(() => f.vfs.create(nobody, f.ipfs, n('a'), 0o600, O_RDWR)).toThrow('denied');
+  });
+
+  test('fsync answers after the bytes are on the disk, and then the journal, in this order', async () => {
+    const { handle } = f.vfs.create(ROOT, f.ipfs, n('a'), 0o644, O_RDWR);
+    f.vfs.write(ROOT, handle.fh, Buffer.alloc(200_000, 'x'), 0, false);
+    const { core } = f.vfs;
+    const done: string[] = [];
+    const content = vi.spyOn(f.content, 'fsync').mockImplementation(async (ids) => {
+      await new Promise(setImmediate);
+      done.push(`content ${ids.join()}`);
+    });
+    Object.defineProperty(core, 'syncJournal', {
+      value: async () => {
+        await new Promise(setImmediate);
+        // The record of what was written is in what is synced now.
+        done.push(`journal ${kinds().at(-1)}`);
+      },
+    });
+    await f.vfs.fsync(handle.fh, false);
+    expect(done).toEqual([`content ${core.inodes.get(handle.ino).content}`, 'journal write']);
+    content.mockRestore();
+    f.vfs.release(handle.fh);
   });
 
   test('names that are CIDs cannot be made below /ipfs', () => {
