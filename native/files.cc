@@ -97,20 +97,26 @@ Napi::Value FlockTry(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), true);
 }
 
-Napi::Value SetLease(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "setLease");
+// Takes a lease and gives it up at once; false when somebody else's open file is in the way.
+bool TryLease(Napi::Env env, int fd, int kind) {
+  if (fcntl(fd, F_SETLEASE, kind) < 0) {
+    if (errno == EAGAIN) return false;
+    Checked(env, -1, "fcntl");
+  }
+  Checked(env, fcntl(fd, F_SETLEASE, F_UNLCK), "fcntl");
+  return true;
+}
+
+// A write lease is granted when nobody else has the file open or mapped at all, a read lease when
+// nobody has it open, or mapped, for writing (fs/locks.c, check_conflicting_open).
+Napi::Value OtherOpeners(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const int fd = args.Descriptor(0, "fd");
-  const std::string kind = args.Text(1, "kind");
-  if (kind != "read" && kind != "none") throw args.OutOfRange("kind", "must be read or none");
-  const bool taken = kind == "read";
-  // Whoever wants to write makes the kernel signal the holder, by default with SIGIO, which ends a
-  // process that does not expect it. SIGURG is ignored unless somebody listens.
-  if (taken) Checked(env, fcntl(fd, F_SETSIG, SIGURG), "fcntl");
-  const int result = fcntl(fd, F_SETLEASE, taken ? F_RDLCK : F_UNLCK);
-  if (result < 0 && errno == EAGAIN) return Napi::Boolean::New(env, false);
-  Checked(env, result, "fcntl");
-  return Napi::Boolean::New(env, true);
+  const int fd = Arguments(info, "otherOpeners").Descriptor(0, "fd");
+  // Whoever opens the file in between makes the kernel signal the holder, by default with SIGIO,
+  // which ends a process that does not expect it. SIGURG is ignored unless somebody listens.
+  Checked(env, fcntl(fd, F_SETSIG, SIGURG), "fcntl");
+  if (TryLease(env, fd, F_WRLCK)) return Napi::String::New(env, "none");
+  return Napi::String::New(env, TryLease(env, fd, F_RDLCK) ? "readers" : "writers");
 }
 
 Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
@@ -188,7 +194,7 @@ void AddFiles(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "copyFileRange", CopyFileRange);
   Add(env, exports, "reflink", Reflink);
   Add(env, exports, "flockTry", FlockTry);
-  Add(env, exports, "setLease", SetLease);
+  Add(env, exports, "otherOpeners", OtherOpeners);
   Add(env, exports, "peerCredentials", PeerCredentials);
   Add(env, exports, "fdatasyncMany", FdatasyncMany);
 }

@@ -18,8 +18,17 @@ export const FILE_BYTES_MAX = Number.MAX_SAFE_INTEGER;
 export const PACKED_BYTES_MAX = 64 * 1024;
 /** Old bytes up to this size are kept by copy before a write session; above, not undoable. */
 export const HISTORY_COPY_BYTES_MAX = 64 * 1024 * 1024;
+/** Up to so many bytes are copied while everybody waits (about half a millisecond). */
+export const COPY_ON_MAIN_BYTES_MAX = 1024 * 1024;
+/** How often files that are only mapped any more are looked at. */
+export const LINGERING_INTERVAL_MS = 200;
 /** Backing files held open at once. */
 export const BACKING_FILES_OPEN_MAX = 256;
+/** Slots in use at once, each an open descriptor; beyond, a backing file is made by its name. */
+export const SLOTS_USED_MAX = 256;
+/** Empty slots kept, and those made before anybody asks. */
+export const SLOTS_FREE_MAX = 64;
+export const SLOTS_PREPARED = 16;
 /** Rows of content held in memory before the least recently used one goes. */
 export const CONTENTS_CACHED_MAX = 65_536;
 /** One call copies at most this much of a range, so that the event loop turns in between. */

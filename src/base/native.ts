@@ -285,11 +285,10 @@ export interface NativeFiles {
   /** flock(2) without waiting. False when another open file holds a lock in the way. Ends with the descriptor. */
   flockTry(fd: number, exclusive: boolean): boolean;
   /**
-   * Takes (`read`) or gives up (`none`) a lease. False when a writer or a writable mapping of the file exists. Whoever
-   * opens the file for writing waits until the lease is given up, and this process gets SIGURG, which is ignored unless
-   * listened to.
+   * Who else has the file open, by a descriptor or a mapping: nobody, readers only, or somebody who can
+   * write. `fd` is open for reading only. The answer holds until somebody opens the file.
    */
-  setLease(fd: number, kind: 'read' | 'none'): boolean;
+  otherOpeners(fd: number): 'none' | 'readers' | 'writers';
   /** Who connected to, or who listens at, the other end of a Unix socket: as it was at connect(2). */
   peerCredentials(socketFd: number): {
     readonly pid: number;

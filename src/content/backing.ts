@@ -1,6 +1,7 @@
 /**
  * Backing files: content too large to be packed, one file per object, at
- * `<directory>/<id % 256 in hex>/<id>`, so that no directory grows without bound.
+ * `<directory>/<id % 256 in hex>/<id>`, so that no directory grows without bound; or, while it is
+ * written by others, in a slot.
  *
  * Invariants: at most BACKING_FILES_OPEN_MAX idle descriptors stay open; one that an asynchronous
  * call uses is not closed before it ends. Names are never reused for another object
@@ -14,10 +15,12 @@ import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
 import { BACKING_FILES_OPEN_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
+import { Slots } from './slots.ts';
 
 const SHARDS = 256;
 /** In the place of a shard: the directory above them. */
 const ROOT = '';
+const SLOTS = 'slots';
 /** Files of one fsync call that are held open together. */
 const SYNCED_AT_ONCE_MAX = 64;
 
@@ -36,7 +39,7 @@ interface OpenFile {
 export interface BackingOptions {
   readonly directory: string;
   readonly memoryDirectory: string;
-  readonly native: Pick<NativeFiles, 'fdatasyncMany'>;
+  readonly native: Pick<NativeFiles, 'fdatasyncMany' | 'otherOpeners'>;
 }
 
 /** The directory of an object's file. */
@@ -44,7 +47,10 @@ export const shardOf = (id: ContentId): string => (id % SHARDS).toString(16).pad
 
 export class BackingFiles {
   readonly #directories: Readonly<Record<BackingPlace, string>>;
-  readonly #native: Pick<NativeFiles, 'fdatasyncMany'>;
+  readonly #native: BackingOptions['native'];
+  readonly slots: Slots;
+  /** Content that lies in a slot. */
+  readonly #slotOf = new Map<ContentId, number>();
   /** In order of use, the least recent first. */
   readonly #open = new Map<ContentId, OpenFile>();
   /** Open files in use by asynchronous calls: they do not count against the pool's bound. */
@@ -56,10 +62,13 @@ export class BackingFiles {
   constructor({ directory, memoryDirectory, native }: BackingOptions) {
     this.#directories = { file: directory, memory: memoryDirectory };
     this.#native = native;
+    this.slots = new Slots(join(directory, SLOTS));
     for (const root of [directory, memoryDirectory]) makeRoot(root);
   }
 
   path(id: ContentId, place: BackingPlace): string {
+    const slot = this.#slotOf.get(id);
+    if (slot !== undefined && place === 'file') return this.slots.path(slot);
     return join(this.#directories[place], shardOf(id), String(id));
   }
 
@@ -80,6 +89,42 @@ export class BackingFiles {
     }
   }
 
+  /** From now on the content lies in that slot. */
+  setSlot(id: ContentId, slot: number): void {
+    this.#slotOf.set(id, slot);
+    this.#namesOf(SLOTS).made += 1;
+  }
+
+  /** The content left its slot; whose that is now is the caller's business. */
+  clearSlot(id: ContentId): void {
+    this.#forget(id);
+    this.#slotOf.delete(id);
+  }
+
+  /** Gives the file in the content's slot the name it keeps. @throws OpError no-space, io. */
+  name(id: ContentId, slot: number): string {
+    const path = join(this.#directories.file, shardOf(id), String(id));
+    if (!existsSync(dirname(path))) this.#makeShard(path);
+    this.slots.linkTo(slot, path);
+    this.#namesOf(shardOf(id)).made += 1;
+    return path;
+  }
+
+  /** Who else has the file open or mapped; 'writers' also while an fsync of ours is under way. */
+  otherOpeners(id: ContentId, place: BackingPlace): 'none' | 'readers' | 'writers' {
+    const file = this.#open.get(id);
+    if (file !== undefined && file.users > 0) return 'writers';
+    this.#forget(id);
+    const slot = this.#slotOf.get(id);
+    if (slot !== undefined) return this.#native.otherOpeners(this.slots.descriptor(slot));
+    const fd = openSync(this.path(id, place), 'r');
+    try {
+      return this.#native.otherOpeners(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
   /** A descriptor for reading and writing, valid until the next call here. */
   descriptor(id: ContentId, place: BackingPlace): number {
     return this.#file(id, place).fd;
@@ -91,10 +136,15 @@ export class BackingFiles {
     if (file !== undefined) file.changes += 1;
   }
 
-  /** Closes and unlinks; a file that is gone already is fine. */
+  /** Closes and unlinks, or gives the slot back; a file that is gone already is fine. */
   remove(id: ContentId, place: BackingPlace): void {
-    this.#forget(id);
-    rmSync(this.path(id, place), { force: true });
+    const slot = this.#slotOf.get(id);
+    // Somebody who has it mapped keeps the file itself.
+    const isAlone = slot !== undefined && this.otherOpeners(id, place) === 'none';
+    this.clearSlot(id);
+    if (slot === undefined) rmSync(this.path(id, place), { force: true });
+    else if (isAlone) this.slots.giveBack(slot);
+    else this.slots.retire(slot);
   }
 
   /**
@@ -116,6 +166,7 @@ export class BackingFiles {
       closeSync(file.fd);
     }
     this.#open.clear();
+    this.slots.close();
   }
 
   async #syncSome(ids: readonly ContentId[]): Promise<ContentId[]> {
@@ -127,7 +178,8 @@ export class BackingFiles {
     });
     try {
       await this.#native.fdatasyncMany(files.map(({ file }) => file.fd));
-      for (const shard of new Set(ids.map(shardOf))) await this.#syncNames(shard);
+      const shards = ids.map((id) => (this.#slotOf.has(id) ? SLOTS : shardOf(id)));
+      for (const shard of new Set(shards)) await this.#syncNames(shard);
       if (ids.length > 0) await this.#syncNames(ROOT);
     } catch (error) {
       throw asOpError(error, 'fsync content');
@@ -146,9 +198,14 @@ export class BackingFiles {
     } catch (error) {
       if (codeOf(error) !== 'ENOENT') throw error;
     }
-    mkdirSync(dirname(path), { mode: 0o700 });
-    if (place === 'file') this.#namesOf(ROOT).made += 1;
+    if (place === 'file') this.#makeShard(path);
+    else mkdirSync(dirname(path), { mode: 0o700 });
     return openSync(path, 'w+', 0o600);
+  }
+
+  #makeShard(path: string): void {
+    mkdirSync(dirname(path), { mode: 0o700 });
+    this.#namesOf(ROOT).made += 1;
   }
 
   /** A name made before this process began counts as not synced: nobody knows. */

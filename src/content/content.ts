@@ -13,7 +13,7 @@
  * Calls that fail do so before they touch the journal, so that a full disk breaks no commit group
  * unless the caller makes the call inside a `commit` of its own.
  */
-import { fstatSync, ftruncateSync } from 'node:fs';
+import { ftruncateSync } from 'node:fs';
 import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
@@ -28,10 +28,11 @@ import {
 import type { NativeFiles } from '../base/native.ts';
 import type { ContentRow, Journal } from '../journal/journal.ts';
 import { BackingFiles, type BackingPlace } from './backing.ts';
+import { DirectContent, type Sealing } from './direct.ts';
 import { type AllocateMode, allocateAt, copyAt, copyWhole, readAt, writeAt } from './extents.ts';
 import { attempt, checkSize, cutShort } from './faults.ts';
-import { overwritten, proven, resized, zeroed } from './packed.ts';
-import { ContentRows } from './rows.ts';
+import { ContentObjects } from './objects.ts';
+import { overwritten, resized, zeroed } from './packed.ts';
 import { BEFORE_OUR_TIME, type Stamp } from './stamp.ts';
 
 export { BlockStore, type StoredBlock } from './blocks.ts';
@@ -40,6 +41,7 @@ export { exportCar } from './car.ts';
 export { blockKey, CID, cidOfBytes, parseCid } from './cid.ts';
 export { removeStrays } from './collect.ts';
 export { Dag, type DagEntry } from './dag.ts';
+export type { Sealing, Sensed } from './direct.ts';
 export { CONTENT_PROFILE, type Profile } from './hash.ts';
 export { HashPool } from './hasher.ts';
 export { Sealer } from './seal.ts';
@@ -48,7 +50,7 @@ export interface ContentStoreOptions {
   readonly journal: Journal;
   readonly native: Pick<
     NativeFiles,
-    'fallocate' | 'seek' | 'copyFileRange' | 'reflink' | 'fdatasyncMany'
+    'fallocate' | 'seek' | 'copyFileRange' | 'reflink' | 'fdatasyncMany' | 'otherOpeners'
   >;
   /** Where backing files lie; made when absent. */
   readonly directory: string;
@@ -59,15 +61,16 @@ export interface ContentStoreOptions {
   readonly onFrozen?: (() => void) | undefined;
 }
 
-const EMPTY = Buffer.alloc(0);
+/** Rows read at once. */
+const OPEN_PAGE_ROWS = 1024;
 
 export class ContentStore {
-  readonly #journal: Journal;
+  /** For content that the kernel writes past us. */
+  readonly direct: DirectContent;
+  readonly #objects: ContentObjects;
   readonly #native: ContentStoreOptions['native'];
   readonly #clock: Clock;
   readonly #onFrozen: () => void;
-  readonly #rows: ContentRows;
-  readonly #files: BackingFiles;
   /** Forgotten ones count as frozen by somebody else: sealing is then tried again. */
   #canReflink = true;
   readonly #stamps = new LRUCache<ContentId, Stamp>({ max: CONTENTS_CACHED_MAX });
@@ -76,16 +79,16 @@ export class ContentStore {
   constructor(options: ContentStoreOptions) {
     const { journal, native, directory, memoryDirectory, clock, onFrozen = () => {} } = options;
     this.#onFrozen = onFrozen;
-    this.#journal = journal;
     this.#native = native;
     this.#clock = clock;
-    this.#rows = new ContentRows(journal);
-    this.#files = new BackingFiles({ directory, memoryDirectory, native });
+    const files = new BackingFiles({ directory, memoryDirectory, native });
+    this.#objects = new ContentObjects(journal, files);
+    this.direct = new DirectContent(this.#objects);
   }
 
   /** An open object without bytes and references; `local` ones begin packed. */
   create(place: 'local' | 'memory'): ContentId {
-    return this.#insert({ place: place === 'local' ? 'packed' : 'memory', size: 0 });
+    return this.#objects.insert({ place: place === 'local' ? 'packed' : 'memory', size: 0 });
   }
 
   /**
@@ -97,38 +100,26 @@ export class ContentStore {
     const isPacked = bytes.length <= PACKED_BYTES_MAX;
     const { length: size } = bytes;
     const place = isPacked ? 'packed' : 'file';
-    const id = this.#insert({ place, size, state: 'sealed', held: 1, ...known });
-    if (isPacked) this.#journal.commit(() => this.#journal.contents.setBytes(id, bytes));
-    else writeAt({ fd: this.#files.descriptor(id, 'file'), position: 0 }, bytes);
+    const id = this.#objects.insert({ place, size, state: 'sealed', held: 1, ...known });
+    if (isPacked)
+      this.#objects.journal.commit(() => this.#objects.journal.contents.setBytes(id, bytes));
+    else writeAt({ fd: this.#objects.files.descriptor(id, 'file'), position: 0 }, bytes);
     return id;
   }
 
   /** The live row, to be read only; undefined when there is no such object (any more). */
   row(id: ContentId): Readonly<ContentRow> | undefined {
-    return this.#rows.find(id);
+    return this.#objects.rows.find(id);
   }
 
   size(id: ContentId): number {
-    return this.#rows.get(id).size;
+    return this.#objects.rows.get(id).size;
   }
 
   /** The path of the backing file; undefined while the object is packed. */
   backingPath(id: ContentId): string | undefined {
-    const { place } = this.#rows.get(id);
-    return place === 'packed' ? undefined : this.#files.path(id, place);
-  }
-
-  /**
-   * Takes the size from the backing file, which somebody wrote past us (passthrough).
-   * @returns the size.
-   */
-  measure(id: ContentId): number {
-    const row = this.#writable(id);
-    if (row.place === 'packed') return row.size;
-    this.#files.changed(id);
-    const { size } = fstatSync(this.#files.descriptor(id, row.place));
-    if (size !== row.size || row.stable === 1) this.#rows.update(row, { size, stable: 0 });
-    return size;
+    const { place } = this.#objects.rows.get(id);
+    return place === 'packed' ? undefined : this.#objects.files.path(id, place);
   }
 
   /**
@@ -136,14 +127,14 @@ export class ContentStore {
    * @throws OpError integrity when the backing file is gone or too short; io.
    */
   read(id: ContentId, into: Buffer, offset: number, length: number, position: number): number {
-    const row = this.#rows.get(id);
+    const row = this.#objects.rows.get(id);
     const count = Math.min(length, row.size - position);
     if (count <= 0) return 0;
     if (row.place === 'packed') {
-      const bytes = this.#packed(row);
+      const bytes = this.#objects.packed(row);
       return bytes.copy(into, offset, position, position + count);
     }
-    const fd = this.#files.descriptor(id, row.place);
+    const fd = this.#objects.files.descriptor(id, row.place);
     const done = attempt('read', row, () => readAt({ fd, position }, into, offset, count));
     if (done < count) throw cutShort(row);
     return done;
@@ -154,17 +145,17 @@ export class ContentStore {
    * @throws OpError no-space, file-too-large, io; the size is then as before.
    */
   write(id: ContentId, bytes: Buffer, position: number): void {
-    const row = this.#writable(id);
+    const row = this.#objects.writable(id);
     if (bytes.length === 0) return;
     const end = position + bytes.length;
     checkSize(row, end);
     if (row.place === 'packed' && end <= PACKED_BYTES_MAX) {
       const isWhole = position === 0 && end >= row.size;
-      const next = isWhole ? bytes : overwritten(this.#packed(row), bytes, position);
-      this.#setPacked(row, next);
+      const next = isWhole ? bytes : overwritten(this.#objects.packed(row), bytes, position);
+      this.#objects.setPacked(row, next);
       return;
     }
-    const fd = this.#backing(row);
+    const fd = this.#objects.backing(row);
     try {
       // A write that was rolled back, or that a kill cut off, may have left bytes beyond the end.
       if (position > row.size) ftruncateSync(fd, row.size);
@@ -173,34 +164,34 @@ export class ContentStore {
       if (end > row.size) ftruncateSync(fd, row.size);
       throw asOpError(error, `write content ${id}`);
     }
-    this.#changed(row, Math.max(row.size, end));
+    this.#objects.changed(row, Math.max(row.size, end));
   }
 
   /** Cuts, or lengthens with zeros. @throws OpError no-space, file-too-large, io. */
   truncate(id: ContentId, size: number): void {
-    const row = this.#writable(id);
+    const row = this.#objects.writable(id);
     checkSize(row, size);
     if (size === row.size) return;
     if (row.place === 'packed' && size <= PACKED_BYTES_MAX) {
-      this.#setPacked(row, resized(this.#packed(row), size));
+      this.#objects.setPacked(row, resized(this.#objects.packed(row), size));
       return;
     }
-    const fd = this.#backing(row);
+    const fd = this.#objects.backing(row);
     if (size < row.size) {
       // A kill or a rollback before the commit must not find the file shorter than its row.
-      this.#journal.commit((tx) => tx.afterCommit(() => this.#trim(id)));
+      this.#objects.journal.commit((tx) => tx.afterCommit(() => this.#objects.trim(id)));
     } else {
       attempt('truncate', row, () => {
         ftruncateSync(fd, row.size);
         ftruncateSync(fd, size);
       });
     }
-    this.#changed(row, size);
+    this.#objects.changed(row, size);
   }
 
   /** As fallocate(2). @throws OpError no-space, file-too-large, unsupported, io. */
   allocate(id: ContentId, mode: AllocateMode, position: number, length: number): void {
-    const row = this.#writable(id);
+    const row = this.#objects.writable(id);
     const end = position + length;
     const isSizeKept = mode.keepSize || mode.punchHole;
     const size = isSizeKept ? row.size : Math.max(row.size, end);
@@ -209,25 +200,25 @@ export class ContentStore {
     if (row.place === 'packed' && size <= PACKED_BYTES_MAX) {
       // Space beyond the end needs no preparation here: there is none to be kept free.
       if (!isZeroing && size === row.size) return;
-      const old = this.#packed(row);
-      this.#setPacked(row, resized(isZeroing ? zeroed(old, position, end) : old, size));
+      const old = this.#objects.packed(row);
+      this.#objects.setPacked(row, resized(isZeroing ? zeroed(old, position, end) : old, size));
       return;
     }
-    const fd = this.#backing(row);
+    const fd = this.#objects.backing(row);
     attempt('allocate', row, () => {
       if (size > row.size) ftruncateSync(fd, row.size);
       allocateAt(this.#native, { fd, position }, length, { ...mode, keepSize: isSizeKept });
       if (size > row.size) ftruncateSync(fd, size);
     });
-    this.#changed(row, size);
+    this.#objects.changed(row, size);
   }
 
   /** SEEK_DATA or SEEK_HOLE; undefined when there is none at or behind `position`. */
   seek(id: ContentId, position: number, whence: 'data' | 'hole'): number | undefined {
-    const row = this.#rows.get(id);
+    const row = this.#objects.rows.get(id);
     if (position >= row.size) return undefined;
     if (row.place === 'packed') return whence === 'data' ? position : row.size;
-    const fd = this.#files.descriptor(id, row.place);
+    const fd = this.#objects.files.descriptor(id, row.place);
     const found = attempt('seek', row, () => this.#native.seek(fd, position, whence));
     if (whence === 'hole') return Math.min(found ?? row.size, row.size);
     return found === undefined || found >= row.size ? undefined : found;
@@ -245,8 +236,8 @@ export class ContentStore {
     toPosition: number,
     length: number,
   ): number {
-    const source = this.#rows.get(from);
-    const target = this.#writable(to);
+    const source = this.#objects.rows.get(from);
+    const target = this.#objects.writable(to);
     const count = Math.min(length, source.size - fromPosition, COPY_BYTES_PER_CALL_MAX);
     if (count <= 0) return 0;
     const end = toPosition + count;
@@ -263,14 +254,14 @@ export class ContentStore {
       this.write(to, bytes, toPosition);
       return count;
     }
-    const out = this.#backing(target);
-    const fd = this.#files.descriptor(from, source.place);
+    const out = this.#objects.backing(target);
+    const fd = this.#objects.files.descriptor(from, source.place);
     const done = attempt('copy', target, () => {
       if (toPosition > target.size) ftruncateSync(out, target.size);
       const range = { fd: out, position: toPosition };
       return copyAt(this.#native, { fd, position: fromPosition }, range, count);
     });
-    this.#changed(target, Math.max(target.size, toPosition + done));
+    this.#objects.changed(target, Math.max(target.size, toPosition + done));
     if (done < count) throw cutShort(source);
     return done;
   }
@@ -281,17 +272,20 @@ export class ContentStore {
    * @throws OpError no-space, io.
    */
   fork(id: ContentId): ContentId | undefined {
-    const { size, place } = this.#rows.get(id);
+    const { size, place } = this.#objects.rows.get(id);
     if (place === 'packed') {
-      const copy = this.#insert({ place, size });
-      this.#journal.commit(() => this.#journal.contents.copyBytes(id, copy));
+      const copy = this.#objects.insert({ place, size });
+      this.#objects.journal.commit(() => this.#objects.journal.contents.copyBytes(id, copy));
       return copy;
     }
     const canCopy = size <= HISTORY_COPY_BYTES_MAX;
     if (place === 'memory' && !canCopy) return undefined;
-    const copy = this.#insert({ place, size });
-    const [from, to] = [this.#files.descriptor(id, place), this.#files.descriptor(copy, place)];
-    const isDone = attempt('fork', this.#rows.get(id), () => {
+    const copy = this.#objects.insert({ place, size });
+    const [from, to] = [
+      this.#objects.files.descriptor(id, place),
+      this.#objects.files.descriptor(copy, place),
+    ];
+    const isDone = attempt('fork', this.#objects.rows.get(id), () => {
       if (place === 'file') this.#canReflink &&= this.#native.reflink(from, to);
       if (place === 'file' && this.#canReflink) return true;
       if (!canCopy) return false;
@@ -305,7 +299,7 @@ export class ContentStore {
 
   /** Whether `fork` is likely to give a copy; what it finds about the disk is remembered. */
   canFork(id: ContentId): boolean {
-    const { size, place } = this.#rows.get(id);
+    const { size, place } = this.#objects.rows.get(id);
     return size <= HISTORY_COPY_BYTES_MAX || (place === 'file' && this.#canReflink);
   }
 
@@ -314,22 +308,18 @@ export class ContentStore {
    * before the first byte changes, or a kill in between leaves a CID that is not true.
    */
   reopen(id: ContentId): void {
-    const row = this.#rows.get(id);
+    const row = this.#objects.rows.get(id);
     if (row.state === 'open') return;
     assert(row.refs <= 1 && row.held === 0, `content ${id} is reopened by its only user`);
     this.#stamps.delete(id);
-    this.#rows.update(row, { state: 'open', cid: null, profile: null });
-    this.#journal.commit(() => {
-      this.#journal.contents.deleteBlocks(id);
-      // The inner nodes of its DAG, which belonged to the old bytes.
-      if (row.place !== 'packed') this.#journal.contents.deleteBytes(id);
-    });
+    // Its blocks go when it comes to rest, and are no places of them until then.
+    this.#objects.rows.update(row, { state: 'open', cid: null, profile: null });
   }
 
   /** One inode more shows these bytes. */
   retain(id: ContentId): void {
-    const row = this.#rows.get(id);
-    this.#rows.update(row, { refs: row.refs + 1, released_s: null });
+    const row = this.#objects.rows.get(id);
+    this.#objects.rows.update(row, { refs: row.refs + 1, released_s: null });
   }
 
   /**
@@ -337,44 +327,45 @@ export class ContentStore {
    * without bytes has nothing to go back to and goes at once; so does one in memory, for room.
    */
   release(id: ContentId): void {
-    const row = this.#rows.get(id);
+    const row = this.#objects.rows.get(id);
     assert(row.refs > 0, `content ${id} is released as often as retained`);
     const refs = row.refs - 1;
     const isWorthless = row.size === 0 || row.place === 'memory';
     if (refs === 0 && isWorthless && row.held === 0) this.discard(id);
-    else if (refs > 0) this.#rows.update(row, { refs });
-    else this.#rows.update(row, { refs, released_s: this.#clock.now().s });
+    else if (refs > 0) this.#objects.rows.update(row, { refs });
+    else this.#objects.rows.update(row, { refs, released_s: this.#clock.now().s });
   }
 
   /** The last writer is gone: the bytes may be hashed. */
   freeze(id: ContentId): void {
-    const row = this.#rows.get(id);
+    const row = this.#objects.rows.get(id);
     if (row.state !== 'open') return;
-    this.#rows.update(row, { state: 'frozen' });
+    const { contents } = this.#objects.journal;
+    // Those of the bytes before, and the inner nodes of their DAG.
+    contents.deleteBlocks(id);
+    if (row.place !== 'packed') contents.deleteBytes(id);
+    this.#objects.rows.update(row, { state: 'frozen' });
     this.#stamps.set(id, { atMs: this.#clock.monotonicMs() });
     this.#onFrozen();
   }
 
   /** The block store keeps the bytes, whatever inodes do. */
   hold(id: ContentId): void {
-    const row = this.#rows.get(id);
-    if (row.held === 0) this.#rows.update(row, { held: 1, released_s: null });
+    const row = this.#objects.rows.get(id);
+    if (row.held === 0) this.#objects.rows.update(row, { held: 1, released_s: null });
   }
 
   unhold(id: ContentId): void {
-    const row = this.#rows.get(id);
+    const row = this.#objects.rows.get(id);
     if (row.held === 0) return;
     const released_s = row.refs === 0 ? this.#clock.now().s : null;
-    this.#rows.update(row, { held: 0, released_s });
+    this.#objects.rows.update(row, { held: 0, released_s });
   }
 
   /** Removes the object and its blocks now, and its backing file once that is committed. */
   discard(id: ContentId): void {
-    const { place } = this.#rows.get(id);
-    this.#rows.delete(id);
     this.#stamps.delete(id);
-    if (place === 'packed') return;
-    this.#journal.commit((tx) => tx.afterCommit(() => this.#files.remove(id, place)));
+    this.#objects.discard(id);
   }
 
   /**
@@ -383,118 +374,84 @@ export class ContentStore {
    * @throws OpError io, no-space.
    */
   async fsync(ids: readonly ContentId[]): Promise<void> {
-    const isFile = (id: ContentId) => this.#rows.find(id)?.place === 'file';
-    const settled = await this.#files.sync(ids.filter(isFile));
-    const fresh = settled.filter((id) => this.#rows.find(id)?.stable === 0);
+    const isFile = (id: ContentId) => this.#objects.rows.find(id)?.place === 'file';
+    const settled = await this.#objects.files.sync(ids.filter(isFile));
+    const fresh = settled.filter(
+      (id) => this.#objects.rows.find(id)?.stable === 0 && !this.direct.has(id),
+    );
     if (fresh.length === 0) return;
-    this.#journal.commit(() => {
-      for (const id of fresh) this.#rows.update(this.#rows.get(id), { stable: 1 });
+    this.#objects.journal.commit(() => {
+      for (const id of fresh) this.#objects.rows.update(this.#objects.rows.get(id), { stable: 1 });
     });
+  }
+
+  /**
+   * A direct object at whose bytes nobody looked from the outside since it was sealed is that again.
+   * @throws OpError io.
+   */
+  resume(id: ContentId, { cid, profile }: Sealing): void {
+    const row = this.#objects.rows.get(id);
+    assert(row.state === 'open', `content ${id} is sealed again from open`);
+    this.#objects.rows.update(row, { state: 'sealed', cid, profile, slot: null });
+    this.direct.leave(id);
+  }
+
+  /**
+   * After a start: content that was being written lies where its row says, or in a slot.
+   * @returns those objects.
+   */
+  recoverOpen(): ContentRow[] {
+    const { journal, files } = this.#objects;
+    const found: ContentRow[] = [];
+    for (let after: ContentId | 0 = 0; ; ) {
+      const page = journal.contents.open(after, OPEN_PAGE_ROWS);
+      found.push(...page);
+      const last = page.at(-1);
+      if (last === undefined) break;
+      after = last.id;
+    }
+    const slots = new Set<number>();
+    for (const { id, slot } of found) {
+      if (slot === null) continue;
+      this.direct.adopt(id);
+      if (slot === 0) continue;
+      slots.add(slot);
+      files.setSlot(id, slot);
+    }
+    files.slots.recover(slots);
+    return found;
   }
 
   /** Closes all descriptors; nothing may be under way. */
   close(): void {
-    this.#files.close();
+    this.#objects.files.close();
   }
 
   /** When a frozen object was frozen; undefined when it is not frozen (any more). */
   stampOf(id: ContentId): Stamp | undefined {
-    if (this.#rows.find(id)?.state !== 'frozen') return undefined;
+    if (this.#objects.rows.find(id)?.state !== 'frozen') return undefined;
     return this.#stamps.get(id) ?? BEFORE_OUR_TIME;
   }
 
   /** Gives a frozen object its CID. The caller has checked its stamp and stored its blocks. */
   seal(id: ContentId, cid: Buffer, profile: string): void {
-    const row = this.#rows.get(id);
+    const row = this.#objects.rows.get(id);
     assert(row.state === 'frozen', `content ${id} is sealed from frozen`);
-    this.#rows.update(row, { state: 'sealed', cid, profile });
+    this.#objects.rows.update(row, { state: 'sealed', cid, profile });
     this.#stamps.delete(id);
   }
 
   /** Where backing files lie, for the removal of strays. */
   directoryOf(place: BackingPlace): string {
-    return this.#files.directoryOf(place);
+    return this.#objects.files.directoryOf(place);
   }
 
   /** Removes the file of that name unless a row says that it is content; whether it did. */
   removeStray(id: ContentId, place: BackingPlace): boolean {
     // Between transactions rows and files agree, so nothing may suspend between look and removal.
-    assert(!this.#journal.inTransaction, 'strays are removed outside transactions');
-    if (this.#rows.find(id)?.place === place) return false;
-    this.#files.remove(id, place);
+    assert(!this.#objects.journal.inTransaction, 'strays are removed outside transactions');
+    if (this.#objects.rows.find(id)?.place === place) return false;
+    this.#objects.files.remove(id, place);
     return true;
-  }
-
-  #insert(given: Pick<ContentRow, 'place' | 'size'> & Partial<ContentRow>): ContentId {
-    assert(this.#journal.inTransaction, 'content is made inside a transaction');
-    const id = this.#journal.commit(() => this.#journal.contents.nextId());
-    const { place } = given;
-    if (place !== 'packed') this.#makeFile(id, place);
-    this.#rows.insert({
-      state: 'open',
-      refs: 0,
-      held: 0,
-      cid: null,
-      profile: null,
-      released_s: null,
-      // Packed bytes are as stable as the row itself.
-      stable: place === 'packed' ? 1 : 0,
-      ...given,
-      id,
-    });
-    return id;
-  }
-
-  #makeFile(id: ContentId, place: BackingPlace): number {
-    const fd = this.#files.create(id, place);
-    this.#journal.commit((tx) => tx.onRollback(() => this.#files.remove(id, place)));
-    return fd;
-  }
-
-  #writable(id: ContentId): ContentRow {
-    assert(this.#journal.inTransaction, 'content is written inside a transaction');
-    const row = this.#rows.get(id);
-    assert(row.state === 'open', `content ${id} is open when written`);
-    return row;
-  }
-
-  #packed(row: ContentRow): Buffer {
-    if (row.size === 0) return EMPTY;
-    const bytes = this.#journal.contents.bytes(row.id);
-    if (bytes === undefined || bytes.length !== row.size) throw cutShort(row);
-    return proven(row, bytes);
-  }
-
-  #setPacked(row: ContentRow, bytes: Buffer): void {
-    this.#journal.commit(() => this.#journal.contents.setBytes(row.id, bytes));
-    if (bytes.length !== row.size) this.#rows.update(row, { size: bytes.length });
-  }
-
-  /** The descriptor of the backing file, into which packed bytes move when there is none yet. */
-  #backing(row: ContentRow): number {
-    if (row.place !== 'packed') return this.#files.descriptor(row.id, row.place);
-    const bytes = this.#packed(row);
-    const fd = this.#makeFile(row.id, 'file');
-    attempt('unpack', row, () => writeAt({ fd, position: 0 }, bytes));
-    this.#rows.update(row, { place: 'file', stable: 0 });
-    this.#journal.commit(() => this.#journal.contents.deleteBytes(row.id));
-    return fd;
-  }
-
-  /** Gives back to the disk what lies beyond the end, and is no part of the object. */
-  #trim(id: ContentId): void {
-    const row = this.#rows.find(id);
-    if (row === undefined || row.place === 'packed') return;
-    try {
-      ftruncateSync(this.#files.descriptor(id, row.place), row.size);
-    } catch {
-      // It only takes room; whoever lengthens the object cuts it off first.
-    }
-  }
-
-  /** The backing file was written: its row follows only where it must. */
-  #changed(row: ContentRow, size: number): void {
-    this.#files.changed(row.id);
-    if (size !== row.size || row.stable === 1) this.#rows.update(row, { size, stable: 0 });
   }
 }

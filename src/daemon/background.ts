@@ -1,10 +1,11 @@
 /** What goes on while nobody asks for anything. */
 import type { Clock } from '../base/clock.ts';
-import { RETENTION_INTERVAL_MS } from '../base/limits.ts';
+import { LINGERING_INTERVAL_MS, RETENTION_INTERVAL_MS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { turn } from '../base/turn.ts';
 import { type ContentStore, removeStrays } from '../content/content.ts';
 import type { Retention } from '../journal/journal.ts';
+import { type Core, restLingering } from '../vfs/vfs.ts';
 
 /** Lets old history go, until the signal aborts. */
 export async function retain(
@@ -15,6 +16,17 @@ export async function retain(
     // Others have their turn between the steps, each of which is short.
     while (!signal.aborted && retention.step()) await turn();
     await clock.sleep(RETENTION_INTERVAL_MS, signal);
+  }
+}
+
+/** Brings files to rest that nobody has open and somebody had mapped, until the signal aborts. */
+export async function restMapped(
+  { core, clock }: { readonly core: Core; readonly clock: Clock },
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    if (core.live.lingering.size > 0) restLingering(core);
+    await clock.sleep(LINGERING_INTERVAL_MS, signal);
   }
 }
 

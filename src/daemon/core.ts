@@ -9,7 +9,7 @@ import type { Random } from '../base/random.ts';
 import { BlockStore, ContentStore, Dag, HashPool, Sealer } from '../content/content.ts';
 import { Checkpointer, Journal, Retention } from '../journal/journal.ts';
 import { type ControlFile, dropVolatile, recover, Vfs } from '../vfs/vfs.ts';
-import { removeLeftovers, retain } from './background.ts';
+import { removeLeftovers, restMapped, retain } from './background.ts';
 import type { Config } from './config.ts';
 import { contentReader } from './content-reader.ts';
 import { Loops } from './loops.ts';
@@ -71,7 +71,7 @@ export function openCore(inputs: CoreInputs): CoreParts {
   notify = () => sealer.notify();
   const vfs = openVfs(inputs, { journal, contents, blocks, dag, journalSync });
   const loops = new Loops({ clock, log });
-  startLoops(inputs, loops, { journal, contents, sealer });
+  startLoops(inputs, loops, { journal, contents, sealer, vfs });
   teardown.push('end the hashing threads', () => hasher.close());
   teardown.push('end the background loops', () => loops.stop());
   return { journal, contents, blocks, dag, hasher, sealer, journalSync, vfs, loops };
@@ -107,7 +107,7 @@ function openVfs(
 function startLoops(
   { clock, config, log }: CoreInputs,
   loops: Loops,
-  { journal, contents, sealer }: Pick<CoreParts, 'journal' | 'contents' | 'sealer'>,
+  { journal, contents, sealer, vfs }: Pick<CoreParts, 'journal' | 'contents' | 'sealer' | 'vfs'>,
 ): void {
   const retention = new Retention({
     journal,
@@ -116,5 +116,6 @@ function startLoops(
   });
   loops.start('history', (signal) => retain({ retention, clock }, signal));
   loops.start('sealing', (signal) => sealer.run(signal));
+  loops.start('mappings', (signal) => restMapped({ core: vfs.core, clock }, signal));
   loops.start('leftovers', (signal) => removeLeftovers({ contents, log }, signal));
 }

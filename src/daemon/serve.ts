@@ -204,6 +204,7 @@ export class Daemon {
       log,
       allowOther: config.settings.mount.allow_other,
       readOnly: config.settings.mount.read_only,
+      passthrough: config.settings.mount.passthrough ? core.vfs.core.live : undefined,
     });
     this.#fuse = fuse;
     core.vfs.core.invalidator = fuse.invalidator;

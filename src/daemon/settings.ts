@@ -32,6 +32,10 @@ const schema = z.strictObject({
         .boolean()
         .optional()
         .describe('Whether other users may enter; when absent, they may if root mounts.'),
+      passthrough: z
+        .boolean()
+        .default(true)
+        .describe('Whether the kernel reads and writes files itself, if root mounts.'),
     })
     .prefault({})
     .describe('How the kernel mounts the tree.'),

@@ -6,7 +6,7 @@ import { OpError } from '../base/errors.ts';
 import type { Ino } from '../base/ids.ts';
 import { FILE_BYTES_MAX, FUSE_IO_BYTES_MAX } from '../base/limits.ts';
 import { O_APPEND, O_CREAT, O_EXCL, O_TRUNC } from '../base/posix.ts';
-import type { Opened } from '../vfs/vfs.ts';
+import type { Handle, Opened } from '../vfs/vfs.ts';
 import type { Request } from './decode.ts';
 import { isControl, type Reply } from './encode.ts';
 import {
@@ -20,6 +20,7 @@ import {
   FALLOCATE_IN,
   FOPEN_DIRECT_IO,
   FOPEN_KEEP_CACHE,
+  FOPEN_PASSTHROUGH,
   FSYNC_IN,
   FUSE_FSYNC_FDATASYNC,
   FUSE_OPEN_KILL_SUIDGID,
@@ -42,14 +43,19 @@ import { type Call, type Operation, settle } from './operation.ts';
 const COPY_BYTES_MAX = 0x7fff_f000;
 
 /** Pages survive opens: whatever changes a file behind the mount announces it. */
-const openFlags = (ino: Ino): number => (isControl(ino) ? FOPEN_DIRECT_IO : FOPEN_KEEP_CACHE);
+function answerOpen(reply: Reply, ino: Ino, { fh, backing, dropsPages }: Handle): void {
+  const opened = { fh, isDirectory: false };
+  if (backing !== undefined) reply.open(opened, FOPEN_PASSTHROUGH, backing);
+  else if (isControl(ino)) reply.open(opened, FOPEN_DIRECT_IO);
+  else reply.open(opened, dropsPages === true ? 0 : FOPEN_KEEP_CACHE);
+}
 
 function open({ fileSystem, caller, request, reply }: Call): void | Promise<void> {
   const { ino } = request;
   const flags = request.u32(OPEN_IN.flags);
   const killSetId = (request.u32(OPEN_IN.openFlags) & FUSE_OPEN_KILL_SUIDGID) !== 0;
-  return settle(fileSystem.open(caller, ino, flags, killSetId), ({ fh }) => {
-    reply.open({ fh, isDirectory: false }, openFlags(ino));
+  return settle(fileSystem.open(caller, ino, flags, killSetId), (handle) => {
+    answerOpen(reply, ino, handle);
   });
 }
 
@@ -68,7 +74,7 @@ function tmpfile({ fileSystem, caller, request, reply }: Call): void {
 
 function answerOpened(reply: Reply, { inode, handle }: Opened): void {
   reply.entry(inode);
-  reply.open({ fh: handle.fh, isDirectory: false }, openFlags(inode.ino));
+  answerOpen(reply, inode.ino, handle);
 }
 
 function read({ fileSystem, request, reply }: Call): void | Promise<void> {
@@ -172,8 +178,8 @@ function createAgain(
 ): void | Promise<void> {
   const flags = request.u32(CREATE_IN.flags) & ~(O_CREAT | O_EXCL | O_TRUNC);
   const ino = reply.repeatEntry(stored);
-  return settle(fileSystem.open(caller, ino, flags, false), ({ fh }) => {
-    reply.open({ fh, isDirectory: false }, openFlags(ino));
+  return settle(fileSystem.open(caller, ino, flags, false), (handle) => {
+    answerOpen(reply, ino, handle);
   });
 }
 

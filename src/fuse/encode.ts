@@ -24,6 +24,7 @@ import {
   ENTRY_OUT,
   KSTATFS,
   OPEN_OUT,
+  OPEN_OUT_BACKING_ID,
   OUT_HEADER,
   STATX,
   STATX_BASIC_STATS,
@@ -48,7 +49,11 @@ const FOREVER_S = 10 * 365 * 24 * 3600;
 /** Control files change without being announced, so the kernel keeps nothing of them. */
 export const isControl = (ino: Ino): boolean => ino >= CONTROL_INO_FROM && ino < CID_INO_FROM;
 
-const validSeconds = (ino: Ino): number => (isControl(ino) ? 0 : FOREVER_S);
+const entrySeconds = (ino: Ino): number => (isControl(ino) ? 0 : FOREVER_S);
+
+/** Of a change through a mapping the kernel does not tell, so it asks each time. */
+const attributeSeconds = ({ ino, isMappable }: Inode): number =>
+  isControl(ino) || isMappable === true ? 0 : FOREVER_S;
 
 /** Bytes replies are written to. */
 export class Arena {
@@ -228,23 +233,24 @@ export class Reply {
   attributes(inode: Inode): void {
     const { view } = this.#arena;
     const at = this.#take(ATTR_OUT.bytes);
-    putU64(view, at + ATTR_OUT.attrValid, validSeconds(inode.ino));
+    putU64(view, at + ATTR_OUT.attrValid, attributeSeconds(inode));
     putAttributes(view, at + ATTR_OUT.attr, inode);
   }
 
   statx(inode: Inode): void {
     const { view } = this.#arena;
     const at = this.#take(STATX_OUT.bytes);
-    putU64(view, at + STATX_OUT.attrValid, validSeconds(inode.ino));
+    putU64(view, at + STATX_OUT.attrValid, attributeSeconds(inode));
     putStatx(view, at + STATX_OUT.stat, inode);
   }
 
-  /** `flags`: FOPEN_*. */
-  open(opened: OpenedHandle, flags: number): void {
+  /** `flags`: FOPEN_*; `backing` with FOPEN_PASSTHROUGH. */
+  open(opened: OpenedHandle, flags: number, backing = 0): void {
     const { view } = this.#arena;
     const at = this.#take(OPEN_OUT.bytes);
     putU64(view, at + OPEN_OUT.fh, opened.fh);
     putU32(view, at + OPEN_OUT.openFlags, flags);
+    putU32(view, at + OPEN_OUT_BACKING_ID, backing);
     this.opened = opened;
   }
 
@@ -334,11 +340,10 @@ export class Reply {
 
   #entryAt(at: number, inode: Inode): void {
     const { view } = this.#arena;
-    const valid = validSeconds(inode.ino);
     putU64(view, at + ENTRY_OUT.nodeid, inode.ino);
     putU64(view, at + ENTRY_OUT.generation, inode.generation);
-    putU64(view, at + ENTRY_OUT.entryValid, valid);
-    putU64(view, at + ENTRY_OUT.attrValid, valid);
+    putU64(view, at + ENTRY_OUT.entryValid, entrySeconds(inode.ino));
+    putU64(view, at + ENTRY_OUT.attrValid, attributeSeconds(inode));
     putAttributes(view, at + ENTRY_OUT.attr, inode);
   }
 

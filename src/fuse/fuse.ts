@@ -5,7 +5,7 @@
 import { resolve } from 'node:path';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
-import { OpError } from '../base/errors.ts';
+import { asOpError, OpError } from '../base/errors.ts';
 import {
   FUSE_IO_BYTES_MAX,
   FUSE_REQUEST_ARENA_BYTES,
@@ -21,7 +21,7 @@ import type {
   Notifier,
 } from '../base/native.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { FileSystem, Invalidator } from '../vfs/vfs.ts';
+import type { FileSystem, Invalidator, Passthrough } from '../vfs/vfs.ts';
 import type { Driver, MountEnd, MountStatus } from './driver.ts';
 import type { Features } from './handshake.ts';
 import { attach, detach, deviceAt, setReadAhead } from './native.ts';
@@ -43,6 +43,14 @@ export interface FuseServerOptions {
   /** Whether users other than the mounting one may enter; when absent, if that one is root. */
   readonly allowOther?: boolean | undefined;
   readonly readOnly?: boolean | undefined;
+  /** Told of a kernel that can read and write local files by itself; absent: it shall not. */
+  readonly passthrough?: PassthroughHost | undefined;
+}
+
+/** Who decides which files that are. */
+export interface PassthroughHost {
+  attach(passthrough: Passthrough): void;
+  detach(): void;
 }
 
 /** The largest request is a WRITE: its header, its structure, its bytes; a page is room enough. */
@@ -136,6 +144,8 @@ export class FuseServer implements Driver {
         clock,
         log,
         references: this.#references,
+        // Registering files needs CAP_SYS_ADMIN.
+        wantsPassthrough: this.#options.passthrough !== undefined && process.geteuid?.() === 0,
         generation: journal.commit(() => journal.counters.next('connection')),
         onInit: (result) => {
           if (result instanceof OpError) {
@@ -143,6 +153,7 @@ export class FuseServer implements Driver {
             return;
           }
           this.#features = result;
+          if (result.hasPassthrough) this.#offerPassthrough(fd);
           agree();
         },
       });
@@ -167,6 +178,29 @@ export class FuseServer implements Driver {
     });
   }
 
+  #offerPassthrough(fd: number): void {
+    const { native, passthrough, log } = this.#options;
+    const registering: Passthrough = {
+      register: (file) => {
+        try {
+          return native.backingOpen(fd, file);
+        } catch (error) {
+          throw asOpError(error, 'register a backing file');
+        }
+      },
+      // It is gone with the connection, if that has ended.
+      unregister: (backing) => {
+        if (this.#connected?.fd === fd) native.backingClose(fd, backing);
+      },
+    };
+    try {
+      passthrough?.attach(registering);
+    } catch (error) {
+      // The disk may be one that nothing can be stacked on (ELOOP), or this process lack the right.
+      log.warn({ err: error }, 'the kernel takes no files for itself: all bytes go through here');
+    }
+  }
+
   /** A connection that was aborted leaves its mount behind, and that answers nobody. */
   async #clearAway(mountPoint: string): Promise<void> {
     if (this.#device === undefined || deviceAt(mountPoint) !== this.#device) return;
@@ -182,6 +216,7 @@ export class FuseServer implements Driver {
     this.#connected = undefined;
     channel.close();
     this.#invalidator.detach();
+    this.#options.passthrough?.detach();
     session.end();
     const error =
       errno === 0 ? undefined : new OpError('io', `serve ${mountPoint}`, { details: { errno } });

@@ -12,6 +12,7 @@ import {
   INIT_FLAG2,
   INIT_IN,
   INIT_OUT,
+  INIT_OUT_MAX_STACK_DEPTH,
   MINOR_VERSION_MIN,
 } from './layout.ts';
 
@@ -33,6 +34,8 @@ export interface Features {
   readonly flags2: number;
   readonly hasSetxattrExt: boolean;
   readonly hasResend: boolean;
+  /** Whether files may be given to the kernel to read and write by itself. */
+  readonly hasPassthrough: boolean;
 }
 
 /**
@@ -56,6 +59,8 @@ const FLAGS_WANTED =
   INIT_FLAG.initExt;
 const FLAGS2_WANTED = INIT_FLAG2.hasResend;
 
+/** File systems below the one that holds the backing files: none, so that others may stack on us. */
+const STACK_DEPTH_MAX = 1;
 const PAGE_BYTES = 4096;
 /** Nanoseconds: times are kept as they are given. */
 const TIME_GRANULARITY_NS = 1;
@@ -74,10 +79,11 @@ export function readOffer(request: Request): Offer {
 }
 
 /**
- * undefined: the kernel speaks a newer major version, and asks again when it is told ours.
+ * With `wantsPassthrough` that is taken too, which needs CAP_SYS_ADMIN.
+ * @returns undefined: the kernel speaks a newer major version, and asks again when it is told ours.
  * @throws OpError version-unsupported: it is older than what this server speaks.
  */
-export function negotiate(offer: Offer): Features | undefined {
+export function negotiate(offer: Offer, wantsPassthrough: boolean): Features | undefined {
   if (offer.major > FUSE_KERNEL_VERSION) return undefined;
   if (offer.major < FUSE_KERNEL_VERSION || offer.minor < MINOR_VERSION_MIN) {
     throw new OpError('version-unsupported', `speak FUSE ${offer.major}.${offer.minor}`, {
@@ -86,7 +92,8 @@ export function negotiate(offer: Offer): Features | undefined {
   }
   const minor = Math.min(offer.minor, FUSE_KERNEL_MINOR_VERSION);
   const flags = (offer.flags & FLAGS_WANTED) >>> 0;
-  const flags2 = (offer.flags2 & FLAGS2_WANTED) >>> 0;
+  const wanted2 = wantsPassthrough ? FLAGS2_WANTED | INIT_FLAG2.passthrough : FLAGS2_WANTED;
+  const flags2 = (offer.flags2 & wanted2) >>> 0;
   return {
     minor,
     maxReadahead: Math.min(offer.maxReadahead, FUSE_IO_BYTES_MAX),
@@ -94,6 +101,7 @@ export function negotiate(offer: Offer): Features | undefined {
     flags2,
     hasSetxattrExt: (flags & INIT_FLAG.setxattrExt) !== 0,
     hasResend: (flags2 & INIT_FLAG2.hasResend) !== 0,
+    hasPassthrough: (flags2 & INIT_FLAG2.passthrough) !== 0,
   };
 }
 
@@ -111,5 +119,6 @@ export function initOut(features: Features | undefined): Buffer {
   out.writeUInt32LE(TIME_GRANULARITY_NS, INIT_OUT.timeGran);
   out.writeUInt16LE(FUSE_IO_BYTES_MAX / PAGE_BYTES, INIT_OUT.maxPages);
   out.writeUInt32LE(features.flags2, INIT_OUT.flags2);
+  if (features.hasPassthrough) out.writeUInt32LE(STACK_DEPTH_MAX, INIT_OUT_MAX_STACK_DEPTH);
   return out;
 }

@@ -83,12 +83,13 @@ export const INIT_FLAG = {
 } as const;
 
 /** INIT flags 32–63 (`flags2`), shifted down by 32. */
-export const INIT_FLAG2 = { hasResend: 2 ** (39 - 32) } as const;
+export const INIT_FLAG2 = { passthrough: 2 ** (37 - 32), hasResend: 2 ** (39 - 32) } as const;
 
 /** `fuse_open_out.open_flags`. */
 export const FOPEN_DIRECT_IO = 1;
 export const FOPEN_KEEP_CACHE = 2;
 export const FOPEN_CACHE_DIR = 8;
+export const FOPEN_PASSTHROUGH = 0x80;
 
 /** `fuse_setattr_in.valid`. */
 export const FATTR = {
@@ -225,6 +226,8 @@ export const ENTRY_OUT = {
 } as const;
 export const ATTR_OUT = { attrValid: 0, attr: 16, bytes: 104 } as const;
 export const OPEN_OUT = { fh: 0, openFlags: 8, bytes: 16 } as const;
+/** Its `backing_id`: padding before protocol 7.40 (Linux 6.9). */
+export const OPEN_OUT_BACKING_ID = 12;
 export const WRITE_OUT = { size: 0, bytes: 8 } as const;
 export const GETXATTR_OUT = { size: 0, bytes: 8 } as const;
 export const LSEEK_OUT = { offset: 0, bytes: 8 } as const;
@@ -276,6 +279,8 @@ export const INIT_OUT = {
   flags2: 32,
   bytes: 64,
 } as const;
+/** Its `max_stack_depth`: unused before protocol 7.40. */
+export const INIT_OUT_MAX_STACK_DEPTH = 36;
 
 // Notifications. Offsets are those behind the header, whose `error` is the code.
 

@@ -41,6 +41,7 @@ export interface ServerOptions {
   readonly callers: Callers;
   readonly handouts: Handouts;
   readonly generation: number;
+  readonly wantsPassthrough: boolean;
   readonly onInit: (result: Features | OpError) => void;
 }
 
@@ -133,10 +134,10 @@ export class Server {
   }
 
   #init(): boolean {
-    const { onInit } = this.#options;
+    const { onInit, wantsPassthrough } = this.#options;
     let features: Features | undefined;
     try {
-      features = negotiate(readOffer(this.#request));
+      features = negotiate(readOffer(this.#request), wantsPassthrough);
     } catch (error) {
       assert(error instanceof OpError, 'a handshake fails with an operating error');
       this.batch.afterSend.push(() => onInit(error));

@@ -33,6 +33,7 @@ export interface SessionOptions {
   readonly log: Log;
   /** Number of this connection, never used for another one. */
   readonly generation: number;
+  readonly wantsPassthrough: boolean;
   /** INIT was answered: the mount works or, with the error, never will. */
   readonly onInit: (result: Features | OpError) => void;
 }

@@ -26,6 +26,11 @@ export interface ContentRow {
   released_s: number | null;
   /** 1 when the bytes are known to be on stable storage. */
   stable: number;
+  /**
+   * While the kernel may write its bytes past the daemon, the slot that is its backing file; 0 when
+   * that is a file of its own. Else null.
+   */
+  slot: number | null;
 }
 
 /**
@@ -69,13 +74,15 @@ export class Contents {
   }
 
   insert(row: ContentRow): void {
-    const { id, size, state, place, refs, held, cid, profile, released_s, stable } = row;
-    this.#sql.insert.run(id, size, state, place, refs, held, cid, profile, released_s, stable);
+    const { id, size, state, place, refs, held, cid, profile, released_s, stable, slot } = row;
+    const mutable = [size, state, place, refs, held, cid, profile, released_s, stable, slot];
+    this.#sql.insert.run(id, ...mutable);
   }
 
   update(row: ContentRow): void {
-    const { id, size, state, place, refs, held, cid, profile, released_s, stable } = row;
-    this.#sql.update.run(size, state, place, refs, held, cid, profile, released_s, stable, id);
+    const { id, size, state, place, refs, held, cid, profile, released_s, stable, slot } = row;
+    const mutable = [size, state, place, refs, held, cid, profile, released_s, stable, slot];
+    this.#sql.update.run(...mutable, id);
   }
 
   /** Removes the row, its packed bytes and its blocks. */
@@ -168,6 +175,12 @@ export class Contents {
     return this.#sql.blocksOf.all(id) as BlockRow[];
   }
 
+  /** The copy `to` holds the same blocks, and the same inner nodes of their DAG. */
+  copyBlocks(from: ContentId, to: ContentId): void {
+    this.#sql.copyBlocks.run(to, from);
+    this.#sql.copyBytes.run(to, from);
+  }
+
   deleteBlocks(id: ContentId): void {
     this.#sql.deleteBlocks.run(id);
   }
@@ -197,9 +210,9 @@ export class Contents {
 
 const SQL = {
   get: 'SELECT * FROM content WHERE id = ?',
-  insert: 'INSERT INTO content VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  insert: 'INSERT INTO content VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
   update: `UPDATE content SET size = ?, state = ?, place = ?, refs = ?, held = ?, cid = ?,
-    profile = ?, released_s = ?, stable = ? WHERE id = ?`,
+    profile = ?, released_s = ?, stable = ?, slot = ? WHERE id = ?`,
   delete: 'DELETE FROM content WHERE id = ?',
   bytes: 'SELECT bytes FROM packed WHERE content = ?',
   setBytes: 'INSERT OR REPLACE INTO packed VALUES (?, ?)',
@@ -221,12 +234,16 @@ const SQL = {
   keptBytes: 'SELECT coalesce(sum(size), 0) FROM content',
   page: 'SELECT * FROM content WHERE id > ? ORDER BY id LIMIT ?',
   byCid: `SELECT * FROM content WHERE cid = ? AND state = 'sealed' LIMIT 1`,
-  block: 'SELECT * FROM block WHERE cid = ? ORDER BY content',
+  // What is being written again keeps its blocks until it is at rest, but they are no places then.
+  block: `SELECT block.* FROM block JOIN content ON content.id = block.content
+    WHERE block.cid = ? AND state <> 'open' ORDER BY content`,
+  copyBlocks: 'INSERT INTO block SELECT cid, ?, position, size FROM block WHERE content = ?',
   insertBlock: 'INSERT OR IGNORE INTO block VALUES (?, ?, ?, ?)',
   blocksOf: 'SELECT * FROM block WHERE content = ? ORDER BY position',
   deleteBlocks: 'DELETE FROM block WHERE content = ?',
-  blocks: `SELECT cid, min(content) AS content, position, size FROM block WHERE cid > ?
-    GROUP BY cid ORDER BY cid LIMIT ?`,
+  blocks: `SELECT block.cid, min(content) AS content, position, block.size
+    FROM block JOIN content ON content.id = block.content
+    WHERE block.cid > ? AND state <> 'open' GROUP BY block.cid ORDER BY block.cid LIMIT ?`,
   pin: 'SELECT * FROM pin WHERE cid = ?',
   setPin: 'INSERT OR REPLACE INTO pin VALUES (?, ?, ?, ?, ?)',
   deletePin: 'DELETE FROM pin WHERE cid = ?',

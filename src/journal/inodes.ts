@@ -48,6 +48,7 @@ export class Inodes {
   readonly #update: Statement;
   readonly #delete: Statement;
   readonly #orphans: Statement;
+  readonly #ofContent: Statement;
   readonly #usage: Statement;
   readonly #ofSuperblock: Statement;
 
@@ -60,6 +61,7 @@ export class Inodes {
       content = ?, parent = ?, version = ?, rdev = ? WHERE ino = ?`);
     this.#delete = db.prepare('DELETE FROM inode WHERE ino = ?');
     this.#orphans = db.prepare(`SELECT ${COLUMNS} FROM inode WHERE nlink = 0 LIMIT ?`);
+    this.#ofContent = db.prepare('SELECT ino FROM inode WHERE content = ? LIMIT 1').pluck();
     this.#usage = db.prepare(
       `SELECT count(*) AS inodes, count(CASE WHEN mode & ${S_IFMT} = ${S_IFREG} THEN 1 END) AS files,
         coalesce(sum(CASE WHEN mode & ${S_IFMT} = ${S_IFREG} THEN size END), 0) AS bytes
@@ -129,6 +131,11 @@ export class Inodes {
 
   delete(ino: Ino): void {
     this.#delete.run(ino);
+  }
+
+  /** One that shows the content. Reads every row. */
+  ofContent(id: ContentId): Ino | undefined {
+    return this.#ofContent.get(id) as Ino | undefined;
   }
 
   /** At most `limit` inodes without a name. */

@@ -178,7 +178,7 @@ const CONTENT: readonly Invariant[] = [
     name: 'inode-size',
     scope: 'content',
     sql: `SELECT i.ino, i.content, c.size || ' bytes' AS expected, i.size || ' bytes' AS actual
-      FROM inode i JOIN content c ON c.id = i.content WHERE i.size <> c.size`,
+      FROM inode i JOIN content c ON c.id = i.content WHERE i.size <> c.size AND c.slot IS NULL`,
   },
   {
     name: 'content-refs',
@@ -204,10 +204,17 @@ const CONTENT: readonly Invariant[] = [
         coalesce(length(p.bytes) || ' bytes', 'none') AS actual
       FROM content c LEFT JOIN packed p ON p.content = c.id
       WHERE c.place = 'packed' AND c.size <> coalesce(length(p.bytes), 0)
-      UNION ALL SELECT p.content, 'nothing packed' AS expected,
-        iif(c.id IS NULL, 'no such content', 'open in a file of its own') AS actual
+      UNION ALL SELECT p.content, 'content' AS expected, 'no such content' AS actual
       FROM packed p LEFT JOIN content c ON c.id = p.content
-      WHERE c.id IS NULL OR (c.place <> 'packed' AND c.state = 'open')`,
+      WHERE c.id IS NULL`,
+  },
+  {
+    name: 'content-slot',
+    scope: 'content',
+    sql: `SELECT c.id AS content, 'a slot of its own, and only while open' AS expected,
+        'slot ' || c.slot || ', ' || c.state || ', ' || c.place AS actual
+      FROM content c WHERE c.slot IS NOT NULL AND (c.state <> 'open' OR c.place <> 'file'
+        OR (c.slot <> 0 AND c.slot IN (SELECT slot FROM content WHERE id <> c.id)))`,
   },
   {
     name: 'block-range',
@@ -216,7 +223,8 @@ const CONTENT: readonly Invariant[] = [
         iif(c.id IS NULL, 'no such content', b.size || ' bytes at ' || b.position) AS actual
       FROM block b LEFT JOIN content c ON c.id = b.content
         LEFT JOIN packed p ON p.content = b.content AND c.place <> 'packed'
-      WHERE c.id IS NULL OR b.size < 0 OR (b.position >= 0 AND b.position + b.size > c.size)
+      WHERE c.id IS NULL OR b.size < 0
+        OR (b.position >= 0 AND b.position + b.size > c.size AND c.state <> 'open')
         OR (b.position < 0 AND b.size - 1 - b.position > coalesce(length(p.bytes), 0))`,
   },
 ];

@@ -178,8 +178,11 @@ CREATE INDEX op_path ON op (path);
 CREATE INDEX op_old_path ON op (old_path) WHERE old_path IS NOT NULL;
 `;
 
+/** Content that the kernel writes past the daemon lies in a file made in advance. */
+const SLOTS = 'ALTER TABLE content ADD COLUMN slot INTEGER;';
+
 /** Index i takes the schema from version i to i + 1. */
-const MIGRATIONS: readonly string[] = [FOUNDATION];
+const MIGRATIONS: readonly string[] = [FOUNDATION, SLOTS];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

@@ -316,7 +316,7 @@ async function readSlice(
   const { vfs, caller, tool } = asker;
   if (isDirectory(mode)) throw new OpError('is-directory', tool, { hint: 'list it with vfs_ls' });
   if (!isRegular(mode)) throw new OpError('unsupported', tool, { hint: 'it has no bytes to read' });
-  const { fh } = vfs.open(caller, ino, O_RDONLY, false);
+  const { fh } = vfs.openNow(caller, ino, O_RDONLY, false);
   try {
     const isControl = ino >= CONTROL_INO_FROM && ino < CID_INO_FROM;
     const shown = isControl ? await readAll(vfs, fh) : undefined;

@@ -13,6 +13,7 @@ import { O_ACCMODE, O_APPEND, O_WRONLY, S_ISGID, S_ISUID, writes } from '../base
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import type { AllocateFlags, Caller } from './contract.ts';
 import { attributesOf, type Core, EMPTY_NAME } from './core.ts';
+import { isAlone, upgradeHere } from './direct.ts';
 import type { OpenFile, OpenInode, WriteSession } from './handles.ts';
 
 export function read(
@@ -65,6 +66,7 @@ export function write(
   core.journal.commit((tx) => {
     beginSession(core, tx, file, row);
     core.content.write(row.content, bytes, from);
+    core.live.restamp(row.ino);
     extendRange(file, from, to);
     if (to > row.size) resize(core, tx, row, to);
     core.touchBytes(tx, row);
@@ -106,6 +108,8 @@ export function clearSetId(core: Core, tx: Tx, row: InodeRow, caller: Caller): v
 export function makePrivate(core: Core, tx: Tx, row: InodeRow, mayReopen = false): ContentId {
   const open = core.handles.openInode(row.ino);
   if (open?.isPrivate === true && row.content !== NO_CONTENT) return NO_CONTENT;
+  const live = core.live.find(row.ino);
+  if (live !== undefined) return upgradeHere(core, tx, live);
   const old = row.content;
   if (old === NO_CONTENT) {
     const superblock = core.superblockOf(row);
@@ -130,12 +134,6 @@ export function makePrivate(core: Core, tx: Tx, row: InodeRow, mayReopen = false
     });
   }
   return row.content === old ? NO_CONTENT : old;
-}
-
-/** Whether only this inode shows the object, and the block store does not keep it. */
-function isAlone(core: Core, row: InodeRow): boolean {
-  const content = core.content.row(row.content);
-  return content !== undefined && content.refs <= 1 && content.held === 0;
 }
 
 /**
@@ -191,10 +189,21 @@ function beginSession(core: Core, tx: Tx, file: OpenFile, row: InodeRow): void {
   const oldSize = row.size;
   const oldContent = makePrivate(core, tx, row);
   if (file.session !== undefined) return;
+  insertSession(core, tx, file, { oldContent, oldSize, before, version: row.version });
+}
+
+/** The row of a session that begins now. */
+export function insertSession(
+  core: Core,
+  tx: Tx,
+  file: OpenFile,
+  begun: Pick<WriteSession, 'oldContent' | 'oldSize' | 'before' | 'version'>,
+): void {
   // Of the opener: pages of a mapping are written back by nobody in particular.
   const actor = core.journal.actors.intern(file.opener.actor());
+  const { oldContent, oldSize, before } = begun;
   const { id } = core.journal.sessions.insert({
-    ino: row.ino,
+    ino: file.ino,
     actor,
     path: file.path,
     begunS: tx.now.s,
@@ -203,9 +212,9 @@ function beginSession(core: Core, tx: Tx, file: OpenFile, row: InodeRow): void {
     oldSize,
     before,
   });
-  const open = core.handles.openInode(row.ino);
+  const open = core.handles.openInode(file.ino);
   const range = { from: Number.MAX_SAFE_INTEGER, to: 0 };
-  file.session = { id, actor, oldContent, oldSize, before, ...range };
+  file.session = { ...begun, id, actor, ...range };
   if (open !== undefined) open.writers += 1;
   tx.onRollback(() => {
     file.session = undefined;
@@ -218,12 +227,14 @@ export function endSession(core: Core, file: OpenFile, isRelease: boolean): void
   const open = core.handles.openInode(file.ino);
   if (open === undefined) return;
   const { session } = file;
+  const isLive = core.live.find(file.ino) !== undefined;
   // What was fsynced has its record already, and comes to rest with the last handle.
   const isLast = open.isPrivate && open.count === 1;
   if (session === undefined && !(isRelease && isLast)) return;
   core.journal.commit((tx) => {
-    if (session !== undefined) recordSession(core, tx, file, session, open);
-    if (!isRelease || open.writers > 0 || !open.isPrivate) return;
+    if (session !== undefined && isLive) endDirect(core, tx, file, session, isRelease);
+    else if (session !== undefined) recordSession(core, tx, file, session, open);
+    if (isLive || !isRelease || open.writers > 0 || !open.isPrivate) return;
     const row = core.inodes.find(file.ino);
     open.isPrivate = false;
     tx.onRollback(() => {
@@ -233,6 +244,31 @@ export function endSession(core: Core, file: OpenFile, isRelease: boolean): void
   });
 }
 
+/** A session whose writes nobody told us of: it gets its record if there were any. */
+function endDirect(
+  core: Core,
+  tx: Tx,
+  file: OpenFile,
+  session: WriteSession,
+  isRelease: boolean,
+): void {
+  const row = core.inodes.find(file.ino);
+  const open = core.handles.openInode(file.ino);
+  if (row === undefined || open === undefined) return;
+  const { version } = session;
+  if (row.version !== version) {
+    core.inodes.change(tx, row);
+    // Which bytes, nobody knows.
+    Object.assign(session, { from: 0, to: row.size });
+    appendRecord(core, tx, file, session);
+    session.version = row.version;
+    tx.onRollback(() => {
+      session.version = version;
+    });
+  }
+  if (isRelease) dropSession(core, tx, file, session, open);
+}
+
 function recordSession(
   core: Core,
   tx: Tx,
@@ -240,6 +276,11 @@ function recordSession(
   session: WriteSession,
   open: OpenInode,
 ): void {
+  appendRecord(core, tx, file, session);
+  dropSession(core, tx, file, session, open);
+}
+
+function appendRecord(core: Core, tx: Tx, file: OpenFile, session: WriteSession): void {
   const row = core.inodes.find(file.ino);
   tx.record({
     kind: 'write',
@@ -256,6 +297,15 @@ function recordSession(
     length: Math.max(0, session.to - session.from),
     before: session.before,
   });
+}
+
+function dropSession(
+  core: Core,
+  tx: Tx,
+  file: OpenFile,
+  session: WriteSession,
+  open: OpenInode,
+): void {
   core.journal.sessions.delete(session.id);
   file.session = undefined;
   open.writers -= 1;
@@ -293,9 +343,10 @@ export function truncate(
 /** Changes the size; answers the object with the bytes before, if they are another one now. */
 function cut(core: Core, tx: Tx, row: InodeRow, size: number): ContentId {
   const open = core.handles.openInode(row.ino);
+  const live = core.live.find(row.ino);
   const old = row.content;
   const grown = size - row.size;
-  if (size === 0 && open?.isPrivate !== true) {
+  if (size === 0 && open?.isPrivate !== true && live === undefined) {
     if (old !== NO_CONTENT) core.content.release(old);
     row.content = NO_CONTENT;
     resize(core, tx, row, 0);
@@ -304,8 +355,11 @@ function cut(core: Core, tx: Tx, row: InodeRow, size: number): ContentId {
   }
   if (grown === 0) return NO_CONTENT;
   const kept = makePrivate(core, tx, row, true);
+  // It is cut off once that is committed.
+  if (live !== undefined) core.live.hold(tx, live);
   core.content.truncate(row.content, size);
   resize(core, tx, row, size);
+  if (live !== undefined) return kept;
   // Without a handle nobody will end a session: the bytes are at rest again.
   if (open === undefined) core.content.freeze(row.content);
   else if (open.writers === 0) {
@@ -335,6 +389,7 @@ export function allocate(
     const oldSize = row.size;
     beginSession(core, tx, file, row);
     core.content.allocate(row.content, flags, position, length);
+    core.live.restamp(row.ino);
     if (!flags.keepSize && to > row.size) resize(core, tx, row, to);
     if (flags.punchHole || flags.zeroRange) extendRange(file, position, to);
     core.touchBytes(tx, row);
@@ -393,6 +448,7 @@ export function copyRange(
     } else {
       core.content.copy(source.content, from.position, target.content, to.position, wanted);
     }
+    core.live.restamp(target.ino);
     extendRange(to.file, to.position, end);
     if (end > target.size) resize(core, tx, target, end);
     core.touchBytes(tx, target);

@@ -10,7 +10,10 @@ import type { Fh, Ino, Name } from '../base/ids.ts';
 import type { Actor, InodeRow } from '../journal/journal.ts';
 
 /** Attributes of a file, as a row of the journal holds them. Owned by the vfs: read, never write. */
-export type Inode = Readonly<InodeRow>;
+export type Inode = Readonly<InodeRow> & {
+  /** Somebody may be writing through a mapping: the attributes are those of this moment. */
+  readonly isMappable?: boolean;
+};
 
 export type Awaitable<T> = T | Promise<T>;
 
@@ -49,6 +52,10 @@ export interface Handle {
   readonly ino: Ino;
   /** Flags of open(2), without O_CREAT, O_EXCL, O_TRUNC. */
   readonly flags: number;
+  /** The kernel reads and writes the file itself, by the backing file of that number. */
+  readonly backing?: number | undefined;
+  /** What the kernel keeps of its bytes may not be true any more. */
+  readonly dropsPages?: boolean | undefined;
 }
 
 export interface Opened {

@@ -28,6 +28,7 @@ import {
 import type { Caller, Inode, Invalidator } from './contract.ts';
 import { Handles } from './handles.ts';
 import { InodeCache } from './inodes.ts';
+import { LiveFiles } from './live.ts';
 import { MountTable, type Superblock } from './mounts.ts';
 import { Pathnames } from './pathnames.ts';
 import { mayGiveTo } from './permissions.ts';
@@ -55,6 +56,7 @@ export class Core {
   readonly syncJournal: () => Promise<void>;
   readonly history: History;
   readonly inodes: InodeCache;
+  readonly live: LiveFiles;
   readonly handles = new Handles();
   readonly mounts: MountTable;
   readonly pathnames: Pathnames;
@@ -73,8 +75,11 @@ export class Core {
     this.content = content;
     this.clock = clock;
     this.history = new History(journal);
-    this.inodes = new InodeCache(journal);
     this.mounts = new MountTable();
+    this.live = new LiveFiles(content, ({ superblock }, bytes) =>
+      this.mounts.charge(superblock, 0, bytes),
+    );
+    this.inodes = new InodeCache(journal, this.live);
     this.pathnames = new Pathnames(journal, this.inodes, this.mounts);
   }
 
@@ -196,6 +201,8 @@ export class Core {
    */
   reapIfUnused(tx: Tx, row: InodeRow): void {
     if (row.nlink > 0 || this.handles.isOpen(row.ino) || this.invalidator.knows(row.ino)) return;
+    // Somebody has it mapped: it is reaped when it comes to rest.
+    if (this.live.find(row.ino) !== undefined) return;
     this.reap(tx, row);
   }
 

@@ -1,6 +1,6 @@
 /** Making names: mknod, mkdir, symlink, link, create, tmpfile. */
 import { OpError } from '../base/errors.ts';
-import type { Ino, Name } from '../base/ids.ts';
+import { type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
 import { LINKS_MAX, PATH_BYTES_MAX } from '../base/limits.ts';
 import {
   isDirectory,
@@ -13,11 +13,14 @@ import {
   S_IFLNK,
   S_IFMT,
   S_IFREG,
+  writes,
 } from '../base/posix.ts';
 import type { InodeRow, OpKind, Tx } from '../journal/journal.ts';
 import type { Caller, Opened } from './contract.ts';
-import type { Core } from './core.ts';
-import { open } from './open.ts';
+import { attributesOf, type Core } from './core.ts';
+import { enterDirect, planOf } from './direct.ts';
+import type { OpenFile } from './handles.ts';
+import { openNow, shareOut } from './open.ts';
 import { demandDirectoryWrite } from './permissions.ts';
 
 /** Flags that mean something to open(2) only, not to the handle. */
@@ -163,7 +166,8 @@ export function create(
     // Somebody else made it since the kernel looked. It takes any answer for a new file and checks
     // nothing any more, so permissions are checked here.
     const judged = { ...caller, actor: () => caller.actor(), checked: false };
-    return { inode: existing, handle: open(core, judged, existing.ino, flags, false) };
+    const given = { flags, killSetId: false, asker: caller };
+    return { inode: existing, handle: openNow(core, judged, existing.ino, given) };
   }
   const directory = demandFree(core, caller, parent, name, 'create');
   const bits = S_IFREG | (mode & 0o7777);
@@ -177,10 +181,27 @@ export function create(
       rdev: 0,
     });
     const path = core.pathnames.join(parent, name);
-    const handle = core.handles.add(inode.ino, flags & ~OPENING_FLAGS, path, caller);
-    tx.onRollback(() => core.handles.remove(handle.fh));
-    return { inode, handle };
+    return { inode, handle: openNew(core, tx, caller, inode, { flags, path }) };
   });
+}
+
+/** A handle of a file just made. */
+function openNew(
+  core: Core,
+  tx: Tx,
+  caller: Caller,
+  row: InodeRow,
+  { flags, path }: { readonly flags: number; readonly path: Name },
+): OpenFile {
+  const plan = writes(flags) ? planOf(core, caller, row, flags) : undefined;
+  const handle = core.handles.add(row.ino, flags & ~OPENING_FLAGS, path, caller);
+  tx.onRollback(() => core.handles.remove(handle.fh));
+  if (plan === undefined) return handle;
+  const before = attributesOf(row);
+  const { live } = enterDirect(core, tx, row, plan, { flags, isNew: true, slot: undefined });
+  const begun = { oldContent: NO_CONTENT, oldSize: 0, before, version: row.version };
+  shareOut(core, tx, handle, live, begun);
+  return handle;
 }
 
 /** O_TMPFILE: an inode without a name; `link` may give it one later, its last release ends it. */
@@ -201,9 +222,7 @@ export function tmpfile(
     core.inodes.add(tx, row);
     const path = `${core.pathnames.ofDirectory(parent)}/(inode ${row.ino})` as Name;
     core.record(tx, caller, 'create', { ino: row.ino, path, mode: row.mode });
-    const handle = core.handles.add(row.ino, flags & ~OPENING_FLAGS, path, caller);
-    tx.onRollback(() => core.handles.remove(handle.fh));
-    return { inode: row, handle };
+    return { inode: row, handle: openNew(core, tx, caller, row, { flags, path }) };
   });
 }
 
@@ -216,7 +235,11 @@ export function reapOrphans(core: Core): number {
     if (rows.length === 0) return reaped;
     journal.commit((tx) => {
       for (const { ino } of rows) {
-        core.reap(tx, core.inodes.get(ino));
+        const row = core.inodes.get(ino);
+        const live = core.live.find(ino);
+        // Nobody can name it any more, whoever has it mapped.
+        if (live !== undefined) core.live.remove(tx, live);
+        core.reap(tx, row);
       }
     });
     reaped += rows.length;

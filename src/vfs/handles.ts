@@ -14,6 +14,8 @@ export interface WriteSession {
   readonly before: Readonly<Record<string, unknown>>;
   readonly oldContent: ContentId;
   readonly oldSize: number;
+  /** Version of the content when it began, or was last recorded. */
+  version: number;
   /** Range of the bytes that changed: [from, to). */
   from: number;
   to: number;
@@ -21,6 +23,8 @@ export interface WriteSession {
 
 export interface OpenFile extends Handle {
   readonly path: Name;
+  backing: number | undefined;
+  dropsPages: boolean;
   readonly opener: Caller;
   session: WriteSession | undefined;
 }
@@ -42,7 +46,9 @@ export class Handles {
   #next = 1;
 
   add(ino: Ino, flags: number, path: Name, opener: Caller): OpenFile {
-    const file: OpenFile = { fh: this.#next++ as Fh, ino, flags, path, opener, session: undefined };
+    const fh = this.#next++ as Fh;
+    const none = { session: undefined, backing: undefined, dropsPages: false };
+    const file: OpenFile = { ...none, fh, ino, flags, path, opener };
     this.#files.set(file.fh, file);
     const open = this.#inodes.get(ino);
     if (open === undefined) this.#inodes.set(ino, { count: 1, isPrivate: false, writers: 0 });

@@ -7,22 +7,29 @@ import { OpError } from '../base/errors.ts';
 import type { Ino } from '../base/ids.ts';
 import { INODES_CACHED_MAX } from '../base/limits.ts';
 import type { InodeRow, Journal, Tx } from '../journal/journal.ts';
+import type { LiveFiles } from './live.ts';
 
 export class InodeCache {
   readonly #journal: Journal;
+  readonly #live: LiveFiles;
   readonly #rows = new Map<Ino, InodeRow>();
   readonly #changed = new Set<InodeRow>();
   #tx: Tx | undefined;
 
-  constructor(journal: Journal) {
+  /** Rows of `live` files are put right whenever they are asked for. */
+  constructor(journal: Journal, live: LiveFiles) {
     this.#journal = journal;
+    this.#live = live;
   }
 
   find(ino: Ino): InodeRow | undefined {
-    const cached = this.#rows.get(ino);
-    if (cached !== undefined) return cached;
-    const row = this.#journal.inodes.get(ino);
-    if (row !== undefined) this.#rows.set(ino, row);
+    let row = this.#rows.get(ino);
+    if (row === undefined) {
+      row = this.#journal.inodes.get(ino);
+      if (row === undefined) return undefined;
+      this.#rows.set(ino, row);
+    }
+    if (this.#live.size > 0) this.#live.sense(row);
     return row;
   }
 
@@ -61,7 +68,10 @@ export class InodeCache {
 
   /** Writes what changed so far, for a query that must see it. */
   flush(): void {
-    for (const row of this.#changed) this.#journal.inodes.update(row);
+    for (const row of this.#changed) {
+      this.#journal.inodes.update(row);
+      if (this.#tx !== undefined) this.#live.written(this.#tx, row.ino);
+    }
     this.#changed.clear();
   }
 
@@ -91,7 +101,8 @@ export class InodeCache {
     let left = INODES_CACHED_MAX / 8;
     for (const [ino, row] of this.#rows) {
       if (left-- <= 0) return;
-      if (!this.#changed.has(row)) this.#rows.delete(ino);
+      const isWanted = this.#changed.has(row) || this.#live.find(ino) !== undefined;
+      if (!isWanted) this.#rows.delete(ino);
     }
   }
 }

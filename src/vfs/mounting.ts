@@ -3,12 +3,20 @@
  * what was volatile is dropped, what a kill left open is closed and recorded.
  */
 import { OpError } from '../base/errors.ts';
-import { type Ino, type Name, NO_CONTENT, ROOT_INO, type SuperblockId } from '../base/ids.ts';
+import {
+  type ContentId,
+  type Ino,
+  type Name,
+  NO_CONTENT,
+  ROOT_INO,
+  type SuperblockId,
+} from '../base/ids.ts';
 import { isDirectory, S_IFDIR } from '../base/posix.ts';
 import type { InodeRow, SuperblockRow, Tx } from '../journal/journal.ts';
 import type { Caller } from './contract.ts';
 import { blankRow, type Core, DIRECTORY_SIZE, EMPTY_NAME } from './core.ts';
 import { enter, mkdir, reapOrphans } from './create.ts';
+import { rest } from './direct.ts';
 import type { Mounted, Superblock } from './mounts.ts';
 import { dropName, obituary } from './remove.ts';
 
@@ -50,9 +58,10 @@ export function recover(core: Core, owner: { uid: number; gid: number }): Recove
   for (const row of journal.superblocks.mounts()) {
     attach(core, { ...row, superblock: core.mounts.superblock(row.superblock) });
   }
+  const sessions = journal.sessions.all();
+  restOpen(core, new Map(sessions.map(({ ino }) => [contentOf(core, ino), ino])));
   const sessionsEnded = endOldSessions(core);
   const orphansReaped = reapOrphans(core);
-  freezeOpen(core);
   return { sessionsEnded, orphansReaped, volatileDropped };
 }
 
@@ -159,14 +168,40 @@ function endOldSessions(core: Core): number {
   return sessions.length;
 }
 
-function freezeOpen(core: Core): void {
-  for (;;) {
-    const rows = core.journal.contents.open(0, 1024);
-    if (rows.length === 0) return;
-    core.journal.commit(() => {
-      for (const { id } of rows) core.content.freeze(id);
+const contentOf = (core: Core, ino: Ino): ContentId => core.inodes.find(ino)?.content ?? NO_CONTENT;
+
+/**
+ * What was being written comes to rest. Of bytes the kernel wrote past the daemon, the disk knows
+ * how many there are; somebody may have them mapped still.
+ */
+function restOpen(core: Core, inos: ReadonlyMap<ContentId, Ino>): void {
+  for (const { id } of core.content.recoverOpen()) {
+    core.journal.commit((tx) => {
+      if (!core.content.direct.has(id)) {
+        core.content.freeze(id);
+        return;
+      }
+      const ino = inos.get(id) ?? core.journal.inodes.ofContent(id);
+      if (ino === undefined) core.content.discard(id);
+      else restDirect(core, tx, core.inodes.get(ino));
     });
   }
+}
+
+function restDirect(core: Core, tx: Tx, row: InodeRow): void {
+  const live = core.live.add(tx, row, {
+    isWritable: true,
+    isMappable: true,
+    isNew: true,
+    before: undefined,
+  });
+  const { size, mtimeNs } = live.seen;
+  const ns = BigInt(row.mtimeS) * 1_000_000_000n + BigInt(row.mtimeNs);
+  // Its row was written before the last bytes were, or never.
+  if (size !== row.size || mtimeNs > ns) core.live.takeOver(row);
+  live.isChanged = true;
+  core.inodes.change(tx, row);
+  rest(core, tx, live);
 }
 
 /** Shows a superblock's root at its mount point; missing directories of the root tree are made. */

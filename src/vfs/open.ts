@@ -1,6 +1,6 @@
 /** open, release, fsync of managed files. */
 import { OpError } from '../base/errors.ts';
-import { type Ino, NO_CONTENT } from '../base/ids.ts';
+import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
 import {
   isDirectory,
   isRegular,
@@ -13,36 +13,184 @@ import {
   W_OK,
   writes,
 } from '../base/posix.ts';
-import type { InodeRow } from '../journal/journal.ts';
-import { clearSetId, endSession, isWrittenInPlace, openInPlace, truncate } from './bytes.ts';
-import type { Caller } from './contract.ts';
-import type { Core } from './core.ts';
+import type { InodeRow, Tx } from '../journal/journal.ts';
+import {
+  clearSetId,
+  endSession,
+  insertSession,
+  isWrittenInPlace,
+  openInPlace,
+  truncate,
+} from './bytes.ts';
+import type { Awaitable, Caller } from './contract.ts';
+import { attributesOf, base64Of, type Core } from './core.ts';
+import { type DirectPlan, enterDirect, isRead, leave, planOf, rest } from './direct.ts';
 import type { OpenFile } from './handles.ts';
+import type { Live } from './live.ts';
 import { demand } from './permissions.ts';
 
+/** Flags that mean something to open(2) only, not to the handle. */
+const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC;
+const CAPABILITY = 'security.capability' as Name;
+
+/** @throws OpError is-directory, unsupported, denied, read-only, no-space. */
 export function open(
   core: Core,
   caller: Caller,
   ino: Ino,
   flags: number,
   killSetId: boolean,
-): OpenFile {
+): Awaitable<OpenFile> {
   const row = core.inodes.get(ino);
   demandOpenable(core, caller, row, flags);
-  const kept = flags & ~(O_CREAT | O_EXCL | O_TRUNC);
-  const isInPlace = (flags & O_TRUNC) === 0 && writes(flags) && isWrittenInPlace(core, row);
-  if ((flags & O_TRUNC) === 0 && !killSetId && !isInPlace) {
-    return core.handles.add(ino, kept, core.pathnames.ofInode(ino), caller);
+  const plan = planOf(core, caller, row, flags);
+  if (plan?.isLargeCopy === true && plan.aside !== undefined) {
+    return openLater(core, caller, ino, { flags, killSetId, aside: plan.aside });
   }
+  return openPlanned(core, caller, row, { flags, killSetId, plan });
+}
+
+/** As `open`, whatever is to be copied; permissions are `caller`'s, the handle is `asker`'s. */
+export function openNow(
+  core: Core,
+  caller: Caller,
+  ino: Ino,
+  given: { readonly flags: number; readonly killSetId: boolean; readonly asker?: Caller },
+): OpenFile {
+  const { flags, killSetId, asker = caller } = given;
+  const row = core.inodes.get(ino);
+  demandOpenable(core, caller, row, flags);
+  const plan = planOf(core, asker, row, flags);
+  return openPlanned(core, asker, row, { flags, killSetId, plan });
+}
+
+interface Opening {
+  readonly flags: number;
+  readonly killSetId: boolean;
+  readonly plan: DirectPlan | undefined;
+}
+
+function openPlanned(core: Core, caller: Caller, row: InodeRow, opening: Opening): OpenFile {
+  const { plan, flags, killSetId } = opening;
+  if (plan === undefined) return openCached(core, caller, row, flags, killSetId);
+  const { direct } = core.content;
+  const slot = plan.aside === undefined ? undefined : direct.copyAside(plan.aside);
+  return openDirect(core, caller, row, { flags, killSetId, plan, slot });
+}
+
+/** The bytes before are copied while others are served. */
+async function openLater(
+  core: Core,
+  caller: Caller,
+  ino: Ino,
+  given: { readonly flags: number; readonly killSetId: boolean; readonly aside: ContentId },
+): Promise<OpenFile> {
+  const { direct } = core.content;
+  const { flags, killSetId, aside } = given;
+  const slot = await direct.copyAsideLater(aside);
+  const row = core.inodes.find(ino);
+  const plan = row === undefined ? undefined : planOf(core, caller, row, flags);
+  if (row !== undefined && plan !== undefined && plan.aside === aside) {
+    return openDirect(core, caller, row, { flags, killSetId, plan, slot });
+  }
+  // Somebody else opened or changed it meanwhile.
+  if (slot !== undefined) direct.dropAside(slot);
+  return open(core, caller, ino, flags, killSetId);
+}
+
+function openDirect(
+  core: Core,
+  caller: Caller,
+  row: InodeRow,
+  opening: Opening & { readonly plan: DirectPlan; readonly slot: number | undefined },
+): OpenFile {
+  const { flags, killSetId, plan, slot } = opening;
+  const path = core.pathnames.ofInode(row.ino);
+  const kept = flags & ~OPENING_FLAGS;
+  if (!plan.isWritable) {
+    const { live } = enterDirect(core, undefined, row, plan, { flags, isNew: false, slot });
+    const file = core.handles.add(row.ino, kept, path, caller);
+    file.backing = core.live.backingOf(live);
+    return file;
+  }
+  return core.journal.commit((tx) => {
+    const isEmptied = (flags & O_TRUNC) !== 0;
+    const wasLive = core.live.find(row.ino) !== undefined;
+    if (isEmptied && !wasLive) truncate(core, tx, caller, row, 0);
+    dropPrivileges(core, tx, caller, row, killSetId);
+    const begun = { oldSize: row.size, before: attributesOf(row) };
+    const { live, oldContent } = enterDirect(core, tx, row, plan, { flags, isNew: false, slot });
+    if (isEmptied && wasLive) truncate(core, tx, caller, row, 0);
+    const file = core.handles.add(row.ino, kept, path, caller);
+    tx.onRollback(() => core.handles.remove(file.fh));
+    shareOut(core, tx, file, live, { ...begun, oldContent, version: row.version });
+    // The kernel keeps attributes from before, and says nothing of what a mapping changes.
+    if (live.isMappable) tx.afterCommit(() => core.invalidator.inode(row.ino, false));
+    return file;
+  });
+}
+
+/** The handle is one of a live file; one that writes begins its session. */
+export function shareOut(
+  core: Core,
+  tx: Tx,
+  file: OpenFile,
+  live: Live,
+  begun: Parameters<typeof insertSession>[3],
+): void {
+  const open = core.handles.openInode(file.ino);
+  if (open !== undefined) open.isPrivate = true;
+  if (writes(file.flags)) insertSession(core, tx, file, begun);
+  file.backing = core.live.backingOf(live);
+}
+
+/**
+ * Whoever writes past us takes set-id bits and capabilities away, as inode(7) and capabilities(7)
+ * have it, and the kernel forgets to (fs/fuse/passthrough.c): so the open does.
+ */
+function dropPrivileges(
+  core: Core,
+  tx: Tx,
+  caller: Caller,
+  row: InodeRow,
+  killSetId: boolean,
+): void {
+  if (killSetId || caller.uid !== 0) clearSetId(core, tx, row, caller);
+  const old = core.journal.xattrs.get(row.ino, CAPABILITY);
+  if (old === undefined) return;
+  core.journal.xattrs.remove(row.ino, CAPABILITY);
+  core.touchChange(tx, row);
+  const before = { xattr: base64Of(CAPABILITY), value: old.toString('base64') };
+  core.record(tx, caller, 'removexattr', { ino: row.ino, before });
+}
+
+function openCached(
+  core: Core,
+  caller: Caller,
+  row: InodeRow,
+  flags: number,
+  killSetId: boolean,
+): OpenFile {
+  const { ino } = row;
+  const kept = flags & ~OPENING_FLAGS;
+  const isInPlace = (flags & O_TRUNC) === 0 && writes(flags) && isWrittenInPlace(core, row);
+  if ((flags & O_TRUNC) === 0 && !killSetId && !isInPlace)
+    return addCached(core, caller, ino, kept);
   return core.journal.commit((tx) => {
     // Also of an empty file: its times change.
     if ((flags & O_TRUNC) !== 0) truncate(core, tx, caller, row, 0);
     if (killSetId) clearSetId(core, tx, row, caller);
-    const file = core.handles.add(ino, kept, core.pathnames.ofInode(ino), caller);
+    const file = addCached(core, caller, ino, kept);
     tx.onRollback(() => core.handles.remove(file.fh));
     if (isInPlace) openInPlace(core, tx, row);
     return file;
   });
+}
+
+function addCached(core: Core, caller: Caller, ino: Ino, flags: number): OpenFile {
+  const file = core.handles.add(ino, flags, core.pathnames.ofInode(ino), caller);
+  file.dropsPages = caller.checked && core.live.stalePages.delete(ino);
+  return file;
 }
 
 function demandOpenable(core: Core, caller: Caller, row: InodeRow, flags: number): void {
@@ -64,16 +212,20 @@ export function release(core: Core, file: OpenFile): void {
   const { handles } = core;
   const open = handles.openInode(file.ino);
   const row = core.inodes.find(file.ino);
+  const live = open?.count === 1 ? core.live.find(file.ino) : undefined;
   const ending = row?.nlink === 0 && open?.count === 1 ? row : undefined;
   const changes = file.session !== undefined || open?.isPrivate === true || ending !== undefined;
-  if (open === undefined || !changes) {
+  const isAtRest = live === undefined || (!live.isWritable && !isRead(live));
+  if (open === undefined || (!changes && isAtRest)) {
     handles.remove(file.fh);
+    if (live !== undefined) leave(core, live);
     return;
   }
   core.journal.commit((tx) => {
     endSession(core, file, true);
     handles.remove(file.fh);
     tx.onRollback(() => handles.restore(file, open));
+    if (live !== undefined) rest(core, tx, live);
     if (ending !== undefined) core.reapIfUnused(tx, ending);
   });
 }

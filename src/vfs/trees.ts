@@ -4,13 +4,14 @@
  */
 import { OpError } from '../base/errors.ts';
 import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
-import { FILE_BYTES_MAX } from '../base/limits.ts';
+import { FILE_BYTES_MAX, HISTORY_COPY_BYTES_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, isSymlink, R_OK, S_IFREG, W_OK, X_OK } from '../base/posix.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import { clearSetId, makePrivate } from './bytes.ts';
 import type { Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
 import { link, mkdir, mknod, symlink } from './create.ts';
+import { upgradeHere } from './direct.ts';
 import { mountsInside } from './lookup.ts';
 import { demand } from './permissions.ts';
 import { rmdir, unlink } from './remove.ts';
@@ -30,6 +31,7 @@ function demandFile(core: Core, caller: Caller, ino: Ino, size: number, op: stri
 /** The whole content becomes `bytes`; the inode stays, and so do its open handles. */
 export function replaceBytes(core: Core, caller: Caller, ino: Ino, bytes: Buffer): InodeRow {
   const row = demandFile(core, caller, ino, bytes.length, 'write');
+  if (core.live.find(ino) !== undefined) return rewriteBytes(core, caller, row, bytes);
   return core.journal.commit((tx) => {
     const { content: old, size: oldSize } = row;
     const before = attributesOf(row);
@@ -54,6 +56,41 @@ export function replaceBytes(core: Core, caller: Caller, ino: Ino, bytes: Buffer
   });
 }
 
+/**
+ * The same of a file the kernel holds open: its backing file cannot be exchanged, so the bytes
+ * before are copied aside and it is written over. Who reads meanwhile may see some of each.
+ */
+function rewriteBytes(core: Core, caller: Caller, row: InodeRow, bytes: Buffer): InodeRow {
+  openForUs(core, row.ino);
+  return core.journal.commit((tx) => {
+    const { size: oldSize, content } = row;
+    const before = attributesOf(row);
+    const { direct } = core.content;
+    const isKept = oldSize > 0 && oldSize <= HISTORY_COPY_BYTES_MAX;
+    const slot = isKept ? direct.copyAside(content) : undefined;
+    const oldContent =
+      slot === undefined ? NO_CONTENT : direct.setAside(content, slot, core.clock.now().s);
+    core.content.write(content, bytes, 0);
+    const live = core.live.find(row.ino);
+    if (live !== undefined) core.live.hold(tx, live);
+    core.content.truncate(content, bytes.length);
+    setSize(core, tx, row, bytes.length);
+    const range = { position: 0, length: bytes.length };
+    recordWrite(core, tx, caller, row, { oldSize, oldContent, before, ...range });
+    return row;
+  });
+}
+
+/**
+ * A file the kernel only reads may be changed by us from now on. In a transaction of its own: a
+ * kill must not find bytes changed under a CID that is still there.
+ */
+function openForUs(core: Core, ino: Ino): void {
+  const live = core.live.find(ino);
+  if (live === undefined || live.isWritable) return;
+  core.journal.commit((tx) => upgradeHere(core, tx, live));
+}
+
 /** Writes `bytes` at `position` ('end' = append) without touching the rest. */
 export function patchBytes(
   core: Core,
@@ -64,11 +101,13 @@ export function patchBytes(
 ): InodeRow {
   const { row, at, size } = demandPatch(core, caller, ino, bytes.length, position);
   if (bytes.length === 0) return row;
+  openForUs(core, ino);
   return core.journal.commit((tx) => {
     const { size: oldSize } = row;
     const before = attributesOf(row);
     const oldContent = makePrivate(core, tx, row);
     core.content.write(row.content, bytes, at);
+    core.live.restamp(ino);
     setSize(core, tx, row, size);
     settle(core, tx, row);
     const range = { position: at, length: bytes.length };
@@ -124,6 +163,7 @@ export function setSize(core: Core, tx: Tx, row: InodeRow, size: number): void {
 
 /** The bytes are at rest, unless a handle is in the middle of writing. */
 function settle(core: Core, tx: Tx, row: InodeRow): void {
+  if (core.live.find(row.ino) !== undefined) return;
   const open = core.handles.openInode(row.ino);
   const isWritten = open !== undefined && open.writers > 0;
   if (open !== undefined) {

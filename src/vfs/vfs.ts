@@ -37,7 +37,7 @@ import { create, link, mkdir, mknod, symlink, tmpfile } from './create.ts';
 import { graft } from './graft.ts';
 import type { OpenFile } from './handles.ts';
 import { lookup } from './lookup.ts';
-import { fsync, open, release } from './open.ts';
+import { fsync, open, openNow, release } from './open.ts';
 import { demand } from './permissions.ts';
 import { readdir } from './readdir.ts';
 import { rmdir, unlink } from './remove.ts';
@@ -62,6 +62,8 @@ export type {
 } from './contract.ts';
 export type { ControlFile } from './control.ts';
 export { Core } from './core.ts';
+export { isHeldByKernel, restLingering } from './direct.ts';
+export type { Passthrough } from './live.ts';
 export { mountsInside } from './lookup.ts';
 export {
   dropVolatile,
@@ -194,8 +196,19 @@ export class Vfs implements FileSystem {
     rename(this.core, caller, from, to, flags);
   }
 
-  open(caller: Caller, ino: Ino, flags: number, killSetId: boolean): Handle {
+  open(caller: Caller, ino: Ino, flags: number, killSetId: boolean): Awaitable<Handle> {
     if (ino < CONTROL_INO_FROM) return open(this.core, caller, ino, flags, killSetId);
+    return this.#openFixed(caller, ino, flags);
+  }
+
+  /** As `open`, for who can bear that a large file is copied first. */
+  openNow(caller: Caller, ino: Ino, flags: number, killSetId: boolean): Handle {
+    if (ino < CONTROL_INO_FROM) return openNow(this.core, caller, ino, { flags, killSetId });
+    return this.#openFixed(caller, ino, flags);
+  }
+
+  /** Control files and content by CID, which never change. */
+  #openFixed(caller: Caller, ino: Ino, flags: number): Handle {
     if (ino < CID_INO_FROM) {
       const bytes = this.#control.open(ino, flags);
       const handle = this.core.handles.add(ino, flags, '/.kitfs' as Name, caller);

@@ -248,15 +248,6 @@ describe('bytes', () => {
     );
   });
 
-  test('what was written past us counts once it is measured', () => {
-    const { contents, journal } = fixture;
-    const id = fixture.make(noise(100_000));
-    writeFileSync(contents.backingPath(id) ?? '', Buffer.from('tail'), { flag: 'a' });
-    expect(contents.size(id)).toBe(100_000);
-    expect(journal.commit(() => contents.measure(id))).toBe(100_004);
-    expect(fixture.bytesOf(id).subarray(100_000).toString()).toBe('tail');
-  });
-
   test('more objects than descriptors are read and written', () => {
     const { contents, journal } = fixture;
     const ids = Array.from({ length: BACKING_FILES_OPEN_MAX + 20 }, (_, index) =>

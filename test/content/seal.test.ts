@@ -102,6 +102,7 @@ describe('sealing', () => {
     journal.commit(() => contents.reopen(id));
     expect(contents.row(id)).toMatchObject({ state: 'open', cid: null, profile: null });
     expect(blocks.has(cid)).toBe(false);
+    journal.commit(() => contents.freeze(id));
     expect(journal.contents.blocksOf(id)).toEqual([]);
     expect(journal.contents.bytes(id)).toBeUndefined();
   });

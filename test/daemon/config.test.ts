@@ -81,7 +81,7 @@ describe('who says it', () => {
     const file = scratch.path('config.toml');
     writeFileSync(file, '[mount]\nread_only = true\nallow_other = true\n');
     const { settings } = await loadConfig({ config: file, allowOther: false }, user());
-    expect(settings.mount).toEqual({ read_only: true, allow_other: false });
+    expect(settings.mount).toEqual({ read_only: true, allow_other: false, passthrough: true });
   });
 });
 
@@ -142,6 +142,7 @@ test('every setting is told with a type and a sentence, and defaults are those t
     'mount_point',
     'mount.read_only',
     'mount.allow_other',
+    'mount.passthrough',
     'memory.enabled',
     'memory.size_max_mib',
     'history.keep_days',

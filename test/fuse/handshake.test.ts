@@ -3,10 +3,10 @@ import { Request } from '../../src/fuse/decode.ts';
 import { initOut, negotiate, readOffer } from '../../src/fuse/handshake.ts';
 import { init, request, u32 } from './requests.ts';
 
-function agreed(bytes: Buffer) {
+function agreed(bytes: Buffer, wantsPassthrough = false) {
   const read = new Request();
   read.load(bytes, 0, bytes.length);
-  return negotiate(readOffer(read));
+  return negotiate(readOffer(read), wantsPassthrough);
 }
 
 const FORBIDDEN = {

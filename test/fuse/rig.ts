@@ -125,6 +125,7 @@ export class Rig {
       clock: this.clock,
       log: this.log,
       generation,
+      wantsPassthrough: false,
       onInit: (result) => this.inits.push(result),
     });
     session.attach(this.channel);

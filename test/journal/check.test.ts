@@ -78,7 +78,7 @@ const OFFENCES: readonly Offence[] = [
   { rule: 'content-refs', sql: 'UPDATE content SET refs = 2 WHERE id = 1', at: { content: 1 } },
   {
     rule: 'content-refs',
-    sql: `INSERT INTO content VALUES (3, 0, 'open', 'file', 1, 0, NULL, NULL, NULL, 0)`,
+    sql: `INSERT INTO content VALUES (3, 0, 'open', 'file', 1, 0, NULL, NULL, NULL, 0, NULL)`,
     at: { content: 3, expected: '0 references', actual: '1 references' },
   },
   { rule: 'content-sealed', sql: `UPDATE content SET cid = x'01', profile = 'p' WHERE id = 1` },
@@ -90,10 +90,7 @@ const OFFENCES: readonly Offence[] = [
   },
   { rule: 'packed-bytes', sql: 'DELETE FROM packed WHERE content = 1', at: { actual: 'none' } },
   { rule: 'packed-bytes', sql: `INSERT INTO packed VALUES (9, x'01')`, at: { content: 9 } },
-  {
-    rule: 'packed-bytes',
-    sql: `UPDATE content SET state = 'open', cid = NULL, profile = NULL WHERE id = 2`,
-  },
+  { rule: 'content-slot', sql: 'UPDATE content SET slot = 7 WHERE id = 2', at: { content: 2 } },
   { rule: 'block-range', sql: 'UPDATE block SET size = 1001 WHERE position = 0' },
   { rule: 'block-range', sql: 'UPDATE block SET size = -1 WHERE position = 0' },
   { rule: 'block-range', sql: 'UPDATE block SET position = -2 WHERE position = -1' },

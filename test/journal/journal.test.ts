@@ -284,8 +284,8 @@ describe('a file', () => {
 
   test('of an older schema is checked only once it is migrated', () => {
     const { journal, path } = openScratch();
-    journal.connection.pragma('user_version = 0');
-    expect(thrown(() => openForCheck(path)).message).toMatch(/older than 1; mount it once/);
+    journal.connection.pragma('user_version = 1');
+    expect(thrown(() => openForCheck(path)).message).toMatch(/older than 2; mount it once/);
   });
 
   test('that is another program’s database is refused and not written to', () => {

@@ -121,6 +121,7 @@ export function content(id: ContentId, size: number, more: Partial<ContentRow> =
     profile: null,
     released_s: null,
     stable: 1,
+    slot: null,
     ...more,
   };
 }

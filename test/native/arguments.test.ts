@@ -70,7 +70,7 @@ const CALLS: readonly Row[] = [
   ['closeDescriptor', [file, DESCRIPTOR]],
   ['peerCredentials', [file, DESCRIPTOR]],
   ['flockTry', [file, DESCRIPTOR], [true, BOOLEAN]],
-  ['setLease', [file, DESCRIPTOR], ['read', { ...NAME, values: [...NOT_USABLE_NAMES, 'write'] }]],
+  ['otherOpeners', [file, DESCRIPTOR]],
   ['fallocate', [file, DESCRIPTOR], [0, NUMBER], [0, NUMBER], [1, NUMBER]],
   [
     'seek',

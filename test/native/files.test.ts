@@ -1,5 +1,4 @@
 /** Calls on open descriptors, on real files and sockets. */
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
@@ -88,28 +87,18 @@ test('a lock is refused while another open file has it, and free after that is c
   expect(native.flockTry(fd, true)).toBe(true);
 });
 
-test('a lease is refused while the file is open for writing', () => {
+test('who else has a file open is told apart: writers, readers, nobody; mappings count', () => {
   const reader = openSync(path, 'r');
-  expect(native.setLease(reader, 'read')).toBe(false);
-  closeSync(reader);
-});
-
-test('a lease holds off a writer and does not end its holder', () => {
-  writeFileSync(join(dir, 'leased'), 'a');
-  const reader = openSync(join(dir, 'leased'), 'r');
-  expect(native.setLease(reader, 'read')).toBe(true);
-  const script =
-    'const c = require("fs").constants;' +
-    'try { require("fs").openSync(process.argv[1], c.O_WRONLY | c.O_NONBLOCK) }' +
-    'catch (e) { process.stdout.write(e.code) }';
-  const open = () =>
-    spawnSync(process.execPath, ['-e', script, join(dir, 'leased')], {
-      encoding: 'utf8',
-      timeout: 20_000,
-    }).stdout;
-  expect(open()).toBe('EAGAIN');
-  expect(native.setLease(reader, 'none')).toBe(true);
-  expect(open()).toBe('');
+  expect(native.otherOpeners(reader)).toBe('writers');
+  const lone = join(dir, 'lone');
+  writeFileSync(lone, 'a');
+  const own = openSync(lone, 'r');
+  expect(native.otherOpeners(own)).toBe('none');
+  const other = openSync(lone, 'r');
+  expect(native.otherOpeners(own)).toBe('readers');
+  closeSync(other);
+  expect(native.otherOpeners(own)).toBe('none');
+  closeSync(own);
   closeSync(reader);
 });
 

@@ -204,7 +204,7 @@ export class InProcess implements Filesystem {
       }
       if (isNew) throw new OpError('exists', path);
       const killsSetId = this.#killsSetId && (flags & O_TRUNC) !== 0;
-      return this.#vfs.open(this.#caller, found.inode.ino, flags, killsSetId).fh;
+      return this.#vfs.openNow(this.#caller, found.inode.ino, flags, killsSetId).fh;
     });
   }
 

@@ -17,7 +17,7 @@ const operations = (data: Facts) => (data['entries'] as Facts[]).map(({ op }) =>
 describe('fs_journal_get_history', () => {
   test('tells what tools and programs did to a path, newest first', async () => {
     await fixture.write('/ipfs/a', 'one');
-    const { fh } = fixture.vfs.open(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
+    const { fh } = fixture.vfs.openNow(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
     fixture.vfs.write(KERNEL, fh, Buffer.from('two'), 0, false);
     fixture.vfs.release(fh);
     const data = await history({ path: '/ipfs/a' });

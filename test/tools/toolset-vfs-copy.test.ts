@@ -115,7 +115,7 @@ describe('vfs_copy', () => {
 
   test('a file that is being written is copied as it is now', async () => {
     await fixture.write('/ipfs/a', 'old');
-    const { fh } = fixture.vfs.open(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
+    const { fh } = fixture.vfs.openNow(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
     fixture.vfs.write(KERNEL, fh, Buffer.from('mid'), 0, false);
     await fixture.done('vfs_copy', { source: '/ipfs/a', destination: '/ipfs/b' });
     fixture.vfs.write(KERNEL, fh, Buffer.from('new'), 0, false);

@@ -186,7 +186,7 @@ describe('vfs_unmount', () => {
   test('open files keep it, and by force are closed to those who hold them', async () => {
     await fixture.write('/ipfs/a', 'abc');
     const { vfs } = fixture;
-    const { fh } = vfs.open(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
+    const { fh } = vfs.openNow(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
     vfs.write(KERNEL, fh, Buffer.from('new'), 0, false);
     const values = { mount_point: '/ipfs' };
     const context = await fixture.refused('vfs_unmount', values, 'MOUNT_BUSY');
@@ -218,7 +218,7 @@ describe('vfs_list_mounts', () => {
     await fixture.write('/ipfs/a', 'abc');
     await fixture.write('/ipfs/b', 'de');
     await fixture.done('vfs_stat', { path: '/ipfs/b', compute_cid: true });
-    fixture.vfs.open(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
+    fixture.vfs.openNow(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
     const data = await fixture.done('vfs_list_mounts', {});
     expect(data).toMatchObject({
       mounts: [

@@ -197,7 +197,7 @@ describe('vfs_write', () => {
 
   test('a replacement is seen through a handle that was open, and its session goes on', async () => {
     await fixture.write('/ipfs/a', 'old');
-    const { fh } = fixture.vfs.open(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
+    const { fh } = fixture.vfs.openNow(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
     fixture.vfs.write(KERNEL, fh, Buffer.from('mid'), 0, false);
     await fixture.write('/ipfs/a', 'new text');
     const seen = Buffer.alloc(20);
@@ -220,7 +220,7 @@ describe('vfs_write', () => {
       bytes: 3,
     });
     await fixture.write('/ipfs/a', 'x'.repeat(100_000));
-    const { fh } = fixture.vfs.open(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
+    const { fh } = fixture.vfs.openNow(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
     fixture.vfs.write(KERNEL, fh, Buffer.from('y'), 0, false);
     for (const more of [{}, { offset: 5 }, { append: true }]) {
       for (const content of ['', 'zzz']) {
@@ -238,7 +238,7 @@ describe('vfs_write', () => {
   test('waits for a locked file, and then says who holds it', async () => {
     await fixture.write('/ipfs/a', 'x');
     const ino = fixture.ino('/ipfs/a');
-    fixture.vfs.open(KERNEL, ino, O_RDWR, false);
+    fixture.vfs.openNow(KERNEL, ino, O_RDWR, false);
     fixture.locks.held.set(ino, [{ kind: 'flock', pid: 4711 }]);
     const context = await fixture.refused('vfs_write', { path: '/ipfs/a', content: 'y' }, 'LOCKED');
     expect(context).toMatchObject({
@@ -400,7 +400,7 @@ describe('vfs_rm', () => {
 
   test('a file that is open goes on until it is closed', async () => {
     await fixture.write('/ipfs/a', 'still here');
-    const { fh } = fixture.vfs.open(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
+    const { fh } = fixture.vfs.openNow(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
     await fixture.done('vfs_rm', { path: '/ipfs/a' });
     const seen = Buffer.alloc(10);
     expect(fixture.vfs.read(fh, seen, 0, 10, 0)).toBe(10);

@@ -184,7 +184,7 @@ describe('vfs_stat', () => {
 
   test('a file that is being written has a CID of that moment and stays open', async () => {
     await fixture.write('/ipfs/a', 'old');
-    const { fh } = fixture.vfs.open(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
+    const { fh } = fixture.vfs.openNow(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
     fixture.vfs.write(KERNEL, fh, Buffer.from('new'), 0, false);
     const data = await fixture.done('vfs_stat', { path: '/ipfs/a', compute_cid: true });
     expect(data).toMatchObject({ open_handles: 1, durability: { state: 'journaled' } });
@@ -234,7 +234,7 @@ describe('vfs_stat', () => {
     const ino = fixture.ino('/ipfs/a');
     fixture.locks.held.set(ino, [{ kind: 'flock', pid: 4711 }]);
     expect(await fixture.done('vfs_stat', { path: '/ipfs/a' })).toMatchObject({ locked: false });
-    fixture.vfs.open(KERNEL, ino, O_RDWR, false);
+    fixture.vfs.openNow(KERNEL, ino, O_RDWR, false);
     expect(await fixture.done('vfs_stat', { path: '/ipfs/a' })).toMatchObject({ locked: true });
   });
 
@@ -315,7 +315,7 @@ describe('vfs_read', () => {
 
   test('includes what a program has written and not closed', async () => {
     await fixture.write('/ipfs/a', 'old');
-    const { fh } = fixture.vfs.open(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
+    const { fh } = fixture.vfs.openNow(KERNEL, fixture.ino('/ipfs/a'), O_RDWR, false);
     fixture.vfs.write(KERNEL, fh, Buffer.from('new'), 0, false);
     expect(await fixture.text('/ipfs/a')).toBe('new');
   });
@@ -372,6 +372,7 @@ describe('vfs_read', () => {
       content.unhold(row.id);
       content.reopen(row.id);
       content.write(row.id, Buffer.from('y'), 500);
+      content.freeze(row.id);
       journal.contents.insertBlock({
         cid: Buffer.from(cid.bytes),
         content: row.id,

@@ -33,7 +33,7 @@ function put(name: string, bytes: Buffer): Ino {
 }
 
 function bytesOf(ino: Ino): Buffer {
-  const handle = f.vfs.open(ROOT, ino, O_RDONLY, false);
+  const handle = f.vfs.openNow(ROOT, ino, O_RDONLY, false);
   const into = Buffer.alloc(1 << 20);
   const got = f.vfs.read(handle.fh, into, 0, into.length, 0) as number;
   f.vfs.release(handle.fh);
@@ -64,7 +64,7 @@ describe('bytes at rest', () => {
 
   test('a file whose only unsynced writer went first comes to rest with its last handle', async () => {
     const { fh, ino } = create('a', Buffer.from('x'));
-    const other = f.vfs.open(ROOT, ino, O_RDWR, false);
+    const other = f.vfs.openNow(ROOT, ino, O_RDWR, false);
     f.vfs.write(ROOT, other.fh, Buffer.from('y'), 0, false);
     await f.vfs.fsync(fh, false);
     await f.vfs.fsync(other.fh, false);
@@ -128,7 +128,7 @@ describe('cutting', () => {
   test('O_TRUNC sets the time of a file that is empty already', () => {
     const ino = put('stamp', Buffer.alloc(0));
     f.vfs.setattr(ROOT, ino, { mtime: { s: 1, ns: 0 } });
-    f.vfs.release(f.vfs.open(ROOT, ino, O_RDWR | O_TRUNC, false).fh);
+    f.vfs.release(f.vfs.openNow(ROOT, ino, O_RDWR | O_TRUNC, false).fh);
     expect(f.vfs.core.inodes.get(ino).mtimeS).toBeGreaterThan(1);
     expect(checkJournal(f.journal)).toEqual([]);
   });
@@ -137,7 +137,7 @@ describe('cutting', () => {
 describe('writes', () => {
   test('pages written back land where they belong, whatever handle the kernel does it by', () => {
     const ino = put('log', Buffer.from('abcdef'));
-    const handle = f.vfs.open(ROOT, ino, O_RDWR | O_APPEND, false);
+    const handle = f.vfs.openNow(ROOT, ino, O_RDWR | O_APPEND, false);
     f.vfs.write(ROOT, handle.fh, Buffer.from('X'), 1, false, false);
     f.vfs.write(ROOT, handle.fh, Buffer.from('Y'), 0, false);
     f.vfs.release(handle.fh);
@@ -150,7 +150,7 @@ describe('writes', () => {
       ...ROOT,
       actor: () => ({ surface: 'fuse', uid: 0, gid: 0, pid }),
     });
-    const { fh } = f.vfs.open(of(4711), ino, O_RDWR, false);
+    const { fh } = f.vfs.openNow(of(4711), ino, O_RDWR, false);
     f.vfs.write(of(0), fh, Buffer.from('y'), 0, false);
     f.vfs.release(fh);
     expect(f.vfs.core.history.last(ino)?.actor.pid).toBe(4711);
@@ -165,11 +165,11 @@ describe('writes', () => {
     const user = callerOf(1000, 1000);
     const [p, q] = [f.ino('/ipfs/p'), f.ino('/ipfs/q')];
     const [from, to] = [
-      f.vfs.open(user, source, O_RDONLY, false).fh,
-      f.vfs.open(user, p, O_RDWR, false).fh,
+      f.vfs.openNow(user, source, O_RDONLY, false).fh,
+      f.vfs.openNow(user, p, O_RDWR, false).fh,
     ];
     f.vfs.copyFileRange(user, { fh: from, position: 0 }, { fh: to, position: 0 }, 3);
-    const other = f.vfs.open(user, q, O_RDWR, false).fh;
+    const other = f.vfs.openNow(user, q, O_RDWR, false).fh;
     const grow = { keepSize: false, punchHole: false, zeroRange: false };
     f.vfs.fallocate(user, other, grow, 0, 10);
     for (const fh of [from, to, other]) f.vfs.release(fh);
@@ -271,7 +271,7 @@ describe('bytes written in place', () => {
     const ino = put('a', Buffer.alloc(LARGE, 'x'));
     const { content } = f.vfs.core.inodes.get(ino);
     for (let i = 0; i < 5; i++) {
-      const handle = f.vfs.open(ROOT, ino, O_RDWR | O_APPEND, false);
+      const handle = f.vfs.openNow(ROOT, ino, O_RDWR | O_APPEND, false);
       f.vfs.write(ROOT, handle.fh, Buffer.from('!'), 0, false);
       f.vfs.release(handle.fh);
     }
@@ -285,7 +285,7 @@ describe('bytes written in place', () => {
     const ino = put('a', Buffer.alloc(LARGE, 'x'));
     const { content } = f.vfs.core.inodes.get(ino);
     f.journal.commit(() => f.content.seal(content, Buffer.from([1, 2, 3]), 'test'));
-    const handle = f.vfs.open(ROOT, ino, O_RDWR | O_APPEND, false);
+    const handle = f.vfs.openNow(ROOT, ino, O_RDWR | O_APPEND, false);
     f.vfs.write(ROOT, handle.fh, Buffer.from('!'), 0, false);
     f.vfs.release(handle.fh);
     expect(f.vfs.core.inodes.get(ino).content).not.toBe(content);
@@ -300,7 +300,7 @@ describe('bytes written in place', () => {
     // The first fork finds out that this disk has no reflinks; what follows is the common case.
     if (f.content.canFork(content)) f.journal.commit(() => void f.content.fork(content));
     expect(f.content.canFork(content)).toBe(false);
-    const handle = f.vfs.open(ROOT, ino, O_RDWR, false);
+    const handle = f.vfs.openNow(ROOT, ino, O_RDWR, false);
     expect(f.content.row(content)).toMatchObject({ state: 'open', cid: null });
     f.vfs.release(handle.fh);
     expect(stateOf(ino)).toBe('frozen');

@@ -23,7 +23,7 @@ function put(name: string, text: string): void {
 }
 
 function bytesOf(path: string): string {
-  const handle = f.vfs.open(ROOT, f.ino(path), O_RDONLY, false);
+  const handle = f.vfs.openNow(ROOT, f.ino(path), O_RDONLY, false);
   const into = Buffer.alloc(1 << 20);
   const got = f.vfs.read(handle.fh, into, 0, into.length, 0) as number;
   f.vfs.release(handle.fh);
@@ -59,7 +59,7 @@ describe('the tree', () => {
   test('an unlinked open file is read until its last close, then it is gone', () => {
     put('a', 'still here');
     const ino = f.ino('/ipfs/a');
-    const handle = f.vfs.open(ROOT, ino, O_RDONLY, false);
+    const handle = f.vfs.openNow(ROOT, ino, O_RDONLY, false);
     f.vfs.unlink(ROOT, f.ipfs, n('a'));
     const into = Buffer.alloc(10);
     expect(f.vfs.read(handle.fh, into, 0, 10, 0)).toBe(10);
@@ -70,7 +70,7 @@ describe('the tree', () => {
 
   test('a write session keeps the bytes before it', () => {
     put('a', 'before');
-    const handle = f.vfs.open(ROOT, f.ino('/ipfs/a'), O_WRONLY, false);
+    const handle = f.vfs.openNow(ROOT, f.ino('/ipfs/a'), O_WRONLY, false);
     f.vfs.write(ROOT, handle.fh, Buffer.from('after!'), 0, false);
     f.vfs.release(handle.fh);
     const last = f.journal.ops.page(0, 1000).at(-1);
@@ -163,7 +163,7 @@ describe('the tree', () => {
     put('a', 'shared');
     copyTree(f.vfs.core, ROOT, f.ino('/ipfs/a'), { parent: f.ipfs, name: n('b') }, true);
     replaceBytes(f.vfs.core, ROOT, f.ino('/ipfs/b'), Buffer.from('mine'));
-    const handle = f.vfs.open(ROOT, f.ino('/ipfs/a'), O_RDWR, false);
+    const handle = f.vfs.openNow(ROOT, f.ino('/ipfs/a'), O_RDWR, false);
     f.vfs.write(ROOT, handle.fh, Buffer.from('S'), 0, false);
     f.vfs.release(handle.fh);
     expect([bytesOf('/ipfs/a'), bytesOf('/ipfs/b')]).toEqual(['Shared', 'mine']);
@@ -183,7 +183,7 @@ describe('the tree', () => {
     put('a', 'secret');
     f.vfs.setattr(ROOT, f.ino('/ipfs/a'), { mode: 0o600 });
     const nobody = callerOf(65534, 65534);
-    expect(() => f.vfs.open(nobody, f.ino('/ipfs/a'), O_RDONLY, false)).toThrow('denied');
+    expect(() => f.vfs.openNow(nobody, f.ino('/ipfs/a'), O_RDONLY, false)).toThrow('denied');
     expect(() => f.vfs.unlink(nobody, f.ipfs, n('a'))).toThrow('denied');
     expect(() => f.vfs.setattr(nobody, f.ino('/ipfs/a'), { mode: 0o666 })).toThrow('not-permitted');
   });

@@ -1,0 +1,273 @@
+/**
+ * Content that the kernel reads and writes past us (passthrough): its bytes lie in a backing file
+ * that was registered with the kernel, and what its row says of them is true only at rest.
+ *
+ * Invariants: while an object is direct its backing file is never exchanged, and nothing but `sense`
+ * knows its size; it comes to rest only when nobody can write to the file any more; small bytes are
+ * packed then if nobody else sees the file either, for its mapping must go on to show them.
+ */
+import {
+  closeSync,
+  copyFileSync,
+  constants as fsConstants,
+  fstatSync,
+  openSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { copyFile } from 'node:fs/promises';
+import { assert } from '../base/assert.ts';
+import { asOpError } from '../base/errors.ts';
+import type { ContentId } from '../base/ids.ts';
+import { PACKED_BYTES_MAX, SLOTS_PREPARED } from '../base/limits.ts';
+import type { ContentRow } from '../journal/journal.ts';
+import { readAt, writeAt } from './extents.ts';
+import { attempt, cutShort } from './faults.ts';
+import type { ContentObjects } from './objects.ts';
+
+/** In place of a slot's number: the object lies in a file of its own. */
+const OWN_FILE = 0;
+
+/** What the disk says of a backing file. Times: nanoseconds since 1970. */
+export interface Sensed {
+  readonly size: number;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  readonly atimeNs: bigint;
+}
+
+/** What a sealed object was, to be that again if nothing changed. */
+export interface Sealing {
+  readonly cid: Buffer;
+  readonly profile: string;
+}
+
+export class DirectContent {
+  readonly #objects: ContentObjects;
+  readonly #direct = new Set<ContentId>();
+
+  constructor(objects: ContentObjects) {
+    this.#objects = objects;
+  }
+
+  /**
+   * Makes what the first files need, before anybody waits for it.
+   * @returns an empty slot, to try what can be done with it. @throws OpError no-space, io.
+   */
+  prepare(): { readonly slot: number; readonly fd: number } {
+    const { slots } = this.#objects.files;
+    slots.prepare(SLOTS_PREPARED);
+    return { slot: slots.sample, fd: slots.descriptor(slots.sample) };
+  }
+
+  /** Whether the object's bytes may change behind our back. */
+  has(id: ContentId): boolean {
+    return this.#direct.has(id);
+  }
+
+  /** An open object without bytes and references. @throws OpError no-space, io. */
+  create(): ContentId {
+    const { files, journal } = this.#objects;
+    const slot = files.slots.take();
+    if (slot === undefined) {
+      const own = this.#objects.insert({ place: 'file', size: 0 });
+      this.enter(own);
+      return own;
+    }
+    const id = this.#objects.insert({ place: 'file', size: 0, slot });
+    files.setSlot(id, slot);
+    journal.commit((tx) => tx.onRollback(() => files.remove(id, 'file')));
+    this.#note(id);
+    return id;
+  }
+
+  /** A private open copy of packed bytes, without references. @throws OpError no-space, io. */
+  unpack(id: ContentId): ContentId {
+    const { files, rows } = this.#objects;
+    const bytes = this.#objects.packed(rows.get(id));
+    const copy = this.create();
+    const fd = files.descriptor(copy, 'file');
+    attempt('unpack', rows.get(copy), () => writeAt({ fd, position: 0 }, bytes));
+    rows.update(rows.get(copy), { size: bytes.length });
+    return copy;
+  }
+
+  /** An open object becomes direct where it lies. */
+  enter(id: ContentId): void {
+    const { rows } = this.#objects;
+    const row = rows.get(id);
+    assert(row.place === 'file' && row.state === 'open', `content ${id} is open in a file`);
+    rows.update(row, { slot: OWN_FILE, stable: 0 });
+    this.#note(id);
+  }
+
+  /** After a start: it was direct when the daemon before was killed. */
+  adopt(id: ContentId): void {
+    this.#direct.add(id);
+  }
+
+  /** It is at rest again without having changed. */
+  leave(id: ContentId): void {
+    this.#direct.delete(id);
+    this.#objects.journal.commit((tx) => tx.onRollback(() => this.#direct.add(id)));
+  }
+
+  /** Hands an open backing file to `use`, which keeps it open itself if it wants it longer. */
+  lend<T>(id: ContentId, use: (fd: number) => T): T {
+    const fd = openSync(this.#path(id), 'r');
+    try {
+      return use(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** The slot's number and descriptor for reading, which stays ours; undefined when in none. */
+  slotOf(id: ContentId): { readonly slot: number; readonly fd: number } | undefined {
+    const { slot } = this.#objects.rows.get(id);
+    if (slot === null || slot === OWN_FILE) return undefined;
+    return { slot, fd: this.#objects.files.slots.descriptor(slot) };
+  }
+
+  /** Asks the disk; the object's size is that from now on. @throws OpError io, integrity. */
+  sense(id: ContentId): Sensed {
+    const { rows, files } = this.#objects;
+    const row = rows.get(id);
+    const lent = this.slotOf(id);
+    const stats = attempt('stat', row, () =>
+      lent === undefined
+        ? statSync(files.path(id, 'file'), { bigint: true })
+        : fstatSync(lent.fd, { bigint: true }),
+    );
+    // In memory only: it is written with the next change of the row, at the latest at rest.
+    row.size = Number(stats.size);
+    const { mtimeNs, ctimeNs, atimeNs } = stats;
+    return { size: row.size, mtimeNs, ctimeNs, atimeNs };
+  }
+
+  /** Who else has the backing file open, or mapped. */
+  openers(id: ContentId): 'none' | 'readers' | 'writers' {
+    return this.#objects.files.otherOpeners(id, 'file');
+  }
+
+  /**
+   * Copies the bytes of an object aside, the first half of `setAside`.
+   * @returns where they are. @throws OpError no-space, io.
+   */
+  copyAside(id: ContentId): number | undefined {
+    const [slot, to] = this.#aside();
+    if (slot === undefined) return undefined;
+    try {
+      copyFileSync(this.#path(id), to, fsConstants.COPYFILE_FICLONE);
+      return slot;
+    } catch (error) {
+      this.dropAside(slot);
+      throw asOpError(error, `copy content ${id}`);
+    }
+  }
+
+  /** The same in a thread of the pool. */
+  async copyAsideLater(id: ContentId): Promise<number | undefined> {
+    const [slot, to] = this.#aside();
+    if (slot === undefined) return undefined;
+    try {
+      await copyFile(this.#path(id), to, fsConstants.COPYFILE_FICLONE);
+      return slot;
+    } catch (error) {
+      this.dropAside(slot);
+      throw asOpError(error, `copy content ${id}`);
+    }
+  }
+
+  dropAside(slot: number): void {
+    this.#objects.files.slots.giveBack(slot);
+  }
+
+  /**
+   * An object at rest that holds the bytes copied by `copyAside`, with the CID and the blocks of the
+   * original, which may be opened again then. Nobody wants it but history, from `releasedS` on.
+   */
+  setAside(id: ContentId, slot: number, releasedS: number): ContentId {
+    const { rows, files, journal } = this.#objects;
+    const { size, state, cid, profile } = rows.get(id);
+    const rest = state === 'sealed' ? state : 'frozen';
+    const given = {
+      place: 'file',
+      size,
+      state: rest,
+      cid,
+      profile,
+      released_s: releasedS,
+    } as const;
+    const copy = this.#objects.insert(given, 'made');
+    const path = files.name(copy, slot);
+    journal.contents.copyBlocks(id, copy);
+    journal.commit((tx) => {
+      tx.onRollback(() => rmSync(path, { force: true }));
+      tx.onRollback(() => this.dropAside(slot));
+      tx.afterCommit(() => files.slots.retire(slot));
+    });
+    return copy;
+  }
+
+  /**
+   * What was written is taken over into the row, and small bytes are packed. The caller knows that
+   * nobody can write any more, and freezes the object.
+   * @throws OpError no-space, io.
+   */
+  settle(id: ContentId): void {
+    const { rows } = this.#objects;
+    const row = rows.get(id);
+    const { size } = this.sense(id);
+    const isPacked = size <= PACKED_BYTES_MAX && this.openers(id) === 'none';
+    const lent = this.slotOf(id);
+    if (isPacked) this.#pack(row, size);
+    else if (lent !== undefined) this.#name(row, lent.slot, size);
+    else rows.update(row, { size, slot: null, stable: 0 });
+    this.#objects.journal.commit((tx) => {
+      this.#direct.delete(id);
+      tx.onRollback(() => this.#direct.add(id));
+    });
+  }
+
+  #pack(row: ContentRow, size: number): void {
+    const { rows, files, journal } = this.#objects;
+    const { id } = row;
+    const bytes = Buffer.allocUnsafe(size);
+    const fd = this.slotOf(id)?.fd ?? files.descriptor(id, 'file');
+    const got = attempt('pack', row, () => readAt({ fd, position: 0 }, bytes, 0, size));
+    if (got < size) throw cutShort(row);
+    journal.contents.setBytes(id, bytes);
+    rows.update(row, { size, place: 'packed', slot: null, stable: 1 });
+    journal.commit((tx) => tx.afterCommit(() => files.remove(id, 'file')));
+  }
+
+  #name(row: ContentRow, slot: number, size: number): void {
+    const { rows, files, journal } = this.#objects;
+    const { id } = row;
+    const path = files.name(id, slot);
+    rows.update(row, { size, slot: null, stable: 0 });
+    journal.commit((tx) => {
+      tx.onRollback(() => rmSync(path, { force: true }));
+      tx.afterCommit(() => {
+        files.clearSlot(id);
+        files.slots.retire(slot);
+      });
+    });
+  }
+
+  #path(id: ContentId): string {
+    return this.#objects.files.path(id, 'file');
+  }
+
+  #note(id: ContentId): void {
+    this.#direct.add(id);
+    this.#objects.journal.commit((tx) => tx.onRollback(() => this.#direct.delete(id)));
+  }
+
+  #aside(): [slot: number | undefined, path: string] {
+    const { slots } = this.#objects.files;
+    const slot = slots.take();
+    return [slot, slot === undefined ? '' : slots.path(slot)];
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * What all calls on content share: an object's row and the place of its bytes, kept in step. No
+ * policy: states and references are `ContentStore`'s.
+ */
+import { ftruncateSync } from 'node:fs';
+import { assert } from '../base/assert.ts';
+import type { ContentId } from '../base/ids.ts';
+import type { ContentRow, Journal } from '../journal/journal.ts';
+import type { BackingFiles, BackingPlace } from './backing.ts';
+import { writeAt } from './extents.ts';
+import { attempt, cutShort } from './faults.ts';
+import { proven } from './packed.ts';
+import { ContentRows } from './rows.ts';
+
+const EMPTY = Buffer.alloc(0);
+
+export type GivenRow = Pick<ContentRow, 'place' | 'size'> & Partial<ContentRow>;
+
+export class ContentObjects {
+  readonly journal: Journal;
+  readonly rows: ContentRows;
+  readonly files: BackingFiles;
+
+  constructor(journal: Journal, files: BackingFiles) {
+    this.journal = journal;
+    this.rows = new ContentRows(journal);
+    this.files = files;
+  }
+
+  /** With an empty backing file, unless that is in a slot or `made` already. */
+  insert(given: GivenRow, file: 'new' | 'made' = 'new'): ContentId {
+    assert(this.journal.inTransaction, 'content is made inside a transaction');
+    const id = this.journal.commit(() => this.journal.contents.nextId());
+    const { place, slot = null } = given;
+    if (place !== 'packed' && slot === null && file === 'new') this.makeFile(id, place);
+    this.rows.insert({
+      state: 'open',
+      refs: 0,
+      held: 0,
+      cid: null,
+      profile: null,
+      released_s: null,
+      // Packed bytes are as stable as the row itself.
+      stable: place === 'packed' ? 1 : 0,
+      slot,
+      ...given,
+      id,
+    });
+    return id;
+  }
+
+  makeFile(id: ContentId, place: BackingPlace): number {
+    const fd = this.files.create(id, place);
+    this.journal.commit((tx) => tx.onRollback(() => this.files.remove(id, place)));
+    return fd;
+  }
+
+  writable(id: ContentId): ContentRow {
+    assert(this.journal.inTransaction, 'content is written inside a transaction');
+    const row = this.rows.get(id);
+    assert(row.state === 'open', `content ${id} is open when written`);
+    return row;
+  }
+
+  packed(row: ContentRow): Buffer {
+    if (row.size === 0) return EMPTY;
+    const bytes = this.journal.contents.bytes(row.id);
+    if (bytes === undefined || bytes.length !== row.size) throw cutShort(row);
+    return proven(row, bytes);
+  }
+
+  setPacked(row: ContentRow, bytes: Buffer): void {
+    this.journal.commit(() => this.journal.contents.setBytes(row.id, bytes));
+    if (bytes.length !== row.size) this.rows.update(row, { size: bytes.length });
+  }
+
+  /** The descriptor of the backing file, into which packed bytes move when there is none yet. */
+  backing(row: ContentRow): number {
+    if (row.place !== 'packed') return this.files.descriptor(row.id, row.place);
+    const bytes = this.packed(row);
+    const fd = this.makeFile(row.id, 'file');
+    attempt('unpack', row, () => writeAt({ fd, position: 0 }, bytes));
+    this.rows.update(row, { place: 'file', stable: 0 });
+    this.journal.commit(() => this.journal.contents.deleteBytes(row.id));
+    return fd;
+  }
+
+  /** Gives back to the disk what lies beyond the end, and is no part of the object. */
+  trim(id: ContentId): void {
+    const row = this.rows.find(id);
+    if (row === undefined || row.place === 'packed') return;
+    try {
+      ftruncateSync(this.files.descriptor(id, row.place), row.size);
+    } catch {
+      // It only takes room; whoever lengthens the object cuts it off first.
+    }
+  }
+
+  /** The backing file was written: its row follows only where it must. */
+  changed(row: ContentRow, size: number): void {
+    this.files.changed(row.id);
+    if (size !== row.size || row.stable === 1) this.rows.update(row, { size, stable: 0 });
+  }
+
+  /** Removes the object and its blocks now, and its backing file once that is committed. */
+  discard(id: ContentId): void {
+    const { place } = this.rows.get(id);
+    this.rows.delete(id);
+    if (place === 'packed') return;
+    this.journal.commit((tx) => tx.afterCommit(() => this.files.remove(id, place)));
+  }
+}

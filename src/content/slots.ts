@@ -1,0 +1,141 @@
+/**
+ * Slots: backing files made in advance, in a directory of their own, for bytes that the kernel
+ * writes past this process. Making a file costs more than all else about a small one, so a slot is
+ * emptied and used again once its bytes lie elsewhere.
+ *
+ * Invariants: a slot is emptied only when nobody can write to it, or sees it mapped, any more; a
+ * file of an earlier process is never used again but for the content that lies in it; numbers are
+ * not given to another file.
+ */
+import {
+  closeSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { asOpError } from '../base/errors.ts';
+import { SLOTS_FREE_MAX, SLOTS_USED_MAX } from '../base/limits.ts';
+
+export class Slots {
+  readonly #directory: string;
+  /** Empty ones. */
+  readonly #free: number[] = [];
+  /** Descriptors for reading: one that could write would keep a lease from being granted. */
+  readonly #descriptors = new Map<number, number>();
+  #isMade = false;
+  #next = 1;
+  #used = 0;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  path(slot: number): string {
+    return join(this.#directory, String(slot));
+  }
+
+  /** Makes empty ones until there are `count`. @throws OpError no-space, io. */
+  prepare(count: number): void {
+    while (this.#free.length < count) this.#free.push(this.#make());
+  }
+
+  /** One that is empty, for a trial. @throws OpError no-space, io. */
+  get sample(): number {
+    this.prepare(1);
+    return this.#free.at(-1) ?? 0;
+  }
+
+  /** An empty slot; undefined when too many are in use. @throws OpError no-space, io. */
+  take(): number | undefined {
+    if (this.#used >= SLOTS_USED_MAX) return undefined;
+    const slot = this.#free.pop() ?? this.#make();
+    this.#used += 1;
+    return slot;
+  }
+
+  /** Of a slot that is empty or in use, until it is given back or retired. */
+  descriptor(slot: number): number {
+    const known = this.#descriptors.get(slot);
+    if (known !== undefined) return known;
+    const fd = openSync(this.path(slot), 'r');
+    this.#descriptors.set(slot, fd);
+    return fd;
+  }
+
+  /** Its bytes lie elsewhere now, or are not wanted. */
+  giveBack(slot: number): void {
+    this.#used -= 1;
+    try {
+      if (this.#free.length < SLOTS_FREE_MAX) {
+        truncateSync(this.path(slot), 0);
+        this.#free.push(slot);
+        return;
+      }
+    } catch {
+      // It only takes room: another one is made.
+    }
+    this.#remove(slot);
+  }
+
+  /** Gives its file another name beside this one. @throws OpError no-space, io. */
+  linkTo(slot: number, path: string): void {
+    try {
+      linkSync(this.path(slot), path);
+    } catch (error) {
+      throw asOpError(error, `name the backing file ${path}`);
+    }
+  }
+
+  /** Its file goes on under another name. */
+  retire(slot: number): void {
+    this.#used -= 1;
+    this.#remove(slot);
+  }
+
+  /** Once, at the start: content lies in these; all other files here are nobody's. */
+  recover(inUse: ReadonlySet<number>): void {
+    this.#used = inUse.size;
+    let names: string[] = [];
+    try {
+      names = readdirSync(this.#directory);
+    } catch {
+      return; // It is made with the first slot.
+    }
+    this.#isMade = true;
+    for (const name of names) {
+      const slot = Number(name);
+      if (String(slot) !== name) continue;
+      this.#next = Math.max(this.#next, slot + 1);
+      if (!inUse.has(slot)) rmSync(this.path(slot), { force: true });
+    }
+  }
+
+  close(): void {
+    for (const fd of this.#descriptors.values()) closeSync(fd);
+    this.#descriptors.clear();
+  }
+
+  #make(): number {
+    const slot = this.#next++;
+    try {
+      if (!this.#isMade) mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      this.#isMade = true;
+      closeSync(openSync(this.path(slot), 'wx', 0o600));
+      this.descriptor(slot);
+      return slot;
+    } catch (error) {
+      throw asOpError(error, `make slot ${slot}`);
+    }
+  }
+
+  #remove(slot: number): void {
+    const fd = this.#descriptors.get(slot);
+    if (fd !== undefined) closeSync(fd);
+    this.#descriptors.delete(slot);
+    rmSync(this.path(slot), { force: true });
+  }
+}

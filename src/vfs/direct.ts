@@ -1,0 +1,249 @@
+/**
+ * Opening files so that the kernel reads and writes their bytes itself, and bringing them to rest
+ * when nobody holds them any more.
+ *
+ * A file that is opened for writing gets bytes of its own first: in a slot when it is new or small,
+ * where they lie when they are large. In that case the bytes before are copied aside, so that
+ * they can be undone to, unless they are too many.
+ */
+import { OpError } from '../base/errors.ts';
+import { type ContentId, type Ino, NO_CONTENT } from '../base/ids.ts';
+import { COPY_ON_MAIN_BYTES_MAX, HISTORY_COPY_BYTES_MAX } from '../base/limits.ts';
+import { O_ACCMODE, O_RDWR, O_TRUNC, writes } from '../base/posix.ts';
+import type { InodeRow, Tx } from '../journal/journal.ts';
+import type { Caller } from './contract.ts';
+import type { Core } from './core.ts';
+import type { Live } from './live.ts';
+
+/** Where the bytes of a file come from that is opened for the kernel to read and write. */
+type Source =
+  /** There are none, or none are wanted. */
+  | 'empty'
+  /** Packed ones are copied to a slot. */
+  | 'packed'
+  /** They stay where they are. */
+  | 'here'
+  /** Others show them too: a copy is made. */
+  | 'shared';
+
+export interface DirectPlan {
+  readonly source: Source;
+  readonly isWritable: boolean;
+  /** The object whose bytes are to be copied aside, because they are about to change. */
+  readonly aside: ContentId | undefined;
+  readonly isLargeCopy: boolean;
+}
+
+/** Whether, and how, the kernel may have the file to itself; undefined when not. */
+export function planOf(
+  core: Core,
+  caller: Caller,
+  row: InodeRow,
+  flags: number,
+): DirectPlan | undefined {
+  if (!caller.checked || !core.live.isOffered || !mayBeDirect(core, row)) return undefined;
+  const isWritable = writes(flags) || (flags & O_TRUNC) !== 0;
+  const live = core.live.find(row.ino);
+  if (live === undefined && core.handles.isOpen(row.ino)) return undefined;
+  const isEmptied = live === undefined && (flags & O_TRUNC) !== 0;
+  const source = isEmptied ? 'empty' : sourceOf(core, row);
+  const isBusy = live?.isWritable === true;
+  const plan = { source, isWritable, aside: undefined, isLargeCopy: false };
+  if (!isWritable) return source === 'here' ? plan : undefined;
+  if (isBusy || source === 'empty' || source === 'packed') return plan;
+  const content = core.content.row(row.content);
+  const size = content?.size ?? 0;
+  const isSmall = size <= HISTORY_COPY_BYTES_MAX;
+  if (source === 'shared') return isSmall && size <= COPY_ON_MAIN_BYTES_MAX ? plan : undefined;
+  // What was written a moment ago and is not sealed yet is no version anybody wants back.
+  if (content?.state !== 'sealed' || !isSmall) return plan;
+  return { ...plan, aside: row.content, isLargeCopy: size > COPY_ON_MAIN_BYTES_MAX };
+}
+
+/** The daemon counts what goes into a tree with a limit, and one in memory is gone with it. */
+function mayBeDirect(core: Core, row: InodeRow): boolean {
+  const { volatile, sizeBytesMax, readOnly } = core.superblockOf(row);
+  return !volatile && sizeBytesMax === undefined && !readOnly;
+}
+
+function sourceOf(core: Core, row: InodeRow): Source {
+  if (row.content === NO_CONTENT) return 'empty';
+  const content = core.content.row(row.content);
+  if (content?.place === 'packed') return 'packed';
+  return isAlone(core, row) ? 'here' : 'shared';
+}
+
+/** Whether only this inode shows the object, and the block store does not keep it. */
+export function isAlone(core: Core, row: InodeRow): boolean {
+  const content = core.content.row(row.content);
+  return content !== undefined && content.refs <= 1 && content.held === 0;
+}
+
+/**
+ * Makes the file live, or lets one more open share in it; `slot` holds the bytes `plan.aside` asks
+ * for. Inside a transaction unless nothing is to be written.
+ * @returns the object with the bytes before, for the session; NO_CONTENT when they are not kept.
+ */
+export function enterDirect(
+  core: Core,
+  tx: Tx | undefined,
+  row: InodeRow,
+  plan: DirectPlan,
+  options: { readonly flags: number; readonly isNew: boolean; readonly slot: number | undefined },
+): { readonly live: Live; readonly oldContent: ContentId } {
+  const isMappable = plan.isWritable && (options.flags & O_ACCMODE) === O_RDWR;
+  const live = core.live.find(row.ino);
+  if (live !== undefined) {
+    core.live.lingering.delete(row.ino);
+    live.isMappable ||= isMappable;
+    const isUpgraded = plan.isWritable && !live.isWritable && tx !== undefined;
+    const oldContent = isUpgraded ? upgrade(core, tx, live, options.slot) : NO_CONTENT;
+    return { live, oldContent };
+  }
+  if (!plan.isWritable || tx === undefined) {
+    const given = { isWritable: false, isMappable: false, isNew: false, before: undefined };
+    return { live: core.live.add(tx, row, given), oldContent: NO_CONTENT };
+  }
+  return begin(core, tx, row, plan, { ...options, isMappable });
+}
+
+function begin(
+  core: Core,
+  tx: Tx,
+  row: InodeRow,
+  plan: DirectPlan,
+  { slot, isMappable, isNew }: { slot: number | undefined; isMappable: boolean; isNew: boolean },
+): { readonly live: Live; readonly oldContent: ContentId } {
+  const { direct } = core.content;
+  const given = { isWritable: true, isMappable, isNew, before: undefined };
+  const old = row.content;
+  if (plan.source === 'here') {
+    const live = core.live.add(tx, row, { ...given, isWritable: false });
+    return { live, oldContent: upgrade(core, tx, live, slot) };
+  }
+  const content = contentFor(core, row, plan.source);
+  core.content.retain(content);
+  if (old !== NO_CONTENT) core.content.release(old);
+  if (plan.source === 'shared') direct.enter(content);
+  row.content = content;
+  core.inodes.change(tx, row);
+  return { live: core.live.add(tx, row, given), oldContent: old };
+}
+
+function contentFor(core: Core, { content }: InodeRow, source: Source): ContentId {
+  if (source === 'empty') return core.content.direct.create();
+  if (source === 'packed') return core.content.direct.unpack(content);
+  const fork = core.content.fork(content);
+  if (fork === undefined) throw new OpError('no-space', 'open');
+  return fork;
+}
+
+/**
+ * Bytes at rest may change from now on, where they lie. The object is opened, and its CID taken
+ * away, before the first of them does.
+ */
+export function upgrade(core: Core, tx: Tx, live: Live, slot: number | undefined): ContentId {
+  const { content } = core;
+  const row = content.row(live.content);
+  const aside =
+    slot === undefined
+      ? NO_CONTENT
+      : content.direct.setAside(live.content, slot, core.clock.now().s);
+  const wasSealed = row?.state === 'sealed' && row.cid !== null && row.profile !== null;
+  const before = wasSealed ? { sealing: { cid: row.cid, profile: row.profile }, aside } : undefined;
+  content.reopen(live.content);
+  content.direct.enter(live.content);
+  const was = live.before;
+  live.before = before as Live['before'];
+  live.isWritable = true;
+  tx.onRollback(() => {
+    live.before = was;
+    live.isWritable = false;
+  });
+  return aside;
+}
+
+/** As `upgrade`, for a change that comes from us while others only read. */
+export function upgradeHere(core: Core, tx: Tx, live: Live): ContentId {
+  if (live.isWritable) return NO_CONTENT;
+  const size = core.content.size(live.content);
+  const isKept = size > 0 && size <= HISTORY_COPY_BYTES_MAX;
+  return upgrade(core, tx, live, isKept ? core.content.direct.copyAside(live.content) : undefined);
+}
+
+/**
+ * Nobody has the file open any more. False when somebody may still write through a mapping: then it
+ * lingers, and is looked at again.
+ */
+export function rest(core: Core, tx: Tx, live: Live): boolean {
+  const { direct } = core.content;
+  if (live.isWritable && direct.openers(live.content) === 'writers') {
+    core.live.lingering.add(live.ino);
+    return false;
+  }
+  const row = core.inodes.get(live.ino);
+  const lent = direct.slotOf(live.content);
+  if (live.isWritable) settle(core, tx, live, row);
+  else core.inodes.change(tx, row);
+  core.live.remove(tx, live);
+  tx.afterCommit(() => {
+    core.live.lingering.delete(live.ino);
+    if (live.isChanged && !live.isNew) core.live.stalePages.add(live.ino);
+    // A slot whose file went on under a name is no slot any more.
+    const isKept = core.content.row(live.content)?.place !== 'file';
+    core.live.letGo(live, lent?.slot, isKept);
+  });
+  return true;
+}
+
+/** Whether reading changed its access time. */
+export const isRead = ({ seen, saved }: Live): boolean => seen.atimeNs !== saved.atimeNs;
+
+/** Nobody has a file open any more that was only read: nothing is to be written. */
+export function leave(core: Core, live: Live): void {
+  const slot = core.content.direct.slotOf(live.content)?.slot;
+  core.live.remove(undefined, live);
+  core.live.letGo(live, slot, false);
+}
+
+function settle(core: Core, tx: Tx, live: Live, row: InodeRow): void {
+  const { content } = core;
+  core.inodes.change(tx, row);
+  if (!live.isChanged && live.before !== undefined) {
+    const { sealing, aside } = live.before;
+    content.resume(live.content, sealing);
+    if (aside !== NO_CONTENT) content.discard(aside);
+    return;
+  }
+  if (row.size === 0) {
+    row.content = NO_CONTENT;
+    content.release(live.content);
+    return;
+  }
+  content.direct.settle(live.content);
+  content.freeze(live.content);
+}
+
+/** Looks again at files that nobody has open. How many came to rest. */
+export function restLingering(core: Core): number {
+  let rested = 0;
+  for (const ino of [...core.live.lingering]) {
+    const live = core.live.find(ino);
+    if (live === undefined || core.handles.isOpen(ino)) {
+      core.live.lingering.delete(ino);
+      continue;
+    }
+    const isRested = core.journal.commit((tx) => {
+      const done = rest(core, tx, live);
+      const row = core.inodes.find(ino);
+      if (done && row !== undefined) core.reapIfUnused(tx, row);
+      return done;
+    });
+    rested += Number(isRested);
+  }
+  return rested;
+}
+
+/** Whether some of them are open in a way that cannot be taken back (fs/fuse/passthrough.c). */
+export const isHeldByKernel = (core: Core, ino: Ino): boolean =>
+  core.live.find(ino) !== undefined && core.handles.isOpen(ino);

@@ -1,0 +1,253 @@
+/**
+ * Files whose bytes the kernel reads and writes itself (passthrough), from their first open to the
+ * moment nobody holds them open or mapped: what we know of their sizes and times is asked of the
+ * disk whenever somebody wants to know.
+ *
+ * Invariants: all opens of a live file use one backing id, and its backing file is never exchanged
+ * (the kernel refuses another one with EIO); a row that the disk contradicts is put right before
+ * anybody sees it (`sense`), and written with its next change, at the latest at rest.
+ */
+import { assert } from '../base/assert.ts';
+import { OpError } from '../base/errors.ts';
+import { type ContentId, type Ino, NO_CONTENT } from '../base/ids.ts';
+import type { ContentStore, Sealing, Sensed } from '../content/content.ts';
+import type { InodeRow, Tx } from '../journal/journal.ts';
+
+/** What a driver offers whose kernel can read and write local files by itself. */
+export interface Passthrough {
+  /** Registers an open file; its number. @throws OpError io. */
+  register(fd: number): number;
+  unregister(backing: number): void;
+}
+
+export interface Live {
+  readonly ino: Ino;
+  readonly content: ContentId;
+  /** Undefined after a start, until somebody opens the file again. */
+  backing: number | undefined;
+  /** Whether somebody may write; else the object is at rest. */
+  isWritable: boolean;
+  /** Whether somebody may write through a mapping, which the kernel says nothing about. */
+  isMappable: boolean;
+  /** Made by the open that made it live: the kernel has no pages of it. */
+  readonly isNew: boolean;
+  /** What the object was before it was opened for writing, and the copy of it made then. */
+  before: { readonly sealing: Sealing; readonly aside: ContentId } | undefined;
+  /** Whether the bytes changed since it is writable. */
+  isChanged: boolean;
+  /** What the disk said last, and what it said when the row was last written. */
+  seen: Sensed;
+  saved: Sensed;
+  row: InodeRow;
+  /** While a change of ours is not carried out on the disk yet. */
+  isHeld: boolean;
+}
+
+const NS_PER_S = 1_000_000_000n;
+
+/** A row the kernel may keep only for this moment is marked. */
+export interface MarkedRow extends InodeRow {
+  isMappable?: boolean;
+}
+
+export class LiveFiles {
+  readonly #content: ContentStore;
+  readonly #charge: (row: InodeRow, bytes: number) => void;
+  readonly #files = new Map<Ino, Live>();
+  /** Backing ids of slots: a slot serves one file after another. */
+  readonly #slots = new Map<number, number>();
+  /** Nobody has them open, and somebody may have them mapped. */
+  readonly lingering = new Set<Ino>();
+  /** Of these the kernel may keep pages that are not true any more. */
+  readonly stalePages = new Set<Ino>();
+  #passthrough: Passthrough | undefined;
+
+  constructor(content: ContentStore, charge: (row: InodeRow, bytes: number) => void) {
+    this.#content = content;
+    this.#charge = charge;
+  }
+
+  get size(): number {
+    return this.#files.size;
+  }
+
+  get isOffered(): boolean {
+    return this.#passthrough !== undefined;
+  }
+
+  /** A kernel that can do it is there. @throws OpError when it will not with this disk. */
+  attach(passthrough: Passthrough): void {
+    const { slot, fd } = this.#content.direct.prepare();
+    this.#slots.set(slot, passthrough.register(fd));
+    this.#passthrough = passthrough;
+  }
+
+  /** It is gone, and all its backing ids with it. */
+  detach(): void {
+    this.#passthrough = undefined;
+    this.#slots.clear();
+    this.stalePages.clear();
+    for (const live of this.#files.values()) live.backing = undefined;
+  }
+
+  find(ino: Ino): Live | undefined {
+    return this.#files.get(ino);
+  }
+
+  all(): IterableIterator<Live> {
+    return this.#files.values();
+  }
+
+  /** From now on the file is live. Its row and its object are in step. */
+  add(
+    tx: Tx | undefined,
+    row: InodeRow,
+    given: Pick<Live, 'isWritable' | 'isMappable' | 'isNew' | 'before'>,
+  ): Live {
+    assert(!this.#files.has(row.ino) && row.content !== NO_CONTENT, 'a file becomes live once');
+    const seen = this.#content.direct.sense(row.content);
+    const live: Live = {
+      ...given,
+      ino: row.ino,
+      content: row.content,
+      backing: undefined,
+      isChanged: false,
+      seen,
+      saved: seen,
+      row,
+      isHeld: false,
+    };
+    this.#files.set(row.ino, live);
+    tx?.onRollback(() => this.#files.delete(row.ino));
+    this.#mark(live);
+    return live;
+  }
+
+  remove(tx: Tx | undefined, live: Live): void {
+    this.#files.delete(live.ino);
+    const row: MarkedRow = live.row;
+    delete row.isMappable;
+    tx?.onRollback(() => this.#files.set(live.ino, live));
+  }
+
+  /** The number the kernel knows the backing file by. @throws OpError io. */
+  backingOf(live: Live): number {
+    if (live.backing !== undefined) return live.backing;
+    const { direct } = this.#content;
+    const lent = direct.slotOf(live.content);
+    if (lent !== undefined) {
+      live.backing = this.#slots.get(lent.slot) ?? this.#register(lent.fd);
+      this.#slots.set(lent.slot, live.backing);
+      return live.backing;
+    }
+    live.backing = direct.lend(live.content, (fd) => this.#register(fd));
+    return live.backing;
+  }
+
+  /** The file is live no more; its slot, if it had one, serves others or has gone. */
+  letGo(live: Live, slot: number | undefined, isSlotKept: boolean): void {
+    const { backing } = live;
+    live.backing = undefined;
+    if (backing === undefined) return;
+    if (slot !== undefined && isSlotKept) return;
+    if (slot !== undefined) this.#slots.delete(slot);
+    this.#passthrough?.unregister(backing);
+  }
+
+  /** Puts the row right when the disk says something else than before. */
+  sense(row: InodeRow): void {
+    const live = this.#files.get(row.ino);
+    if (live === undefined || live.isHeld) return;
+    const seen = this.#content.direct.sense(live.content);
+    const known = live.row === row ? live.seen : live.saved;
+    live.row = row;
+    live.seen = seen;
+    this.#mark(live);
+    if (seen.atimeNs !== known.atimeNs) takeAtime(row, seen.atimeNs);
+    if (seen.mtimeNs === known.mtimeNs && seen.size === known.size) return;
+    this.takeOver(row);
+  }
+
+  /** The bytes of a live file changed: the row follows what the disk said last. */
+  takeOver(row: InodeRow): void {
+    const live = this.#files.get(row.ino);
+    assert(live !== undefined, 'only live files change past us');
+    const { seen } = live;
+    live.isChanged = true;
+    if (seen.size !== row.size) {
+      this.#charge(row, seen.size - row.size);
+      row.size = seen.size;
+    }
+    row.version += 1;
+    takeTimes(row, seen);
+  }
+
+  /** The disk was changed by us, and the row says so already. */
+  restamp(ino: Ino): void {
+    const live = this.#files.get(ino);
+    if (live === undefined) return;
+    live.seen = this.#content.direct.sense(live.content);
+    live.isChanged = true;
+  }
+
+  /** What the disk says counts again once the transaction is over. */
+  hold(tx: Tx, live: Live): void {
+    live.isHeld = true;
+    const end = () => {
+      live.isHeld = false;
+    };
+    tx.onRollback(end);
+    tx.afterCommit(() => {
+      end();
+      this.restamp(live.ino);
+    });
+  }
+
+  /** The row was written; the transaction has still to commit. */
+  written(tx: Tx, ino: Ino): void {
+    const live = this.#files.get(ino);
+    if (live === undefined) return;
+    const { seen } = live;
+    tx.afterCommit(() => {
+      live.saved = seen;
+    });
+  }
+
+  #mark(live: Live): void {
+    const row: MarkedRow = live.row;
+    row.isMappable = live.isMappable;
+  }
+
+  #register(fd: number): number {
+    const passthrough = this.#passthrough;
+    if (passthrough === undefined) throw new OpError('io', 'register a backing file');
+    return passthrough.register(fd);
+  }
+}
+
+const secondsOf = (ns: bigint): number => Number(ns / NS_PER_S);
+const nanosOf = (ns: bigint): number => Number(ns % NS_PER_S);
+
+/**
+ * The disk's clock is that of the last tick, ours is exact: what happened after a change may not
+ * seem to have happened before it.
+ */
+function takeTimes(row: InodeRow, { mtimeNs }: Sensed): void {
+  const s = secondsOf(mtimeNs);
+  const ns = nanosOf(mtimeNs);
+  const isLater = s > row.ctimeS || (s === row.ctimeS && ns > row.ctimeNs);
+  if (isLater) {
+    row.ctimeS = s;
+    row.ctimeNs = ns;
+  }
+  row.mtimeS = row.ctimeS;
+  row.mtimeNs = row.ctimeNs;
+}
+
+function takeAtime(row: InodeRow, atimeNs: bigint): void {
+  const s = secondsOf(atimeNs);
+  const ns = nanosOf(atimeNs);
+  if (s < row.atimeS || (s === row.atimeS && ns <= row.atimeNs)) return;
+  row.atimeS = s;
+  row.atimeNs = ns;
+}
