@@ -20,7 +20,8 @@ import { Slots } from './slots.ts';
 const SHARDS = 256;
 /** In the place of a shard: the directory above them. */
 const ROOT = '';
-const SLOTS = 'slots';
+/** The directory of slots, beside the shards. */
+export const SLOTS = 'slots';
 /** Files of one fsync call that are held open together. */
 const SYNCED_AT_ONCE_MAX = 64;
 

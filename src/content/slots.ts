@@ -114,7 +114,10 @@ export class Slots {
     }
   }
 
+  /** What is in use stays as it is. */
   close(): void {
+    for (const slot of this.#free) rmSync(this.path(slot), { force: true });
+    this.#free.length = 0;
     for (const fd of this.#descriptors.values()) closeSync(fd);
     this.#descriptors.clear();
   }

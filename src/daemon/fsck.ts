@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { codeOf, OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
 import { FINDINGS_MAX, HASH_WORKERS_MAX } from '../base/limits.ts';
-import { shardOf } from '../content/backing.ts';
+import { SLOTS, shardOf } from '../content/backing.ts';
 import { cidOfBytes } from '../content/cid.ts';
 import { CONTENT_PROFILE, rawCid } from '../content/hash.ts';
 import { type HashItem, HashPool } from '../content/hasher.ts';
@@ -165,11 +165,14 @@ class ContentCheck {
     return (await this.#sizeFault(row)) ?? (await this.#hashFault(row));
   }
 
-  async #sizeFault({ id, place, size }: ContentRow): Promise<Fault | undefined> {
+  async #sizeFault(row: ContentRow): Promise<Fault | undefined> {
+    const { id, place } = row;
+    // While the kernel may write the bytes, the disk knows how many there are.
+    const size = row.slot === null ? row.size : 0;
     const actual =
       place === 'packed'
         ? (this.#options.contents.bytes(id)?.length ?? 0)
-        : await fileSize(this.#path(id));
+        : await fileSize(this.#path(row));
     const isThere = place === 'packed' ? actual === size : actual !== undefined && actual >= size;
     if (isThere) return undefined;
     return { rule: 'size', expected: `${size} bytes`, actual: `${actual ?? 'no'} bytes` };
@@ -203,13 +206,17 @@ class ContentCheck {
     return undefined;
   }
 
-  #item({ id, place, size }: ContentRow): HashItem {
-    if (place !== 'packed') return { path: this.#path(id), size };
-    return { bytes: this.#options.contents.bytes(id) ?? Buffer.alloc(0) };
+  #item(row: ContentRow): HashItem {
+    if (row.place !== 'packed') return { path: this.#path(row), size: row.size };
+    return { bytes: this.#options.contents.bytes(row.id) ?? Buffer.alloc(0) };
   }
 
-  #path(id: ContentId): string {
-    return join(this.#options.directory, shardOf(id), String(id));
+  #path({ id, slot }: ContentRow): string {
+    const { directory } = this.#options;
+    const isInSlot = slot !== null && slot > 0;
+    return isInSlot
+      ? join(directory, SLOTS, String(slot))
+      : join(directory, shardOf(id), String(id));
   }
 }
 

@@ -4,6 +4,7 @@ import type { Fh } from '../base/ids.ts';
 import { FILE_BYTES_MAX, XATTR_BYTES_MAX } from '../base/limits.ts';
 import type { AttributeChange, TimeChange } from '../vfs/vfs.ts';
 import type { Request } from './decode.ts';
+import { ENODATA } from './errno.ts';
 import {
   ACCESS_IN,
   ATTR_OUT,
@@ -81,8 +82,9 @@ function getxattr({ fileSystem, caller, request, reply }: Call): void | Promise<
   const sizeMax = request.u32(GETXATTR_IN.size);
   const name = request.text(GETXATTR_IN.bytes);
   return settle(fileSystem.getxattr(caller, request.ino, name), (value) => {
-    if (value === undefined) throw new OpError('no-attribute', `getxattr ${name}`);
-    if (sizeMax === 0) reply.size(value.length);
+    // Asked before the first write of every file, and seldom there: no error is made for it.
+    if (value === undefined) reply.fail(ENODATA);
+    else if (sizeMax === 0) reply.size(value.length);
     else if (value.length > sizeMax) throw new OpError('range', `getxattr ${name}`);
     else reply.bytes(value);
   });

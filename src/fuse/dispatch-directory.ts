@@ -37,10 +37,10 @@ function list(
   withInodes: boolean,
   put: (entry: DirectoryEntry) => boolean,
 ): void | Promise<void> {
-  const fh = request.fh(READ_IN.fh);
+  // By inode: a kernel that was told so opens no directories (see `Server`).
   const cookie = request.cookie(READ_IN.offset);
   let isCut = false;
-  const done = fileSystem.readdir(fh, cookie, withInodes, (entry) => {
+  const done = fileSystem.list(request.ino, cookie, withInodes, (entry) => {
     isCut = !put(entry);
     return !isCut;
   });
@@ -52,10 +52,14 @@ function demandProgress(reply: Reply, isCut: boolean): void {
   if (isCut && reply.length === OUT_HEADER.bytes) throw new OpError('invalid', 'readdir');
 }
 
-function releasedir({ fileSystem, request, closed }: Call): void {
-  const fh = request.fh(RELEASE_IN.fh);
-  closed(fh);
-  fileSystem.releasedir(fh);
+function releasedir({ request, closed }: Call): void {
+  closed(request.fh(RELEASE_IN.fh));
+}
+
+/** What the requests before it changed must be committed before it can be made durable. */
+async function fsyncdir({ fileSystem, committed }: Call): Promise<void> {
+  await committed();
+  await fileSystem.fsyncDirectory();
 }
 
 function listBody(request: Request): number {
@@ -69,4 +73,5 @@ export const DIRECTORY_OPERATIONS: readonly (readonly [number, Operation])[] = [
   [OP.readdir, { serve: readdir, body: listBody }],
   [OP.readdirplus, { serve: readdirplus, body: listBody }],
   [OP.releasedir, { serve: releasedir, body: 0 }],
+  [OP.fsyncdir, { serve: fsyncdir, body: 0, isUnhurried: true }],
 ];

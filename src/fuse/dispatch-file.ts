@@ -102,10 +102,9 @@ function write({ fileSystem, caller, request, reply }: Call): void {
   reply.size(size);
 }
 
-function release({ fileSystem, request, closed }: Call): void {
-  const fh = request.fh(RELEASE_IN.fh);
-  closed(fh);
-  fileSystem.release(fh);
+/** Answered at once: close(2) does not wait for it. */
+function release({ request, closed }: Call): void {
+  closed(request.fh(RELEASE_IN.fh));
 }
 
 /** What the requests before it changed must be committed before it can be made durable. */
@@ -191,9 +190,8 @@ export const FILE_OPERATIONS: readonly (readonly [number, Operation])[] = [
   [OP.tmpfile, { serve: tmpfile, body: CREATED_BYTES, records: true, again: createAgain }],
   [OP.read, { serve: read, body: readBody }],
   [OP.write, { serve: write, body: WRITE_OUT.bytes, records: true }],
-  [OP.release, { serve: release, body: 0, records: true }],
+  [OP.release, { serve: release, body: 0 }],
   [OP.fsync, { serve: fsync, body: 0, isUnhurried: true }],
-  [OP.fsyncdir, { serve: fsync, body: 0, isUnhurried: true }],
   [OP.fallocate, { serve: fallocate, body: 0, records: true }],
   [OP.lseek, { serve: lseek, body: LSEEK_OUT.bytes }],
   [

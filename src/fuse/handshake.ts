@@ -34,6 +34,8 @@ export interface Features {
   readonly flags2: number;
   readonly hasSetxattrExt: boolean;
   readonly hasResend: boolean;
+  /** Whether the kernel reads directories without opening them, and keeps what it read. */
+  readonly opensNoDirectories: boolean;
   /** Whether files may be given to the kernel to read and write by itself. */
   readonly hasPassthrough: boolean;
 }
@@ -53,6 +55,7 @@ const FLAGS_WANTED =
   INIT_FLAG.abortError |
   INIT_FLAG.maxPages |
   INIT_FLAG.cacheSymlinks |
+  INIT_FLAG.noOpendirSupport |
   INIT_FLAG.explicitInvalData |
   INIT_FLAG.handleKillprivV2 |
   INIT_FLAG.setxattrExt |
@@ -101,6 +104,7 @@ export function negotiate(offer: Offer, wantsPassthrough: boolean): Features | u
     flags2,
     hasSetxattrExt: (flags & INIT_FLAG.setxattrExt) !== 0,
     hasResend: (flags2 & INIT_FLAG2.hasResend) !== 0,
+    opensNoDirectories: (flags & INIT_FLAG.noOpendirSupport) !== 0,
     hasPassthrough: (flags2 & INIT_FLAG2.passthrough) !== 0,
   };
 }

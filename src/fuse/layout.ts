@@ -76,6 +76,7 @@ export const INIT_FLAG = {
   abortError: 2 ** 21,
   maxPages: 2 ** 22,
   cacheSymlinks: 2 ** 23,
+  noOpendirSupport: 2 ** 24,
   explicitInvalData: 2 ** 25,
   handleKillprivV2: 2 ** 28,
   setxattrExt: 2 ** 29,

@@ -17,7 +17,7 @@ export interface Call {
   readonly caller: Caller;
   /** Resolves once everything this request's group changed is committed. */
   committed(): Promise<void>;
-  /** The kernel gave a handle back. */
+  /** The kernel gave the handle of a file back, which ends when it suits. */
   closed(fh: Fh): void;
 }
 

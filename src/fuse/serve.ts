@@ -31,7 +31,7 @@ export interface Handouts {
   handOut(reply: Reply): void;
   /** It will not be sent after all; what it would have handed out is given back. */
   takeBack(reply: Reply): void;
-  /** The kernel gave a handle back. */
+  /** The kernel gave the handle of a file back, which is to be released. */
   closed(fh: Fh): void;
 }
 
@@ -91,6 +91,9 @@ export class Server {
       const operation = OPERATIONS.get(request.opcode);
       if (operation === undefined) return this.#refuse(ENOSYS);
       if (this.#features === undefined) return this.#refuse(EIO);
+      // For ever: reading a directory takes no state of ours, and the two round trips are saved.
+      const isOpendir = request.opcode === OP.opendir;
+      if (isOpendir && this.#features.opensNoDirectories) return this.#refuse(ENOSYS);
       const { body } = operation;
       const bodyMax = typeof body === 'number' ? body : body(request);
       const bodyMin = typeof body === 'number' ? body : 0;

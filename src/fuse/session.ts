@@ -21,6 +21,7 @@ import { Callers } from './callers.ts';
 import type { OpenedHandle, Reply } from './encode.ts';
 import { EIO, ENOENT, errnoOf } from './errno.ts';
 import type { Features } from './handshake.ts';
+import { Later, type LaterWork } from './later.ts';
 import type { KernelReferences } from './references.ts';
 import { type Handouts, type RequestJournal, Server } from './serve.ts';
 import { Waiting } from './waiting.ts';
@@ -43,8 +44,7 @@ export class Session {
   readonly #server: Server;
   readonly #waiting: Waiting;
   #channel: Channel | undefined;
-  /** Inodes the kernel let go of, about which the file system is told next. */
-  #gone: Ino[] = [];
+  readonly #later: Later;
   #requestCount = 0;
 
   constructor(options: SessionOptions) {
@@ -52,9 +52,13 @@ export class Session {
     const handouts: Handouts = {
       handOut: (reply) => this.#handOut(reply),
       takeBack: (reply) => this.#takeBack(reply),
-      closed: (fh) => options.references.closed(fh),
+      closed: (fh) => {
+        options.references.closed(fh);
+        this.#later.release(fh);
+      },
     };
     this.#server = new Server({ ...options, handouts, callers: new Callers(options.clock) });
+    this.#later = new Later(options.clock, (work) => this.#endAll(work));
     this.#waiting = new Waiting(options.clock, {
       finish: (reply) => this.#finishLate(reply),
       refuse: (reply, error) => this.#refuseLate(reply, error),
@@ -84,7 +88,7 @@ export class Session {
     this.#requestCount += count;
     let next = 0;
     while (next < count) next = this.#serveGroup(channel, next, count);
-    this.#forgetGone();
+    this.#later.relieve();
   }
 
   /** The connection is gone: what the kernel held comes back. */
@@ -93,8 +97,8 @@ export class Session {
     this.#waiting.end();
     const { handles, inos } = this.#options.references.takeAll();
     for (const handle of handles) this.#release(handle);
-    for (const ino of inos) this.#gone.push(ino);
-    this.#forgetGone();
+    for (const ino of inos) this.#later.forget(ino);
+    this.#later.end();
   }
 
   /** Serves requests from number `from` as one group; returns the number of the next one. */
@@ -213,14 +217,12 @@ export class Session {
     const errno = channel.reply(reply.arena.buffer, reply.start, reply.length);
     if (errno === 0) return;
     this.#takeBack(reply);
-    this.#forgetGone();
     if (errno !== ENOENT) this.#logUnsent(errno);
   }
 
   /** What the reply would have handed out is given back. */
   #dropLate(reply: Reply): void {
     this.#takeBack(reply);
-    this.#forgetGone();
   }
 
   #handOut(reply: Reply): void {
@@ -235,7 +237,7 @@ export class Session {
     const { references } = this.#options;
     for (const ino of reply.lookups) {
       if (reply.isHandedOut) this.#forget(ino, 1);
-      else if (!references.knows(ino)) this.#gone.push(ino);
+      else if (!references.knows(ino)) this.#later.forget(ino);
     }
     reply.lookups.length = 0;
     if (reply.opened !== undefined) {
@@ -247,7 +249,7 @@ export class Session {
   }
 
   #forget(ino: Ino, count: number): void {
-    if (this.#options.references.forget(ino, count)) this.#gone.push(ino);
+    if (this.#options.references.forget(ino, count)) this.#later.forget(ino);
   }
 
   #release({ fh, isDirectory }: OpenedHandle): void {
@@ -262,23 +264,24 @@ export class Session {
     }
   }
 
-  /** Tells the file system, outside any group, which inodes the kernel knows no more. */
-  #forgetGone(): void {
-    if (this.#gone.length === 0) return;
+  /** Ends handles, and tells the file system which inodes the kernel knows no more. */
+  #endAll({ handles, inos }: LaterWork): void {
     const { journal, references, fileSystem } = this.#options;
-    const gone = this.#gone.filter((ino) => !references.knows(ino));
-    this.#gone = [];
-    const forgetAll = (inos: readonly Ino[]) =>
-      journal.group(() => {
-        for (const ino of inos) fileSystem.forget(ino);
-      });
+    const actions = [
+      ...handles.map((fh) => () => fileSystem.release(fh)),
+      ...inos.map((ino) => () => {
+        if (!references.knows(ino)) fileSystem.forget(ino);
+      }),
+    ];
     try {
-      forgetAll(gone);
+      journal.group(() => {
+        for (const action of actions) action();
+      });
     } catch {
       // One of them; the others shall not suffer for it.
-      for (const ino of gone) {
+      for (const action of actions) {
         try {
-          forgetAll([ino]);
+          journal.group(action);
         } catch (error) {
           this.#log([error]);
         }

@@ -53,8 +53,15 @@ export interface PinRow {
   readonly time_ns: number;
 }
 
+/**
+ * Rows of `content` are written once per transaction, however often they change in it: when it
+ * commits, or before the first query that could see them.
+ */
 export class Contents {
   readonly #counters: Counters;
+  /** Changed rows, which belong to their owner and change on; and the new ones among them. */
+  readonly #changed = new Map<ContentId, ContentRow>();
+  readonly #new = new Set<ContentId>();
   readonly #sql: Readonly<Record<keyof typeof SQL, Statement>>;
 
   constructor(db: Database, counters: Counters) {
@@ -70,26 +77,48 @@ export class Contents {
   }
 
   get(id: ContentId): ContentRow | undefined {
-    return this.#sql.get.get(id) as ContentRow | undefined;
+    return this.#query('get').get(id) as ContentRow | undefined;
   }
 
+  /** The row as it is when the transaction commits. */
   insert(row: ContentRow): void {
-    const { id, size, state, place, refs, held, cid, profile, released_s, stable, slot } = row;
-    const mutable = [size, state, place, refs, held, cid, profile, released_s, stable, slot];
-    this.#sql.insert.run(id, ...mutable);
+    this.#new.add(row.id);
+    this.#changed.set(row.id, row);
   }
 
+  /** The same. */
   update(row: ContentRow): void {
-    const { id, size, state, place, refs, held, cid, profile, released_s, stable, slot } = row;
-    const mutable = [size, state, place, refs, held, cid, profile, released_s, stable, slot];
-    this.#sql.update.run(...mutable, id);
+    this.#changed.set(row.id, row);
+  }
+
+  /** Writes what changed. Inside the transaction. */
+  flush(): void {
+    for (const row of this.#changed.values()) {
+      const { id, size, state, place, refs, held, cid, profile, released_s, stable, slot } = row;
+      if (this.#new.has(id)) {
+        const { insert } = this.#sql;
+        insert.run(id, size, state, place, refs, held, cid, profile, released_s, stable, slot);
+      } else {
+        const { update } = this.#sql;
+        update.run(size, state, place, refs, held, cid, profile, released_s, stable, slot, id);
+      }
+    }
+    this.forget();
+  }
+
+  /** The transaction was rolled back: nothing of it is to be written. */
+  forget(): void {
+    if (this.#changed.size === 0) return;
+    this.#changed.clear();
+    this.#new.clear();
   }
 
   /** Removes the row, its packed bytes and its blocks. */
   delete(id: ContentId): void {
     this.#sql.deletePacked.run(id);
     this.#sql.deleteBlocks.run(id);
-    this.#sql.delete.run(id);
+    this.#changed.delete(id);
+    if (!this.#new.delete(id)) this.#sql.delete.run(id);
   }
 
   bytes(id: ContentId): Buffer | undefined {
@@ -110,12 +139,12 @@ export class Contents {
 
   /** At most `limit` frozen objects above `after`, oldest first: work for the sealer. */
   frozen(after: ContentId | 0, limit: number): ContentRow[] {
-    return this.#sql.frozen.all(after, limit) as ContentRow[];
+    return this.#query('frozen').all(after, limit) as ContentRow[];
   }
 
   /** Objects that were being written when the daemon died, or are now. */
   open(after: ContentId | 0, limit: number): ContentRow[] {
-    return this.#sql.open.all(after, limit) as ContentRow[];
+    return this.#query('open').all(after, limit) as ContentRow[];
   }
 
   /**
@@ -123,47 +152,47 @@ export class Contents {
    * those that an open write session would be undone to.
    */
   released(beforeS: number, limit: number): ContentRow[] {
-    return this.#sql.released.all(beforeS, limit) as ContentRow[];
+    return this.#query('released').all(beforeS, limit) as ContentRow[];
   }
 
   /** Objects that files show and that have no CID yet: how many, and their bytes. */
   unsealed(): { files: number; bytes: number } {
-    return this.#sql.unsealed.get() as { files: number; bytes: number };
+    return this.#query('unsealed').get() as { files: number; bytes: number };
   }
 
   /** The same by superblock, those with none left out. Reads every inode when there are any. */
   unsealedBySuperblock(): { superblock: SuperblockId; files: number; bytes: number }[] {
     if (this.unsealed().files === 0) return [];
     type Row = { superblock: SuperblockId; files: number; bytes: number };
-    return this.#sql.unsealedBySuperblock.all() as Row[];
+    return this.#query('unsealedBySuperblock').all() as Row[];
   }
 
   /** Bytes of all objects kept here, old ones too. Reads every row. */
   keptBytes(): number {
-    return this.#sql.keptBytes.get() as number;
+    return this.#query('keptBytes').get() as number;
   }
 
   releasedBytes(): number {
-    return this.#sql.releasedBytes.get() as number;
+    return this.#query('releasedBytes').get() as number;
   }
 
   /** A page of all objects in ascending id. */
   page(after: ContentId | 0, limit: number): ContentRow[] {
-    return this.#sql.page.all(after, limit) as ContentRow[];
+    return this.#query('page').all(after, limit) as ContentRow[];
   }
 
   /** A sealed object of this very CID; the root block of another DAG does not count. */
   byCid(cid: Buffer): ContentRow | undefined {
-    return this.#sql.byCid.get(cid) as ContentRow | undefined;
+    return this.#query('byCid').get(cid) as ContentRow | undefined;
   }
 
   block(cid: Buffer): BlockRow | undefined {
-    return this.#sql.block.get(cid) as BlockRow | undefined;
+    return this.#query('block').get(cid) as BlockRow | undefined;
   }
 
   /** All places of a block, oldest content first. */
   blockPlaces(cid: Buffer): BlockRow[] {
-    return this.#sql.block.all(cid) as BlockRow[];
+    return this.#query('block').all(cid) as BlockRow[];
   }
 
   /** A block that the content has already keeps its place there. */
@@ -172,7 +201,7 @@ export class Contents {
   }
 
   blocksOf(id: ContentId): BlockRow[] {
-    return this.#sql.blocksOf.all(id) as BlockRow[];
+    return this.#query('blocksOf').all(id) as BlockRow[];
   }
 
   /** The copy `to` holds the same blocks, and the same inner nodes of their DAG. */
@@ -187,7 +216,7 @@ export class Contents {
 
   /** A page of all blocks, once each, in bytewise order of their CIDs; start with no bytes. */
   blocks(after: Buffer, limit: number): BlockRow[] {
-    return this.#sql.blocks.all(after, limit) as BlockRow[];
+    return this.#query('blocks').all(after, limit) as BlockRow[];
   }
 
   pin(cid: Buffer): PinRow | undefined {
@@ -205,6 +234,11 @@ export class Contents {
   /** All pins in bytewise order of their CIDs. */
   pins(): PinRow[] {
     return this.#sql.pins.all() as PinRow[];
+  }
+
+  #query(name: keyof typeof SQL): Statement {
+    if (this.#changed.size > 0) this.flush();
+    return this.#sql[name];
   }
 }
 

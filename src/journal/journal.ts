@@ -260,6 +260,7 @@ export class Journal {
   #finish(tx: OpenTransaction): void {
     if (!tx.begun) return;
     for (const action of tx.preparing) action();
+    this.contents.flush();
     const rows = tx.pending.map(({ row }) => row);
     const last = rows.at(-1);
     let hash = this.#lastHash;
@@ -278,6 +279,7 @@ export class Journal {
 
   #rollBack(tx: OpenTransaction): void {
     if (this.#db.inTransaction) this.#db.exec('ROLLBACK');
+    this.contents.forget();
     this.counters.forget();
     this.actors.forget();
     for (const action of tx.undone.reverse()) action();

@@ -355,9 +355,9 @@ function cut(core: Core, tx: Tx, row: InodeRow, size: number): ContentId {
   }
   if (grown === 0) return NO_CONTENT;
   const kept = makePrivate(core, tx, row, true);
+  core.content.truncate(row.content, size);
   // It is cut off once that is committed.
   if (live !== undefined) core.live.hold(tx, live);
-  core.content.truncate(row.content, size);
   resize(core, tx, row, size);
   if (live !== undefined) return kept;
   // Without a handle nobody will end a session: the bytes are at rest again.

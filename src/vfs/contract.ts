@@ -155,8 +155,17 @@ export interface FileSystem {
   ): void;
   /** Resolves when everything acknowledged about the file is on stable storage. */
   fsync(fh: Fh, dataOnly: boolean): Promise<void>;
+  /** The same of a directory, open or not: its names, and all others. */
+  fsyncDirectory(): Promise<void>;
   release(fh: Fh): void;
   opendir(caller: Caller, ino: Ino): Awaitable<Handle>;
+  /** `readdir` without a handle, for who was let into the directory already. */
+  list(
+    ino: Ino,
+    cookie: number,
+    withInodes: boolean,
+    take: (entry: DirectoryEntry) => boolean,
+  ): Awaitable<void>;
   /**
    * Hands entries behind `cookie` (0 = from the start, `.` and `..` included) to `take` until it
    * returns false or the end is reached.

@@ -71,9 +71,9 @@ function rewriteBytes(core: Core, caller: Caller, row: InodeRow, bytes: Buffer):
     const oldContent =
       slot === undefined ? NO_CONTENT : direct.setAside(content, slot, core.clock.now().s);
     core.content.write(content, bytes, 0);
+    core.content.truncate(content, bytes.length);
     const live = core.live.find(row.ino);
     if (live !== undefined) core.live.hold(tx, live);
-    core.content.truncate(content, bytes.length);
     setSize(core, tx, row, bytes.length);
     const range = { position: 0, length: bytes.length };
     recordWrite(core, tx, caller, row, { oldSize, oldContent, before, ...range });

@@ -257,6 +257,10 @@ export class Vfs implements FileSystem {
     if (file.ino < CONTROL_INO_FROM) await fsync(this.core, file);
   }
 
+  fsyncDirectory(): Promise<void> {
+    return this.core.syncJournal();
+  }
+
   release(fh: Fh): void {
     const file = this.core.handles.find(fh);
     if (file === undefined) {
@@ -293,7 +297,15 @@ export class Vfs implements FileSystem {
     withInodes: boolean,
     take: (entry: DirectoryEntry) => boolean,
   ): Awaitable<void> {
-    const { ino } = this.core.handles.get(fh);
+    return this.list(this.core.handles.get(fh).ino, cookie, withInodes, take);
+  }
+
+  list(
+    ino: Ino,
+    cookie: number,
+    withInodes: boolean,
+    take: (entry: DirectoryEntry) => boolean,
+  ): Awaitable<void> {
     if (ino >= CID_INO_FROM) return this.#cids.readdir(ino, cookie, take);
     if (ino >= CONTROL_INO_FROM) return this.#control.readdir(cookie, take);
     readdir(this.core, ino, cookie, withInodes, (entry) =>

@@ -18,7 +18,6 @@ const FORBIDDEN = {
   WRITEBACK_CACHE: 1 << 16,
   NO_OPEN_SUPPORT: 1 << 17,
   POSIX_ACL: 1 << 20,
-  NO_OPENDIR_SUPPORT: 1 << 24,
 };
 
 describe('the handshake', () => {

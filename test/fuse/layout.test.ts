@@ -106,6 +106,7 @@ const CONSTANTS: [string, number][] = [
   ['FUSE_ABORT_ERROR', layout.INIT_FLAG.abortError],
   ['FUSE_MAX_PAGES', layout.INIT_FLAG.maxPages],
   ['FUSE_CACHE_SYMLINKS', layout.INIT_FLAG.cacheSymlinks],
+  ['FUSE_NO_OPENDIR_SUPPORT', layout.INIT_FLAG.noOpendirSupport],
   ['FUSE_EXPLICIT_INVAL_DATA', layout.INIT_FLAG.explicitInvalData],
   ['FUSE_HANDLE_KILLPRIV_V2', layout.INIT_FLAG.handleKillprivV2],
   ['FUSE_SETXATTR_EXT', layout.INIT_FLAG.setxattrExt],
