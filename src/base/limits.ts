@@ -61,6 +61,9 @@ export const RESTORED_PIECE_BYTES = 1024 * 1024;
 
 /** Rows held in memory before the least recently used clean one goes. */
 export const INODES_CACHED_MAX = 65_536;
+/** Access times not written yet; and how long one waits for a transaction to come along. */
+export const READS_PENDING_MAX = 1024;
+export const READS_PENDING_MS = 5000;
 /** Requests of one FUSE drain, and so of one group commit. */
 export const REQUESTS_PER_DRAIN_MAX = 64;
 /** Largest READ or WRITE negotiated with the kernel. */

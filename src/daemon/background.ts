@@ -1,6 +1,10 @@
 /** What goes on while nobody asks for anything. */
 import type { Clock } from '../base/clock.ts';
-import { LINGERING_INTERVAL_MS, RETENTION_INTERVAL_MS } from '../base/limits.ts';
+import {
+  LINGERING_INTERVAL_MS,
+  READS_PENDING_MS,
+  RETENTION_INTERVAL_MS,
+} from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { turn } from '../base/turn.ts';
 import { type ContentStore, removeStrays } from '../content/content.ts';
@@ -27,6 +31,17 @@ export async function restMapped(
   while (!signal.aborted) {
     if (core.live.lingering.size > 0) restLingering(core);
     await clock.sleep(LINGERING_INTERVAL_MS, signal);
+  }
+}
+
+/** Writes access times, which wait for a transaction, until the signal aborts; then the last ones. */
+export async function saveReads(
+  { core, clock }: { readonly core: Core; readonly clock: Clock },
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    await clock.sleep(READS_PENDING_MS, signal).catch(() => {}); // The end.
+    core.inodes.saveReads();
   }
 }
 

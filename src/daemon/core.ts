@@ -9,7 +9,7 @@ import type { Random } from '../base/random.ts';
 import { BlockStore, ContentStore, Dag, HashPool, Sealer } from '../content/content.ts';
 import { Checkpointer, Journal, Retention } from '../journal/journal.ts';
 import { type ControlFile, dropVolatile, recover, Vfs } from '../vfs/vfs.ts';
-import { removeLeftovers, restMapped, retain } from './background.ts';
+import { removeLeftovers, restMapped, retain, saveReads } from './background.ts';
 import type { Config } from './config.ts';
 import { contentReader } from './content-reader.ts';
 import { Loops } from './loops.ts';
@@ -116,6 +116,7 @@ function startLoops(
   });
   loops.start('history', (signal) => retain({ retention, clock }, signal));
   loops.start('sealing', (signal) => sealer.run(signal));
+  loops.start('access times', (signal) => saveReads({ core: vfs.core, clock }, signal));
   loops.start('mappings', (signal) => restMapped({ core: vfs.core, clock }, signal));
   loops.start('leftovers', (signal) => removeLeftovers({ contents, log }, signal));
 }

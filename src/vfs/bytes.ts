@@ -11,6 +11,7 @@ import { type ContentId, type Fh, type Ino, NO_CONTENT } from '../base/ids.ts';
 import { FILE_BYTES_MAX } from '../base/limits.ts';
 import { O_ACCMODE, O_APPEND, O_WRONLY, S_ISGID, S_ISUID, writes } from '../base/posix.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
+import { markRead } from './access-times.ts';
 import type { AllocateFlags, Caller } from './contract.ts';
 import { attributesOf, type Core, EMPTY_NAME } from './core.ts';
 import { isAlone, upgradeHere } from './direct.ts';
@@ -25,7 +26,10 @@ export function read(
   position: number,
 ): number {
   if ((file.flags & O_ACCMODE) === O_WRONLY) throw new OpError('bad-handle', 'read');
-  return readInode(core, core.inodes.get(file.ino), into, offset, length, position);
+  const row = core.inodes.get(file.ino);
+  const got = readInode(core, row, into, offset, length, position);
+  markRead(core, row, file.opener.checked);
+  return got;
 }
 
 /** Bytes of an inode without a handle; holes and space never written read as zeros. */

@@ -5,7 +5,7 @@
 import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
 import type { Ino } from '../base/ids.ts';
-import { INODES_CACHED_MAX } from '../base/limits.ts';
+import { INODES_CACHED_MAX, READS_PENDING_MAX } from '../base/limits.ts';
 import type { InodeRow, Journal, Tx } from '../journal/journal.ts';
 import type { LiveFiles } from './live.ts';
 
@@ -14,6 +14,8 @@ export class InodeCache {
   readonly #live: LiveFiles;
   readonly #rows = new Map<Ino, InodeRow>();
   readonly #changed = new Set<InodeRow>();
+  /** Rows whose access time is later than what is written. */
+  readonly #read = new Set<InodeRow>();
   #tx: Tx | undefined;
 
   /** Rows of `live` files are put right whenever they are asked for. */
@@ -54,6 +56,18 @@ export class InodeCache {
     this.#changed.add(row);
   }
 
+  /** The access time of `row` moved: it is written sooner or later. */
+  read(row: InodeRow): void {
+    this.#read.add(row);
+    if (this.#read.size >= READS_PENDING_MAX) this.saveReads();
+  }
+
+  /** Writes the access times that are not written yet. */
+  saveReads(): void {
+    if (this.#read.size === 0) return;
+    this.#journal.commit((tx) => this.#enter(tx));
+  }
+
   /** Makes room. Only between operations: an operation relies on the rows it holds being these. */
   trim(): void {
     if (this.#rows.size >= INODES_CACHED_MAX) this.#evict();
@@ -62,6 +76,7 @@ export class InodeCache {
   remove(tx: Tx, row: InodeRow): void {
     this.#enter(tx);
     this.#changed.delete(row);
+    this.#read.delete(row);
     this.#rows.delete(row.ino);
     this.#journal.inodes.delete(row.ino);
   }
@@ -73,11 +88,14 @@ export class InodeCache {
       if (this.#tx !== undefined) this.#live.written(this.#tx, row.ino);
     }
     this.#changed.clear();
+    for (const row of this.#read) this.#journal.inodes.update(row);
+    this.#read.clear();
   }
 
   /** Forgets everything: the rows were changed behind the cache. */
   clear(): void {
     assert(this.#changed.size === 0, 'cleared with changes pending');
+    this.#read.clear();
     this.#rows.clear();
   }
 
@@ -92,6 +110,7 @@ export class InodeCache {
       // All of them: which rows were flushed earlier in the transaction is not known any more.
       this.#rows.clear();
       this.#changed.clear();
+      this.#read.clear();
       this.#tx = undefined;
     });
   }
@@ -101,7 +120,7 @@ export class InodeCache {
     let left = INODES_CACHED_MAX / 8;
     for (const [ino, row] of this.#rows) {
       if (left-- <= 0) return;
-      const isWanted = this.#changed.has(row) || this.#live.find(ino) !== undefined;
+      const isWanted = this.#changed.has(row) || this.#read.has(row) || this.#live.find(ino) !== undefined;
       if (!isWanted) this.#rows.delete(ino);
     }
   }

@@ -14,6 +14,7 @@ import {
   writes,
 } from '../base/posix.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
+import { isReadDue } from './access-times.ts';
 import {
   clearSetId,
   endSession,
@@ -189,7 +190,10 @@ function openCached(
 
 function addCached(core: Core, caller: Caller, ino: Ino, flags: number): OpenFile {
   const file = core.handles.add(ino, flags, core.pathnames.ofInode(ino), caller);
-  file.dropsPages = caller.checked && core.live.stalePages.delete(ino);
+  const isStale = caller.checked && core.live.stalePages.delete(ino);
+  // The kernel says nothing of what is read from its pages, so it may keep none when that matters.
+  const isReader = (flags & O_ACCMODE) !== O_WRONLY;
+  file.dropsPages = isStale || (isReader && isReadDue(core.inodes.get(ino), core.clock.now()));
   return file;
 }
 

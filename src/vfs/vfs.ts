@@ -9,6 +9,7 @@ import type { TreePlan } from '../base/graft.ts';
 import { type Fh, type Ino, type Name, nameOfText, ROOT_INO } from '../base/ids.ts';
 import { isDirectory, isSymlink, O_RDONLY, R_OK, W_OK, writes } from '../base/posix.ts';
 import type { InodeRow } from '../journal/journal.ts';
+import { markRead } from './access-times.ts';
 import { setattr } from './attributes.ts';
 import { allocate, copyRange, endSession, read, seek, write } from './bytes.ts';
 import { CID_INO_FROM, CidTree, type ContentReader } from './cidtree.ts';
@@ -150,12 +151,12 @@ export class Vfs implements FileSystem {
     return setattr(this.core, caller, ino, change, fh);
   }
 
-  readlink(_caller: Caller, ino: Ino): Name {
+  readlink(caller: Caller, ino: Ino): Name {
     if (ino >= CID_INO_FROM) return this.#cids.readlink(ino);
     const target = this.core.journal.symlinks.get(ino);
-    if (target === undefined || !isSymlink(this.core.inodes.get(ino).mode)) {
-      throw new OpError('invalid', 'readlink');
-    }
+    const row = this.core.inodes.get(ino);
+    if (target === undefined || !isSymlink(row.mode)) throw new OpError('invalid', 'readlink');
+    markRead(this.core, row, caller.checked);
     return target;
   }
 
