@@ -1,114 +1,158 @@
 /**
- * `npm run bench`: the bars of the design as ratios to a native directory on the same disk, measured
- * interleaved in one run: native, mount, native, mount, …; the median of each is compared.
+ * `npm run bench`: the bars of the design as ratios to a native directory of the same disk, and to bindfs over the
+ * same disk where it is installed. Each part is measured in every place in turn, and that in every round; a ratio is
+ * of one round, and the table shows the median, the least and the greatest.
  *
- *   npm run bench [-- --rounds N] [-- --files N]
+ *   npm run bench [-- --rounds N] [--only PATTERN] [--files N] [--against DIR] [--json FILE] [--no-bindfs]
+ *
+ * `--only` takes a regular expression and runs the parts that have a row of such a name. `--against` measures a
+ * directory of another mounted file system in place of ours; TMPDIR says which disk is native.
  */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { Commands, isInstalled } from './commands.ts';
 import { Mounted } from './mounted.ts';
-import { formatTable, median, type Row } from './table.ts';
-import { callRows, readyRow, type Sample } from './tool-rates.ts';
-import { filesSample, gitSample, tarSample, Workloads } from './workloads.ts';
+import { type Part, partsOf } from './parts.ts';
+import { Bindfs, type Place } from './places.ts';
+import { Programs } from './programs.ts';
+import { Rates } from './rates.ts';
+import { type Figure, formatTable, type Round, type Sample, type Subject } from './table.ts';
+import { toolFigures } from './tool-rates.ts';
 
-interface Bar {
-  readonly name: string;
-  readonly title: string;
-  /** 'rate': ours ÷ native's rate, more is better. 'time': ours ÷ native's time, less is better. */
-  readonly unit: 'rate' | 'time';
-  readonly bar: string;
+const CLEAN_MS_MAX = 120_000;
+
+interface Plan {
+  readonly rounds: number;
+  readonly files: number;
+  readonly only: RegExp;
+  readonly against: string | undefined;
+  readonly json: string | undefined;
+  readonly withBindfs: boolean;
 }
 
-const BARS: readonly Bar[] = [
-  { name: 'create', title: 'create, 4 threads', unit: 'rate', bar: '' },
-  { name: 'unlink', title: 'unlink, 4 threads', unit: 'rate', bar: '' },
-  { name: 'stat-warm', title: 'warm stat, 4 threads', unit: 'rate', bar: '≥ 0.5' },
-  { name: 'write-sequential', title: 'sequential write, MiB', unit: 'rate', bar: '≥ 0.9' },
-  { name: 'read-sequential', title: 'sequential read, MiB', unit: 'rate', bar: '≥ 0.9' },
-  { name: 'read-random-4k', title: '4 KiB random read', unit: 'rate', bar: '≥ 0.8' },
-  { name: 'write-random-4k', title: '4 KiB random write', unit: 'rate', bar: '≥ 0.6' },
-  {
-    name: 'create-write-4k-one-thread',
-    title: 'create + write 4 KiB + close, 1 thread',
-    unit: 'rate',
-    bar: '≥ 1.0',
-  },
-  {
-    name: 'open-write-4k-one-thread',
-    title: 'open + write 4 KiB + close, 1 thread',
-    unit: 'rate',
-    bar: '',
-  },
-  {
-    name: 'open-read-4k-one-thread',
-    title: 'open + read 4 KiB + close, 1 thread',
-    unit: 'rate',
-    bar: '',
-  },
-  {
-    name: 'create-4k-fsync',
-    title: 'create + 4 KiB + fsync, 4 threads',
-    unit: 'time',
-    bar: '≤ 1.8',
-  },
-  { name: 'git-clone', title: 'git clone, 4,000 files', unit: 'time', bar: '≤ 1.8' },
-  { name: 'git-status', title: 'git status, second', unit: 'time', bar: '≤ 1.3' },
-  { name: 'git-grep', title: 'git grep', unit: 'time', bar: '≤ 1.5' },
-  { name: 'git-checkout', title: 'git checkout of 1,000 changed', unit: 'time', bar: '≤ 1.8' },
-  { name: 'git-rm', title: 'rm -rf of the clone', unit: 'time', bar: '≤ 3.0' },
-  { name: 'tar-extract', title: 'tar x of 15,000 small files', unit: 'time', bar: '≤ 1.3' },
-];
-
-/**
- * One round in one directory: seconds per operation, by name. The directory may be on the mount, so only other
- * processes touch it.
- */
-async function round(workloads: Workloads, directory: string): Promise<Sample> {
-  const parts = [filesSample, gitSample, tarSample];
-  const sample: Record<string, number> = {};
-  for (const part of parts) {
-    const inside = join(directory, 'bench');
-    await workloads.run('mkdir', ['-p', inside], workloads.base);
-    Object.assign(sample, await part(workloads, inside));
-    await workloads.run('rm', ['-rf', inside], workloads.base);
-  }
-  return sample;
-}
-
-function rowsOf(native: readonly Sample[], ours: readonly Sample[]): Row[] {
-  return BARS.map(({ name, title, unit, bar }) => {
-    const [theirs, mine] = [native, ours].map((samples) =>
-      median(samples.map((sample) => sample[name] ?? Number.NaN)),
-    ) as [number, number];
-    const ratio = unit === 'rate' ? theirs / mine : mine / theirs;
-    return { title, native: theirs, ours: mine, ratio, unit, bar };
-  });
-}
-
-async function main(): Promise<void> {
+function planOf(args: readonly string[]): Plan {
   const { values } = parseArgs({
+    args: [...args],
     options: {
       rounds: { type: 'string', default: '3' },
       files: { type: 'string', default: '4000' },
+      only: { type: 'string', default: '' },
+      against: { type: 'string' },
+      json: { type: 'string' },
+      'no-bindfs': { type: 'boolean', default: false },
     },
   });
-  const base = mkdtempSync(join(tmpdir(), 'kitfs-bench-'));
+  const [rounds, files] = [Number(values.rounds), Number(values.files)];
+  if (!(rounds >= 1 && files >= 20)) throw new Error('--rounds is 1 at least, --files 20');
+  return {
+    rounds,
+    files,
+    only: new RegExp(values.only),
+    against: values.against === undefined ? undefined : realpathSync(values.against),
+    json: values.json,
+    withBindfs: !values['no-bindfs'] && isInstalled('bindfs'),
+  };
+}
+
+/** A part in one place, in a directory of its own that is gone afterwards. Seconds per operation. */
+async function measure(commands: Commands, part: Part, place: Place): Promise<Sample> {
+  const inside = join(place.directory, `bench-${process.pid}`);
+  await commands.run('/', 'mkdir', inside);
+  try {
+    return await part.measure(place, inside);
+  } finally {
+    // Also when we are interrupted.
+    await new Commands(AbortSignal.timeout(CLEAN_MS_MAX)).run('/', 'rm', '-rf', inside);
+  }
+}
+
+async function measureRounds(
+  commands: Commands,
+  { parts, places, rounds }: { parts: readonly Part[]; places: readonly Place[]; rounds: number },
+): Promise<Round[]> {
+  const all: Round[] = [];
+  for (let i = 0; i < rounds; i++) {
+    const round: Partial<Record<Subject, Sample>> = {};
+    // Who comes first finds another machine than who comes last; each is first once.
+    const turned = [...places.slice(i % places.length), ...places.slice(0, i % places.length)];
+    for (const part of parts) {
+      const isDue = ({ subject }: Place) =>
+        i < (part.roundsMax ?? rounds) &&
+        (subject !== 'bindfs' || i < (part.bindfsRoundsMax ?? rounds));
+      for (const place of turned.filter(isDue)) {
+        const start = performance.now();
+        const sample = await measure(commands, part, place);
+        round[place.subject] = { ...round[place.subject], ...sample };
+        const took = ((performance.now() - start) / 1000).toFixed(1);
+        process.stderr.write(`round ${i + 1}/${rounds} ${part.name} ${place.subject}: ${took} s\n`);
+      }
+    }
+    all.push(round);
+  }
+  return all;
+}
+
+/** Small enough to keep: of each row the seconds per operation of each round. */
+function jsonOf(rounds: readonly Round[], figures: readonly Figure[], how: object): string {
+  const rows: Record<string, Partial<Record<Subject, number[]>>> = {};
+  for (const round of rounds) {
+    for (const [subject, sample] of Object.entries(round) as [Subject, Sample][]) {
+      for (const [name, seconds] of Object.entries(sample)) {
+        rows[name] ??= {};
+        rows[name][subject] ??= [];
+        rows[name][subject].push(Number(seconds.toPrecision(4)));
+      }
+    }
+  }
+  const text = (value: unknown) => JSON.stringify(value);
+  const lines = Object.entries(rows).map(([name, row]) => `    ${text(name)}: ${text(row)}`);
+  const told = Object.fromEntries(figures.map(({ name, value }) => [name, value]));
+  return `{\n  "how": ${text(how)},\n  "rows": {\n${lines.join(',\n')}\n  },\n  "figures": ${text(told)}\n}\n`;
+}
+
+async function bench(plan: Plan, base: string, commands: Commands): Promise<void> {
+  const rates = new Rates(base, commands);
+  const programs = new Programs(base, commands);
+  const parts = partsOf({ rates, programs, files: plan.files })
+    .map((part) => ({ ...part, rows: part.rows.filter(({ name }) => plan.only.test(name)) }))
+    .filter(({ rows }) => rows.length > 0);
+  await rates.prepare();
+  for (const part of parts) await part.prepare?.();
+
   const native = join(base, 'native');
   mkdirSync(native);
-  const workloads = new Workloads(base, Number(values.files));
+  await using bindfs = plan.withBindfs ? await Bindfs.start(base) : undefined;
+  await using mounted = plan.against === undefined ? await Mounted.start() : undefined;
+  const all: Place[] = [
+    { subject: 'native', directory: native, sealedXattr: '' },
+    { subject: 'bindfs', directory: bindfs?.mountPoint ?? '', sealedXattr: '' },
+    {
+      subject: 'kitfs',
+      directory: mounted?.tree ?? plan.against ?? '',
+      sealedXattr: mounted === undefined ? '' : 'user.ipfs.cid',
+    },
+  ];
+  const places = all.filter(({ directory }) => directory !== '');
+  const rounds = await measureRounds(commands, { parts, places, rounds: plan.rounds });
+  const figures = mounted === undefined ? [] : await toolFigures(mounted, plan.only);
+  const specs = parts.flatMap(({ rows }) => rows);
+  const ourTitle = plan.against === undefined ? 'kitfs' : 'other';
+  process.stdout.write(`${formatTable({ specs, rounds, figures, ourTitle })}\n`);
+  const how = { kernel: release(), node: process.version, data: rates.dataBy, ...plan };
+  if (plan.json !== undefined) writeFileSync(plan.json, jsonOf(rounds, figures, how));
+}
+
+async function main(): Promise<void> {
+  const plan = planOf(process.argv.slice(2));
+  const interrupted = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => interrupted.abort());
+  }
+  const base = mkdtempSync(join(realpathSync(tmpdir()), 'kitfs-bench-'));
   try {
-    await workloads.prepare();
-    await using mounted = await Mounted.start();
-    const [theirs, ours]: [Sample[], Sample[]] = [[], []];
-    for (let i = 0; i < Number(values.rounds); i++) {
-      process.stderr.write(`round ${i + 1} of ${values.rounds}: native, then the mount\n`);
-      theirs.push(await round(workloads, native));
-      ours.push(await round(workloads, mounted.tree));
-    }
-    const extra = [...(await callRows(mounted)), await readyRow(mounted)];
-    process.stdout.write(`${formatTable(rowsOf(theirs, ours), extra)}\n`);
+    await bench(plan, base, new Commands(interrupted.signal));
   } finally {
     rmSync(base, { recursive: true, force: true });
   }
