@@ -3,16 +3,20 @@
  * same disk where it is installed. Each part is measured in every place in turn, and that in every round; a ratio is
  * of one round, and the table shows the median, the least and the greatest.
  *
- *   npm run bench [-- --rounds N] [--only PATTERN] [--files N] [--against DIR] [--json FILE] [--no-bindfs]
+ *   npm run bench [-- --rounds N] [--minutes N] [--only PATTERN] [--files N] [--against DIR] [--json FILE]
+ *                    [--disk directory|image] [--no-bindfs]
  *
- * `--only` takes a regular expression and runs the parts that have a row of such a name. `--against` measures a
- * directory of another mounted file system in place of ours; TMPDIR says which disk is native.
+ * `--only` takes a regular expression and runs the parts that have a row of such a name (the keys of the
+ * JSON). `--against` measures a directory of another mounted file system in place of ours. `--minutes` begins no round
+ * that would not end in that time. TMPDIR says which disk is native; disk.ts says when it is an image on that.
  */
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { release, tmpdir } from 'node:os';
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, realpathSync, writeFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Commands, isInstalled } from './commands.ts';
+import { DISKS, Disk, type DiskChoice } from './disk.ts';
 import { Mounted } from './mounted.ts';
 import { type Part, partsOf } from './parts.ts';
 import { Bindfs, type Place } from './places.ts';
@@ -22,10 +26,14 @@ import { type Figure, formatTable, type Round, type Sample, type Subject } from 
 import { toolFigures } from './tool-rates.ts';
 
 const CLEAN_MS_MAX = 120_000;
+/** So that each of four threads has some in every phase. */
+const FILES_MIN = 80;
 
 interface Plan {
   readonly rounds: number;
+  readonly minutes: number;
   readonly files: number;
+  readonly disk: DiskChoice;
   readonly only: RegExp;
   readonly against: string | undefined;
   readonly json: string | undefined;
@@ -37,18 +45,31 @@ function planOf(args: readonly string[]): Plan {
     args: [...args],
     options: {
       rounds: { type: 'string', default: '3' },
+      minutes: { type: 'string', default: '6' },
       files: { type: 'string', default: '4000' },
+      disk: { type: 'string' },
       only: { type: 'string', default: '' },
       against: { type: 'string' },
       json: { type: 'string' },
       'no-bindfs': { type: 'boolean', default: false },
     },
   });
-  const [rounds, files] = [Number(values.rounds), Number(values.files)];
-  if (!(rounds >= 1 && files >= 20)) throw new Error('--rounds is 1 at least, --files 20');
+  const [rounds, files, minutes] = [values.rounds, values.files, values.minutes].map(Number) as [
+    number,
+    number,
+    number,
+  ];
+  if (!(rounds >= 1 && minutes > 0)) throw new Error('--rounds and --minutes are numbers');
+  if (!(files >= FILES_MIN)) throw new Error(`--files is ${FILES_MIN} at least`);
+  // What lies behind another file system is not ours to place; it is compared with the disk as it is.
+  const wanted = values.disk ?? (values.against === undefined ? 'auto' : 'directory');
+  const disk = DISKS.find((choice) => choice === wanted);
+  if (disk === undefined) throw new Error(`--disk is one of ${DISKS.join(', ')}`);
   return {
     rounds,
     files,
+    disk,
+    minutes,
     only: new RegExp(values.only),
     against: values.against === undefined ? undefined : realpathSync(values.against),
     json: values.json,
@@ -56,40 +77,62 @@ function planOf(args: readonly string[]): Plan {
   };
 }
 
-/** A part in one place, in a directory of its own that is gone afterwards. Seconds per operation. */
+/** A part in one place, in directories of its own that are gone afterwards. Seconds per operation. */
 async function measure(commands: Commands, part: Part, place: Place): Promise<Sample> {
-  const inside = join(place.directory, `bench-${process.pid}`);
-  await commands.run('/', 'mkdir', inside);
+  const made: string[] = [];
+  const fresh = async () => {
+    const directory = join(place.directory, `bench-${randomUUID()}`);
+    await commands.run('/', 'mkdir', directory);
+    made.push(directory);
+    return directory;
+  };
   try {
-    return await part.measure(place, inside);
+    return await part.measure(place, fresh);
   } finally {
     // Also when we are interrupted.
-    await new Commands(AbortSignal.timeout(CLEAN_MS_MAX)).run('/', 'rm', '-rf', inside);
+    await new Commands(AbortSignal.timeout(CLEAN_MS_MAX)).run('/', 'rm', '-rf', ...made);
   }
 }
 
-async function measureRounds(
-  commands: Commands,
-  { parts, places, rounds }: { parts: readonly Part[]; places: readonly Place[]; rounds: number },
-): Promise<Round[]> {
-  const all: Round[] = [];
-  for (let i = 0; i < rounds; i++) {
-    const round: Partial<Record<Subject, Sample>> = {};
-    // Who comes first finds another machine than who comes last; each is first once.
-    const turned = [...places.slice(i % places.length), ...places.slice(0, i % places.length)];
-    for (const part of parts) {
-      const isDue = ({ subject }: Place) =>
-        i < (part.roundsMax ?? rounds) &&
-        (subject !== 'bindfs' || i < (part.bindfsRoundsMax ?? rounds));
-      for (const place of turned.filter(isDue)) {
-        const start = performance.now();
-        const sample = await measure(commands, part, place);
-        round[place.subject] = { ...round[place.subject], ...sample };
-        const took = ((performance.now() - start) / 1000).toFixed(1);
-        process.stderr.write(`round ${i + 1}/${rounds} ${part.name} ${place.subject}: ${took} s\n`);
-      }
+interface Course {
+  readonly parts: readonly Part[];
+  readonly places: readonly Place[];
+  /** On the disk of every place. */
+  readonly base: string;
+  readonly plan: Plan;
+}
+
+async function measureRound(commands: Commands, course: Course, index: number): Promise<Round> {
+  const { parts, places, base, plan } = course;
+  const round: Partial<Record<Subject, Sample>> = {};
+  // Who comes first finds another machine than who comes last; each is first once.
+  const first = index % places.length;
+  const turned = [...places.slice(first), ...places.slice(0, first)];
+  for (const part of parts) {
+    const isDue = ({ subject }: Place) =>
+      index < (part.roundsMax ?? plan.rounds) &&
+      (subject !== 'bindfs' || index < (part.bindfsRoundsMax ?? plan.rounds));
+    for (const place of turned.filter(isDue)) {
+      // What one place has left to be written must not slow the next.
+      await commands.run('/', 'sync', '-f', base);
+      const start = performance.now();
+      const sample = await measure(commands, part, place);
+      round[place.subject] = { ...round[place.subject], ...sample };
+      const took = ((performance.now() - start) / 1000).toFixed(1);
+      process.stderr.write(`round ${index + 1} ${part.name} ${place.subject}: ${took} s\n`);
     }
-    all.push(round);
+  }
+  return round;
+}
+
+async function measureRounds(commands: Commands, course: Course): Promise<Round[]> {
+  const all: Round[] = [];
+  const { rounds, minutes } = course.plan;
+  let expectedMs = 0;
+  while (all.length < rounds && performance.now() + expectedMs < minutes * 60_000) {
+    const start = performance.now();
+    all.push(await measureRound(commands, course, all.length));
+    expectedMs = performance.now() - start;
   }
   return all;
 }
@@ -106,13 +149,23 @@ function jsonOf(rounds: readonly Round[], figures: readonly Figure[], how: objec
       }
     }
   }
-  const text = (value: unknown) => JSON.stringify(value);
-  const lines = Object.entries(rows).map(([name, row]) => `    ${text(name)}: ${text(row)}`);
+  // A row a line, so that two runs can be laid side by side.
+  const lines = Object.entries(rows).map(
+    ([name, row]) => `    ${JSON.stringify(name)}: ${JSON.stringify(row)}`,
+  );
   const told = Object.fromEntries(figures.map(({ name, value }) => [name, value]));
-  return `{\n  "how": ${text(how)},\n  "rows": {\n${lines.join(',\n')}\n  },\n  "figures": ${text(told)}\n}\n`;
+  return [
+    '{',
+    `  "how": ${JSON.stringify(how)},`,
+    `  "rows": {\n${lines.join(',\n')}\n  },`,
+    `  "figures": ${JSON.stringify(told)}`,
+    '}\n',
+  ].join('\n');
 }
 
-async function bench(plan: Plan, base: string, commands: Commands): Promise<void> {
+async function bench(plan: Plan, commands: Commands): Promise<void> {
+  await using disk = await Disk.make(plan.disk, commands);
+  const { base } = disk;
   const rates = new Rates(base, commands);
   const programs = new Programs(base, commands);
   const parts = partsOf({ rates, programs, files: plan.files })
@@ -123,6 +176,8 @@ async function bench(plan: Plan, base: string, commands: Commands): Promise<void
 
   const native = join(base, 'native');
   mkdirSync(native);
+  // Where the daemon keeps its state: on the same disk.
+  process.env['TMPDIR'] = base;
   await using bindfs = plan.withBindfs ? await Bindfs.start(base) : undefined;
   await using mounted = plan.against === undefined ? await Mounted.start() : undefined;
   const all: Place[] = [
@@ -135,12 +190,19 @@ async function bench(plan: Plan, base: string, commands: Commands): Promise<void
     },
   ];
   const places = all.filter(({ directory }) => directory !== '');
-  const rounds = await measureRounds(commands, { parts, places, rounds: plan.rounds });
+  const rounds = await measureRounds(commands, { parts, places, base, plan });
   const figures = mounted === undefined ? [] : await toolFigures(mounted, plan.only);
   const specs = parts.flatMap(({ rows }) => rows);
   const ourTitle = plan.against === undefined ? 'kitfs' : 'other';
-  process.stdout.write(`${formatTable({ specs, rounds, figures, ourTitle })}\n`);
-  const how = { kernel: release(), node: process.version, data: rates.dataBy, ...plan };
+  const head = `On ${disk.title}; ${rounds.length} of ${plan.rounds} rounds; Linux ${release()}, Node ${process.version}.`;
+  process.stdout.write(`${head}\n\n${formatTable({ specs, rounds, figures, ourTitle })}\n`);
+  const how = {
+    disk: disk.title,
+    kernel: release(),
+    node: process.version,
+    data: rates.dataBy,
+    only: plan.only.source,
+  };
   if (plan.json !== undefined) writeFileSync(plan.json, jsonOf(rounds, figures, how));
 }
 
@@ -150,12 +212,7 @@ async function main(): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => interrupted.abort());
   }
-  const base = mkdtempSync(join(realpathSync(tmpdir()), 'kitfs-bench-'));
-  try {
-    await bench(plan, base, new Commands(interrupted.signal));
-  } finally {
-    rmSync(base, { recursive: true, force: true });
-  }
+  await bench(plan, new Commands(interrupted.signal));
 }
 
 await main();

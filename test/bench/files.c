@@ -1,6 +1,7 @@
 /*
  * Rates of a directory, as a program sees them: one phase per line, "name operations seconds".
- *   files names DIR COUNT THREADS     create, stat, rename, unlink, mkdir, rmdir
+ *   files names DIR COUNT THREADS     create, stat, rename, unlink
+ *   files folders DIR COUNT THREADS   mkdir, rmdir
  *   files small DIR COUNT THREADS     4 KiB written to new files, to old ones, read back
  *   files synced DIR COUNT THREADS    4 KiB written to new files, and fsync
  *   files list DIR COUNT              entries of a large directory
@@ -104,6 +105,7 @@ static void unlink_one(const char *path) {
   if (unlink(path) != 0) fail("unlink", path);
 }
 
+/* The file that rename_one has left. */
 static void unlink_renamed(const char *path) {
   char to[PATH_BYTES + 8];
   snprintf(to, sizeof to, "%s.to", path);
@@ -177,25 +179,23 @@ static int dropped_caches(void) {
 
 static void names(int count, int threads) {
   each_directory(threads, mkdir_one);
-  /* The disk's own inode tables are read in by the first files, whoever makes them. */
-  once(NULL, count, threads, create_empty);
-  once(NULL, count, threads, unlink_one);
   once("create", count, threads, create_empty);
   again("stat-warm", count, threads, stat_one);
   if (dropped_caches()) once("stat-dropped", count, threads, stat_one);
   once("rename", count, threads, rename_one);
-  once(NULL, count, threads, unlink_renamed);
-  once(NULL, count, threads, create_empty);
-  once("unlink", count, threads, unlink_one);
-  once("mkdir", count / 2, threads, mkdir_one);
-  once("rmdir", count / 2, threads, rmdir_one);
+  once("unlink", count, threads, unlink_renamed);
+  each_directory(threads, rmdir_one);
+}
+
+static void folders(int count, int threads) {
+  each_directory(threads, mkdir_one);
+  once("mkdir", count, threads, mkdir_one);
+  once("rmdir", count, threads, rmdir_one);
   each_directory(threads, rmdir_one);
 }
 
 static void small(int count, int threads) {
   each_directory(threads, mkdir_one);
-  once(NULL, count, threads, create_small);
-  once(NULL, count, threads, unlink_one);
   once("create-write-4k", count, threads, create_small);
   again("open-write-4k", count, threads, rewrite_small);
   again("open-read-4k", count, threads, read_small);
@@ -279,7 +279,7 @@ static void accessed(const struct access *a, const char *path, int mib) {
                                          : pwrite(fd, block, (size_t)a->size, at);
       if (got != a->size) fail(a->name, path);
     }
-  } while (now() - start < 3 * REPEAT_SECONDS);
+  } while (now() - start < 2 * REPEAT_SECONDS);
   report(a->name, done, now() - start);
   closed(fd, path);
 }
@@ -340,6 +340,7 @@ int main(int argc, char **argv) {
   }
   int is_threaded = threads >= 1 && threads <= THREADS_MAX;
   if (strcmp(what, "names") == 0 && is_threaded) names(count, threads);
+  else if (strcmp(what, "folders") == 0 && is_threaded) folders(count, threads);
   else if (strcmp(what, "small") == 0 && is_threaded) small(count, threads);
   else if (strcmp(what, "synced") == 0 && is_threaded) synced(count, threads);
   else if (strcmp(what, "list") == 0) list(count);

@@ -1,6 +1,6 @@
 /**
- * What is measured, in the order of the table: each part makes the rows it names, in a directory it is given, alike in
- * every place. Parts are short, so that places are compared within seconds of each other.
+ * What is measured, in the order of the table: each part makes the rows it names, in new directories, alike in every
+ * place. Parts are short, so that places are compared within seconds of each other.
  */
 import type { Place } from './places.ts';
 import { GIT_CHANGED, GIT_FILES, NPM_FILES, type Programs, TAR_FILES } from './programs.ts';
@@ -19,8 +19,11 @@ export interface Part {
   readonly bindfsRoundsMax?: number;
   /** Makes what it works on, once. */
   readonly prepare?: () => Promise<void>;
-  readonly measure: (place: Place, directory: string) => Promise<Sample>;
+  readonly measure: (place: Place, fresh: Fresh) => Promise<Sample>;
 }
+
+/** Makes a new directory in the place that is measured, which is removed after the part. */
+export type Fresh = () => Promise<string>;
 
 interface Measures {
   readonly rates: Rates;
@@ -31,6 +34,8 @@ interface Measures {
 
 const toNative = (limit: number): Bar => ({ against: 'native', limit });
 const toBindfs = (limit: number): Bar => ({ against: 'bindfs', limit });
+
+const MICROSECONDS: Bar = { against: 'clock', limit: 1e-3 };
 
 const row = (unit: RowSpec['unit'], name: string, title: string, bar?: Bar): RowSpec => ({
   name,
@@ -59,9 +64,11 @@ function namesPart({ rates, files }: Measures, threads: 1 | 4): Part {
       rate(`mkdir-${threads}`, by('mkdir')),
       rate(`rmdir-${threads}`, by('rmdir')),
     ],
-    measure: async (_, directory) => {
-      const sample = await rates.phases(directory, 'names', String(files), String(threads));
-      return suffixed(sample, threads);
+    measure: async (_, fresh) => {
+      const few = Math.ceil(files / 2);
+      const sample = await rates.phases(await fresh(), 'names', files, threads);
+      const folders = await rates.phases(await fresh(), 'folders', few, threads);
+      return suffixed({ ...sample, ...folders }, threads);
     },
   };
 }
@@ -78,10 +85,10 @@ function smallPart({ rates, files }: Measures, threads: 1 | 4): Part {
       rate(`open-read-4k-${threads}`, by('open + read 4 KiB + close'), alone(toBindfs(2))),
       time(`create-write-4k-fsync-${threads}`, by('create + 4 KiB + fsync + close'), syncedBar),
     ],
-    measure: async (_, directory) => {
-      const [count, few] = [String(files), String(Math.ceil(files / 20))];
-      const plain = await rates.phases(directory, 'small', count, String(threads));
-      const synced = await rates.phases(directory, 'synced', few, String(threads));
+    measure: async (_, fresh) => {
+      const few = Math.ceil(files / 20);
+      const plain = await rates.phases(await fresh(), 'small', files, threads);
+      const synced = await rates.phases(await fresh(), 'synced', few, threads);
       return suffixed({ ...plain, ...synced }, threads);
     },
   };
@@ -95,7 +102,7 @@ function listPart({ rates }: Measures): Part {
   return {
     name: 'list',
     rows: [rate('readdir', `readdir of a directory of ${entries}, entries`)],
-    measure: (_, directory) => rates.phases(directory, 'list', String(LIST_ENTRIES)),
+    measure: async (_, fresh) => rates.phases(await fresh(), 'list', LIST_ENTRIES),
   };
 }
 
@@ -118,9 +125,9 @@ function dataPart({ rates }: Measures): Part {
       rate('write-random-1m', warm('random write, 1 MiB')),
       rate('write-random-4k', warm('random write, 4 KiB'), toNative(0.6)),
     ],
-    measure: async (_, directory) => {
-      const written = await rates.phases(directory, 'new', String(DATA_MIB));
-      return { ...written, ...(await rates.data(directory)) };
+    measure: async (_, fresh) => {
+      const written = await rates.phases(await fresh(), 'new', DATA_MIB);
+      return { ...written, ...(await rates.data(await fresh())) };
     },
   };
 }
@@ -130,11 +137,15 @@ function sealedPart({ rates }: Measures): Part {
     name: 'sealed',
     roundsMax: 1,
     rows: [
-      time('open-rdwr-first', 'open O_RDWR + close of a sealed 1 GiB file, the first'),
-      time('open-rdwr-next', 'open O_RDWR + close of a sealed 1 GiB file, the next'),
+      time(
+        'open-rdwr-first',
+        'open O_RDWR + close of a sealed 1 GiB file, the first',
+        MICROSECONDS,
+      ),
+      time('open-rdwr-next', 'open O_RDWR + close of a sealed 1 GiB file, the next', MICROSECONDS),
     ],
-    measure: (place, directory) =>
-      rates.phases(directory, 'reopen', String(SEALED_MIB), place.sealedXattr),
+    measure: async (place, fresh) =>
+      rates.phases(await fresh(), 'reopen', SEALED_MIB, place.sealedXattr),
   };
 }
 
@@ -153,7 +164,7 @@ function gitPart({ programs }: Measures): Part {
       time('git-rm', 'rm -rf of the clone', toNative(3)),
     ],
     prepare: () => programs.prepareGit(),
-    measure: (_, directory) => programs.git(directory),
+    measure: async (_, fresh) => programs.git(await fresh()),
   };
 }
 
@@ -170,7 +181,7 @@ function tarPart({ programs }: Measures): Part {
       time('tar-rm', 'rm -rf'),
     ],
     prepare: () => programs.prepareTar(),
-    measure: (_, directory) => programs.tar(directory),
+    measure: async (_, fresh) => programs.tar(await fresh()),
   };
 }
 
@@ -181,7 +192,7 @@ function npmPart({ programs }: Measures): Part {
     bindfsRoundsMax: 1,
     rows: [time('npm-ci', `npm ci, ${files} files`, toNative(1.5))],
     prepare: () => programs.prepareNpm(),
-    measure: (_, directory) => programs.npm(directory),
+    measure: async (_, fresh) => programs.npm(await fresh()),
   };
 }
 

@@ -7,7 +7,7 @@ import type { Sample } from './table.ts';
 
 const FILES_C = fileURLToPath(new URL('../../../test/bench/files.c', import.meta.url));
 export const DATA_MIB = 256;
-const FIO_MS = 600;
+const FIO_MS = 400;
 
 /** Name of a row → fio's words for it. Reads first: they find the pages that the untimed job has cached. */
 const ACCESSES = {
@@ -88,14 +88,18 @@ export class Rates {
   }
 
   /** One run of files.c; its head says what the phases are. */
-  async phases(directory: string, ...args: readonly string[]): Promise<Sample> {
-    const [phases = '', ...rest] = args;
-    const { text } = await this.#commands.run(directory, this.#program, phases, directory, ...rest);
+  async phases(
+    directory: string,
+    phases: string,
+    ...args: readonly (string | number)[]
+  ): Promise<Sample> {
+    const rest = args.map(String);
+    const { text } = await this.#commands.run('/', this.#program, phases, directory, ...rest);
     return parsePhases(text);
   }
 
   async data(directory: string): Promise<Sample> {
-    if (this.dataBy !== 'fio') return this.phases(directory, 'data', String(DATA_MIB));
+    if (this.dataBy !== 'fio') return this.phases(directory, 'data', DATA_MIB);
     const args = ['--output-format=json', this.#jobs];
     const { text } = await this.#commands.run(directory, 'fio', ...args);
     return parseFio(text);

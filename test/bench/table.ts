@@ -11,8 +11,9 @@ export type Sample = Readonly<Record<string, number>>;
 export type Round = Readonly<Partial<Record<Subject, Sample>>>;
 
 export interface Bar {
-  readonly against: 'native' | 'bindfs';
-  /** Of the ratio as it is printed: of rates, at least this; of times, at most. */
+  /** 'clock': the bar is of our own seconds, whatever the others take. */
+  readonly against: 'native' | 'bindfs' | 'clock';
+  /** Of the ratio as it is printed: of rates, at least this; of times, and of seconds, at most. */
   readonly limit: number;
 }
 
@@ -68,23 +69,27 @@ export function ratiosTo(
   return { min: Math.min(...ratios), median: median(ratios), max: Math.max(...ratios) };
 }
 
-/** The bar, and whether the median ratio of this run is on the right side of it. */
+/** The bar, and whether the median of this run is on the right side of it. */
 export function verdict(rounds: readonly Round[], spec: RowSpec): string {
   if (spec.bar === undefined) return '';
   const { against, limit } = spec.bar;
-  const ratio = ratiosTo(against, rounds, spec)?.median;
-  const sign = spec.unit === 'rate' ? '≥' : '≤';
-  const text = `${sign} ${limit.toFixed(1)} × ${against}`;
-  if (ratio === undefined) return text;
-  const isMet = spec.unit === 'rate' ? ratio >= limit : ratio <= limit;
-  return `${text}: ${isMet ? 'met' : 'missed'}`;
+  const isAtLeast = spec.unit === 'rate' && against !== 'clock';
+  const amount = against === 'clock' ? formatSeconds(limit) : `${limit.toFixed(1)} × ${against}`;
+  const value =
+    against === 'clock'
+      ? median(secondsOf(rounds, 'kitfs', spec.name))
+      : (ratiosTo(against, rounds, spec)?.median ?? Number.NaN);
+  const text = `${isAtLeast ? '≥' : '≤'} ${amount}`;
+  if (Number.isNaN(value)) return text;
+  return `${text}: ${(isAtLeast ? value >= limit : value <= limit) ? 'met' : 'missed'}`;
 }
 
 const digits = (value: number): string =>
-  value >= 100 ? Math.round(value).toLocaleString('en') : value.toPrecision(value < 0.1 ? 1 : 2);
+  value >= 10 ? Math.round(value).toLocaleString('en') : value.toPrecision(2);
 
-/** `0.91 (0.85–0.98)`: the median, the least and the greatest. */
+/** `0.91 (0.85–0.98)`: the median, the least and the greatest; of one round, one figure. */
 export function formatSpread({ min, median: middle, max }: Spread): string {
+  if (min === max) return digits(middle);
   return `${digits(middle)} (${digits(min)}–${digits(max)})`;
 }
 
