@@ -12,7 +12,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, realpathSync, writeFileSync } from 'node:fs';
-import { release } from 'node:os';
+import { loadavg, release } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Commands, isInstalled } from './commands.ts';
@@ -22,7 +22,15 @@ import { type Part, partsOf } from './parts.ts';
 import { Bindfs, type Place } from './places.ts';
 import { Programs } from './programs.ts';
 import { Rates } from './rates.ts';
-import { type Figure, formatTable, type Round, type Sample, type Subject } from './table.ts';
+import {
+  formatTable,
+  type Round,
+  type Sample,
+  SUBJECTS,
+  type Subject,
+  secondsOf,
+  type Table,
+} from './table.ts';
 import { toolFigures } from './tool-rates.ts';
 
 const CLEAN_MS_MAX = 120_000;
@@ -138,21 +146,16 @@ async function measureRounds(commands: Commands, course: Course): Promise<Round[
 }
 
 /** Small enough to keep: of each row the seconds per operation of each round. */
-function jsonOf(rounds: readonly Round[], figures: readonly Figure[], how: object): string {
-  const rows: Record<string, Partial<Record<Subject, number[]>>> = {};
-  for (const round of rounds) {
-    for (const [subject, sample] of Object.entries(round) as [Subject, Sample][]) {
-      for (const [name, seconds] of Object.entries(sample)) {
-        rows[name] ??= {};
-        rows[name][subject] ??= [];
-        rows[name][subject].push(Number(seconds.toPrecision(4)));
-      }
-    }
-  }
+function jsonOf({ specs, rounds, figures }: Table, how: object): string {
+  const rows = specs.map(({ name }) => {
+    const measured = SUBJECTS.map((subject) => {
+      const seconds = secondsOf(rounds, subject, name).map((value) => Number(value.toPrecision(4)));
+      return [subject, seconds] as const;
+    });
+    return [name, Object.fromEntries(measured.filter(([, { length }]) => length > 0))] as const;
+  });
   // A row a line, so that two runs can be laid side by side.
-  const lines = Object.entries(rows).map(
-    ([name, row]) => `    ${JSON.stringify(name)}: ${JSON.stringify(row)}`,
-  );
+  const lines = rows.map(([name, row]) => `    ${JSON.stringify(name)}: ${JSON.stringify(row)}`);
   const told = Object.fromEntries(figures.map(({ name, value }) => [name, value]));
   return [
     '{',
@@ -164,6 +167,7 @@ function jsonOf(rounds: readonly Round[], figures: readonly Figure[], how: objec
 }
 
 async function bench(plan: Plan, commands: Commands): Promise<void> {
+  const loadBefore = loadavg()[0]?.toFixed(1);
   await using disk = await Disk.make(plan.disk, commands);
   const { base } = disk;
   const rates = new Rates(base, commands);
@@ -194,16 +198,22 @@ async function bench(plan: Plan, commands: Commands): Promise<void> {
   const figures = mounted === undefined ? [] : await toolFigures(mounted, plan.only);
   const specs = parts.flatMap(({ rows }) => rows);
   const ourTitle = plan.against === undefined ? 'kitfs' : 'other';
-  const head = `On ${disk.title}; ${rounds.length} of ${plan.rounds} rounds; Linux ${release()}, Node ${process.version}.`;
-  process.stdout.write(`${head}\n\n${formatTable({ specs, rounds, figures, ourTitle })}\n`);
+  const table = { specs, rounds, figures, ourTitle };
+  const head = [
+    `On ${disk.title}; ${rounds.length} of ${plan.rounds} rounds`,
+    `Linux ${release()}, Node ${process.version}; load before the run ${loadBefore}`,
+  ].join('; ');
+  process.stdout.write(`${head}\n\n${formatTable(table)}\n`);
   const how = {
     disk: disk.title,
+    load: loadBefore,
     kernel: release(),
     node: process.version,
     data: rates.dataBy,
     only: plan.only.source,
+    against: plan.against,
   };
-  if (plan.json !== undefined) writeFileSync(plan.json, jsonOf(rounds, figures, how));
+  if (plan.json !== undefined) writeFileSync(plan.json, jsonOf(table, how));
 }
 
 async function main(): Promise<void> {
@@ -212,7 +222,12 @@ async function main(): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => interrupted.abort());
   }
-  await bench(plan, new Commands(interrupted.signal));
+  try {
+    await bench(plan, new Commands(interrupted.signal));
+  } catch (error) {
+    if (!interrupted.signal.aborted) throw error;
+    process.exitCode = 130;
+  }
 }
 
 await main();
