@@ -6,9 +6,10 @@
  *   npm run bench [-- --rounds N] [--minutes N] [--only PATTERN] [--files N] [--against DIR] [--json FILE]
  *                    [--disk directory|image] [--no-bindfs]
  *
- * `--only` takes a regular expression and runs the parts that have a row of such a name (the keys of the
- * JSON). `--against` measures a directory of another mounted file system in place of ours. `--minutes` begins no round
- * that would not end in that time. TMPDIR says which disk is native; disk.ts says when it is an image on that.
+ * `--only` takes a regular expression and shows the rows of such a name, or of a part of such a name; the names
+ * are those of parts.ts and of the JSON. `--against` measures a directory of another mounted file system in place of
+ * ours. `--minutes` begins no round that would not end in that time. TMPDIR says which disk is native; disk.ts says
+ * when it is an image on that.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, realpathSync, writeFileSync } from 'node:fs';
@@ -173,7 +174,10 @@ async function bench(plan: Plan, commands: Commands): Promise<void> {
   const rates = new Rates(base, commands);
   const programs = new Programs(base, commands);
   const parts = partsOf({ rates, programs, files: plan.files })
-    .map((part) => ({ ...part, rows: part.rows.filter(({ name }) => plan.only.test(name)) }))
+    .map((part) => {
+      const isWanted = plan.only.test(part.name);
+      return { ...part, rows: part.rows.filter(({ name }) => isWanted || plan.only.test(name)) };
+    })
     .filter(({ rows }) => rows.length > 0);
   await rates.prepare();
   for (const part of parts) await part.prepare?.();
