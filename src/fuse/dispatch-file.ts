@@ -20,10 +20,12 @@ import {
   FALLOCATE_IN,
   FOPEN_DIRECT_IO,
   FOPEN_KEEP_CACHE,
+  FOPEN_NOFLUSH,
   FOPEN_PASSTHROUGH,
   FSYNC_IN,
   FUSE_FSYNC_FDATASYNC,
   FUSE_OPEN_KILL_SUIDGID,
+  FUSE_WRITE_CACHE,
   FUSE_WRITE_KILL_SUIDGID,
   LSEEK_IN,
   LSEEK_OUT,
@@ -42,12 +44,17 @@ import { type Call, type Operation, settle } from './operation.ts';
 /** MAX_RW_COUNT of the kernel: what one copy may be asked to do. */
 const COPY_BYTES_MAX = 0x7fff_f000;
 
-/** Pages survive opens: whatever changes a file behind the mount announces it. */
+/**
+ * Pages survive opens: whatever changes a file behind the mount announces it. A close writes no
+ * mapping back, as on a disk: Linux 6.18 zeroes what lies behind the end of the file in the page it
+ * writes back (fs/iomap/buffered-io.c, iomap_writeback_handle_eof), and the end is still the old
+ * one while another process appends to that page. The last unmap does write back.
+ */
 function answerOpen(reply: Reply, ino: Ino, { fh, backing, dropsPages }: Handle): void {
   const opened = { fh, isDirectory: false };
   if (backing !== undefined) reply.open(opened, FOPEN_PASSTHROUGH, backing);
   else if (isControl(ino)) reply.open(opened, FOPEN_DIRECT_IO);
-  else reply.open(opened, dropsPages === true ? 0 : FOPEN_KEEP_CACHE);
+  else reply.open(opened, dropsPages === true ? FOPEN_NOFLUSH : FOPEN_KEEP_CACHE | FOPEN_NOFLUSH);
 }
 
 function open({ fileSystem, caller, request, reply }: Call): void | Promise<void> {
@@ -93,12 +100,16 @@ function write({ fileSystem, caller, request, reply }: Call): void {
   const size = request.u32(WRITE_IN.size);
   const position = request.u64(WRITE_IN.offset);
   if (position + size > FILE_BYTES_MAX) throw new OpError('file-too-large', 'write');
-  const killSetId = (request.u32(WRITE_IN.writeFlags) & FUSE_WRITE_KILL_SUIDGID) !== 0;
-  // Of this write, not of the handle: fcntl(2) may have changed it, and pages of a mapping are
-  // written back, without it, by any handle that can write.
-  const appends = (request.u32(WRITE_IN.flags) & O_APPEND) !== 0;
+  const flags = request.u32(WRITE_IN.writeFlags);
   const bytes = request.bytes(WRITE_IN.bytes, size);
-  fileSystem.write(caller, fh, bytes, position, killSetId, appends);
+  if ((flags & FUSE_WRITE_CACHE) !== 0) {
+    fileSystem.writePages(caller, fh, bytes, position);
+  } else {
+    const killSetId = (flags & FUSE_WRITE_KILL_SUIDGID) !== 0;
+    // Of this write, not of the handle: fcntl(2) may have changed it.
+    const appends = (request.u32(WRITE_IN.flags) & O_APPEND) !== 0;
+    fileSystem.write(caller, fh, bytes, position, killSetId, appends);
+  }
   reply.size(size);
 }
 

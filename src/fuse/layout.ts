@@ -90,6 +90,7 @@ export const INIT_FLAG2 = { passthrough: 2 ** (37 - 32), hasResend: 2 ** (39 - 3
 export const FOPEN_DIRECT_IO = 1;
 export const FOPEN_KEEP_CACHE = 2;
 export const FOPEN_CACHE_DIR = 8;
+export const FOPEN_NOFLUSH = 0x20;
 export const FOPEN_PASSTHROUGH = 0x80;
 
 /** `fuse_setattr_in.valid`. */
@@ -107,6 +108,7 @@ export const FATTR = {
 } as const;
 
 export const FUSE_OPEN_KILL_SUIDGID = 1;
+export const FUSE_WRITE_CACHE = 1;
 export const FUSE_WRITE_KILL_SUIDGID = 4;
 export const FUSE_FSYNC_FDATASYNC = 1;
 

@@ -79,6 +79,35 @@ export function write(
   });
 }
 
+/**
+ * Pages that a mapping changed, written back by the kernel. They never lengthen the file, and may
+ * come too late, when it was cut since: nothing holds them back from an OPEN with O_TRUNC
+ * (fs/fuse/file.c, fuse_open).
+ */
+export function writePages(
+  core: Core,
+  caller: Caller,
+  file: OpenFile,
+  bytes: Buffer,
+  position: number,
+): void {
+  const row = core.inodes.get(file.ino);
+  const kept = bytes.subarray(0, Math.max(0, row.size - position));
+  core.journal.commit((tx) => {
+    write(core, caller, file, kept, position, false, false);
+    announceTimes(core, tx, caller, row);
+  });
+}
+
+/**
+ * Tells the kernel of new times after a change of its own in which the size stays: it does not count
+ * that as a change of attributes (fuse_file_fallocate, fuse_writepage_end), and would take an answer
+ * to somebody's GETATTR from before it, when that is handled late, for the newest.
+ */
+function announceTimes(core: Core, tx: Tx, caller: Caller, row: InodeRow): void {
+  if (caller.checked) tx.afterCommit(() => core.invalidator.inode(row.ino, false));
+}
+
 function extendRange(file: OpenFile, from: number, to: number): void {
   const { session } = file;
   if (session === undefined) return;
@@ -409,6 +438,7 @@ export function allocate(
       after: { ...flags },
     });
     core.announceInode(tx, caller, row.ino, true);
+    announceTimes(core, tx, caller, row);
   });
 }
 

@@ -142,8 +142,7 @@ export interface FileSystem {
   read(fh: Fh, into: Buffer, offset: number, length: number, position: number): Awaitable<number>;
   /**
    * Writes all of it; at the end, whatever `position` is, when it `appends`. Unless told, that is
-   * whether O_APPEND is in the handle's flags; the kernel tells, because fcntl(2) changes it, and
-   * because pages of a mapping are written back by any handle.
+   * whether O_APPEND is in the handle's flags; the kernel tells, because fcntl(2) changes it.
    */
   write(
     caller: Caller,
@@ -153,6 +152,8 @@ export interface FileSystem {
     killSetId: boolean,
     appends?: boolean,
   ): void;
+  /** Writes back pages that a mapping changed: nothing beyond the end of the file as it is now. */
+  writePages(caller: Caller, fh: Fh, bytes: Buffer, position: number): void;
   /** Resolves when everything acknowledged about the file is on stable storage. */
   fsync(fh: Fh, dataOnly: boolean): Promise<void>;
   /** The same of a directory, open or not: its names, and all others. */

@@ -11,7 +11,7 @@ import { isDirectory, isSymlink, O_RDONLY, R_OK, W_OK, writes } from '../base/po
 import type { InodeRow } from '../journal/journal.ts';
 import { markRead } from './access-times.ts';
 import { setattr } from './attributes.ts';
-import { allocate, copyRange, endSession, read, seek, write } from './bytes.ts';
+import { allocate, copyRange, endSession, read, seek, write, writePages } from './bytes.ts';
 import { CID_INO_FROM, CidTree, type ContentReader } from './cidtree.ts';
 import type {
   AllocateFlags,
@@ -251,6 +251,10 @@ export class Vfs implements FileSystem {
   ): void {
     const file = this.#managedFile(fh, 'write');
     write(this.core, caller, file, bytes, position, killSetId, appends);
+  }
+
+  writePages(caller: Caller, fh: Fh, bytes: Buffer, position: number): void {
+    writePages(this.core, caller, this.#managedFile(fh, 'write'), bytes, position);
   }
 
   async fsync(fh: Fh, _dataOnly: boolean): Promise<void> {

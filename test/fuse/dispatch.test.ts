@@ -192,7 +192,7 @@ describe('files', () => {
     const handle = { fh: 3 };
     const { args, answer } = called('open', handle, 14, u32(0o1002, 1));
     expect(args).toEqual([NODE, 0o1002, true]);
-    expect([answer.body.readBigUInt64LE(0), answer.body.readUInt32LE(8)]).toEqual([3n, 2]);
+    expect([answer.body.readBigUInt64LE(0), answer.body.readUInt32LE(8)]).toEqual([3n, 34]);
     rig.faulty.faults.set('release', () => undefined);
     expect(called('release', undefined, 18, u64(3), u32(0, 0), u64(0)).args).toEqual([3]);
   });
