@@ -177,7 +177,9 @@ export class ContentStore {
       return;
     }
     const fd = this.#objects.backing(row);
-    if (size < row.size) {
+    if (size < row.size && this.direct.isWritten(id)) {
+      attempt('truncate', row, () => ftruncateSync(fd, size));
+    } else if (size < row.size) {
       // A kill or a rollback before the commit must not find the file shorter than its row.
       this.#objects.journal.commit((tx) => tx.afterCommit(() => this.#objects.trim(id)));
     } else {

@@ -45,6 +45,8 @@ export interface Sealing {
 export class DirectContent {
   readonly #objects: ContentObjects;
   readonly #direct = new Set<ContentId>();
+  /** Those whose becoming so is not committed yet: nothing of them may change on the disk. */
+  readonly #entering = new Set<ContentId>();
 
   constructor(objects: ContentObjects) {
     this.#objects = objects;
@@ -99,6 +101,16 @@ export class DirectContent {
     assert(row.place === 'file' && row.state === 'open', `content ${id} is open in a file`);
     rows.update(row, { slot: OWN_FILE, stable: 0 });
     this.#note(id);
+    this.#entering.add(id);
+    this.#objects.journal.commit((tx) => {
+      tx.afterCommit(() => this.#entering.delete(id));
+      tx.onRollback(() => this.#entering.delete(id));
+    });
+  }
+
+  /** Whether its bytes may change now, whatever becomes of the transaction. */
+  isWritten(id: ContentId): boolean {
+    return this.#direct.has(id) && !this.#entering.has(id);
   }
 
   /** After a start: it was direct when the daemon before was killed. */

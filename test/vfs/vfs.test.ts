@@ -95,8 +95,8 @@ describe('the tree', () => {
     f.vfs.writePages(kernel, fh, Buffer.from('abcdefgh'), 4);
     f.vfs.writePages(kernel, fh, Buffer.from('late'), 8);
     f.vfs.release(fh);
-    expect(bytesOf('/ipfs/a')).toBe('0123ab');
     expect(told).toEqual([false, false]);
+    expect(bytesOf('/ipfs/a')).toBe('0123ab');
   });
 
   test('rename over a file takes its place at once and frees it', () => {
