@@ -1,11 +1,34 @@
-# The native addon of kitfs. Built by `npm run build:native` into build/Release/kitfs.node.
+# The native parts of kitfs. `npm run build:native` builds into build/Release the addon, kitfs.node, and an extension
+# that SQLite loads, wal_vfs.so.
 # With AddressSanitizer and UBSan: node-gyp rebuild -C native --kitfs-sanitize=1, then run node with
 # LD_PRELOAD="$(gcc -print-file-name=libasan.so)" and ASAN_OPTIONS=detect_leaks=0 (V8 leaks by design).
 {
   'variables': {
     'kitfs_sanitize%': 0,
   },
+  'target_defaults': {
+    'cflags': ['-O2', '-Wall', '-Wextra', '-Werror=format-security', '-fvisibility=hidden'],
+    # A notifier's thread may outlive the environment that started it, and SQLite keeps what it registered: the code
+    # must stay mapped.
+    'ldflags': ['-Wl,-z,nodelete', '-Wl,-z,relro,-z,now'],
+    'conditions': [
+      ['kitfs_sanitize==1', {
+        'cflags': ['-fsanitize=address,undefined', '-fno-omit-frame-pointer', '-g'],
+        'ldflags': ['-fsanitize=address,undefined'],
+      }],
+    ],
+  },
   'targets': [
+    {
+      'target_name': 'wal_vfs',
+      # Here, because node-gyp takes every target for an addon.
+      'target_conditions': [['OS=="linux"', {'product_extension': 'so'}]],
+      'sources': ['wal_vfs.cc'],
+      # The header of the SQLite that loads it.
+      'include_dirs': [
+        '<!(node -p "path.dirname(require.resolve(\'better-sqlite3/package.json\'))")/deps/sqlite3',
+      ],
+    },
     {
       'target_name': 'kitfs',
       'sources': [
@@ -33,16 +56,7 @@
       ],
       'cflags!': ['-fno-exceptions'],
       'cflags_cc!': ['-fno-exceptions', '-std=gnu++14'],
-      'cflags': ['-O2', '-Wall', '-Wextra', '-Werror=format-security', '-fvisibility=hidden'],
       'cflags_cc': ['-std=gnu++17', '-fexceptions'],
-      # A notifier's thread may outlive the environment that started it, so its code must stay mapped.
-      'ldflags': ['-Wl,-z,nodelete', '-Wl,-z,relro,-z,now'],
-      'conditions': [
-        ['kitfs_sanitize==1', {
-          'cflags': ['-fsanitize=address,undefined', '-fno-omit-frame-pointer', '-g'],
-          'ldflags': ['-fsanitize=address,undefined'],
-        }],
-      ],
     },
   ],
 }

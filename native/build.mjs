@@ -1,8 +1,8 @@
 /**
- * Builds what is out of date: the dependencies when they are absent, better-sqlite3 when it does not load, the addon
- * when a source is newer than it, the TypeScript when a source is newer than the last whole build. Exits with the code
- * of the first step that fails. A second run with nothing changed builds nothing, so that typing `npm start` again does
- * not exchange the files of a daemon that runs.
+ * Builds what is out of date: the dependencies when they are absent, better-sqlite3 when it does not load, the native
+ * parts when a source is newer than one of them, the TypeScript when a source is newer than the last whole build. Exits
+ * with the code of the first step that fails. A second run with nothing changed builds nothing, so that typing
+ * `npm start` again does not exchange the files of a daemon that runs.
  *
  * Plain JavaScript, because it runs before anything is compiled. `node native/prerequisites.mjs build` comes first.
  */
@@ -24,6 +24,8 @@ const NATIVE = dirname(fileURLToPath(import.meta.url));
 const ROOT = dirname(NATIVE);
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
 const MAIN = join(ROOT, 'dist/src/cli/main.js');
+/** What `npm run build:native` makes: the addon, and an extension that SQLite loads. */
+const PARTS = ['kitfs.node', 'wal_vfs.so'];
 /** Written when all TypeScript was compiled without an error. */
 const BUILT = join(ROOT, 'dist/built');
 
@@ -86,15 +88,17 @@ function newestMs(folder, keep) {
   return Math.max(0, ...times);
 }
 
-function buildAddon() {
+function buildNative() {
   const build = join(NATIVE, 'build');
   const sources = newestMs(
     NATIVE,
     (path) => !path.startsWith(build) && /\.(cc|c|h|gyp)$/.test(path),
   );
-  const addon = newestMs(join(build, 'Release'), (path) => path.endsWith('.node'));
-  if (addon > sources) return;
-  console.log('building the addon');
+  const times = PARTS.map((name) => join(build, 'Release', name)).map((path) =>
+    existsSync(path) ? statSync(path).mtimeMs : 0,
+  );
+  if (Math.min(...times) > sources) return;
+  console.log('building the native parts');
   run('npm', ['run', '--silent', 'build:native']);
 }
 
@@ -117,5 +121,5 @@ function buildTypeScript() {
 
 installDependencies();
 buildSqlite();
-buildAddon();
+buildNative();
 buildTypeScript();

@@ -1,4 +1,6 @@
 /** The few lines that know how a connection to the journal's file is made. */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import BetterSqlite3 from 'better-sqlite3';
 import { OpError } from '../base/errors.ts';
 import { WAL_RESTARTED_BYTES_MIN } from '../base/limits.ts';
@@ -18,11 +20,19 @@ const BUSY_MS_MAX = 10_000;
  */
 const PAGE_BYTES = 2048;
 
+/** From `src/journal` and from `dist/src/journal`. */
+const WAL_VFS_PLACES: readonly string[] = [
+  '../../native/build/Release/wal_vfs.so',
+  '../../../native/build/Release/wal_vfs.so',
+];
+
 /**
  * The writer's connection: WAL; durable on `fsync` only; checkpoints belong to a worker.
- * @throws what `admit` throws; OpError `unsupported` on a file system without shared memory.
+ * @throws what `admit` throws; OpError `unsupported` on a file system without shared memory,
+ * `dependency-missing` when the native parts are not built.
  */
 export function openWriter(path: string, admit: Admit): Database {
+  useWalVfs();
   return admitted(new BetterSqlite3(path, { timeout: BUSY_MS_MAX }), (db) => {
     admit(db);
     db.pragma(`page_size = ${PAGE_BYTES}`);
@@ -56,6 +66,29 @@ export function openCheckpointing(path: string): Database {
   // Also decides that a checkpoint syncs the WAL first and the file after.
   db.pragma('synchronous = NORMAL');
   return db;
+}
+
+/**
+ * From here on SQLite writes a commit to the WAL by one call instead of two for each page: see
+ * native/wal_vfs.cc. The VFS belongs to the process, so that threads need not ask for it, and to ask
+ * again changes nothing.
+ */
+function useWalVfs(): void {
+  const op = 'load the VFS of the WAL';
+  const hint = 'run `npm run build`';
+  const path = WAL_VFS_PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url))).find(
+    (place) => existsSync(place),
+  );
+  if (path === undefined) throw new OpError('dependency-missing', op, { hint });
+  // Only a connection can load it, and only those that are opened later have it.
+  const db = new BetterSqlite3(':memory:');
+  try {
+    db.loadExtension(path);
+  } catch (error) {
+    throw new OpError('dependency-missing', op, { hint, cause: error });
+  } finally {
+    db.close();
+  }
 }
 
 function admitted(db: Database, prepare: Admit): Database {
