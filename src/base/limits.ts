@@ -39,6 +39,10 @@ export const BLOCK_BYTES_MAX = 2 * 1024 * 1024;
 export const HASH_WORKERS_MAX = 2;
 /** Frozen content is hashed once it has been left alone for this long. */
 export const SEAL_DELAY_MS = 1000;
+/** While the kernel asks more than this in a second, hashing waits; but never longer than so long. */
+export const BUSY_REQUESTS_PER_S = 500;
+export const BUSY_SAMPLE_MS = 50;
+export const SEAL_BUSY_MS_MAX = 10_000;
 /** Objects, and their bytes, of one message to a hashing thread. */
 export const SEAL_BATCH_OBJECTS_MAX = 256;
 export const SEAL_BATCH_BYTES_MAX = 4 * 1024 * 1024;

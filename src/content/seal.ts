@@ -12,8 +12,10 @@ import type { Clock } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
 import {
+  BUSY_SAMPLE_MS,
   SEAL_BATCH_BYTES_MAX,
   SEAL_BATCH_OBJECTS_MAX,
+  SEAL_BUSY_MS_MAX,
   SEAL_DELAY_MS,
   SEAL_RETRY_MS_MAX,
   SEAL_RETRY_MS_MIN,
@@ -37,6 +39,8 @@ export interface SealerOptions {
   readonly hasher: Pick<HashPool, 'hash' | 'width'>;
   readonly clock: Clock;
   readonly log: Log;
+  /** Whether somebody else needs the machine more; absent: nobody ever does. */
+  readonly isBusy?: (() => boolean) | undefined;
 }
 
 interface Work {
@@ -60,11 +64,14 @@ export class Sealer {
   readonly #hasher: SealerOptions['hasher'];
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #isBusy: () => boolean;
   readonly #failed = new LRUCache<ContentId, Failed>({ max: FAILURES_REMEMBERED_MAX });
   #isNotified = false;
   #wake: (() => void) | undefined;
 
-  constructor({ journal, contents, hasher, clock, log }: SealerOptions) {
+  constructor(options: SealerOptions) {
+    const { journal, contents, hasher, clock, log, isBusy = () => false } = options;
+    this.#isBusy = isBusy;
     this.#journal = journal;
     this.#contents = contents;
     this.#hasher = hasher;
@@ -137,6 +144,7 @@ export class Sealer {
     let againMs: number | undefined;
     let after: ContentId | 0 = 0;
     while (!signal.aborted) {
+      await this.#giveWay(signal);
       const rows = this.#journal.contents.frozen(after, SEAL_BATCH_OBJECTS_MAX);
       const last = rows.at(-1);
       if (last === undefined) break;
@@ -154,6 +162,14 @@ export class Sealer {
       if (failures > 0) againMs = Math.min(againMs ?? SEAL_RETRY_MS_MIN, SEAL_RETRY_MS_MIN);
     }
     return againMs;
+  }
+
+  /** Waits while others are busy, for a while. */
+  async #giveWay(signal: AbortSignal): Promise<void> {
+    const endMs = this.#clock.monotonicMs() + SEAL_BUSY_MS_MAX;
+    while (this.#isBusy() && this.#clock.monotonicMs() < endMs) {
+      await this.#clock.sleep(BUSY_SAMPLE_MS, signal);
+    }
   }
 
   #dueMs(id: ContentId, stamp: Stamp): number {

@@ -1,10 +1,6 @@
 /** What goes on while nobody asks for anything. */
 import type { Clock } from '../base/clock.ts';
-import {
-  LINGERING_INTERVAL_MS,
-  READS_PENDING_MS,
-  RETENTION_INTERVAL_MS,
-} from '../base/limits.ts';
+import { LINGERING_INTERVAL_MS, READS_PENDING_MS, RETENTION_INTERVAL_MS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { turn } from '../base/turn.ts';
 import { type ContentStore, removeStrays } from '../content/content.ts';

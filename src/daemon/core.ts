@@ -41,6 +41,8 @@ export interface CoreInputs {
   readonly log: Log;
   readonly controlFiles: readonly ControlFile[];
   readonly teardown: Teardown;
+  /** Whether the kernel asks a lot just now. */
+  readonly isBusy: () => boolean;
   /** Aborts when the daemon stops. */
   readonly signal: AbortSignal;
 }
@@ -67,7 +69,7 @@ export function openCore(inputs: CoreInputs): CoreParts {
   const dag = new Dag(blocks);
   const journalSync = new JournalSync({ journal, native });
   const hasher = new HashPool();
-  const sealer = new Sealer({ journal, contents, hasher, clock, log });
+  const sealer = new Sealer({ journal, contents, hasher, clock, log, isBusy: inputs.isBusy });
   notify = () => sealer.notify();
   const vfs = openVfs(inputs, { journal, contents, blocks, dag, journalSync });
   const loops = new Loops({ clock, log });

@@ -169,6 +169,7 @@ export class Daemon {
       clock: this.#clock,
       random: this.#random,
       signal: this.#stopping.signal,
+      isBusy: () => this.#fuse?.isBusy ?? false,
       controlFiles: controlFiles({
         core: () => this.#parts().core.vfs.core,
         status: () => this.status(),

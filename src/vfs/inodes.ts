@@ -120,7 +120,8 @@ export class InodeCache {
     let left = INODES_CACHED_MAX / 8;
     for (const [ino, row] of this.#rows) {
       if (left-- <= 0) return;
-      const isWanted = this.#changed.has(row) || this.#read.has(row) || this.#live.find(ino) !== undefined;
+      const isWanted =
+        this.#changed.has(row) || this.#read.has(row) || this.#live.find(ino) !== undefined;
       if (!isWanted) this.#rows.delete(ino);
     }
   }
