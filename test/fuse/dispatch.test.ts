@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { O_CREAT } from '../../src/base/posix.ts';
 import type { FileSystem } from '../../src/vfs/vfs.ts';
 import { settle } from '../fakes/clock.ts';
-import { type Answer, request, text, u32, u64 } from './requests.ts';
+import { type Answer, OPENS_DIRECTORIES, request, text, u32, u64 } from './requests.ts';
 import { Rig } from './rig.ts';
 
 const { errno } = constants;
@@ -188,21 +188,26 @@ describe('attributes', () => {
 });
 
 describe('files', () => {
-  test('are opened with their flags, and keep their pages', () => {
+  test('are opened with their flags, and keep their pages', async () => {
     const handle = { fh: 3 };
     const { args, answer } = called('open', handle, 14, u32(0o1002, 1));
     expect(args).toEqual([NODE, 0o1002, true]);
     expect([answer.body.readBigUInt64LE(0), answer.body.readUInt32LE(8)]).toEqual([3n, 34]);
     rig.faulty.faults.set('release', () => undefined);
-    expect(called('release', undefined, 18, u64(3), u32(0, 0), u64(0)).args).toEqual([3]);
+    // Nobody waits for what becomes of them.
+    expect(refused(18, u64(3), u32(0, 0), u64(0))).toBe(0);
+    await rig.later();
+    expect(rig.faulty.callsOf('release')).toEqual([[3]]);
   });
 
   test('of control are opened past the page cache', () => {
     const ino = rig.fixture.ino('/.kitfs/status.json');
     const answer = rig.ask(14, ino, u32(0, 0));
     expect(answer.body.readUInt32LE(8)).toBe(1);
-    const directory = rig.ask(27, rig.fixture.ino('/.kitfs'), u32(0, 0));
+    const old = new Rig({ flags: OPENS_DIRECTORIES });
+    const directory = old.ask(27, old.fixture.ino('/.kitfs'), u32(0, 0));
     expect(directory.body.readUInt32LE(8)).toBe(0);
+    old.close();
   });
 
   test('are made with a name or without one', () => {
@@ -286,10 +291,31 @@ describe('files', () => {
   });
 });
 
-describe('directories', () => {
+/** Kernels differ in whether they open a directory before they read it. */
+const KERNELS = [
+  { kernel: 'as they are', flags: 0xffff_ffff, opens: false },
+  { kernel: 'opened first', flags: OPENS_DIRECTORIES, opens: true },
+];
+
+describe.each(KERNELS)('directories, $kernel,', ({ flags, opens }) => {
+  beforeEach(() => {
+    rig.close();
+    rig = new Rig({ flags });
+  });
+
+  function open(): bigint {
+    const answer = rig.ask(27, rig.ipfs, u32(0, 0));
+    expect(answer.errno).toBe(opens ? 0 : errno.ENOSYS);
+    return opens ? answer.body.readBigUInt64LE(0) : 0n;
+  }
+
   /** Reads a directory to its end; the names in order, and how many requests it took. */
-  function list(opcode: number, bytes: number): { names: string[]; requests: number } {
-    const fh = rig.ask(27, rig.ipfs, u32(0, 0)).body.readBigUInt64LE(0);
+  async function list(
+    opcode: number,
+    bytes: number,
+  ): Promise<{ names: string[]; requests: number }> {
+    const fh = open();
+    expect(rig.references.handleCount).toBe(opens ? 1 : 0);
     const names: string[] = [];
     let cookie = 0n;
     let requests = 0;
@@ -308,36 +334,48 @@ describe('directories', () => {
         at += skip + Math.ceil((24 + length) / 8) * 8;
       }
     }
-    rig.ask(29, rig.ipfs, u64(fh), u32(0, 0), u64(0));
+    if (opens) expect(rig.ask(29, rig.ipfs, u64(fh), u32(0, 0), u64(0)).errno).toBe(0);
+    await rig.later();
+    expect(rig.fixture.vfs.core.handles.size).toBe(0);
     return { names, requests };
   }
 
-  test('are read in pieces, each name once', () => {
+  test('are read in pieces, each name once', async () => {
     const names = Array.from({ length: 100 }, (_, index) => `name-${index}`);
     rig.drain(...names.slice(0, 60).map((name) => rig.mkdir(rig.unique(), name)));
     rig.drain(...names.slice(60).map((name) => rig.mkdir(rig.unique(), name)));
     const all = ['.', '..', ...names].sort();
-    const plain = list(28, 1024);
+    const plain = await list(28, 1024);
     expect(plain.names.sort()).toEqual(all);
     expect(plain.requests).toBeGreaterThan(3);
-    const plus = list(44, 4096);
+    const plus = await list(44, 4096);
     expect(plus.names.sort()).toEqual(all);
     expect(rig.references.handleCount).toBe(0);
   });
 
-  test('read with attributes hand out one reference for each name', () => {
+  test('read with attributes hand out one reference for each name', async () => {
     const { body } = rig.ask(9, rig.ipfs, u32(0o755, 0), text('a'));
     const ino = Number(body.readBigUInt64LE(0));
-    list(44, 4096);
+    await list(44, 4096);
     rig.drain(request(2, { nodeid: ino, body: [u64(1)] }));
+    await rig.later();
     expect(rig.faulty.callsOf('forget')).toEqual([]);
     rig.drain(request(2, { nodeid: ino, body: [u64(1)] }));
+    await rig.later();
     expect(rig.faulty.callsOf('forget')).toEqual([[ino]]);
   });
 
   test('are not at their end when there is no room for a name', () => {
-    const fh = rig.ask(27, rig.ipfs, u32(0, 0)).body.readBigUInt64LE(0);
+    const fh = open();
     const answer = rig.ask(28, rig.ipfs, u64(fh, 0), u32(16, 0), u64(0), u32(0, 0));
     expect(answer.errno).toBe(errno.EINVAL);
+  });
+
+  test('are made durable, all of them at once', async () => {
+    rig.faulty.faults.set('fsyncDirectory', () => Promise.resolve());
+    rig.drain(request(30, { unique: 10n, nodeid: rig.ipfs, body: [u64(0), u32(1, 0)] }));
+    await settle();
+    expect(rig.channel.answerTo(10n).errno).toBe(0);
+    expect(rig.faulty.callsOf('fsyncDirectory')).toHaveLength(1);
   });
 });

@@ -48,6 +48,11 @@ export const u64 = (...values: (bigint | number)[]): Buffer => {
 /** A string with its NUL. */
 export const text = (value: string): Buffer => Buffer.from(`${value}\0`, 'latin1');
 
+/** FUSE_NO_OPENDIR_SUPPORT. */
+export const NO_OPENDIR = 1 << 24;
+/** Everything but that, as kernels before 5.1 have it. */
+export const OPENS_DIRECTORIES = (0xffff_ffff & ~NO_OPENDIR) >>> 0;
+
 /** INIT of protocol 7.`minor`, offering `flags` and `flags2`. */
 export const init = (minor: number, flags = 0xffff_ffff, flags2 = 0xffff_ffff): Buffer =>
   request(26, { body: [u32(7, minor, 131_072, flags, flags2), Buffer.alloc(44)] });

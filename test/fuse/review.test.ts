@@ -42,7 +42,7 @@ test('pages of a mapping go where they belong through a handle that appends', ()
   expect(rig.channel.answerTo(asked).body.toString()).toBe('aXcdef');
 });
 
-test('a release in a group that breaks still ends what it has to', () => {
+test('a release in a group that breaks still ends what it has to', async () => {
   const { fh } = rig.file('a', Buffer.alloc(200_000, 'x'));
   let isFirst = true;
   rig.faulty.faults.set('mkdir', (real, args) => {
@@ -55,6 +55,7 @@ test('a release in a group that breaks still ends what it has to', () => {
   const unique = rig.unique();
   const body = [u64(fh), u32(0, 0), u64(0)];
   rig.drain(request(18, { unique, body }), rig.mkdir(rig.unique(), 'b'));
+  await rig.later();
   expect(rig.fixture.journal.sessions.all()).toEqual([]);
   expect(rig.fixture.vfs.core.handles.size).toBe(0);
   const { directory } = rig.fixture;

@@ -1,6 +1,7 @@
 /** A session over a real file system and journal, with a channel, a clock and a log held by hand. */
 import type { OpError } from '../../src/base/errors.ts';
 import { type Ino, nameOfText } from '../../src/base/ids.ts';
+import { FUSE_LATER_MS } from '../../src/base/limits.ts';
 import type { Features } from '../../src/fuse/handshake.ts';
 import { KernelReferences } from '../../src/fuse/references.ts';
 import { Session } from '../../src/fuse/session.ts';
@@ -24,7 +25,8 @@ export class Rig {
   session = this.#session(1);
   #unique = 2n;
 
-  constructor({ isInitialized = true } = {}) {
+  /** INIT offers `flags`. */
+  constructor({ isInitialized = true, flags = 0xffff_ffff } = {}) {
     const { core } = this.fixture.vfs;
     core.invalidator = {
       entry() {},
@@ -32,12 +34,12 @@ export class Rig {
       settled: () => Promise.resolve(),
       knows: (ino) => this.references.knows(ino),
     };
-    if (isInitialized) this.start();
+    if (isInitialized) this.start(flags);
   }
 
   /** INIT. */
-  start(): void {
-    this.drain(init(45));
+  start(flags = 0xffff_ffff): void {
+    this.drain(init(45, flags));
     this.channel.answers.length = 0;
     this.channel.writes.length = 0;
   }
@@ -46,6 +48,11 @@ export class Rig {
   restart(generation: number): void {
     this.session = this.#session(generation);
     this.start();
+  }
+
+  /** What the kernel gave back a moment ago has come to its end. */
+  async later(): Promise<void> {
+    await this.clock.turn(FUSE_LATER_MS);
   }
 
   /** A number for the next request. */

@@ -1,11 +1,16 @@
 import { constants } from 'node:os';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { OpError } from '../../src/base/errors.ts';
 import type { Fh } from '../../src/base/ids.ts';
-import { FUSE_REQUEST_MS_MAX, FUSE_REQUESTS_WAITING_MAX } from '../../src/base/limits.ts';
+import {
+  FUSE_LATER_MAX,
+  FUSE_LATER_MS,
+  FUSE_REQUEST_MS_MAX,
+  FUSE_REQUESTS_WAITING_MAX,
+} from '../../src/base/limits.ts';
 import { settle } from '../fakes/clock.ts';
-import { answer, init, request, text, u32, u64 } from './requests.ts';
+import { answer, init, OPENS_DIRECTORIES, request, text, u32, u64 } from './requests.ts';
 import { gate, RESENT, Rig } from './rig.ts';
 
 const { errno } = constants;
@@ -166,13 +171,15 @@ describe('a group', () => {
 });
 
 describe('what the kernel holds', () => {
-  test('a lookup is one reference, given back by FORGET', () => {
+  test('a lookup is one reference, given back by FORGET', async () => {
     const { body } = rig.ask(9, rig.ipfs, u32(0o755, 0), text('a'));
     const ino = Number(body.readBigUInt64LE(0));
     for (let count = 0; count < 2; count++) rig.ask(1, rig.ipfs, text('a'));
     rig.drain(request(2, { nodeid: ino, body: [u64(2)] }));
+    await rig.later();
     expect(rig.faulty.callsOf('forget')).toEqual([]);
     rig.drain(request(42, { body: [u32(1, 0), u64(ino, 1)] }));
+    await rig.later();
     expect(rig.faulty.callsOf('forget')).toEqual([[ino]]);
   });
 
@@ -181,10 +188,11 @@ describe('what the kernel holds', () => {
     expect(rig.references.inodeCount).toBe(0);
   });
 
-  test('a reply that the kernel did not take hands nothing out', () => {
+  test('a reply that the kernel did not take hands nothing out', async () => {
     rig.channel.takes = () => errno.ENOENT;
     rig.drain(rig.create(10n, 'a'));
     expect([rig.references.inodeCount, rig.references.handleCount]).toEqual([0, 0]);
+    await rig.later();
     expect(rig.fixture.vfs.core.handles.size).toBe(0);
     expect(rig.faulty.callsOf('forget')).toHaveLength(1);
     expect(rig.names()).toEqual(['a']);
@@ -197,17 +205,91 @@ describe('what the kernel holds', () => {
     expect(rig.log.lines).toMatchObject([{ level: 'warn', fields: { errno: errno.EINVAL } }]);
   });
 
-  test('a file without a name lives until it is closed and forgotten', () => {
+  test('a file without a name lives until it is closed and forgotten', async () => {
     const { ino, fh } = rig.file('a', Buffer.from('bytes'));
     expect(rig.ask(10, rig.ipfs, text('a')).errno).toBe(0);
     expect(rig.ask(18, ino, u64(fh), u32(0, 0), u64(0)).errno).toBe(0);
+    await rig.later();
+    expect(rig.fixture.vfs.core.handles.size).toBe(0);
     expect(rig.ask(3, ino, Buffer.alloc(16)).errno).toBe(0);
     rig.drain(request(2, { nodeid: ino, body: [u64(1)] }));
+    await rig.later();
     expect(rig.ask(3, ino, Buffer.alloc(16)).errno).toBe(errno.ENOENT);
     expect(rig.references.handleCount).toBe(0);
   });
 
-  test('an inode that cannot be forgotten does not hold up the others', () => {
+  test('a file closed and forgotten at once ends with both', async () => {
+    const { ino, fh } = rig.file('a', Buffer.from('bytes'));
+    expect(rig.ask(10, rig.ipfs, text('a')).errno).toBe(0);
+    const release = request(18, { unique: 100n, nodeid: ino, body: [u64(fh), u32(0, 0), u64(0)] });
+    rig.drain(request(2, { nodeid: ino, body: [u64(1)] }), release);
+    await rig.later();
+    expect(rig.fixture.vfs.core.inodes.find(ino as never)).toBeUndefined();
+    expect(rig.errors()).toEqual([]);
+  });
+
+  test('what it gives back ends together, a moment later', async () => {
+    const files = ['a', 'b', 'c'].map((name) => rig.file(name, Buffer.from(name)));
+    const groups: string[][] = [];
+    const { journal } = rig.fixture;
+    const group = journal.group.bind(journal);
+    const spy = vi.spyOn(journal, 'group').mockImplementation((body) => {
+      rig.faulty.calls.length = 0;
+      group(body);
+      groups.push(rig.faulty.calls.map(([name]) => name));
+    });
+    for (const { ino, fh } of files) {
+      expect(rig.ask(18, ino, u64(fh), u32(0, 0), u64(0)).errno).toBe(0);
+      rig.drain(request(2, { nodeid: ino, body: [u64(1)] }));
+    }
+    groups.length = 0;
+    await rig.clock.turn(FUSE_LATER_MS - 1);
+    expect([groups, journal.sessions.all().length]).toEqual([[], 3]);
+    await rig.clock.turn(1);
+    expect(groups).toEqual([[...Array(3).fill('release'), ...Array(3).fill('forget')]]);
+    expect(journal.sessions.all()).toEqual([]);
+    spy.mockRestore();
+  });
+
+  test('what it gives back is not kept when there is much of it', () => {
+    const inos = Array.from({ length: FUSE_LATER_MAX }, (_, index) => {
+      const { body } = rig.ask(9, rig.ipfs, u32(0o755, 0), text(`${index}`));
+      return Number(body.readBigUInt64LE(0));
+    });
+    const last = inos.pop() ?? 0;
+    for (const ino of inos) rig.drain(request(2, { nodeid: ino, body: [u64(1)] }));
+    expect(rig.faulty.callsOf('forget')).toEqual([]);
+    rig.drain(request(2, { nodeid: last, body: [u64(1)] }));
+    expect(rig.faulty.callsOf('forget')).toEqual([...inos, last].map((ino) => [ino]));
+  });
+
+  test('an inode looked up again before it was forgotten is not', async () => {
+    const { body } = rig.ask(9, rig.ipfs, u32(0o755, 0), text('a'));
+    const ino = Number(body.readBigUInt64LE(0));
+    rig.drain(request(2, { nodeid: ino, body: [u64(1)] }));
+    rig.ask(1, rig.ipfs, text('a'));
+    await rig.later();
+    expect(rig.faulty.callsOf('forget')).toEqual([]);
+  });
+
+  test('a handle that cannot be closed does not hold up the others', async () => {
+    const [first, second] = ['a', 'b'].map((name) => rig.file(name, Buffer.from(name)));
+    rig.faulty.faults.set('release', (real, [fh]) => {
+      if (fh !== Number(first?.fh)) return real();
+      return rig.fixture.journal.commit(() => {
+        throw new OpError('io', 'release');
+      });
+    });
+    for (const { ino = 0, fh = 0n } of [first ?? {}, second ?? {}]) {
+      rig.ask(18, ino, u64(fh), u32(0, 0), u64(0));
+    }
+    await rig.later();
+    expect(rig.fixture.journal.sessions.all()).toMatchObject([{ ino: first?.ino }]);
+    expect(rig.fixture.vfs.core.handles.size).toBe(1);
+    expect(rig.errors()).toHaveLength(1);
+  });
+
+  test('an inode that cannot be forgotten does not hold up the others', async () => {
     const inos = ['a', 'b'].map((name) => {
       const { body } = rig.ask(9, rig.ipfs, u32(0o755, 0), text(name));
       return Number(body.readBigUInt64LE(0));
@@ -217,24 +299,30 @@ describe('what the kernel holds', () => {
       if (ino === first) throw new OpError('io', 'forget');
     });
     rig.drain(request(42, { body: [u32(2, 0), u64(first, 1, second, 1)] }));
+    await rig.later();
     expect(rig.faulty.callsOf('forget').at(-1)).toEqual([second]);
     expect(rig.errors()).toHaveLength(1);
   });
 
   test('all of it comes back at the end', () => {
+    rig.close();
+    rig = new Rig({ flags: OPENS_DIRECTORIES });
     const { ino } = rig.file('a', Buffer.from('x'));
+    const closed = rig.file('b', Buffer.from('y'));
+    rig.ask(18, closed.ino, u64(closed.fh), u32(0, 0), u64(0));
     const opened = rig.ask(27, rig.ipfs, u32(0, 0));
     expect(opened.body.readUInt32LE(8)).toBe(8 | 2);
     rig.session.end();
     expect(rig.fixture.vfs.core.handles.size).toBe(0);
     expect(rig.faulty.callsOf('releasedir')).toHaveLength(1);
-    expect(rig.faulty.callsOf('forget')).toEqual([[ino]]);
+    expect(rig.faulty.callsOf('release')).toHaveLength(2);
+    expect(rig.faulty.callsOf('forget')).toEqual([[ino], [closed.ino]]);
     expect(rig.errors()).toEqual([]);
   });
 });
 
 describe('a resent request', () => {
-  test('that was applied is answered as it was, and not applied again', () => {
+  test('that was applied is answered as it was, and not applied again', async () => {
     rig.drain(rig.mkdir(10n, 'a'));
     const first = rig.channel.answerTo(10n);
     const { seq } = rig.fixture.journal.head;
@@ -246,6 +334,7 @@ describe('a resent request', () => {
     // Both replies handed out a reference.
     const ino = Number(first.body.readBigUInt64LE(0));
     rig.drain(request(2, { nodeid: ino, body: [u64(1)] }));
+    await rig.later();
     expect(rig.faulty.callsOf('forget')).toEqual([]);
   });
 
@@ -403,11 +492,18 @@ describe('a request that must wait', () => {
       expect(rig.names()).toEqual(['a']);
       return Promise.resolve();
     });
-    const fsync = request(30, { unique: 12n, body: [u64(9), u32(1, 0)] });
-    rig.drain(rig.mkdir(10n, 'a'), fsync);
+    rig.faulty.faults.set('fsyncDirectory', () => {
+      seen.push(journal.inTransaction);
+      expect(rig.names()).toEqual(['a', 'b']);
+      return Promise.resolve();
+    });
+    const body = [u64(9), u32(1, 0)];
+    rig.drain(rig.mkdir(10n, 'a'), request(20, { unique: 12n, body }));
     await settle();
-    expect(seen).toEqual([false]);
-    expect(rig.channel.answerTo(12n).errno).toBe(0);
+    rig.drain(rig.mkdir(14n, 'b'), request(30, { unique: 16n, body }));
+    await settle();
+    expect(seen).toEqual([false, false]);
+    expect([12n, 16n].map((unique) => rig.channel.answerTo(unique).errno)).toEqual([0, 0]);
   });
 
   test('is not answered when the mount has ended, and leaves nothing open', async () => {
