@@ -206,6 +206,8 @@ export class Daemon {
       allowOther: config.settings.mount.allow_other,
       readOnly: config.settings.mount.read_only,
       passthrough: config.settings.mount.passthrough ? core.vfs.core.live : undefined,
+      suid: config.settings.mount.suid,
+      dev: config.settings.mount.dev,
     });
     this.#fuse = fuse;
     core.vfs.core.invalidator = fuse.invalidator;

@@ -36,6 +36,16 @@ const schema = z.strictObject({
         .boolean()
         .default(true)
         .describe('Whether the kernel reads and writes files itself, if root mounts.'),
+      suid: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Whether set-id bits and file capabilities count when programs start; root only.',
+        ),
+      dev: z
+        .boolean()
+        .default(false)
+        .describe('Whether device files can be opened, and not only kept; root only.'),
     })
     .prefault({})
     .describe('How the kernel mounts the tree.'),

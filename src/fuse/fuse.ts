@@ -45,6 +45,10 @@ export interface FuseServerOptions {
   /** Whether users other than the mounting one may enter; when absent, if that one is root. */
   readonly allowOther?: boolean | undefined;
   readonly readOnly?: boolean | undefined;
+  /** Whether set-id bits and capabilities of files count; root only, like `dev`. */
+  readonly suid?: boolean | undefined;
+  /** Whether device files can be opened. */
+  readonly dev?: boolean | undefined;
   /** Told of a kernel that can read and write local files by itself; absent: it shall not. */
   readonly passthrough?: PassthroughHost | undefined;
 }
@@ -119,11 +123,13 @@ export class FuseServer implements Driver {
   async mount(dir: string): Promise<void> {
     assert(!this.#isUsed, 'a server mounts once');
     this.#isUsed = true;
-    const { native, allowOther, readOnly, log } = this.#options;
+    const { native, allowOther, readOnly, suid, dev, log } = this.#options;
     const mountPoint = resolve(dir);
     const fd = attach(native, mountPoint, {
       allowOther: allowOther ?? process.geteuid?.() === 0,
       readOnly: readOnly ?? false,
+      suid: suid ?? false,
+      dev: dev ?? false,
     });
     try {
       await this.#connect(mountPoint, fd);

@@ -12,6 +12,10 @@ export interface AttachOptions {
   /** Whether others than the mounting user may enter. */
   readonly allowOther: boolean;
   readonly readOnly: boolean;
+  /** Whether set-id bits and file capabilities count on execve(2). Root only. */
+  readonly suid: boolean;
+  /** Whether device files can be opened. Root only. */
+  readonly dev: boolean;
 }
 
 /** The calls this takes. */
@@ -47,10 +51,11 @@ function attachAsRoot(native: AttachNative, dir: string, options: AttachOptions)
     native.mountFuse(fd, dir, {
       source: SOURCE,
       fsType: `fuse.${SUBTYPE}`,
-      nosuid: true,
-      nodev: true,
+      nosuid: !options.suid,
+      nodev: !options.dev,
       defaultPermissions: true,
-      ...options,
+      allowOther: options.allowOther,
+      readOnly: options.readOnly,
     });
   } catch (error) {
     native.closeDescriptor(fd);
@@ -60,6 +65,11 @@ function attachAsRoot(native: AttachNative, dir: string, options: AttachOptions)
 }
 
 function attachByHelper(native: AttachNative, dir: string, options: AttachOptions): number {
+  if (options.suid || options.dev) {
+    throw new OpError('configuration', `mount ${dir}`, {
+      hint: 'mount.suid and mount.dev are for root: leave them out',
+    });
+  }
   // fusermount3 adds nosuid and nodev by itself for whoever is not root.
   const words = ['default_permissions', `fsname=${SOURCE}`, `subtype=${SUBTYPE}`];
   if (options.allowOther) words.push('allow_other');

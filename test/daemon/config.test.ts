@@ -81,7 +81,7 @@ describe('who says it', () => {
     const file = scratch.path('config.toml');
     writeFileSync(file, '[mount]\nread_only = true\nallow_other = true\n');
     const { settings } = await loadConfig({ config: file, allowOther: false }, user());
-    expect(settings.mount).toEqual({ read_only: true, allow_other: false, passthrough: true });
+    expect(settings.mount).toMatchObject({ read_only: true, allow_other: false });
   });
 });
 
@@ -143,6 +143,8 @@ test('every setting is told with a type and a sentence, and defaults are those t
     'mount.read_only',
     'mount.allow_other',
     'mount.passthrough',
+    'mount.suid',
+    'mount.dev',
     'memory.enabled',
     'memory.size_max_mib',
     'history.keep_days',
