@@ -8,6 +8,8 @@ export const PATH_BYTES_MAX = 4095;
 export const SYMLINKS_MAX = 40;
 /** As ext4's EXT4_LINK_MAX. */
 export const LINKS_MAX = 65_000;
+/** The unit of st_blocks; stat(2). */
+export const SECTOR_BYTES = 512;
 /** XATTR_SIZE_MAX and XATTR_NAME_MAX of Linux. */
 export const XATTR_BYTES_MAX = 65_536;
 export const XATTR_NAME_BYTES_MAX = 255;

@@ -7,7 +7,7 @@
  * call uses is not closed before it ends. Names are never reused for another object
  * that is committed, so a leftover of a rolled back transaction may be truncated.
  */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { assert } from '../base/assert.ts';
@@ -42,6 +42,13 @@ export interface BackingOptions {
   readonly memoryDirectory: string;
   readonly native: Pick<NativeFiles, 'fdatasyncMany' | 'otherOpeners'>;
 }
+
+/**
+ * Room a backing file takes, in units of 512 bytes: its holes take none. 0 when it is gone. By path,
+ * because a listing must not drive descriptors that are in use out of their pool.
+ */
+export const sectorsAt = (path: string): number =>
+  statSync(path, { throwIfNoEntry: false })?.blocks ?? 0;
 
 /** The directory of an object's file. */
 export const shardOf = (id: ContentId): string => (id % SHARDS).toString(16).padStart(2, '0');

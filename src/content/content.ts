@@ -35,6 +35,7 @@ import { ContentObjects } from './objects.ts';
 import { overwritten, resized, zeroed } from './packed.ts';
 import { BEFORE_OUR_TIME, type Stamp } from './stamp.ts';
 
+export { sectorsAt } from './backing.ts';
 export { BlockStore, type StoredBlock } from './blocks.ts';
 export { Builder, type Built, type TreeEntry } from './build.ts';
 export { exportCar } from './car.ts';
@@ -98,9 +99,8 @@ export class ContentStore {
    */
   add(bytes: Buffer, known: Pick<ContentRow, 'cid' | 'profile'>): ContentId {
     const isPacked = bytes.length <= PACKED_BYTES_MAX;
-    const { length: size } = bytes;
     const place = isPacked ? 'packed' : 'file';
-    const id = this.#objects.insert({ place, size, state: 'sealed', held: 1, ...known });
+    const id = this.#objects.insert({ place, size: bytes.length, state: 'sealed', held: 1, ...known });
     if (isPacked)
       this.#objects.journal.commit(() => this.#objects.journal.contents.setBytes(id, bytes));
     else writeAt({ fd: this.#objects.files.descriptor(id, 'file'), position: 0 }, bytes);

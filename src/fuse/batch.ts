@@ -5,6 +5,7 @@
 import { OpError } from '../base/errors.ts';
 import type { Ino } from '../base/ids.ts';
 import { FUSE_REPLY_ARENA_BYTES, REQUESTS_PER_DRAIN_MAX } from '../base/limits.ts';
+import type { Inode } from '../vfs/vfs.ts';
 import type { Request } from './decode.ts';
 import { Arena, Reply } from './encode.ts';
 import type { Wait } from './waiting.ts';
@@ -39,6 +40,12 @@ export class Batch {
   #cursor = 0;
   readonly #slots: (Reply | undefined)[] = [];
   #commit: PromiseWithResolvers | undefined;
+  readonly #sectorsOf: (inode: Inode) => number;
+
+  /** As `Reply` wants it. */
+  constructor(sectorsOf: (inode: Inode) => number) {
+    this.#sectorsOf = sectorsOf;
+  }
 
   get arena(): Arena {
     return this.#arena;
@@ -65,7 +72,7 @@ export class Batch {
   reply(request: Request, bodyMin: number, bodyMax: number): Reply | undefined {
     if (!Reply.fits(this.#arena, this.#cursor, bodyMax)) return undefined;
     const number = this.replies.length;
-    const reply = this.#slots[number] ?? new Reply(this.#arena);
+    const reply = this.#slots[number] ?? new Reply(this.#arena, this.#sectorsOf);
     this.#slots[number] = reply;
     const { uniqueLow, uniqueHigh } = request;
     const start = this.#cursor;

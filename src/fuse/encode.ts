@@ -36,8 +36,6 @@ import {
 const TWO_TO_32 = 2 ** 32;
 /** What the kernel takes for an errno; more is refused with EINVAL (fs/fuse/dev.c). */
 const ERRNO_MAX = 511;
-/** stat(2) counts space in these. */
-const SECTOR_BYTES = 512;
 const IO_BLOCK_BYTES = 4096;
 
 /**
@@ -119,9 +117,12 @@ export class Reply {
   #bodyMin = 0;
   #bodyMax = 0;
   #errno = 0;
+  readonly #sectorsOf: (inode: Inode) => number;
 
-  constructor(arena: Arena) {
+  /** `sectorsOf`: the room an inode takes, in units of 512 bytes. */
+  constructor(arena: Arena, sectorsOf: (inode: Inode) => number) {
     this.#arena = arena;
+    this.#sectorsOf = sectorsOf;
   }
 
   /** Whether a message with a body of `bodyMax` bytes fits behind `start`. */
@@ -234,14 +235,14 @@ export class Reply {
     const { view } = this.#arena;
     const at = this.#take(ATTR_OUT.bytes);
     putU64(view, at + ATTR_OUT.attrValid, attributeSeconds(inode));
-    putAttributes(view, at + ATTR_OUT.attr, inode);
+    putAttributes(view, at + ATTR_OUT.attr, inode, this.#sectorsOf(inode));
   }
 
   statx(inode: Inode): void {
     const { view } = this.#arena;
     const at = this.#take(STATX_OUT.bytes);
     putU64(view, at + STATX_OUT.attrValid, attributeSeconds(inode));
-    putStatx(view, at + STATX_OUT.stat, inode);
+    putStatx(view, at + STATX_OUT.stat, inode, this.#sectorsOf(inode));
   }
 
   /** `flags`: FOPEN_*; `backing` with FOPEN_PASSTHROUGH. */
@@ -344,7 +345,7 @@ export class Reply {
     putU64(view, at + ENTRY_OUT.generation, inode.generation);
     putU64(view, at + ENTRY_OUT.entryValid, entrySeconds(inode.ino));
     putU64(view, at + ENTRY_OUT.attrValid, attributeSeconds(inode));
-    putAttributes(view, at + ENTRY_OUT.attr, inode);
+    putAttributes(view, at + ENTRY_OUT.attr, inode, this.#sectorsOf(inode));
   }
 
   #direntAt(at: number, entry: DirectoryEntry): void {
@@ -363,10 +364,10 @@ export class Reply {
 const alignedDirentBytes = (name: Name): number =>
   Math.ceil((DIRENT.name + name.length) / DIRENT_ALIGN) * DIRENT_ALIGN;
 
-function putAttributes(view: DataView, at: number, inode: Inode): void {
+function putAttributes(view: DataView, at: number, inode: Inode, sectors: number): void {
   putU64(view, at + ATTR.ino, inode.ino);
   putU64(view, at + ATTR.size, inode.size);
-  putU64(view, at + ATTR.blocks, Math.ceil(inode.size / SECTOR_BYTES));
+  putU64(view, at + ATTR.blocks, sectors);
   putI64(view, at + ATTR.atime, inode.atimeS);
   putI64(view, at + ATTR.mtime, inode.mtimeS);
   putI64(view, at + ATTR.ctime, inode.ctimeS);
@@ -381,7 +382,7 @@ function putAttributes(view: DataView, at: number, inode: Inode): void {
   putU32(view, at + ATTR.blksize, IO_BLOCK_BYTES);
 }
 
-function putStatx(view: DataView, at: number, inode: Inode): void {
+function putStatx(view: DataView, at: number, inode: Inode, sectors: number): void {
   const time = (offset: number, s: number, ns: number) => {
     putI64(view, at + offset + SX_TIME.sec, s);
     putU32(view, at + offset + SX_TIME.nsec, ns);
@@ -394,7 +395,7 @@ function putStatx(view: DataView, at: number, inode: Inode): void {
   view.setUint16(at + STATX.mode, inode.mode, true);
   putU64(view, at + STATX.ino, inode.ino);
   putU64(view, at + STATX.size, inode.size);
-  putU64(view, at + STATX.blocks, Math.ceil(inode.size / SECTOR_BYTES));
+  putU64(view, at + STATX.blocks, sectors);
   time(STATX.atime, inode.atimeS, inode.atimeNs);
   time(STATX.btime, inode.btimeS, inode.btimeNs);
   time(STATX.ctime, inode.ctimeS, inode.ctimeNs);

@@ -69,7 +69,7 @@ class CurrentCall implements Call {
 }
 
 export class Server {
-  readonly batch = new Batch();
+  readonly batch: Batch;
   readonly #options: ServerOptions;
   readonly #request = new Request();
   #features: Features | undefined;
@@ -77,6 +77,7 @@ export class Server {
 
   constructor(options: ServerOptions) {
     this.#options = options;
+    this.batch = new Batch((inode) => options.fileSystem.sectors(inode));
   }
 
   /**

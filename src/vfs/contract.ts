@@ -118,6 +118,8 @@ export interface FileSystem {
   /** The kernel holds no reference to `ino` any more. */
   forget(ino: Ino): void;
   getattr(caller: Caller, ino: Ino): Awaitable<Inode>;
+  /** Room the inode takes on disk, in units of 512 bytes (st_blocks): holes take none. */
+  sectors(inode: Inode): number;
   setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Inode;
   readlink(caller: Caller, ino: Ino): Awaitable<Name>;
   /** Regular files, FIFOs, sockets and devices, by the type bits of `mode`. */

@@ -7,10 +7,11 @@ import { statfsSync } from 'node:fs';
 import { OpError } from '../base/errors.ts';
 import type { TreePlan } from '../base/graft.ts';
 import { type Fh, type Ino, type Name, nameOfText, ROOT_INO } from '../base/ids.ts';
+import { SECTOR_BYTES } from '../base/limits.ts';
 import { isDirectory, isSymlink, O_RDONLY, R_OK, W_OK, writes } from '../base/posix.ts';
 import type { InodeRow } from '../journal/journal.ts';
 import { markRead } from './access-times.ts';
-import { setattr } from './attributes.ts';
+import { sectors, setattr } from './attributes.ts';
 import { allocate, copyRange, endSession, read, seek, write, writePages } from './bytes.ts';
 import { CID_INO_FROM, CidTree, type ContentReader } from './cidtree.ts';
 import type {
@@ -144,6 +145,11 @@ export class Vfs implements FileSystem {
     if (ino >= CID_INO_FROM) return this.#cids.find(ino);
     if (ino >= CONTROL_INO_FROM) return this.#control.find(ino);
     return this.core.inodes.get(ino);
+  }
+
+  sectors(inode: Inode): number {
+    const isManaged = inode.ino < CONTROL_INO_FROM;
+    return isManaged ? sectors(this.core, inode) : Math.ceil(inode.size / SECTOR_BYTES);
   }
 
   setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Inode {

@@ -42,7 +42,7 @@ interface Place {
 function replyOf({ bodyMin = 0, bodyMax }: Place, fill: (reply: Reply) => void) {
   const arena = new Arena(2048);
   arena.buffer.fill(0xaa);
-  const reply = new Reply(arena);
+  const reply = new Reply(arena, ({ size }) => Math.ceil(size / 512));
   reply.begin({ arena, start: 24, bodyMin, bodyMax, uniqueLow: 7, uniqueHigh: 0x8000_0001 });
   fill(reply);
   const length = reply.finish();
