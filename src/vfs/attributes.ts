@@ -1,13 +1,26 @@
 /** getattr and setattr: chmod, chown, utimens, truncate; one record for each that was asked. */
 import { OpError } from '../base/errors.ts';
-import type { Fh, Ino } from '../base/ids.ts';
-import { FILE_BYTES_MAX } from '../base/limits.ts';
+import { type Fh, type Ino, NO_CONTENT } from '../base/ids.ts';
+import { FILE_BYTES_MAX, SECTOR_BYTES } from '../base/limits.ts';
 import { isDirectory, isRegular, S_ISGID, S_ISUID, W_OK, writes } from '../base/posix.ts';
+import { sectorsAt } from '../content/content.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import { clearSetId, truncate } from './bytes.ts';
-import type { AttributeChange, Caller, TimeChange } from './contract.ts';
+import type { AttributeChange, Caller, Inode, TimeChange } from './contract.ts';
 import type { Core } from './core.ts';
-import { demand, demandOwner, isPermitted, mayGiveTo } from './permissions.ts';
+import { demand, demandOwner, mayGiveTo } from './permissions.ts';
+import { clearCapability } from './xattr.ts';
+
+/**
+ * What an inode takes on disk, in units of 512 bytes. The disk is asked: only it knows what of a
+ * backing file is holes. What is packed has none, and what has no content takes nothing.
+ */
+export function sectors(core: Core, { mode, size, content }: Inode): number {
+  if (!isRegular(mode)) return Math.ceil(size / SECTOR_BYTES);
+  if (content === NO_CONTENT) return 0;
+  const path = core.content.backingPath(content);
+  return path === undefined ? Math.ceil(size / SECTOR_BYTES) : sectorsAt(path);
+}
 
 export function setattr(
   core: Core,
@@ -24,7 +37,7 @@ export function setattr(
       truncate(core, tx, caller, row, change.size, fh);
       if (change.killSetId === true) clearSetId(core, tx, row, caller);
     }
-    if (change.uid !== undefined || change.gid !== undefined) chown(core, tx, caller, row, change);
+    if (isChown(change)) chown(core, tx, caller, row, change);
     if (change.mode !== undefined) chmod(core, tx, caller, row, change.mode);
     if (change.atime !== undefined || change.mtime !== undefined) {
       utimens(core, tx, caller, row, change);
@@ -32,6 +45,14 @@ export function setattr(
     core.announceInode(tx, caller, ino, change.size !== undefined);
     return row;
   });
+}
+
+/** The kernel asks for a change of nothing when neither owner nor group was given to chown(2). */
+function isChown({ uid, gid, ...others }: AttributeChange): boolean {
+  const isNothing = [others.mode, others.size, others.atime, others.mtime].every(
+    (value) => value === undefined,
+  );
+  return uid !== undefined || gid !== undefined || isNothing;
 }
 
 function demandAllowed(
@@ -66,9 +87,9 @@ function demandAllowed(
 /** utimensat(2): 'now' for both needs write permission or ownership; anything else ownership. */
 function demandTimes(caller: Caller, row: InodeRow, { atime, mtime }: AttributeChange): void {
   if (atime === undefined && mtime === undefined) return;
-  const bothNow = atime === 'now' && mtime === 'now';
-  if (bothNow && (caller.checked || isPermitted(caller, row, W_OK))) return;
-  demandOwner(caller, row, 'utimens');
+  const isNow = atime === 'now' && mtime === 'now';
+  if (isNow && caller.uid !== row.uid) demand(caller, row, W_OK, 'utimens');
+  else demandOwner(caller, row, 'utimens');
 }
 
 function chmod(core: Core, tx: Tx, caller: Caller, row: InodeRow, mode: number): void {
@@ -91,6 +112,7 @@ function chown(core: Core, tx: Tx, caller: Caller, row: InodeRow, change: Attrib
     const drop = (row.mode & 0o010) !== 0 ? S_ISUID | S_ISGID : S_ISUID;
     row.mode &= ~drop;
   }
+  clearCapability(core, tx, row, caller);
   core.touchChange(tx, row);
   core.record(tx, caller, 'chown', {
     ino: row.ino,

@@ -16,6 +16,7 @@ import type { AllocateFlags, Caller } from './contract.ts';
 import { attributesOf, type Core, EMPTY_NAME } from './core.ts';
 import { isAlone, upgradeHere } from './direct.ts';
 import type { OpenFile, OpenInode, WriteSession } from './handles.ts';
+import { clearCapability } from './xattr.ts';
 
 export function read(
   core: Core,
@@ -74,6 +75,7 @@ export function write(
     extendRange(file, from, to);
     if (to > row.size) resize(core, tx, row, to);
     core.touchBytes(tx, row);
+    clearCapability(core, tx, row, caller);
     if (killSetId) clearSetId(core, tx, row, caller);
     core.announceInode(tx, caller, row.ino, true);
   });
@@ -362,6 +364,7 @@ export function truncate(
   const file = fh === undefined ? undefined : core.handles.find(fh);
   const oldContent = cut(core, tx, row, size);
   core.touchBytes(tx, row);
+  clearCapability(core, tx, row, caller);
   core.record(tx, caller, 'truncate', {
     ino: row.ino,
     path: file?.path ?? core.pathnames.ofInode(row.ino),
@@ -426,6 +429,7 @@ export function allocate(
     if (!flags.keepSize && to > row.size) resize(core, tx, row, to);
     if (flags.punchHole || flags.zeroRange) extendRange(file, position, to);
     core.touchBytes(tx, row);
+    clearCapability(core, tx, row, caller);
     // The kernel leaves it to us here, without saying so (fs/fuse/file.c, file_modified).
     if (caller.uid !== 0) clearSetId(core, tx, row, caller);
     core.record(tx, caller, 'fallocate', {
@@ -486,6 +490,7 @@ export function copyRange(
     extendRange(to.file, to.position, end);
     if (end > target.size) resize(core, tx, target, end);
     core.touchBytes(tx, target);
+    clearCapability(core, tx, target, caller);
     if (caller.uid !== 0) clearSetId(core, tx, target, caller);
     core.announceInode(tx, caller, target.ino, true);
     return wanted;

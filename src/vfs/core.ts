@@ -61,6 +61,8 @@ export class Core {
   readonly mounts: MountTable;
   readonly pathnames: Pathnames;
   invalidator: Invalidator = NOBODY;
+  /** Rows known to carry no file capabilities (see `clearCapability`). */
+  readonly incapable = new WeakSet<InodeRow>();
   /** Records up to this number are on stable storage; those of an earlier daemon are not counted. */
   syncedSeq = 0;
 

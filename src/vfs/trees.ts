@@ -15,6 +15,7 @@ import { upgradeHere } from './direct.ts';
 import { mountsInside } from './lookup.ts';
 import { demand } from './permissions.ts';
 import { rmdir, unlink } from './remove.ts';
+import { clearCapability } from './xattr.ts';
 
 /** Regular, writable, within limits. @throws OpError. */
 function demandFile(core: Core, caller: Caller, ino: Ino, size: number, op: string): InodeRow {
@@ -198,6 +199,7 @@ export function recordWrite(
     content: row.content,
     oldContent: written.oldContent === NO_CONTENT ? undefined : written.oldContent,
   });
+  clearCapability(core, tx, row, caller);
   if (caller.uid !== 0) clearSetId(core, tx, row, caller);
   core.announceInode(tx, caller, row.ino, true);
 }

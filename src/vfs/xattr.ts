@@ -8,10 +8,12 @@ import { OpError } from '../base/errors.ts';
 import { type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
 import { XATTR_BYTES_MAX, XATTR_NAME_BYTES_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, R_OK, S_ISVTX, W_OK } from '../base/posix.ts';
-import type { InodeRow } from '../journal/journal.ts';
+import type { InodeRow, Tx } from '../journal/journal.ts';
 import type { Caller } from './contract.ts';
 import type { Core } from './core.ts';
 import { demand, demandOwner } from './permissions.ts';
+
+const CAPABILITY = 'security.capability' as Name;
 
 const isVirtual = (name: Name): boolean =>
   name === 'user.ipfs.cid' || name.startsWith('user.kitfs.');
@@ -47,6 +49,7 @@ function mayRead(caller: Caller, row: InodeRow, name: Name): boolean {
 
 export function getxattr(core: Core, caller: Caller, ino: Ino, name: Name): Buffer | undefined {
   const row = core.inodes.get(ino);
+  if (name.length > XATTR_NAME_BYTES_MAX) throw new OpError('range', 'getxattr');
   if (isVirtual(name)) return virtual(core, row, name);
   if (!/^(user|trusted|security)\../s.test(name)) {
     throw new OpError('unsupported', 'getxattr');
@@ -116,6 +119,7 @@ export function setxattr(
   if (mode === 'create' && old !== undefined) throw new OpError('exists', 'setxattr');
   if (mode === 'replace' && old === undefined) throw new OpError('no-attribute', 'setxattr');
   core.journal.commit((tx) => {
+    if (name === CAPABILITY) core.incapable.delete(row);
     core.journal.xattrs.set(ino, name, value);
     core.touchChange(tx, row);
     core.record(tx, caller, 'setxattr', {
@@ -125,6 +129,20 @@ export function setxattr(
     });
     core.announceInode(tx, caller, ino, false);
   });
+}
+
+/**
+ * capabilities(7): a change of bytes or owner takes the capabilities of a file away, whoever makes
+ * it; recorded as the removal it is. Of a row that was looked at, nothing is asked again until the
+ * attribute is set.
+ */
+export function clearCapability(core: Core, tx: Tx, row: InodeRow, caller: Caller): void {
+  if (core.incapable.has(row)) return;
+  const old = core.journal.xattrs.get(row.ino, CAPABILITY);
+  core.incapable.add(row);
+  if (old === undefined) return;
+  tx.onRollback(() => core.incapable.delete(row));
+  dropAttribute(core, tx, caller, { row, name: CAPABILITY, old });
 }
 
 export function listxattr(core: Core, caller: Caller, ino: Ino): readonly Name[] {
@@ -142,15 +160,24 @@ export function removexattr(core: Core, caller: Caller, ino: Ino, name: Name): v
   demandWrite(caller, row, name, 'removexattr');
   const old = core.journal.xattrs.get(ino, name);
   if (old === undefined) throw new OpError('no-attribute', 'removexattr');
-  core.journal.commit((tx) => {
-    core.journal.xattrs.remove(ino, name);
-    core.touchChange(tx, row);
-    core.record(tx, caller, 'removexattr', {
-      ino,
-      before: { xattr: text(name), value: old.toString('base64') },
-    });
-    core.announceInode(tx, caller, ino, false);
+  core.journal.commit((tx) => dropAttribute(core, tx, caller, { row, name, old }));
+}
+
+interface Attribute {
+  readonly row: InodeRow;
+  readonly name: Name;
+  readonly old: Buffer;
+}
+
+function dropAttribute(core: Core, tx: Tx, caller: Caller, { row, name, old }: Attribute): void {
+  const { ino } = row;
+  core.journal.xattrs.remove(ino, name);
+  core.touchChange(tx, row);
+  core.record(tx, caller, 'removexattr', {
+    ino,
+    before: { xattr: text(name), value: old.toString('base64') },
   });
+  core.announceInode(tx, caller, ino, false);
 }
 
 /** Attribute names are bytes; JSON has them as base64. */
