@@ -1,28 +1,36 @@
 /** The table of POSIX cases through the kernel, on a tree of each kind of a real mount, and the journal after it. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CASES } from '../posix/cases.ts';
-import { CALLER, Kernel } from '../posix/kernel.ts';
+import { CallsProgram } from '../posix/calls.ts';
+import { CASES, KERNEL_CASES } from '../posix/cases.ts';
+import type { KernelCase } from '../posix/law.ts';
+import { Processes } from '../posix/processes.ts';
 import { TestDaemon } from './daemon.ts';
 
 let daemon: TestDaemon;
+let program: CallsProgram;
 beforeAll(async () => {
+  program = new CallsProgram();
   daemon = await TestDaemon.start();
 });
-afterAll(() => daemon.close());
+afterAll(async () => {
+  await daemon.close();
+  program[Symbol.dispose]();
+});
 
 describe.each(['ipfs', 'mem'])('/%s', (tree) => {
-  let kernel: Kernel;
+  let kernel: Processes;
   let count = 0;
   beforeAll(() => {
-    const [program, ...args] = CALLER;
     // The child is not what is measured, and its counts would only cost time.
-    kernel = new Kernel(daemon.spawn(program, args, { in: tree, env: { NODE_V8_COVERAGE: '' } }));
+    const where = { in: tree, env: { NODE_V8_COVERAGE: '' } };
+    kernel = Processes.start(program, (command, args) => daemon.spawn(command, args, where));
   });
   afterAll(() => kernel[Symbol.asyncDispose]());
 
   // The tree in memory has a limit, and counts holes as bytes.
-  const cases = CASES.filter(({ isLarge }) => tree === 'ipfs' || isLarge !== true);
-  test.each(cases)('$title', async ({ run }) => {
+  const cases: readonly KernelCase[] = [...CASES, ...KERNEL_CASES];
+  const fitting = cases.filter(({ isLarge }) => tree === 'ipfs' || isLarge !== true);
+  test.each(fitting)('$title', async ({ run }) => {
     const name = `case-${count++}`;
     await kernel.as(0, 0);
     await kernel.mkdir(name, 0o755);

@@ -6,24 +6,29 @@ import { chmodSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, test } from 'vitest';
-import { CASES } from '../posix/cases.ts';
-import { Kernel } from '../posix/kernel.ts';
+import { CallsProgram } from '../posix/calls.ts';
+import { CASES, KERNEL_CASES } from '../posix/cases.ts';
+import type { KernelCase } from '../posix/law.ts';
+import { Processes } from '../posix/processes.ts';
 
 let directory: string;
-let kernel: Kernel;
+let program: CallsProgram;
+let kernel: Processes;
 let cases = 0;
 beforeAll(() => {
   directory = mkdtempSync(join(realpathSync(tmpdir()), 'kitfs-posix-'));
   // The cases become other users, who must be able to enter.
   chmodSync(directory, 0o755);
-  kernel = Kernel.in(directory);
+  program = new CallsProgram();
+  kernel = Processes.startIn(directory, program);
 });
 afterAll(async () => {
   await kernel[Symbol.asyncDispose]();
+  program[Symbol.dispose]();
   rmSync(directory, { recursive: true, force: true });
 });
 
-test.each(CASES)('$title', async ({ run }) => {
+test.each<KernelCase>([...CASES, ...KERNEL_CASES])('$title', async ({ run }) => {
   const name = `case-${cases++}`;
   await kernel.as(0, 0);
   await kernel.mkdir(name, 0o755);

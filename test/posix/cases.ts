@@ -4,10 +4,15 @@
  */
 import { attributeCases } from './cases-attributes.ts';
 import { byteCases } from './cases-bytes.ts';
+import { mappedCases } from './cases-mapped.ts';
 import { linkCases, nameCases } from './cases-names.ts';
 import { permissionCases } from './cases-permissions.ts';
+import { processCases } from './cases-processes.ts';
 import { renameCases } from './cases-renames.ts';
-import type { Case } from './law.ts';
+import { rightCases } from './cases-rights.ts';
+import { spaceCases } from './cases-space.ts';
+import { timeCases } from './cases-times.ts';
+import type { Case, KernelCase } from './law.ts';
 
 export const CASES: readonly Case[] = [
   ...nameCases,
@@ -16,4 +21,10 @@ export const CASES: readonly Case[] = [
   ...byteCases,
   ...attributeCases,
   ...permissionCases,
+  ...timeCases,
+  ...rightCases,
+  ...spaceCases,
 ];
+
+/** Laws of what has no meaning without a kernel, or that the kernel keeps for us; not run in process. */
+export const KERNEL_CASES: readonly KernelCase[] = [...mappedCases, ...processCases];

@@ -69,6 +69,10 @@ const CALLS = {
   opendir: (path) => fs.openSync(pathOf(path), O_DIRECTORY),
   readSome: (fd) =>
     native.readDirectory(fd, DIRECTORY_BYTES).map(({ name }) => name.toString('utf8')),
+  statx(path) {
+    const { btime, blocks } = native.statx(AT_FDCWD, pathOf(path));
+    return { btime, blocks };
+  },
   statfs(path) {
     const { bsize, blocks, bfree, bavail, files, ffree } = fs.statfsSync(pathOf(path));
     return {

@@ -33,8 +33,15 @@ export interface Space {
 /** A name or path: text, or bytes that are not UTF-8 in latin1 behind a marker. */
 export type Path = string;
 
+const BYTE_MARK = '\u{10ffff}';
+
 /** Names as bytes: every char below U+0100 stands for one byte. */
-export const bytePath = (latin1: string): Path => `\u{10ffff}${latin1}`;
+export const bytePath = (latin1: string): Path => `${BYTE_MARK}${latin1}`;
+
+export const bytesOfPath = (path: Path): Buffer =>
+  path.startsWith(BYTE_MARK)
+    ? Buffer.from(path.slice(BYTE_MARK.length), 'latin1')
+    : Buffer.from(path, 'utf8');
 
 export interface Filesystem {
   /** From now on calls are made as this user; root in the beginning. `groups` are supplementary. */
@@ -79,4 +86,24 @@ export interface Filesystem {
   setxattr(path: Path, name: string, latin1: string, flags: number): Promise<void>;
   listxattr(path: Path): Promise<string[]>;
   removexattr(path: Path, name: string): Promise<void>;
+}
+
+/** A time for utimensat(2). */
+export type Moment = Time | 'now' | 'omit';
+
+/** Some of what statx(2) tells, and stat(2) does not. */
+export interface Facts {
+  readonly btime: Time;
+  /** Of 512 bytes. */
+  readonly blocks: number;
+}
+
+/** What the table asks besides; the model has no need of it. */
+export interface PosixFilesystem extends Filesystem {
+  /** access(2): bits 4, 2, 1 for reading, writing, executing; 0 asks whether it is there. */
+  access(path: Path, mask: number): Promise<void>;
+  /** A symbolic link is itself meant. */
+  utimens(path: Path, atime: Moment, mtime: Moment): Promise<void>;
+  /** A symbolic link is itself meant. */
+  statx(path: Path): Promise<Facts>;
 }

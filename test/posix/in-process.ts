@@ -15,7 +15,7 @@ import {
   resolve,
   type Vfs,
 } from '../../src/vfs/vfs.ts';
-import type { Filesystem, Path, Space, Stat } from './filesystem.ts';
+import type { Facts, Moment, Path, PosixFilesystem, Space, Stat } from './filesystem.ts';
 
 const BYTE_MARK = '\u{10ffff}';
 const NO_ONE = 0xffff_ffff;
@@ -57,7 +57,7 @@ const callerAs = (uid: number, gid: number, groups: readonly number[] = []): Cal
   actor: () => ({ surface: 'mcp', uid, gid }),
 });
 
-export class InProcess implements Filesystem {
+export class InProcess implements PosixFilesystem {
   readonly #vfs: Vfs;
   readonly #directory: string;
   #caller = callerAs(0, 0);
@@ -140,6 +140,31 @@ export class InProcess implements Filesystem {
 
   utimes(path: Path, atimeS: number, mtimeS: number): Promise<void> {
     return this.#change(path, { atime: { s: atimeS, ns: 0 }, mtime: { s: mtimeS, ns: 0 } });
+  }
+
+  utimens(path: Path, atime: Moment, mtime: Moment): Promise<void> {
+    const timeOf = (moment: Moment) => (moment === 'omit' ? undefined : moment);
+    return this.#call(async () => {
+      const { ino } = await this.#inode(path, false);
+      // The kernel looks the file up, and asks for nothing.
+      if (atime === 'omit' && mtime === 'omit') return;
+      this.#vfs.setattr(this.#caller, ino, { atime: timeOf(atime), mtime: timeOf(mtime) });
+    });
+  }
+
+  access(path: Path, mask: number): Promise<void> {
+    return this.#call(async () => {
+      const { ino } = await this.#inode(path, true);
+      this.#vfs.access(this.#caller, ino, mask);
+    });
+  }
+
+  statx(path: Path): Promise<Facts> {
+    return this.#call(async () => {
+      const inode = await this.#inode(path, false);
+      const btime = { s: inode.btimeS, ns: inode.btimeNs };
+      return { btime, blocks: this.#vfs.sectors(inode) };
+    });
   }
 
   truncate(path: Path, size: number): Promise<void> {

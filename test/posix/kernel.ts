@@ -7,7 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Filesystem, Path, Space, Stat } from './filesystem.ts';
+import type { Facts, Filesystem, Path, Space, Stat } from './filesystem.ts';
 
 const CALL_MS_MAX = 15_000;
 
@@ -128,6 +128,10 @@ export class Kernel implements Filesystem, AsyncDisposable {
 
   readSome(fd: number): Promise<string[]> {
     return this.#call('readSome', fd);
+  }
+
+  statx(path: Path): Promise<Facts> {
+    return this.#call('statx', path);
   }
 
   statfs(path: Path): Promise<Space> {

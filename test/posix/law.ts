@@ -1,11 +1,17 @@
 /** What a POSIX case is, and the few steps that most of them take. */
-import type { Filesystem } from './filesystem.ts';
+import type { Filesystem, PosixFilesystem } from './filesystem.ts';
+import type { Processes } from './processes.ts';
 
 export interface Case {
   readonly title: string;
   /** Whether it makes files of several GiB, though almost all of it holes: a tree with a limit has no room. */
   readonly isLarge?: boolean;
-  run(fs: Filesystem, d: string): Promise<void>;
+  run(fs: PosixFilesystem, d: string): Promise<void>;
+}
+
+/** A law about what only the kernel does, or does with us: mappings, locks, programs, other processes. */
+export interface KernelCase extends Omit<Case, 'run'> {
+  run(fs: Processes, d: string): Promise<void>;
 }
 
 export const O = {
