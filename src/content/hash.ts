@@ -3,9 +3,11 @@
  * leaves, a balanced tree of dag-pb nodes over them. Pure: runs in a hashing thread and in this one.
  */
 import { createHash } from 'node:crypto';
+import { encode as encodeNode } from '@ipld/dag-pb';
 import { CID } from 'multiformats/cid';
 import { create as digestOf } from 'multiformats/hashes/digest';
-import { RAW_CODEC, SHA2_256_CODE } from './cid.ts';
+import { assert } from '../base/assert.ts';
+import { DAG_PB_CODEC, RAW_CODEC, SHA2_256_CODE } from './cid.ts';
 
 export type Profile = 'unixfs-v1-2025' | 'unixfs-v0-2015';
 
@@ -14,6 +16,8 @@ export const CONTENT_PROFILE = 'unixfs-v1-2025' satisfies Profile;
 
 /** Size of a chunk in that profile. */
 export const CHUNK_BYTES = 1024 * 1024;
+/** Links of one node in that profile. */
+const LINKS_MAX = 1024;
 
 /** A block that is a range of the bytes. */
 export interface Leaf {
@@ -41,26 +45,101 @@ export function hashChunk(bytes: Uint8Array): Hashed {
   return { cid, leaves: [{ cid, position: 0, size: bytes.length }], nodes: [] };
 }
 
-/** For any number of bytes, in buffers of any size that are not reused meanwhile. */
+/** For any number of bytes, in buffers of any size. */
 export async function hashStream(source: AsyncIterable<Uint8Array>): Promise<Hashed> {
-  const { importFile } = await import('ipfs-unixfs-importer');
   const leaves: Leaf[] = [];
-  const nodes: InnerNode[] = [];
   let position = 0;
-  const put = (cid: CID, block: unknown): CID => {
-    const bytes = block as Uint8Array;
-    if (cid.code === RAW_CODEC) {
-      leaves.push({ cid: cid.bytes, position, size: bytes.length });
-      position += bytes.length;
-    } else {
-      nodes.push({ cid: cid.bytes, bytes });
+  for await (const chunk of chunksOf(source)) {
+    leaves.push({ cid: rawCid(chunk).bytes, position, size: chunk.length });
+    position += chunk.length;
+  }
+  return leaves.length === 0 ? hashChunk(new Uint8Array()) : treeOver(leaves);
+}
+
+/** The balanced tree over at least one leaf. */
+export function treeOver(leaves: readonly Leaf[]): Hashed {
+  const nodes: InnerNode[] = [];
+  let level: readonly Child[] = leaves.map(({ cid, size }) => ({ cid, size, totalSize: size }));
+  while (level.length > 1) {
+    const above: Child[] = [];
+    for (let from = 0; from < level.length; from += LINKS_MAX) {
+      const children = level.slice(from, from + LINKS_MAX);
+      const node = nodeOver(children);
+      nodes.push(node);
+      const size = sum(children.map((child) => child.size));
+      const below = sum(children.map((child) => child.totalSize));
+      above.push({ cid: node.cid, size, totalSize: below + node.bytes.length });
     }
-    return cid;
-  };
-  // One block at a time: leaves then come in the order of their positions.
-  const options = { profile: CONTENT_PROFILE, blockWriteConcurrency: 1 } as const;
-  const { cid } = await importFile({ content: source }, { put }, options);
-  return { cid: cid.bytes, leaves, nodes };
+    level = above;
+  }
+  const [root] = level;
+  assert(root !== undefined, 'a tree has a root');
+  return { cid: root.cid, leaves, nodes };
+}
+
+/** A leaf or a node, as the node above it tells of it. */
+interface Child {
+  readonly cid: Uint8Array;
+  /** Bytes of the file below it. */
+  readonly size: number;
+  /** Bytes of all its blocks. */
+  readonly totalSize: number;
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+
+/**
+ * A UnixFS node of a file. Not by `ipfs-unixfs`, whose encoder (protons-runtime 7 and 8) takes a
+ * size from 2 GiB to 4 GiB for a negative number and leaves four bytes of it as memory had them.
+ */
+function nodeOver(children: readonly Child[]): InnerNode {
+  const sizes = children.map(({ size }) => size);
+  const data = [FILE_TYPE, field(FILE_SIZE_TAG, sum(sizes))];
+  for (const size of sizes) data.push(field(BLOCK_SIZE_TAG, size));
+  const bytes = encodeNode({
+    Data: Buffer.concat(data),
+    Links: children.map(({ cid, totalSize }) => ({
+      Name: '',
+      Tsize: totalSize,
+      Hash: CID.decode(cid),
+    })),
+  });
+  const digest = createHash('sha256').update(bytes).digest();
+  return { cid: CID.createV1(DAG_PB_CODEC, digestOf(SHA2_256_CODE, digest)).bytes, bytes };
+}
+
+/** Fields of the message `Data` of unixfs.proto: `Type` is 2, a file; the others are varints. */
+const FILE_TYPE = Buffer.from([0x08, 2]);
+const FILE_SIZE_TAG = 0x18;
+const BLOCK_SIZE_TAG = 0x20;
+
+function field(tag: number, value: number): Buffer {
+  const bytes = [tag];
+  let rest = value;
+  // Division, because bits are shifted out of 32 only.
+  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80);
+  return Buffer.from([...bytes, rest]);
+}
+
+/** The same bytes in pieces of a chunk each, the last aside. */
+async function* chunksOf(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let pieces: Uint8Array[] = [];
+  let held = 0;
+  for await (const piece of source) {
+    let rest = piece;
+    while (held + rest.length >= CHUNK_BYTES) {
+      const missing = CHUNK_BYTES - held;
+      const last = rest.subarray(0, missing);
+      yield pieces.length === 0 ? last : Buffer.concat([...pieces, last]);
+      rest = rest.subarray(missing);
+      pieces = [];
+      held = 0;
+    }
+    // A copy: the caller may use its buffer again.
+    if (rest.length > 0) pieces.push(Uint8Array.from(rest));
+    held += rest.length;
+  }
+  if (held > 0) yield Buffer.concat(pieces);
 }
 
 /** The CID, in version 1, of one raw block. */
