@@ -9,6 +9,7 @@ import {
   ACCESS_IN,
   ATTR_OUT,
   FATTR,
+  FUSE_SETXATTR_ACL_KILL_SGID,
   GETXATTR_IN,
   GETXATTR_OUT,
   KSTATFS,
@@ -106,7 +107,9 @@ function setxattr({ fileSystem, caller, request, features }: Call): void {
   const flags = request.u32(SETXATTR_IN.flags);
   const name = request.text(header);
   const value = request.bytes(header + name.length + 1, size);
-  fileSystem.setxattr(caller, request.ino, name, value, xattrMode(flags));
+  const extra = features.hasSetxattrExt ? request.u32(SETXATTR_IN.setxattrFlags) : 0;
+  const killSetGid = (extra & FUSE_SETXATTR_ACL_KILL_SGID) !== 0;
+  fileSystem.setxattr(caller, request.ino, name, value, xattrMode(flags), killSetGid);
 }
 
 function xattrMode(flags: number): 'any' | 'create' | 'replace' {

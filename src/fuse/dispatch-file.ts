@@ -6,7 +6,7 @@ import { OpError } from '../base/errors.ts';
 import type { Ino } from '../base/ids.ts';
 import { FILE_BYTES_MAX, FUSE_IO_BYTES_MAX } from '../base/limits.ts';
 import { O_APPEND, O_CREAT, O_EXCL, O_TRUNC } from '../base/posix.ts';
-import type { Handle, Opened } from '../vfs/vfs.ts';
+import type { FileSystem, Handle, Opened } from '../vfs/vfs.ts';
 import type { Request } from './decode.ts';
 import { isControl, type Reply } from './encode.ts';
 import {
@@ -66,15 +66,18 @@ function open({ fileSystem, caller, request, reply }: Call): void | Promise<void
   });
 }
 
+const modeOf = (fileSystem: FileSystem, request: Request): number =>
+  fileSystem.newMode(request.ino, request.u32(CREATE_IN.mode), request.u32(CREATE_IN.umask));
+
 function create({ fileSystem, caller, request, reply }: Call): void {
   const name = request.name(CREATE_IN.bytes);
-  const mode = request.u32(CREATE_IN.mode);
+  const mode = modeOf(fileSystem, request);
   const flags = request.u32(CREATE_IN.flags);
   answerOpened(reply, fileSystem.create(caller, request.ino, name, mode, flags));
 }
 
 function tmpfile({ fileSystem, caller, request, reply }: Call): void {
-  const mode = request.u32(CREATE_IN.mode);
+  const mode = modeOf(fileSystem, request);
   const flags = request.u32(CREATE_IN.flags);
   answerOpened(reply, fileSystem.tmpfile(caller, request.ino, mode, flags));
 }

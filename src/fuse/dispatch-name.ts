@@ -37,14 +37,16 @@ function answerLookup(reply: Reply, parent: Ino, inode: Inode | undefined): void
 
 function mknod({ fileSystem, caller, request, reply }: Call): void {
   const name = request.name(MKNOD_IN.bytes);
-  const mode = request.u32(MKNOD_IN.mode);
+  const asked = request.u32(MKNOD_IN.mode);
+  const mode = fileSystem.newMode(request.ino, asked, request.u32(MKNOD_IN.umask));
   const rdev = request.u32(MKNOD_IN.rdev);
   reply.entry(fileSystem.mknod(caller, request.ino, name, mode, rdev));
 }
 
 function mkdir({ fileSystem, caller, request, reply }: Call): void {
   const name = request.name(MKDIR_IN.bytes);
-  const mode = request.u32(MKDIR_IN.mode) & PERMISSION_BITS;
+  const asked = request.u32(MKDIR_IN.mode) & PERMISSION_BITS;
+  const mode = fileSystem.newMode(request.ino, asked, request.u32(MKDIR_IN.umask));
   reply.entry(fileSystem.mkdir(caller, request.ino, name, mode));
 }
 

@@ -43,15 +43,18 @@ export interface Features {
 /**
  * What is taken when offered. Left out on purpose: AUTO_INVAL_DATA (changes are announced instead),
  * WRITEBACK_CACHE (the kernel would own sizes and times), POSIX_LOCKS and FLOCK_LOCKS (locks stay
- * with the kernel), POSIX_ACL and DONT_MASK (the kernel applies the umask), EXPORT_SUPPORT.
+ * with the kernel), EXPORT_SUPPORT. POSIX_ACL and DONT_MASK go together: a default ACL takes the
+ * place of the umask, so the umask is ours to apply.
  */
 const FLAGS_WANTED =
   INIT_FLAG.asyncRead |
   INIT_FLAG.atomicOTrunc |
   INIT_FLAG.bigWrites |
+  INIT_FLAG.dontMask |
   INIT_FLAG.doReaddirplus |
   INIT_FLAG.readdirplusAuto |
   INIT_FLAG.parallelDirops |
+  INIT_FLAG.posixAcl |
   INIT_FLAG.abortError |
   INIT_FLAG.maxPages |
   INIT_FLAG.cacheSymlinks |

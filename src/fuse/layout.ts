@@ -70,9 +70,11 @@ export const INIT_FLAG = {
   asyncRead: 2 ** 0,
   atomicOTrunc: 2 ** 3,
   bigWrites: 2 ** 5,
+  dontMask: 2 ** 6,
   doReaddirplus: 2 ** 13,
   readdirplusAuto: 2 ** 14,
   parallelDirops: 2 ** 18,
+  posixAcl: 2 ** 20,
   abortError: 2 ** 21,
   maxPages: 2 ** 22,
   cacheSymlinks: 2 ** 23,
@@ -110,6 +112,7 @@ export const FATTR = {
 export const FUSE_OPEN_KILL_SUIDGID = 1;
 export const FUSE_WRITE_CACHE = 1;
 export const FUSE_WRITE_KILL_SUIDGID = 4;
+export const FUSE_SETXATTR_ACL_KILL_SGID = 1;
 export const FUSE_FSYNC_FDATASYNC = 1;
 
 /** Flags of rename(2), fallocate(2), setxattr(2), lseek(2) as they travel in requests. */
@@ -163,13 +166,13 @@ export const SETATTR_IN = {
   gid: 80,
   bytes: 88,
 } as const;
-export const MKNOD_IN = { mode: 0, rdev: 4, bytes: 16 } as const;
-export const MKDIR_IN = { mode: 0, bytes: 8 } as const;
+export const MKNOD_IN = { mode: 0, rdev: 4, umask: 8, bytes: 16 } as const;
+export const MKDIR_IN = { mode: 0, umask: 4, bytes: 8 } as const;
 export const RENAME_IN = { newdir: 0, bytes: 8 } as const;
 export const RENAME2_IN = { newdir: 0, flags: 8, bytes: 16 } as const;
 export const LINK_IN = { oldnodeid: 0, bytes: 8 } as const;
 export const OPEN_IN = { flags: 0, openFlags: 4 } as const;
-export const CREATE_IN = { flags: 0, mode: 4, bytes: 16 } as const;
+export const CREATE_IN = { flags: 0, mode: 4, umask: 8, bytes: 16 } as const;
 export const RELEASE_IN = { fh: 0 } as const;
 export const READ_IN = { fh: 0, offset: 8, size: 16 } as const;
 export const WRITE_IN = {
@@ -182,7 +185,13 @@ export const WRITE_IN = {
 } as const;
 export const FSYNC_IN = { fh: 0, fsyncFlags: 8 } as const;
 /** `fuse_setxattr_in`, and its first half, which is all without FUSE_SETXATTR_EXT. */
-export const SETXATTR_IN = { size: 0, flags: 4, bytes: 16, compatBytes: 8 } as const;
+export const SETXATTR_IN = {
+  size: 0,
+  flags: 4,
+  setxattrFlags: 8,
+  bytes: 16,
+  compatBytes: 8,
+} as const;
 export const GETXATTR_IN = { size: 0, bytes: 8 } as const;
 export const ACCESS_IN = { mask: 0 } as const;
 export const INTERRUPT_IN = { unique: 0 } as const;

@@ -34,6 +34,11 @@ export interface InodeRow {
   parent: Ino;
   /** Rises with every change of content. */
   version: number;
+  /**
+   * The access control list, if there is one, as in the attribute `system.posix_acl_access`, which is
+   * where it is stored: the vfs puts it beside the row when it reads it.
+   */
+  acl?: Buffer | undefined;
 }
 
 const COLUMNS = `ino, generation, superblock, mode, uid, gid, nlink, size, rdev,

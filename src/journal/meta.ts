@@ -7,7 +7,9 @@ export type MetaKey =
   | 'clean_stop'
   | 'retained_from'
   | 'head'
-  | 'verified_seq';
+  | 'verified_seq'
+  /** Present once anything has had an access control list. */
+  | 'acls';
 
 export class Meta {
   readonly #get: Statement;

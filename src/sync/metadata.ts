@@ -30,6 +30,7 @@ export function grantedTo({ isRoot }: Grantee, remote: RemoteEntry): PlannedMeta
     mtime,
     xattrs: xattrs?.filter(({ name }) => {
       if (name.startsWith('user.')) return holdsUser && !isVirtual(name);
+      if (name.startsWith('system.posix_acl_')) return holdsUser;
       return isRoot && (name.startsWith('trusted.') || name.startsWith('security.'));
     }),
   };

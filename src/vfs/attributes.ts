@@ -5,6 +5,7 @@ import { FILE_BYTES_MAX, SECTOR_BYTES } from '../base/limits.ts';
 import { isDirectory, isRegular, S_ISGID, S_ISUID, W_OK, writes } from '../base/posix.ts';
 import { sectorsAt } from '../content/content.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
+import { followMode } from './acl-change.ts';
 import { clearSetId, truncate } from './bytes.ts';
 import type { AttributeChange, Caller, Inode, TimeChange } from './contract.ts';
 import type { Core } from './core.ts';
@@ -99,6 +100,7 @@ function chmod(core: Core, tx: Tx, caller: Caller, row: InodeRow, mode: number):
   const outsider = !caller.checked && caller.uid !== 0 && !mayGiveTo(caller, row.gid);
   if (outsider && !isDirectory(row.mode)) bits &= ~S_ISGID;
   row.mode = (row.mode & ~0o7777) | bits;
+  followMode(core, tx, row);
   core.touchChange(tx, row);
   core.record(tx, caller, 'chmod', { ino: row.ino, mode: row.mode, oldMode });
 }

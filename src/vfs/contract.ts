@@ -122,6 +122,11 @@ export interface FileSystem {
   sectors(inode: Inode): number;
   setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Inode;
   readlink(caller: Caller, ino: Ino): Awaitable<Name>;
+  /**
+   * The permission bits asked for, without those in `umask`; but a directory with a default ACL
+   * takes that in place of the umask, umask(2).
+   */
+  newMode(parent: Ino, mode: number, umask: number): number;
   /** Regular files, FIFOs, sockets and devices, by the type bits of `mode`. */
   mknod(caller: Caller, parent: Ino, name: Name, mode: number, rdev: number): Inode;
   mkdir(caller: Caller, parent: Ino, name: Name, mode: number): Inode;
@@ -183,12 +188,14 @@ export interface FileSystem {
   statfs(ino: Ino): Statfs;
   /** undefined: no such attribute. */
   getxattr(caller: Caller, ino: Ino, name: Name): Awaitable<Buffer | undefined>;
+  /** `killSetGid`: with an ACL, set-gid goes, because the kernel found the caller not in the group. */
   setxattr(
     caller: Caller,
     ino: Ino,
     name: Name,
     value: Buffer,
     mode: 'any' | 'create' | 'replace',
+    killSetGid?: boolean,
   ): void;
   listxattr(caller: Caller, ino: Ino): Awaitable<readonly Name[]>;
   removexattr(caller: Caller, ino: Ino, name: Name): void;

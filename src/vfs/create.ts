@@ -16,6 +16,7 @@ import {
   writes,
 } from '../base/posix.ts';
 import type { InodeRow, OpKind, Tx } from '../journal/journal.ts';
+import { inheritAcl } from './acl-change.ts';
 import type { Caller, Opened } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
 import { enterDirect, planOf } from './direct.ts';
@@ -55,6 +56,7 @@ export function enter(core: Core, tx: Tx, made: NewName): InodeRow {
   core.charge(tx, parent.superblock, 1, 0, kind);
   const row = core.newRow(tx, caller, parent, mode, rdev);
   core.inodes.add(tx, row);
+  inheritAcl(core, tx, parent, row);
   core.journal.dentries.insert(parent.ino, name, row.ino);
   if (isDirectory(mode)) parent.nlink += 1;
   core.touchDirectory(tx, parent);
@@ -220,6 +222,7 @@ export function tmpfile(
     const row = core.newRow(tx, caller, directory, S_IFREG | (mode & 0o7777), 0);
     row.nlink = 0;
     core.inodes.add(tx, row);
+    inheritAcl(core, tx, directory, row);
     const path = `${core.pathnames.ofDirectory(parent)}/(inode ${row.ino})` as Name;
     core.record(tx, caller, 'create', { ino: row.ino, path, mode: row.mode });
     return { inode: row, handle: openNew(core, tx, caller, row, { flags, path }) };

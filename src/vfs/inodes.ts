@@ -4,10 +4,13 @@
  */
 import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
-import type { Ino } from '../base/ids.ts';
+import type { Ino, Name } from '../base/ids.ts';
 import { INODES_CACHED_MAX, READS_PENDING_MAX } from '../base/limits.ts';
 import type { InodeRow, Journal, Tx } from '../journal/journal.ts';
 import type { LiveFiles } from './live.ts';
+
+export const ACL_ACCESS = 'system.posix_acl_access' as Name;
+export const ACL_DEFAULT = 'system.posix_acl_default' as Name;
 
 export class InodeCache {
   readonly #journal: Journal;
@@ -17,11 +20,14 @@ export class InodeCache {
   /** Rows whose access time is later than what is written. */
   readonly #read = new Set<InodeRow>();
   #tx: Tx | undefined;
+  /** Whether anything ever had an access control list: if not, none is looked for. */
+  #hasAcls: boolean;
 
   /** Rows of `live` files are put right whenever they are asked for. */
   constructor(journal: Journal, live: LiveFiles) {
     this.#journal = journal;
     this.#live = live;
+    this.#hasAcls = journal.meta.get('acls') !== undefined;
   }
 
   find(ino: Ino): InodeRow | undefined {
@@ -29,10 +35,30 @@ export class InodeCache {
     if (row === undefined) {
       row = this.#journal.inodes.get(ino);
       if (row === undefined) return undefined;
+      if (this.#hasAcls) row.acl = this.#journal.xattrs.get(ino, ACL_ACCESS);
       this.#rows.set(ino, row);
     }
     if (this.#live.size > 0) this.#live.sense(row);
     return row;
+  }
+
+  /** The list that new files in a directory get. */
+  defaultAcl({ ino }: InodeRow): Buffer | undefined {
+    return this.#hasAcls ? this.#journal.xattrs.get(ino, ACL_DEFAULT) : undefined;
+  }
+
+  /** Stores a list, or takes it away, in a transaction. */
+  setAcl(tx: Tx, row: InodeRow, name: Name, value: Buffer | undefined): void {
+    if (value === undefined) this.#journal.xattrs.remove(row.ino, name);
+    else this.#journal.xattrs.set(row.ino, name, value);
+    if (name === ACL_ACCESS) row.acl = value;
+    this.change(tx, row);
+    if (this.#hasAcls || value === undefined) return;
+    this.#hasAcls = true;
+    this.#journal.meta.set('acls', '1');
+    tx.onRollback(() => {
+      this.#hasAcls = false;
+    });
   }
 
   /** @throws OpError not-found: the inode is gone. */

@@ -1,21 +1,24 @@
 /**
- * Who may do what, for callers the kernel did not check: mode bits, groups, the sticky bit, as
+ * Who may do what, for callers the kernel did not check: mode bits, ACLs, groups, the sticky bit, as
  * path_resolution(7), inode(7) and chmod(2) have it.
  */
 import { OpError } from '../base/errors.ts';
 import { isDirectory, S_ISVTX, W_OK, X_OK } from '../base/posix.ts';
+import { aclPermits, parseAcl } from './acl.ts';
 import type { Caller, Inode } from './contract.ts';
 
 const inGroup = (caller: Caller, gid: number): boolean =>
   caller.gid === gid || caller.groups.includes(gid);
 
-/** Whether the mode bits let `caller` do everything in `mask` (R_OK, W_OK, X_OK). */
+/** Whether the access control list, or else the mode bits, let `caller` do everything in `mask` (R_OK, W_OK, X_OK). */
 export function isPermitted(caller: Caller, inode: Inode, mask: number): boolean {
   if (caller.uid === 0) {
     // Root passes everything but the execution of a file nobody may execute.
     const wantsExec = (mask & X_OK) !== 0 && !isDirectory(inode.mode);
     return !wantsExec || (inode.mode & 0o111) !== 0;
   }
+  const acl = inode.acl === undefined ? undefined : parseAcl(inode.acl);
+  if (acl !== undefined) return aclPermits(acl, caller, inode, mask);
   let shift = 0;
   if (caller.uid === inode.uid) shift = 6;
   else if (inGroup(caller, inode.gid)) shift = 3;

@@ -166,6 +166,12 @@ export class Vfs implements FileSystem {
     return target;
   }
 
+  newMode(parent: Ino, mode: number, umask: number): number {
+    const row = this.core.inodes.find(parent);
+    const isListed = row !== undefined && this.core.inodes.defaultAcl(row) !== undefined;
+    return isListed ? mode : mode & ~umask;
+  }
+
   mknod(caller: Caller, parent: Ino, name: Name, mode: number, rdev: number): Inode {
     this.demandNewName(parent, name, 'mknod');
     return mknod(this.core, caller, parent, name, mode, rdev);
@@ -365,9 +371,10 @@ export class Vfs implements FileSystem {
     name: Name,
     value: Buffer,
     mode: 'any' | 'create' | 'replace',
+    killSetGid = false,
   ): void {
     this.#demandManaged(ino, 'setxattr');
-    setxattr(this.core, caller, ino, name, value, mode);
+    setxattr(this.core, caller, ino, name, value, mode, killSetGid);
   }
 
   listxattr(caller: Caller, ino: Ino): readonly Name[] {

@@ -1,7 +1,6 @@
 /**
- * Extended attributes (xattr(7)): user, trusted, security. POSIX ACLs are refused: an ACL that is
- * kept but not enforced would be a lie. Virtual attributes (`user.ipfs.cid`, `user.kitfs.*`) answer
- * to getxattr, are never listed, and cannot be set.
+ * Extended attributes (xattr(7)): user, trusted, security, and POSIX ACLs. Virtual attributes
+ * (`user.ipfs.cid`, `user.kitfs.*`) answer to getxattr, are never listed, and cannot be set.
  */
 import { CID } from 'multiformats/cid';
 import { OpError } from '../base/errors.ts';
@@ -9,6 +8,7 @@ import { type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
 import { XATTR_BYTES_MAX, XATTR_NAME_BYTES_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, R_OK, S_ISVTX, W_OK } from '../base/posix.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
+import { changeAcl, isAcl } from './acl-change.ts';
 import type { Caller } from './contract.ts';
 import type { Core } from './core.ts';
 import { demand, demandOwner } from './permissions.ts';
@@ -51,6 +51,7 @@ export function getxattr(core: Core, caller: Caller, ino: Ino, name: Name): Buff
   const row = core.inodes.get(ino);
   if (name.length > XATTR_NAME_BYTES_MAX) throw new OpError('range', 'getxattr');
   if (isVirtual(name)) return virtual(core, row, name);
+  if (isAcl(name)) return core.journal.xattrs.get(ino, name);
   if (!/^(user|trusted|security)\../s.test(name)) {
     throw new OpError('unsupported', 'getxattr');
   }
@@ -108,8 +109,13 @@ export function setxattr(
   name: Name,
   value: Buffer,
   mode: 'any' | 'create' | 'replace',
+  killSetGid = false,
 ): void {
   const row = core.inodes.get(ino);
+  if (isAcl(name)) {
+    changeAcl(core, caller, row, { name, value, killSetGid });
+    return;
+  }
   core.demandWritable(row, 'setxattr');
   if (isVirtual(name)) throw new OpError('not-permitted', 'setxattr');
   demandNamespace(row, name, 'setxattr');
@@ -154,6 +160,10 @@ export function listxattr(core: Core, caller: Caller, ino: Ino): readonly Name[]
 
 export function removexattr(core: Core, caller: Caller, ino: Ino, name: Name): void {
   const row = core.inodes.get(ino);
+  if (isAcl(name)) {
+    changeAcl(core, caller, row, { name, value: undefined, killSetGid: false });
+    return;
+  }
   core.demandWritable(row, 'removexattr');
   if (isVirtual(name)) throw new OpError('not-permitted', 'removexattr');
   demandNamespace(row, name, 'removexattr');

@@ -12,12 +12,10 @@ function agreed(bytes: Buffer, wantsPassthrough = false) {
 const FORBIDDEN = {
   POSIX_LOCKS: 1 << 1,
   EXPORT_SUPPORT: 1 << 4,
-  DONT_MASK: 1 << 6,
   FLOCK_LOCKS: 1 << 10,
   AUTO_INVAL_DATA: 1 << 12,
   WRITEBACK_CACHE: 1 << 16,
   NO_OPEN_SUPPORT: 1 << 17,
-  POSIX_ACL: 1 << 20,
 };
 
 describe('the handshake', () => {

@@ -115,3 +115,33 @@ test('cp -a and rsync -aAX copy trees with attributes, links and holes, and find
     { in: 'ipfs' },
   );
 });
+
+test('cp -a, rsync -aAX and tar bring ACLs along, which then decide, after a restart too', async () => {
+  await using daemon = await TestDaemon.start();
+  const tree = join(daemon.directory, 'tree');
+  await daemon.shell(
+    `mkdir ${tree}; cd ${tree}; echo a > a; chmod 640 a; setfacl -m u:1001:rw,g:1005:r,m:r a
+     mkdir e; setfacl -m u:1001:rwx e; setfacl -d -m u:1001:rwx,o:- e; echo b > e/b`,
+    { in: daemon.directory },
+  );
+  await daemon.shell(
+    `cp -a ${tree} copied; rsync -aAX ${tree}/ synced/; mkdir unpacked
+     tar --acls -C ${tree} -cf - . | tar --acls -C unpacked -xpf -
+     list() { (cd $1; getfacl $(find . | sort)); }; list ${tree} > listed
+     for made in copied synced unpacked; do list $made | cmp - listed; done
+     test -z "$(rsync -aAX --itemize-changes ${tree}/ synced/)"`,
+    { in: 'ipfs' },
+  );
+  await daemon.stop();
+  await daemon.restart();
+  await daemon.shell(
+    `cd copied; ${AS_USER} cat a; ! ${AS_USER} sh -c 'echo no > a' 2>/dev/null
+     ! setpriv --reuid 1002 --regid 1002 --clear-groups cat a 2>/dev/null
+     umask 077; ${AS_USER} sh -c 'umask 077; echo mine > e/new; mkdir e/sub'
+     getfacl -c e/new | grep -qx 'user:1001:rwx.*#effective:rw-'
+     test "$(stat -c %a e/new)" = 660; getfacl -c e/sub | grep -qx default:user:1001:rwx
+     umask 027; : > plain; mkdir dir; test "$(stat -c %a plain dir | tr '\n' ' ')" = '640 750 '`,
+    { in: 'ipfs' },
+  );
+  expect((await daemon.kitfs(['fsck'])).code).toBe(0);
+});

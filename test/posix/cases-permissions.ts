@@ -25,28 +25,6 @@ async function opening(
   return code;
 }
 
-const pair = (tag: number, permission: number) => {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt16LE(tag, 0);
-  bytes.writeUInt16LE(permission, 2);
-  return bytes.toString('latin1');
-};
-const NO_ID = '\xff\xff\xff\xff';
-
-/** linux/posix_acl_xattr.h: owner rw-, one user r--, group ---, mask r--, others ---. */
-function aclFor(uid: number): string {
-  const id = Buffer.alloc(4);
-  id.writeUInt32LE(uid);
-  return [
-    '\x02\0\0\0',
-    `${pair(0x01, 6)}${NO_ID}`,
-    `${pair(0x02, 4)}${id.toString('latin1')}`,
-    `${pair(0x04, 0)}${NO_ID}`,
-    `${pair(0x10, 4)}${NO_ID}`,
-    `${pair(0x20, 0)}${NO_ID}`,
-  ].join('');
-}
-
 export const permissionCases: readonly Case[] = [
   {
     title: 'a member of the file’s group by a supplementary group has the group’s rights',
@@ -218,18 +196,6 @@ export const permissionCases: readonly Case[] = [
       expect(await failure(fs.setxattr(`${d}/t`, 'user.one', '1', 0))).toBe('EPERM');
       await fs.as(0, 0);
       await fs.setxattr(`${d}/t`, 'user.one', '1', 0);
-    },
-  },
-  {
-    title: 'an ACL is refused or obeyed, and never kept without effect',
-    async run(fs, d) {
-      await touch(fs, `${d}/a`, 'x', 0o600);
-      const code = await failure(fs.setxattr(`${d}/a`, 'system.posix_acl_access', aclFor(USER), 0));
-      const reading = await opening(fs, `${d}/a`, { uid: USER, gid: USER }, O.RDONLY);
-      expect([
-        ['none', 'none'],
-        ['EOPNOTSUPP', 'EACCES'],
-      ]).toContainEqual([code, reading]);
     },
   },
 ];

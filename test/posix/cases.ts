@@ -2,6 +2,7 @@
  * The table of POSIX cases: laws any mounted tree keeps, each on an empty directory `d` of its own.
  * The titles could stand in SEMANTICS.md. Run in process and through the kernel.
  */
+import { aclCases } from './cases-acl.ts';
 import { attributeCases } from './cases-attributes.ts';
 import { byteCases } from './cases-bytes.ts';
 import { mappedCases } from './cases-mapped.ts';
@@ -23,6 +24,7 @@ export const CASES: readonly Case[] = [
   ...permissionCases,
   ...timeCases,
   ...rightCases,
+  ...aclCases,
   ...spaceCases,
 ];
 
