@@ -9,6 +9,7 @@ import { mappedCases } from './cases-mapped.ts';
 import { linkCases, nameCases } from './cases-names.ts';
 import { permissionCases } from './cases-permissions.ts';
 import { processCases } from './cases-processes.ts';
+import { relatimeCases } from './cases-relatime.ts';
 import { renameCases } from './cases-renames.ts';
 import { rightCases } from './cases-rights.ts';
 import { spaceCases } from './cases-space.ts';
@@ -26,6 +27,7 @@ export const CASES: readonly Case[] = [
   ...rightCases,
   ...aclCases,
   ...spaceCases,
+  ...relatimeCases,
 ];
 
 /** Laws of what has no meaning without a kernel, or that the kernel keeps for us; not run in process. */
