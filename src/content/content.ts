@@ -100,7 +100,13 @@ export class ContentStore {
   add(bytes: Buffer, known: Pick<ContentRow, 'cid' | 'profile'>): ContentId {
     const isPacked = bytes.length <= PACKED_BYTES_MAX;
     const place = isPacked ? 'packed' : 'file';
-    const id = this.#objects.insert({ place, size: bytes.length, state: 'sealed', held: 1, ...known });
+    const id = this.#objects.insert({
+      place,
+      size: bytes.length,
+      state: 'sealed',
+      held: 1,
+      ...known,
+    });
     if (isPacked)
       this.#objects.journal.commit(() => this.#objects.journal.contents.setBytes(id, bytes));
     else writeAt({ fd: this.#objects.files.descriptor(id, 'file'), position: 0 }, bytes);

@@ -9,7 +9,15 @@
 import { OpError } from '../base/errors.ts';
 import { type ContentId, type Fh, type Ino, NO_CONTENT } from '../base/ids.ts';
 import { FILE_BYTES_MAX } from '../base/limits.ts';
-import { O_ACCMODE, O_APPEND, O_WRONLY, S_ISGID, S_ISUID, writes } from '../base/posix.ts';
+import {
+  O_ACCMODE,
+  O_APPEND,
+  O_NOATIME,
+  O_WRONLY,
+  S_ISGID,
+  S_ISUID,
+  writes,
+} from '../base/posix.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import { markRead } from './access-times.ts';
 import type { AllocateFlags, Caller } from './contract.ts';
@@ -29,7 +37,7 @@ export function read(
   if ((file.flags & O_ACCMODE) === O_WRONLY) throw new OpError('bad-handle', 'read');
   const row = core.inodes.get(file.ino);
   const got = readInode(core, row, into, offset, length, position);
-  markRead(core, row, file.opener.checked);
+  if ((file.flags & O_NOATIME) === 0) markRead(core, row, file.opener.checked);
   return got;
 }
 

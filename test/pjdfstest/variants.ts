@@ -18,6 +18,10 @@ const WORK = `
 export const VARIANTS: readonly Variant[] = [
   { name: 'default', start: () => TestDaemon.start() },
   {
+    name: 'no-passthrough',
+    start: () => TestDaemon.start({ configuration: '[mount]\npassthrough = false\n' }),
+  },
+  {
     name: 'restarted',
     async start() {
       const daemon = await TestDaemon.start();

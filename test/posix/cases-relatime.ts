@@ -45,17 +45,17 @@ export const relatimeCases: readonly Case[] = [
     },
   },
   {
-    title: 'relatime: a file that changed after it was read is read anew',
+    title: 'relatime: who reads a file that changed since it was read leaves no earlier atime',
     async run(fs, d) {
       await touch(fs, `${d}/a`, 'text');
       await readOnce(fs, `${d}/a`);
-      await fs.utimens(`${d}/a`, LONGER_AGO, 'omit');
       const fd = await fs.open(`${d}/a`, O.WRONLY);
       await fs.write(fd, 'more', 4);
       await fs.close(fd);
-      expect((await fs.stat(`${d}/a`)).atime).toEqual(LONGER_AGO);
       await readOnce(fs, `${d}/a`);
-      expect((await fs.stat(`${d}/a`)).atime.s).toBeGreaterThan(LONG_AGO.s);
+      const { atime, mtime } = await fs.stat(`${d}/a`);
+      const isEarlier = atime.s < mtime.s || (atime.s === mtime.s && atime.ns < mtime.ns);
+      expect(isEarlier).toBe(false);
     },
   },
   {
