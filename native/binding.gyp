@@ -1,5 +1,5 @@
-# The native parts of kitfs. `npm run build:native` builds into build/Release the addon, kitfs.node, and an extension
-# that SQLite loads, wal_vfs.so.
+# The native parts of kitfs. `npm run build:native` builds into build/Release the addon, kitfs.node, an extension that
+# SQLite loads, wal_vfs.so, and what stands before libfuse 2, kitfs-libfuse2.node.
 # With AddressSanitizer and UBSan: node-gyp rebuild -C native --kitfs-sanitize=1, then run node with
 # LD_PRELOAD="$(gcc -print-file-name=libasan.so)" and ASAN_OPTIONS=detect_leaks=0 (V8 leaks by design).
 {
@@ -51,6 +51,24 @@
         'NAPI_CPP_EXCEPTIONS',
         'NODE_ADDON_API_DISABLE_DEPRECATED',
         # An error that meets a worker thread which is being terminated has nobody to be thrown at.
+        'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
+        '_GNU_SOURCE',
+      ],
+      'cflags!': ['-fno-exceptions'],
+      'cflags_cc!': ['-fno-exceptions', '-std=gnu++14'],
+      'cflags_cc': ['-std=gnu++17', '-fexceptions'],
+    },
+    # An addon of its own, because what it exports stands before libfuse's symbols: `driver` fuse-native loads it.
+    {
+      'target_name': 'kitfs-libfuse2',
+      'sources': ['arguments.cc', 'libfuse2.cc'],
+      'include_dirs': [
+        '<!(node -p "require(\'node-addon-api\').include_dir")',
+      ],
+      'defines': [
+        'NAPI_VERSION=8',
+        'NAPI_CPP_EXCEPTIONS',
+        'NODE_ADDON_API_DISABLE_DEPRECATED',
         'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
         '_GNU_SOURCE',
       ],

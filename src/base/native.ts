@@ -11,7 +11,11 @@
  * - Every descriptor that is returned is close-on-exec, and belongs to the caller, who ends it with `closeDescriptor`.
  * - Calls without a promise block the thread that makes them; none of them waits for a lock.
  */
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 /** What a failed system call throws. `errno` is positive, unlike in the errors of `node:fs`. */
 export interface NativeError extends Error {
@@ -297,6 +301,53 @@ export interface NativeFiles {
   };
 }
 
+/** A time that utimensat(2) sets; undefined leaves it as it is. */
+export type GivenTime = 'now' | { readonly s: number; readonly ns: number } | undefined;
+
+/** What one operation of libfuse 2 is about. Text is bytes, one char (U+0000 to U+00FF) each. */
+export interface Libfuse2Turn {
+  /** Absolute from the root of the mount; absent when the operation has an open handle. */
+  readonly path?: string;
+  /** The second path, the target of a new link, or the name of an attribute; empty otherwise. */
+  readonly other: string;
+  /** Who asks: the thread and its ids. */
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Of open(2), of the open file that is written, or 0. */
+  readonly flags: number;
+  /** What opening answered; 0 when nothing is open. */
+  readonly fh: number;
+  /** Bytes the caller has room for, where that matters. */
+  readonly room: number;
+  /** This is fallocate(2), which the package takes for ftruncate. `mode`: FALLOC_FL_* bits. */
+  readonly allocate?: { readonly mode: number; readonly position: number; readonly length: number };
+  readonly atime: GivenTime;
+  readonly mtime: GivenTime;
+}
+
+/**
+ * What stands between the package fuse-native and libfuse 2, and says what the package does not. Operations of the
+ * package are given a number, as text, in place of each path. A number is valid until its operation is answered, and
+ * throws a RangeError after that.
+ */
+export interface Libfuse2 {
+  describe(number: number): Libfuse2Turn;
+  /**
+   * The answer to getattr: ino, mode, nlink, uid, gid, rdev, size, blocks of 512 bytes, then seconds and nanoseconds of
+   * atime, mtime and ctime.
+   */
+  giveStat(number: number, numbers: readonly number[]): void;
+  /** The answer to readlink. */
+  giveName(number: number, name: Uint8Array): void;
+  /** One more entry of the answer to readdir; `type`: type bits of st_mode. */
+  giveEntry(number: number, name: Uint8Array, ino: number, type: number): void;
+  /** The file that is being opened is read past the kernel's cache. */
+  giveDirect(number: number): void;
+  /** Calls `told`, once, when libfuse has ended with the mount. */
+  watchEnd(told: () => void): void;
+}
+
 /** The whole addon. Take the facet you need, not this. */
 export interface Native
   extends NativeMounting,
@@ -305,11 +356,10 @@ export interface Native
     NativeXattrs,
     NativeFiles {}
 
-/** From `src/base` and from `dist/src/base`. */
-const PLACES: readonly string[] = [
-  '../../native/build/Release/kitfs.node',
-  '../../../native/build/Release/kitfs.node',
-];
+/** Where addons are built, from `src/base` and from `dist/src/base`. */
+const PLACES: readonly string[] = ['../../native/build/Release', '../../../native/build/Release'];
+
+const notBuilt = () => new Error('the native addon is not built: run `npm run build:native`');
 
 function isAbsent(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'MODULE_NOT_FOUND';
@@ -323,11 +373,26 @@ export function loadNative(): Native {
   const load = createRequire(import.meta.url);
   for (const place of PLACES) {
     try {
-      const addon: Native = load(place);
+      const addon: Native = load(`${place}/kitfs.node`);
       return addon;
     } catch (error) {
       if (!isAbsent(error)) throw error;
     }
   }
-  throw new Error('the native addon is not built: run `npm run build:native`');
+  throw notBuilt();
+}
+
+/**
+ * Loads what stands before libfuse 2. To be called once in the life of a process, and before the package fuse-native is
+ * loaded: its symbols must be the first that the package finds. Throws as `loadNative`.
+ */
+export function loadLibfuse2(): Libfuse2 {
+  const path = PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url)))
+    .map((folder) => join(folder, 'kitfs-libfuse2.node'))
+    .find((candidate) => existsSync(candidate));
+  if (path === undefined) throw notBuilt();
+  const { RTLD_GLOBAL, RTLD_NOW } = constants.dlopen;
+  const module: { readonly exports: unknown } = { exports: {} };
+  process.dlopen(module, path, RTLD_NOW | RTLD_GLOBAL);
+  return module.exports as Libfuse2;
 }

@@ -34,9 +34,12 @@ interface MountOptions extends PlaceOptions, JsonOption {
   readonly background?: boolean;
   readonly readOnly?: boolean;
   readonly allowOther?: boolean;
+  readonly driver?: Driver;
   /** A descriptor on which a detached daemon says that it is ready, or why it is not. */
   readonly readyFd?: string;
 }
+
+type Driver = NonNullable<Flags['driver']>;
 
 const MAIN = fileURLToPath(new URL('./main.js', import.meta.url));
 const PACKAGE = fileURLToPath(new URL('../../..', import.meta.url));
@@ -54,6 +57,11 @@ export function addMount(program: Command, ending: Ending): void {
     .option('--read-only', 'let programs on the mount only read')
     .option('--allow-other', 'let other users in (only root does so by itself)')
     .option('--no-allow-other', 'keep other users out');
+  command.addOption(
+    command
+      .createOption('--driver <driver>', 'what speaks to the kernel')
+      .choices(['auto', 'native', 'fuse-native'] satisfies Driver[]),
+  );
   // For our own use: see `startDetached`.
   command.addOption(command.createOption('--ready-fd <fd>').hideHelp());
   withJson(withPlaces(command), 'where everything is');
@@ -63,8 +71,9 @@ export function addMount(program: Command, ending: Ending): void {
     ['kitfs mount --state /tmp/try/state --run /tmp/try/run /tmp/try/tree', 'a second one, apart'],
   ]);
   runs<[string | undefined], MountOptions>(command, ending, async (options, dir) => {
-    const { state, config, run, readOnly, allowOther } = options;
-    const loaded = await loadConfig({ state, config, run, readOnly, allowOther, mountPoint: dir });
+    const { state, config, run, readOnly, allowOther, driver } = options;
+    const places = { state, config, run, mountPoint: dir };
+    const loaded = await loadConfig({ ...places, readOnly, allowOther, driver });
     if (options.background === true) return startDetached(loaded, options, dir);
     return options.readyFd === undefined
       ? serve(loaded, (daemon) => announce(daemon.config, daemon.mountPoint, options))
@@ -185,8 +194,8 @@ async function startDetached(
 }
 
 function argumentsOf(options: MountOptions, dir: string | undefined): string[] {
-  const { state, config, run, readOnly, allowOther } = options satisfies Flags;
-  const places = Object.entries({ state, config, run }).flatMap(([name, value]) =>
+  const { state, config, run, readOnly, allowOther, driver } = options satisfies Flags;
+  const places = Object.entries({ state, config, run, driver }).flatMap(([name, value]) =>
     value === undefined ? [] : [`--${name}`, value],
   );
   if (readOnly === true) places.push('--read-only');

@@ -34,6 +34,7 @@ export function addStatus(program: Command, ending: Ending): void {
 
 function textOf(status: Status): string {
   const { pid, version, health, mounts, driver, dirty, journal, kernel, agents, paths } = status;
+  const { driver_reason } = status;
   const up = durationText(status.uptime_s);
   const errors = Object.entries(status.errors_last_hour).map(([code, n]) => `${n} ${code}`);
   const rows = [
@@ -42,9 +43,10 @@ function textOf(status: Status): string {
     ...health.because.map(({ error_code, text }) => ['', `${error_code}: ${text}`]),
     ...mounts.map(({ mount_point, read_only }) => [
       'mounted',
-      `${mount_point}${read_only ? ', read-only' : ''} (driver ${driver})`,
+      `${mount_point}${read_only ? ', read-only' : ''}`,
     ]),
     ...mounts.flatMap(({ trees }) => trees.map((tree) => ['', treeText(tree)])),
+    ['driver', `${driver}: ${driver_reason}`],
     ['dirty', dirty.files === 0 ? 'nothing' : `${dirty.files} files, ${sizeText(dirty.bytes)}`],
     ['journal', `${journal.seq} records`],
     ['kernel', `${kernel.requests} requests, ${kernel.handles} files open`],

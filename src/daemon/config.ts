@@ -35,6 +35,7 @@ export interface Flags {
   readonly mountPoint?: string | undefined;
   readonly readOnly?: boolean | undefined;
   readonly allowOther?: boolean | undefined;
+  readonly driver?: Settings['mount']['driver'] | undefined;
 }
 
 /** Where everything lies. */
@@ -183,11 +184,12 @@ function defaultFile(environment: Environment): string {
 }
 
 function withFlags(settings: Settings, flags: Flags): Settings {
-  const { readOnly, allowOther } = flags;
+  const { readOnly, allowOther, driver } = flags;
   const mount = {
     ...settings.mount,
     ...(readOnly === undefined ? {} : { read_only: readOnly }),
     ...(allowOther === undefined ? {} : { allow_other: allowOther }),
+    ...(driver === undefined ? {} : { driver }),
   };
   return { ...settings, mount };
 }

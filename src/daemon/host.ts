@@ -67,7 +67,9 @@ export async function checkHost(question: HostQuestion): Promise<readonly HostCh
 async function checkFuse(uid: number): Promise<readonly HostCheck[]> {
   const checks = [await checkDevice()];
   if (uid === 0) return checks;
-  const helper = await programAt('fusermount3', HELPER_FOLDERS);
+  const helper =
+    (await programAt('fusermount3', HELPER_FOLDERS)) ??
+    (await programAt('fusermount', HELPER_FOLDERS));
   checks.push(
     helper === undefined
       ? missing('fusermount3', 'only root can mount without it', 'apt-get install fuse3')

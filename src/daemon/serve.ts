@@ -11,7 +11,7 @@ import { CALLS_END_MS_MAX, STOP_MS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { loadNative, type Native } from '../base/native.ts';
 import { type Random, SystemRandom } from '../base/random.ts';
-import { FuseServer } from '../fuse/fuse.ts';
+import { ChosenDriver } from '../fuse/chosen.ts';
 import { McpServer } from '../mcp/mcp.ts';
 import { recordObject } from '../tools/toolset-journal.ts';
 import type { Config } from './config.ts';
@@ -77,7 +77,7 @@ export class Daemon {
   #core: CoreParts | undefined;
   #tools: ToolParts | undefined;
   #mcp: McpServer | undefined;
-  #fuse: FuseServer | undefined;
+  #fuse: ChosenDriver | undefined;
   #setEnded: (end: DaemonEnd) => void = () => {};
   #end: Promise<void> | undefined;
 
@@ -197,7 +197,8 @@ export class Daemon {
   /** Tools, the agents' socket, the mount. */
   async #openFaces(core: CoreParts, native: Native, mountPoint: string): Promise<void> {
     const { config, log } = this;
-    const fuse = new FuseServer({
+    const fuse = new ChosenDriver({
+      driver: config.settings.mount.driver,
       fileSystem: core.vfs,
       journal: core.journal,
       native,

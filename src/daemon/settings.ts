@@ -46,6 +46,12 @@ const schema = z.strictObject({
         .boolean()
         .default(false)
         .describe('Whether device files can be opened, and not only kept; root only.'),
+      driver: z
+        .enum(['auto', 'native', 'fuse-native'])
+        .default('auto')
+        .describe(
+          'What speaks to the kernel; auto: native, else fuse-native (optional, needs libfuse2).',
+        ),
     })
     .prefault({})
     .describe('How the kernel mounts the tree.'),

@@ -1,6 +1,7 @@
 /** What `kitfs status` and `/.kitfs/status.json` show: one object, made when it is asked for. */
 import { statfsSync } from 'node:fs';
 import { type Clock, type Instant, rfc3339 } from '../base/clock.ts';
+import type { ChosenStatus } from '../fuse/chosen.ts';
 import type { MountStatus } from '../fuse/fuse.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { ErrorCode } from '../tools/tools.ts';
@@ -22,7 +23,7 @@ export interface StatusSources {
   readonly core: Core;
   readonly errors: ErrorRing;
   readonly loops: Loops;
-  readonly driver: () => MountStatus;
+  readonly driver: () => ChosenStatus;
   /** Connections of agents. */
   readonly connections: () => number;
 }
@@ -39,6 +40,7 @@ export interface Status {
     readonly trees: readonly TreeStatus[];
   }[];
   readonly driver: string;
+  /** Why it is this driver, in a sentence for people. */
   readonly driver_reason: string;
   /** Files whose bytes have no CID yet. */
   readonly dirty: { readonly files: number; readonly bytes: number };
@@ -74,7 +76,7 @@ export function statusOf(sources: StatusSources): Status {
     health: currentHealth(sources),
     mounts: mountsOf(driver, config, core),
     driver: driver.driver,
-    driver_reason: driverReason(config.uid),
+    driver_reason: driver.reason,
     dirty: journal.contents.unsealed(),
     services: [],
     journal: { seq, hash: hash.toString('hex') },
@@ -112,11 +114,6 @@ function mountsOf({ mountPoint }: MountStatus, config: Config, core: Core): Stat
   const { read_only } = config.settings.mount;
   return [{ mount_point: mountPoint, read_only, trees: treesOf(core) }];
 }
-
-const driverReason = (uid: number): string =>
-  uid === 0
-    ? 'the only driver of this version; mounted by mount(2), because the daemon is root'
-    : 'the only driver of this version; mounted by fusermount3, because the daemon is not root';
 
 function kernelOf({ protocolMinor, inodes, handles, requests, waiting }: MountStatus) {
   const protocol = protocolMinor === undefined ? {} : { protocol: `7.${protocolMinor}` };

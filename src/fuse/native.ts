@@ -23,7 +23,10 @@ export type AttachNative = NativeMounting & Pick<NativeFiles, 'closeDescriptor'>
 
 const SOURCE = 'kitfs';
 const SUBTYPE = 'kitfs';
-const HELPER_PLACES = ['/usr/bin/fusermount3', '/bin/fusermount3', '/usr/local/bin/fusermount3'];
+/** Set-user-id, so PATH has no say. Both speak the same protocol; the older one came with libfuse 2. */
+const HELPER_PLACES = ['fusermount3', 'fusermount'].flatMap((name) =>
+  ['/usr/bin', '/bin', '/usr/local/bin'].map((folder) => `${folder}/${name}`),
+);
 const UNMOUNT_MS_MAX = 30_000;
 
 const isRoot = (): boolean => process.geteuid?.() === 0;

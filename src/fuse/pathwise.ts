@@ -1,0 +1,311 @@
+/**
+ * The fallback driver: the package fuse-native, which speaks to the kernel through libfuse 2 and is
+ * asked by path. The same file system is behind it as behind the native driver.
+ *
+ * Invariants: every operation is answered exactly once, whatever is thrown, because its client and a
+ * thread of libfuse wait for it without a limit; what an operation changed is committed before its
+ * answer; after the end the file system is not touched any more. The kernel keeps no attribute and
+ * no name of this mount, because it cannot be told that one has changed.
+ */
+import { resolve } from 'node:path';
+import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
+import { OpError } from '../base/errors.ts';
+import type { Name } from '../base/ids.ts';
+import { FUSE_REQUEST_MS_MAX, FUSE_REQUESTS_WAITING_MAX } from '../base/limits.ts';
+import type { Log } from '../base/log.ts';
+import type { Libfuse2, NativeMounting } from '../base/native.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { Awaitable, FileSystem, Invalidator } from '../vfs/vfs.ts';
+import { Callers } from './callers.ts';
+import type { Driver, MountEnd, MountStatus } from './driver.ts';
+import { EIO, ENOTCONN, errnoOf } from './errno.ts';
+import { detach, deviceAt } from './native.ts';
+import { type Opening, Openings } from './openings.ts';
+import type { PathCall } from './pathwise-operations.ts';
+import { type Loaded, loadPackage, type Ticket } from './pathwise-package.ts';
+import { operationsAt, type Service } from './pathwise-table.ts';
+
+export interface PathwiseOptions {
+  readonly fileSystem: FileSystem;
+  readonly journal: Pick<Journal, 'group'>;
+  readonly native: NativeMounting;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Whether users other than the mounting one may enter; when absent, if that one is root. */
+  readonly allowOther?: boolean | undefined;
+  readonly readOnly?: boolean | undefined;
+  /** Whether set-id bits and capabilities of files count; root only, like `dev`. */
+  readonly suid?: boolean | undefined;
+  /** Whether device files can be opened. */
+  readonly dev?: boolean | undefined;
+  /** Loads the package; a test hands in another. */
+  readonly load?: () => Loaded;
+}
+
+/** The version of the protocol that libfuse 2.9 speaks. */
+const PROTOCOL_MINOR = 19;
+/** PATH_MAX of the package's own buffers, without a NUL. */
+const MOUNT_POINT_BYTES_MAX = 1023;
+
+/**
+ * What libfuse is to do besides what the package has options for. Writes are 4 KiB each without
+ * `big_writes`, and 128 KiB at most. Without `hard_remove` an open file that is removed would stay
+ * in its directory under another name. No user's text ever comes in here.
+ */
+const MOUNT_WORDS = [
+  'kitfs',
+  ...['big_writes', 'max_write=131072', 'atomic_o_trunc'],
+  ...['hard_remove', 'use_ino'],
+  ...['attr_timeout=0', 'entry_timeout=0', 'negative_timeout=0', 'ac_attr_timeout=0'],
+];
+
+/** Nothing is kept by the kernel, so there is nothing to announce. */
+const NOTHING_KEPT: Invalidator = {
+  entry() {},
+  inode() {},
+  settled: () => Promise.resolve(),
+  knows: () => false,
+};
+
+export class PathwiseServer implements Driver {
+  readonly invalidator = NOTHING_KEPT;
+  readonly ended: Promise<MountEnd>;
+  readonly #options: PathwiseOptions;
+  readonly #callers: Callers;
+  readonly #openings = new Openings();
+  #libfuse: Libfuse2 | undefined;
+  #mountPoint: string | undefined;
+  #device: string | undefined;
+  #isUsed = false;
+  #isServing = false;
+  #requests = 0;
+  #waiting = 0;
+  #setEnded: (end: MountEnd) => void = () => {};
+
+  constructor(options: PathwiseOptions) {
+    this.#options = options;
+    this.#callers = new Callers(options.clock);
+    this.ended = new Promise((take) => {
+      this.#setEnded = take;
+    });
+  }
+
+  status(): MountStatus {
+    return {
+      driver: 'fuse-native',
+      mountPoint: this.#mountPoint,
+      protocolMinor: this.#mountPoint === undefined ? undefined : PROTOCOL_MINOR,
+      inodes: 0,
+      handles: this.#openings.size,
+      requests: this.#requests,
+      waiting: this.#waiting,
+      invalidations: 0,
+    };
+  }
+
+  async mount(dir: string): Promise<void> {
+    assert(!this.#isUsed, 'a server mounts once');
+    this.#isUsed = true;
+    const mountPoint = resolve(dir);
+    const { load = loadPackage, native, log } = this.#options;
+    const { Fuse, libfuse } = load();
+    this.#libfuse = libfuse;
+    libfuse.watchEnd(() => void this.#end());
+    this.#isServing = true;
+    try {
+      await this.#attach(Fuse, mountPoint);
+    } catch (cause) {
+      this.#isServing = false;
+      // It may be mounted already when the library gives up.
+      if (deviceAt(mountPoint) !== undefined) await detach(native, mountPoint, true);
+      const hint = cause instanceof Error ? cause.message : String(cause);
+      throw new OpError('mount-failed', `mount ${mountPoint}`, { cause, hint });
+    }
+    this.#mountPoint = mountPoint;
+    this.#device = deviceAt(mountPoint);
+    log.info({ mountPoint, protocol: `7.${PROTOCOL_MINOR}` }, 'mounted through fuse-native');
+  }
+
+  async unmount({ lazy = false }: { readonly lazy?: boolean } = {}): Promise<void> {
+    const mountPoint = this.#mountPoint;
+    if (mountPoint === undefined) return;
+    await detach(this.#options.native, mountPoint, lazy);
+    if (!lazy) await this.ended;
+  }
+
+  /** libfuse cannot be told to let go; it is answered ENOTCONN until the process ends. */
+  abandon(): void {
+    void this.#end();
+  }
+
+  #attach(Fuse: Loaded['Fuse'], mountPoint: string): Promise<void> {
+    if (Buffer.byteLength(mountPoint) > MOUNT_POINT_BYTES_MAX) {
+      throw new OpError('name-too-long', `mount ${mountPoint}`);
+    }
+    const { allowOther, readOnly, suid, dev } = this.#options;
+    const words = [
+      ...MOUNT_WORDS,
+      readOnly === true ? 'ro' : 'rw',
+      suid === true ? 'suid' : 'nosuid',
+      dev === true ? 'dev' : 'nodev',
+    ];
+    const fuse = new Fuse(
+      mountPoint,
+      operationsAt({
+        serve: (ticket, service) => this.#serve(ticket, service),
+        openings: this.#openings,
+        giveBack: (opening) => this.#giveBack(opening),
+      }),
+      {
+        fsname: words.join(','),
+        subtype: 'kitfs',
+        allowOther: allowOther ?? process.geteuid?.() === 0,
+        defaultPermissions: true,
+        timeout: false,
+      },
+    );
+    return new Promise((agree, refuse) => {
+      fuse.mount((error) => (error === null ? agree() : refuse(error)));
+    });
+  }
+
+  /** Serves one operation. Never throws: what goes wrong is its answer. */
+  #serve<T>(ticket: Ticket, service: Service<T>): void {
+    const number = Number(ticket);
+    this.#trying(service, () => {
+      const result = this.#begin(number, service);
+      if (result instanceof Promise) this.#wait(number, service, result);
+      else this.#answer(number, service, result);
+    });
+  }
+
+  #begin<T>(number: number, { serve, isSync }: Service<T>): Awaitable<T> {
+    const { journal } = this.#options;
+    if (!this.#isServing) throw new OpError('not-running', 'serve a mount that has ended');
+    this.#requests += 1;
+    const call = this.#callOf(number);
+    if (isSync === true) return serve(call);
+    const results: Awaitable<T>[] = [];
+    journal.group(() => {
+      results.push(serve(call));
+    });
+    return results[0] as Awaitable<T>;
+  }
+
+  #callOf(number: number): PathCall {
+    assert(this.#libfuse !== undefined, 'an operation comes from libfuse');
+    const turn = this.#libfuse.describe(number);
+    const { fileSystem } = this.#options;
+    return {
+      fileSystem,
+      caller: this.#callers.of(turn.pid, turn.uid, turn.gid),
+      path: turn.path as Name | undefined,
+      other: turn.other as Name,
+      opened: this.#openings.find(turn.fh),
+      flags: turn.flags,
+      room: turn.room,
+      allocate: turn.allocate,
+      atime: turn.atime,
+      mtime: turn.mtime,
+    };
+  }
+
+  #answer<T>(number: number, { answer }: Service<T>, value: T): void {
+    assert(this.#libfuse !== undefined, 'an operation comes from libfuse');
+    answer(value, this.#libfuse, number);
+  }
+
+  #refuse<T>({ done }: Service<T>, error: unknown): void {
+    if (!this.#isServing) {
+      done(-ENOTCONN);
+      return;
+    }
+    const errno = errnoOf(error);
+    if (errno === EIO) this.#note(error);
+    done(-errno);
+  }
+
+  /** Answers once: with the result, or when the deadline has passed. */
+  #wait<T>(number: number, service: Service<T>, result: Promise<T>): void {
+    const answered = new AbortController();
+    const once = (answer: () => void): boolean => {
+      if (answered.signal.aborted) return false;
+      answered.abort();
+      this.#waiting -= 1;
+      this.#trying(service, answer);
+      return true;
+    };
+    const refuse = (error: unknown) => once(() => this.#refuse(service, error));
+    this.#waiting += 1;
+    result.then((value) => {
+      const isAnswered = this.#isServing && once(() => this.#answer(number, service, value));
+      if (!isAnswered) this.#drop(service, value);
+      refuse(new OpError('not-running', 'serve a mount that has ended'));
+    }, refuse);
+    if (this.#waiting > FUSE_REQUESTS_WAITING_MAX) refuse(new OpError('busy', 'wait for content'));
+    if (service.isSync === true) return;
+    this.#options.clock.sleep(FUSE_REQUEST_MS_MAX, answered.signal).then(
+      () => refuse(new OpError('timeout', 'wait for content')),
+      () => {}, // Answered in time.
+    );
+  }
+
+  #trying<T>(service: Service<T>, answer: () => void): void {
+    try {
+      answer();
+    } catch (error) {
+      this.#refuse(service, error);
+    }
+  }
+
+  #drop<T>({ drop }: Service<T>, value: T): void {
+    try {
+      drop?.(value);
+    } catch (error) {
+      this.#note(error);
+    }
+  }
+
+  /** The kernel has let go of the mount, or is not listened to any more. */
+  async #end(): Promise<void> {
+    const { native, log } = this.#options;
+    const [mountPoint, device] = [this.#mountPoint, this.#device];
+    if (!this.#isServing || mountPoint === undefined) return;
+    this.#isServing = false;
+    this.#mountPoint = undefined;
+    this.#giveBackAll();
+    log.info({ mountPoint }, 'the mount has ended');
+    try {
+      // A connection that was aborted leaves its mount behind, and that answers nobody.
+      if (device !== undefined && deviceAt(mountPoint) === device) {
+        await detach(native, mountPoint, true);
+      }
+    } catch (error) {
+      this.#note(error);
+    }
+    this.#setEnded({ error: undefined });
+  }
+
+  /** Joins the group that is open, if one is. */
+  #giveBack({ fh, isDirectory }: Opening): void {
+    const { fileSystem } = this.#options;
+    if (isDirectory) fileSystem.releasedir(fh);
+    else fileSystem.release(fh);
+  }
+
+  #giveBackAll(): void {
+    for (const opening of this.#openings.takeAll()) {
+      try {
+        this.#giveBack(opening);
+      } catch (error) {
+        this.#note(error);
+      }
+    }
+  }
+
+  #note(error: unknown): void {
+    const failure = error instanceof OpError ? error.failure : 'internal';
+    this.#options.log.error({ failure, err: error }, 'a request of the kernel failed');
+  }
+}
