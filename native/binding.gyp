@@ -61,7 +61,7 @@
     # An addon of its own, because what it exports stands before libfuse's symbols: `driver` fuse-native loads it.
     {
       'target_name': 'kitfs-libfuse2',
-      'sources': ['arguments.cc', 'libfuse2.cc'],
+      'sources': ['arguments.cc', 'libfuse2.cc', 'turns.cc'],
       'include_dirs': [
         '<!(node -p "require(\'node-addon-api\').include_dir")',
       ],

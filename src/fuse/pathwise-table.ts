@@ -41,7 +41,7 @@ import {
 import type { Answer, PackageOperations, Ticket } from './pathwise-package.ts';
 
 /** How one operation is served. */
-export interface Service<T> {
+export interface Entry<T> {
   readonly serve: (call: PathCall) => Awaitable<T>;
   /** Answers with the result: leaves what the package would garble, then calls `done`. */
   readonly answer: (value: T, libfuse: Libfuse2, number: number) => void;
@@ -55,7 +55,7 @@ export interface Service<T> {
 
 /** What the operations need of the driver. */
 export interface Ports {
-  serve<T>(ticket: Ticket, service: Service<T>): void;
+  serve<T>(ticket: Ticket, entry: Entry<T>): void;
   readonly openings: Openings;
   giveBack(opening: Opening): void;
 }

@@ -24,7 +24,7 @@ import { detach, deviceAt } from './native.ts';
 import { type Opening, Openings } from './openings.ts';
 import type { PathCall } from './pathwise-operations.ts';
 import { type Loaded, loadPackage, type Ticket } from './pathwise-package.ts';
-import { operationsAt, type Service } from './pathwise-table.ts';
+import { operationsAt, type Entry } from './pathwise-table.ts';
 
 export interface PathwiseOptions {
   readonly fileSystem: FileSystem;
@@ -153,7 +153,7 @@ export class PathwiseServer implements Driver {
     const fuse = new Fuse(
       mountPoint,
       operationsAt({
-        serve: (ticket, service) => this.#serve(ticket, service),
+        serve: (ticket, entry) => this.#serve(ticket, entry),
         openings: this.#openings,
         giveBack: (opening) => this.#giveBack(opening),
       }),
@@ -171,16 +171,16 @@ export class PathwiseServer implements Driver {
   }
 
   /** Serves one operation. Never throws: what goes wrong is its answer. */
-  #serve<T>(ticket: Ticket, service: Service<T>): void {
+  #serve<T>(ticket: Ticket, entry: Entry<T>): void {
     const number = Number(ticket);
-    this.#trying(service, () => {
-      const result = this.#begin(number, service);
-      if (result instanceof Promise) this.#wait(number, service, result);
-      else this.#answer(number, service, result);
+    this.#trying(entry, () => {
+      const result = this.#begin(number, entry);
+      if (result instanceof Promise) this.#wait(number, entry, result);
+      else this.#answer(number, entry, result);
     });
   }
 
-  #begin<T>(number: number, { serve, isSync }: Service<T>): Awaitable<T> {
+  #begin<T>(number: number, { serve, isSync }: Entry<T>): Awaitable<T> {
     const { journal } = this.#options;
     if (!this.#isServing) throw new OpError('not-running', 'serve a mount that has ended');
     this.#requests += 1;
@@ -211,12 +211,12 @@ export class PathwiseServer implements Driver {
     };
   }
 
-  #answer<T>(number: number, { answer }: Service<T>, value: T): void {
+  #answer<T>(number: number, { answer }: Entry<T>, value: T): void {
     assert(this.#libfuse !== undefined, 'an operation comes from libfuse');
     answer(value, this.#libfuse, number);
   }
 
-  #refuse<T>({ done }: Service<T>, error: unknown): void {
+  #refuse<T>({ done }: Entry<T>, error: unknown): void {
     if (!this.#isServing) {
       done(-ENOTCONN);
       return;
@@ -227,39 +227,39 @@ export class PathwiseServer implements Driver {
   }
 
   /** Answers once: with the result, or when the deadline has passed. */
-  #wait<T>(number: number, service: Service<T>, result: Promise<T>): void {
+  #wait<T>(number: number, entry: Entry<T>, result: Promise<T>): void {
     const answered = new AbortController();
     const once = (answer: () => void): boolean => {
       if (answered.signal.aborted) return false;
       answered.abort();
       this.#waiting -= 1;
-      this.#trying(service, answer);
+      this.#trying(entry, answer);
       return true;
     };
-    const refuse = (error: unknown) => once(() => this.#refuse(service, error));
+    const refuse = (error: unknown) => once(() => this.#refuse(entry, error));
     this.#waiting += 1;
     result.then((value) => {
-      const isAnswered = this.#isServing && once(() => this.#answer(number, service, value));
-      if (!isAnswered) this.#drop(service, value);
+      const isAnswered = this.#isServing && once(() => this.#answer(number, entry, value));
+      if (!isAnswered) this.#drop(entry, value);
       refuse(new OpError('not-running', 'serve a mount that has ended'));
     }, refuse);
     if (this.#waiting > FUSE_REQUESTS_WAITING_MAX) refuse(new OpError('busy', 'wait for content'));
-    if (service.isSync === true) return;
+    if (entry.isSync === true) return;
     this.#options.clock.sleep(FUSE_REQUEST_MS_MAX, answered.signal).then(
       () => refuse(new OpError('timeout', 'wait for content')),
       () => {}, // Answered in time.
     );
   }
 
-  #trying<T>(service: Service<T>, answer: () => void): void {
+  #trying<T>(entry: Entry<T>, answer: () => void): void {
     try {
       answer();
     } catch (error) {
-      this.#refuse(service, error);
+      this.#refuse(entry, error);
     }
   }
 
-  #drop<T>({ drop }: Service<T>, value: T): void {
+  #drop<T>({ drop }: Entry<T>, value: T): void {
     try {
       drop?.(value);
     } catch (error) {

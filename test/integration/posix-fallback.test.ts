@@ -1,6 +1,6 @@
 /**
- * The table of POSIX cases through the driver fuse-native, on a tree of each kind of a real mount, and the journal after
- * it. A case that the driver is said not to express must fail: who repairs it takes it off the list.
+ * The table of POSIX cases through the driver fuse-native, on a tree of each kind of a real mount, and the journal
+ * after it. A case that the driver is said not to express must fail: who repairs it takes it off the list.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CASES } from '../posix/cases.ts';

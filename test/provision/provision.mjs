@@ -1,6 +1,7 @@
 /**
- * The programs that the tests drive on the mount. As root on Debian, what is missing is installed; anyone else is told
- * what to install, and the tests do not start: what is missing fails, it is never skipped.
+ * The programs that the tests drive on the mount, and the library that the driver fuse-native needs. As root on Debian,
+ * what is missing is installed; anyone else is told what to install, and the tests do not start: what is missing fails,
+ * it is never skipped.
  */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
@@ -18,6 +19,9 @@ const PACKAGES = {
   tar: 'tar',
   fusermount3: 'fuse3',
 };
+/** File name of a shared library → the Debian package that brings it. */
+const LIBRARIES = { 'libfuse.so.2': 'libfuse2' };
+const LDCONFIG = '/sbin/ldconfig';
 const INSTALL_MS_MAX = 10 * 60 * 1000;
 
 function hasCommand(name) {
@@ -31,8 +35,21 @@ function hasCommand(name) {
   });
 }
 
-const missingCommands = () => Object.keys(PACKAGES).filter((name) => !hasCommand(name));
-const packagesOf = (commands) => commands.map((name) => PACKAGES[name]).join(' ');
+/** The names of the libraries that the loader of this machine finds. */
+function libraries() {
+  const { stdout } = spawnSync(LDCONFIG, ['-p'], { encoding: 'utf8' });
+  return (stdout ?? '').split('\n').map((line) => line.trim().split(' ')[0]);
+}
+
+function missingThings() {
+  const found = libraries();
+  return [
+    ...Object.keys(PACKAGES).filter((name) => !hasCommand(name)),
+    ...Object.keys(LIBRARIES).filter((name) => !found.includes(name)),
+  ];
+}
+
+const packagesOf = (names) => names.map((name) => PACKAGES[name] ?? LIBRARIES[name]).join(' ');
 
 function apt(...args) {
   const done = spawnSync('apt-get', args, {
@@ -44,9 +61,9 @@ function apt(...args) {
   return done.status === 0;
 }
 
-const missing = missingCommands();
+const missing = missingThings();
 if (missing.length === 0) {
-  console.log('every program that the tests drive is installed');
+  console.log('everything that the tests need is installed');
   process.exit(0);
 }
 console.log(`missing: ${missing.join(' ')}`);
@@ -58,7 +75,7 @@ if (process.getuid?.() !== 0 || !hasCommand('apt-get')) {
 if (!apt('update', '-q'))
   console.error('apt-get update failed; trying with the lists that are here');
 apt('install', '-q', '-y', '--no-install-recommends', ...packagesOf(missing).split(' '));
-const still = missingCommands();
+const still = missingThings();
 if (still.length > 0) {
   console.error(`could not be installed: ${packagesOf(still)}`);
   process.exit(1);
