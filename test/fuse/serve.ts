@@ -1,6 +1,7 @@
 /**
- * Serves a whole file system at a directory until it is told to end: `node serve.js DIR`. Prints
- * `mounted`, and at the end what the mount's state was as JSON. Run in a process of its own, because
+ * Serves a whole file system at a directory until it is told to end: `node serve.js DIR DRIVER`.
+ * DRIVER is as in the configuration, or `hindered`: automatic, on a machine whose kernel refuses the
+ * native driver. Prints `mounted` with the driver and its reason, and at the end what the mount's state was as JSON. Run in a process of its own, because
  * a process must not touch the mount it serves.
  *
  * Lines on its standard input are changes that do not come from the mount, and each is answered
@@ -9,26 +10,36 @@
 import { createInterface } from 'node:readline';
 import { SystemClock } from '../../src/base/clock.ts';
 import { nameOfText } from '../../src/base/ids.ts';
-import { loadNative } from '../../src/base/native.ts';
+import { loadNative, type Native } from '../../src/base/native.ts';
 import { O_WRONLY } from '../../src/base/posix.ts';
-import { FuseServer } from '../../src/fuse/fuse.ts';
+import { ChosenDriver, type DriverChoice } from '../../src/fuse/chosen.ts';
 import { Fixture, ROOT } from '../vfs/fixture.ts';
 
-const [directory] = process.argv.slice(2);
+const [directory, driver = 'native'] = process.argv.slice(2);
 if (directory === undefined) throw new Error('which directory?');
 
 const say = (line: string) => process.stdout.write(`${line}\n`);
 const complain = (fields: object, message: string) =>
   void process.stderr.write(`${message} ${JSON.stringify(fields)}\n`);
 
+const isHindered = driver === 'hindered';
+
+function hindered(): Native {
+  const refuse = () => {
+    throw Object.assign(new Error('ENODEV: no such device, mount'), { code: 'ENODEV' });
+  };
+  return { ...loadNative(), mountFuse: refuse, mountWithHelper: refuse };
+}
+
 const fixture = new Fixture();
 const { vfs, journal } = fixture;
-const server = new FuseServer({
+const server = new ChosenDriver({
+  driver: isHindered ? 'auto' : (driver as DriverChoice),
   fileSystem: vfs,
   journal,
-  native: loadNative(),
+  native: isHindered ? hindered() : loadNative(),
   clock: new SystemClock(),
-  log: { info: () => {}, warn: complain, error: complain },
+  log: { info: () => {}, warn: isHindered ? () => {} : complain, error: complain },
 });
 vfs.core.invalidator = server.invalidator;
 
@@ -56,7 +67,8 @@ process.on('SIGTERM', () => {
 });
 
 await server.mount(directory);
-say('mounted');
+const { driver: mountedBy, reason } = server.status();
+say(`mounted ${mountedBy}: ${reason}`);
 await server.ended;
 const { inodes, handles, waiting } = server.status();
 say(JSON.stringify({ inodes, handles, waiting, open: vfs.core.handles.size }));

@@ -1,4 +1,4 @@
-/** The native driver on a real mount: a file system in a child process, its clients in others. */
+/** Each driver on a real mount: a file system in a child process, its clients in others. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmdirSync } from 'node:fs';
@@ -20,8 +20,8 @@ class ServedMount {
   #heard: () => void = () => {};
   complaints = '';
 
-  constructor() {
-    this.#server = spawn(process.execPath, [SERVER, this.directory], {
+  constructor(driver: string) {
+    this.#server = spawn(process.execPath, [SERVER, this.directory, driver], {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     const { stdout, stderr } = this.#server;
@@ -96,15 +96,23 @@ class ServedMount {
 }
 
 let mount: ServedMount;
-beforeEach(async () => {
-  mount = new ServedMount();
-  expect(await mount.line()).toBe('mounted');
-});
+
+/** Mounts, and returns what the server says of its driver. */
+async function start(driver: string): Promise<string> {
+  mount = new ServedMount(driver);
+  const [, what = ''] = /^mounted (.*)$/.exec(await mount.line()) ?? [];
+  return what;
+}
+
 afterEach(async () => {
   await mount.close();
 });
 
-describe('the native driver', () => {
+describe.each(['native', 'fuse-native'])('the driver %s', (driver) => {
+  beforeEach(async () => {
+    expect(await start(driver)).toMatch(`${driver}: chosen in the configuration`);
+  });
+
   test('serves what a shell does', () => {
     expect(mount.sh('echo hello > a && cat a && mkdir d && mv a d/b && cat d/b')).toBe(
       'hello\nhello\n',
@@ -119,8 +127,19 @@ describe('the native driver', () => {
     expect(mount.complaints).toBe('');
   });
 
-  test('knows when an inode was made', () => {
-    expect(Number(mount.sh('touch a && stat -c %W a'))).toBeGreaterThan(1_700_000_000);
+  test('gives what is made to who made it', () => {
+    const asUser = (words: string) => `setpriv --reuid 1001 --regid 1002 --clear-groups ${words}`;
+    mount.sh(`chmod 777 . && ${asUser("sh -c 'echo x > f && mkdir d && ln -s f s && mkfifo p'")}`);
+    expect(mount.sh('stat -c %u:%g f d s p')).toBe('1001:1002\n'.repeat(4));
+  });
+
+  test('keeps times to the nanosecond, each its own, also before 1970', () => {
+    mount.sh('touch a && touch -a -d @-1.5 a && touch -m -d @77.000000001 a');
+    expect(mount.sh('stat -c "%.9X %.9Y" a')).toBe('-1.500000000 77.000000001\n');
+  });
+
+  test('keeps names that are not UTF-8', () => {
+    expect(mount.sh('touch "$(printf \'a\\377b\')" && ls | od -An -tx1')).toBe(' 61 ff 62 0a\n');
   });
 
   test('lists 1,000 names, each once, also when it is asked again', () => {
@@ -196,11 +215,45 @@ describe('the native driver', () => {
   });
 
   test('refuses to mount where there is no directory', () => {
-    const { status, stderr } = spawnSync(process.execPath, [SERVER, `${mount.directory}.absent`], {
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      [SERVER, `${mount.directory}.absent`, driver],
+      {
+        encoding: 'utf8',
+        timeout: COMMAND_MS_MAX,
+      },
+    );
+    expect(status).toBe(1);
+    expect(stderr).toContain('mount-failed');
+  });
+});
+
+describe('the drivers', () => {
+  test('native knows when an inode was made', async () => {
+    await start('native');
+    expect(Number(mount.sh('touch a && stat -c %W a'))).toBeGreaterThan(1_700_000_000);
+  });
+
+  test('native is chosen automatically where it works', async () => {
+    expect(await start('auto')).toMatch(/^native: chosen automatically/);
+  });
+
+  test('fuse-native is chosen automatically where native is refused, and says why', async () => {
+    expect(await start('hindered')).toMatch(/^fuse-native: the fallback, because .*mount-failed/);
+    expect(mount.sh('echo hello > a && cat a')).toBe('hello\n');
+    mount.unmount();
+    expect(await mount.line()).toContain('"handles":0');
+    expect(mount.complaints).toBe('');
+  });
+
+  test('when neither can mount, the failure is that of native, and names both', async () => {
+    await start('native');
+    const absent = `${mount.directory}.absent`;
+    const { status, stderr } = spawnSync(process.execPath, [SERVER, absent, 'auto'], {
       encoding: 'utf8',
       timeout: COMMAND_MS_MAX,
     });
     expect(status).toBe(1);
-    expect(stderr).toContain('mount-failed');
+    expect(stderr).toMatch(/mount-failed.*the fallback did not mount either/);
   });
 });
