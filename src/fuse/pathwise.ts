@@ -24,7 +24,7 @@ import { detach, deviceAt } from './native.ts';
 import { type Opening, Openings } from './openings.ts';
 import type { PathCall } from './pathwise-operations.ts';
 import { type Loaded, loadPackage, type Ticket } from './pathwise-package.ts';
-import { operationsAt, type Entry } from './pathwise-table.ts';
+import { type Entry, operationsAt } from './pathwise-table.ts';
 
 export interface PathwiseOptions {
   readonly fileSystem: FileSystem;

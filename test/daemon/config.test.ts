@@ -81,7 +81,13 @@ describe('who says it', () => {
     const file = scratch.path('config.toml');
     writeFileSync(file, '[mount]\nread_only = true\nallow_other = true\n');
     const { settings } = await loadConfig({ config: file, allowOther: false }, user());
-    expect(settings.mount).toMatchObject({ read_only: true, allow_other: false });
+    const flags = { allowOther: false, driver: 'native' } as const;
+    const { settings } = await loadConfig({ config: file, ...flags }, user());
+    expect(settings.mount).toMatchObject({
+      read_only: true,
+      allow_other: false,
+      driver: 'native',
+    });
   });
 });
 
@@ -145,6 +151,7 @@ test('every setting is told with a type and a sentence, and defaults are those t
     'mount.passthrough',
     'mount.suid',
     'mount.dev',
+    'mount.driver',
     'memory.enabled',
     'memory.size_max_mib',
     'history.keep_days',

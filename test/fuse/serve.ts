@@ -1,8 +1,9 @@
 /**
  * Serves a whole file system at a directory until it is told to end: `node serve.js DIR DRIVER`.
  * DRIVER is as in the configuration, or `hindered`: automatic, on a machine whose kernel refuses the
- * native driver. Prints `mounted` with the driver and its reason, and at the end what the mount's state was as JSON. Run in a process of its own, because
- * a process must not touch the mount it serves.
+ * native driver. Prints `mounted` with the driver and its reason, and at the end what the mount's
+ * state was as JSON. Run in a process of its own, because a process must not touch the mount it
+ * serves.
  *
  * Lines on its standard input are changes that do not come from the mount, and each is answered
  * with `done` once the kernel was told: `write PATH TEXT`, `remove PATH`.

@@ -1,9 +1,9 @@
 /**
  * An ordinary user runs kitfs, with each driver: mounts through fusermount3, uses the tree, unmounts.
  *
- * All of it happens in a mount namespace of its own, which ends with its processes and leaves the machine as it was: it
- * has a /dev/fuse that everybody may open, as Debian gives it, and the repository and Node where everybody may enter. It
- * follows the unmounts outside of it, so that it keeps nobody else's mount alive.
+ * All of it happens in a mount namespace of its own, which ends with its processes and leaves the machine as it was.
+ * There everybody may open /dev/fuse, as on Debian, and enter the repository and Node. It follows the unmounts outside
+ * of it, so that it keeps nobody else's mount alive.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
