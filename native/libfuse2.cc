@@ -37,9 +37,15 @@ thread_local ThreadTurn mine;
 Operations inner;
 bool is_mounted = false;
 
-void* Real(const char* name, const char* version) {
+// libfuse's own; null when it is not loaded. Without a version dlsym(3) may give fuse_new of libfuse 1,
+// which takes other arguments; a C library without versions has no choice.
+void* Real(const char* name, [[maybe_unused]] const char* version) {
   void* library = dlopen("libfuse.so.2", RTLD_LAZY | RTLD_NOLOAD);
+#ifdef __GLIBC__
   void* found = library == nullptr ? nullptr : dlvsym(library, name, version);
+#else
+  void* found = library == nullptr ? nullptr : dlsym(library, name);
+#endif
   if (library != nullptr) dlclose(library);  // The package keeps it loaded.
   return found;
 }

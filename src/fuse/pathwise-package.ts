@@ -82,13 +82,14 @@ export interface PackageOptions {
 /** One mount. */
 export interface PackageMount {
   mount(done: (error: Error | null) => void): void;
+  /** Lets go of the event loop, also after a mount that failed; it unmounts nothing (see `loadPackage`). */
+  _close(done: (error: Error | null) => void): void;
 }
 
-type Package = new (
-  dir: string,
-  operations: PackageOperations,
-  options: PackageOptions,
-) => PackageMount;
+interface Package {
+  new (dir: string, operations: PackageOperations, options: PackageOptions): PackageMount;
+  unmount(dir: string, done: (error: Error | null) => void): void;
+}
 
 export interface Loaded {
   readonly Fuse: Package;
@@ -102,7 +103,10 @@ export function loadPackage(
   try {
     // First, so that its symbols are the ones that the package finds.
     const libfuse = loadLibfuse2();
-    return { Fuse: load('fuse-native') as Package, libfuse };
+    const Fuse = load('fuse-native') as Package;
+    // The package would hand the path to a shell; the driver unmounts by itself.
+    Fuse.unmount = (_dir, done) => done(null);
+    return { Fuse, libfuse };
   } catch (error) {
     throw new OpError('dependency-missing', 'load the driver fuse-native', {
       cause: error,

@@ -23,7 +23,7 @@ import { EIO, ENOTCONN, errnoOf } from './errno.ts';
 import { detach, deviceAt } from './native.ts';
 import { type Opening, Openings } from './openings.ts';
 import type { PathCall } from './pathwise-operations.ts';
-import { type Loaded, loadPackage, type Ticket } from './pathwise-package.ts';
+import { type Loaded, loadPackage, type PackageMount, type Ticket } from './pathwise-package.ts';
 import { type Entry, operationsAt } from './pathwise-table.ts';
 
 export interface PathwiseOptions {
@@ -75,6 +75,7 @@ export class PathwiseServer implements Driver {
   readonly #callers: Callers;
   readonly #openings = new Openings();
   #libfuse: Libfuse2 | undefined;
+  #fuse: PackageMount | undefined;
   #mountPoint: string | undefined;
   #device: string | undefined;
   #isUsed = false;
@@ -117,6 +118,7 @@ export class PathwiseServer implements Driver {
       await this.#attach(Fuse, mountPoint);
     } catch (cause) {
       this.#isServing = false;
+      this.#leaveLoop();
       // It may be mounted already when the library gives up.
       if (deviceAt(mountPoint) !== undefined) await detach(native, mountPoint, true);
       const hint = cause instanceof Error ? cause.message : String(cause);
@@ -165,6 +167,7 @@ export class PathwiseServer implements Driver {
         timeout: false,
       },
     );
+    this.#fuse = fuse;
     return new Promise((agree, refuse) => {
       fuse.mount((error) => (error === null ? agree() : refuse(error)));
     });
@@ -275,6 +278,7 @@ export class PathwiseServer implements Driver {
     this.#isServing = false;
     this.#mountPoint = undefined;
     this.#giveBackAll();
+    this.#leaveLoop();
     log.info({ mountPoint }, 'the mount has ended');
     try {
       // A connection that was aborted leaves its mount behind, and that answers nobody.
@@ -285,6 +289,13 @@ export class PathwiseServer implements Driver {
       this.#note(error);
     }
     this.#setEnded({ error: undefined });
+  }
+
+  /** The package would keep the process alive. */
+  #leaveLoop(): void {
+    this.#fuse?._close((error) => {
+      if (error !== null) this.#note(error);
+    });
   }
 
   /** Joins the group that is open, if one is. */

@@ -17,6 +17,8 @@ export class HandPackage {
   readonly given: unknown[] = [];
   /** What `mount` ends with. */
   failure: Error | null = null;
+  /** Whether the package has let go of the event loop. */
+  isClosed = false;
   #turns: Partial<Libfuse2Turn>[] = [];
   #end: () => void = () => {};
 
@@ -46,8 +48,15 @@ export class HandPackage {
         hand.operations = operations;
         hand.options = options;
       }
+      static unmount(_dir: string, done: (error: Error | null) => void): void {
+        done(new Error('the package unmounts by a shell'));
+      }
       mount(done: (error: Error | null) => void): void {
         done(hand.failure);
+      }
+      _close(done: (error: Error | null) => void): void {
+        hand.isClosed = true;
+        done(null);
       }
     }
     return { Fuse, libfuse: this.#libfuse() };

@@ -89,7 +89,7 @@ describe('the fallback driver', () => {
       failure: 'mount-failed',
       hint: 'Mountpoint in use',
     });
-    expect(other.status().mountPoint).toBeUndefined();
+    expect([other.status().mountPoint, refused.isClosed]).toEqual([undefined, true]);
   });
 
   test('what an operation changed is committed before its answer', () => {
@@ -246,6 +246,7 @@ describe('the fallback driver', () => {
     const answers = hand.ask('getattr', { path: '/ipfs' });
     hand.end();
     expect(await server.ended).toEqual({ error: undefined });
+    expect(hand.isClosed).toBe(true);
     expect([server.status().handles, fixture.vfs.core.handles.size]).toEqual([0, 0]);
     open(undefined);
     await settle();
