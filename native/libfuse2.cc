@@ -178,6 +178,11 @@ int Sync(const char* path, int data_only, FileInfo* info) {
                [&](const char* number) { return inner.fsync(number, data_only, info); });
 }
 
+int SyncDirectory(const char* path, int data_only, FileInfo* info) {
+  return Serve(path, {nullptr, info},
+               [&](const char* number) { return inner.fsyncdir(number, data_only, info); });
+}
+
 int TruncateFile(const char* path, off_t size, FileInfo* info) {
   return Serve(path, {nullptr, info},
                [&](const char* number) { return inner.ftruncate(number, size, info); });
@@ -267,6 +272,7 @@ Operations Outer() {
   Replace(outer.write, Write);
   Replace(outer.release, Release);
   Replace(outer.fsync, Sync);
+  Replace(outer.fsyncdir, SyncDirectory);
   Replace(outer.statfs, Plain<&Operations::statfs>::Call);
   Replace(outer.setxattr, SetXattr);
   Replace(outer.getxattr, GetXattr);

@@ -203,6 +203,10 @@ export function fsync(call: PathCall, dataOnly: boolean): Promise<void> {
   return call.fileSystem.fsync(handle(call), dataOnly);
 }
 
+export function fsyncdir(call: PathCall): Promise<void> {
+  return call.fileSystem.fsyncDirectory();
+}
+
 export function opendir(call: PathCall): Awaitable<Opening> {
   return after(target(call), (ino) =>
     after(call.fileSystem.opendir(call.caller, ino), ({ fh }) => {

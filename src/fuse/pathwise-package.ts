@@ -21,6 +21,7 @@ export interface PackageOperations {
   /** Its presence is what counts: the package calls `getattr` instead. */
   fgetattr(ticket: Ticket, fd: number, answer: Answer): void;
   fsync(ticket: Ticket, dataOnly: number, fd: number, answer: Answer): void;
+  fsyncdir(ticket: Ticket, dataOnly: number, fd: number, answer: Answer): void;
   readdir(ticket: Ticket, answer: Answer): void;
   truncate(ticket: Ticket, size: number, answer: Answer): void;
   ftruncate(ticket: Ticket, fd: number, size: number, answer: Answer): void;

@@ -14,6 +14,7 @@ import {
   chown,
   create,
   fsync,
+  fsyncdir,
   getattr,
   getxattr,
   link,
@@ -178,6 +179,12 @@ function closing(ports: Ports) {
     });
 }
 
+/** The answer waits for the disk. */
+function syncing(ports: Ports) {
+  return (ticket: Ticket, done: Answer, serve: (call: PathCall) => Promise<void>): void =>
+    ports.serve(ticket, { serve, done, answer: () => done(0), isSync: true });
+}
+
 function fileOperations(
   ports: Ports,
 ): Part<'open' | 'create' | 'read' | 'write' | 'fsync' | 'release'> {
@@ -198,20 +205,18 @@ function fileOperations(
         answer: () => done(length),
       }),
     fsync: (ticket, dataOnly, _fd, done) =>
-      ports.serve(ticket, {
-        serve: (call) => fsync(call, dataOnly !== 0),
-        done,
-        answer: () => done(0),
-        isSync: true,
-      }),
+      syncing(ports)(ticket, done, (call) => fsync(call, dataOnly !== 0)),
     release: closing(ports),
   };
 }
 
-function directoryOperations(ports: Ports): Part<'opendir' | 'readdir' | 'releasedir'> {
+function directoryOperations(
+  ports: Ports,
+): Part<'opendir' | 'fsyncdir' | 'readdir' | 'releasedir'> {
   const opens = opening(ports);
   return {
     opendir: (ticket, _flags, done) => opens(ticket, done, opendir),
+    fsyncdir: (ticket, _dataOnly, _fd, done) => syncing(ports)(ticket, done, fsyncdir),
     readdir: (ticket, done) =>
       ports.serve(ticket, {
         serve: readdir,

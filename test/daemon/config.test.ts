@@ -80,12 +80,12 @@ describe('who says it', () => {
     using scratch = new Scratch();
     const file = scratch.path('config.toml');
     writeFileSync(file, '[mount]\nread_only = true\nallow_other = true\n');
-    const { settings } = await loadConfig({ config: file, allowOther: false }, user());
     const flags = { allowOther: false, driver: 'native' } as const;
     const { settings } = await loadConfig({ config: file, ...flags }, user());
-    expect(settings.mount).toMatchObject({
+    expect(settings.mount).toEqual({
       read_only: true,
       allow_other: false,
+      passthrough: true,
       driver: 'native',
     });
   });

@@ -233,6 +233,8 @@ describe('the fallback driver', () => {
     const answers = hand.ask('fsync', { fh: fd }, 0, fd);
     await clock.turn(FUSE_REQUEST_MS_MAX * 2);
     expect(answers).toEqual([]);
+    expect(hand.ask('fsyncdir', {}, 0, 0)).toEqual([]);
+    expect(faulty.callsOf('fsyncDirectory')).toHaveLength(1);
     fail(new OpError('no-space', 'fsync'));
     await settle();
     expect(answers).toEqual([[-errno.ENOSPC]]);
