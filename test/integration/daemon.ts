@@ -58,6 +58,8 @@ export interface DaemonOptions {
   readonly args?: readonly string[];
   /** Variables added to the environment of the daemon and of every command. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Runs before the first start, with the path of the state directory, which is not there yet. */
+  readonly prepare?: (state: string) => void;
 }
 
 export interface CommandOptions {
@@ -135,6 +137,7 @@ export class TestDaemon implements AsyncDisposable {
   static async start(options: DaemonOptions = {}): Promise<TestDaemon> {
     const daemon = new TestDaemon(options);
     try {
+      options.prepare?.(daemon.state);
       await daemon.restart();
     } catch (error) {
       await daemon.close();
