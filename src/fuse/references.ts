@@ -5,19 +5,20 @@
 import { assert } from '../base/assert.ts';
 import { type Fh, type Ino, ROOT_INO } from '../base/ids.ts';
 import type { OpenedHandle } from './encode.ts';
+import { LookupCounts } from './lookup-counts.ts';
 
 export class KernelReferences {
-  readonly #lookups = new Map<Ino, number>();
+  readonly #lookups = new LookupCounts();
   readonly #opened = new Map<Fh, OpenedHandle>();
 
   /** Whether the kernel may still ask about the inode. It holds the root as long as the mount. */
   knows(ino: Ino): boolean {
-    return ino === ROOT_INO || this.#lookups.has(ino);
+    return ino === ROOT_INO || this.#lookups.get(ino) > 0;
   }
 
   /** An entry of the inode is handed out. */
   lookedUp(ino: Ino): void {
-    this.#lookups.set(ino, (this.#lookups.get(ino) ?? 0) + 1);
+    this.#lookups.add(ino);
   }
 
   /**
@@ -25,14 +26,8 @@ export class KernelReferences {
    * there are may come from a kernel that had them of a daemon before this one.
    */
   forget(ino: Ino, count: number): boolean {
-    const held = this.#lookups.get(ino);
-    if (held === undefined || ino === ROOT_INO) return false;
-    if (count < held) {
-      this.#lookups.set(ino, held - count);
-      return false;
-    }
-    this.#lookups.delete(ino);
-    return true;
+    if (ino === ROOT_INO || !this.#lookups.subtract(ino, count)) return false;
+    return this.#lookups.get(ino) === 0;
   }
 
   opened(handle: OpenedHandle): void {
@@ -54,7 +49,7 @@ export class KernelReferences {
 
   /** Takes all back: what was open, and which inodes were known. */
   takeAll(): { readonly handles: OpenedHandle[]; readonly inos: Ino[] } {
-    const all = { handles: [...this.#opened.values()], inos: [...this.#lookups.keys()] };
+    const all = { handles: [...this.#opened.values()], inos: [...this.#lookups.inos()] };
     this.#opened.clear();
     this.#lookups.clear();
     return all;

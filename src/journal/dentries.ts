@@ -5,6 +5,7 @@
  */
 import { bytesOf, type Ino, type Name, nameOf } from '../base/ids.ts';
 import type { Counters } from './counters.ts';
+import { COLUMNS, type InodeRow } from './inodes.ts';
 import type { Database, Statement } from './sqlite.ts';
 
 export interface DentryRow {
@@ -13,11 +14,29 @@ export interface DentryRow {
   readonly cookie: number;
 }
 
+/** An entry, and what it names. */
+export interface ListedRow {
+  readonly name: Name;
+  readonly cookie: number;
+  readonly inode: Pick<InodeRow, 'ino' | 'mode'>;
+}
+export interface ListedInode extends ListedRow {
+  readonly inode: InodeRow;
+}
+
 interface RawRow {
   name: Buffer;
   ino: Ino;
   cookie: number;
 }
+
+/**
+ * One query a page: of each entry's inode the `columns`. The page is cut before inodes are looked
+ * for, and CROSS JOIN keeps its order.
+ */
+const listing = (columns: string) => `SELECT ${columns}, name, cookie
+  FROM (SELECT ino AS child, name, cookie FROM dentry WHERE parent = ? AND cookie > ?
+    ORDER BY cookie LIMIT ?) CROSS JOIN inode ON ino = child ORDER BY cookie`;
 
 export class Dentries {
   readonly #counters: Counters;
@@ -26,7 +45,8 @@ export class Dentries {
   readonly #replace: Statement;
   readonly #remove: Statement;
   readonly #isEmpty: Statement;
-  readonly #after: Statement;
+  readonly #list: Statement;
+  readonly #listInodes: Statement;
   readonly #names: Statement;
   readonly #namesAfter: Statement;
   readonly #count: Statement;
@@ -38,9 +58,8 @@ export class Dentries {
     this.#replace = db.prepare('UPDATE dentry SET ino = ? WHERE parent = ? AND name = ?');
     this.#remove = db.prepare('DELETE FROM dentry WHERE parent = ? AND name = ?');
     this.#isEmpty = db.prepare('SELECT 1 FROM dentry WHERE parent = ? LIMIT 1').pluck();
-    this.#after = db.prepare(
-      'SELECT name, ino, cookie FROM dentry WHERE parent = ? AND cookie > ? ORDER BY cookie LIMIT ?',
-    );
+    this.#list = db.prepare(listing('ino, mode'));
+    this.#listInodes = db.prepare(listing(COLUMNS));
     this.#names = db.prepare('SELECT parent, name FROM dentry WHERE ino = ?');
     this.#namesAfter = db.prepare(
       'SELECT name, ino, cookie FROM dentry WHERE parent = ? AND name > ? ORDER BY name LIMIT ?',
@@ -74,8 +93,13 @@ export class Dentries {
   }
 
   /** At most `limit` entries behind `cookie` (0 = from the start), in readdir order. */
-  after(parent: Ino, cookie: number, limit: number): DentryRow[] {
-    return (this.#after.all(parent, cookie, limit) as RawRow[]).map(decoded);
+  list(parent: Ino, cookie: number, limit: number): ListedRow[] {
+    return (this.#list.all(parent, cookie, limit) as (InodeRow & RawRow)[]).map(listed);
+  }
+
+  /** The same with whole inodes, as they lie in the table. */
+  listInodes(parent: Ino, cookie: number, limit: number): ListedInode[] {
+    return (this.#listInodes.all(parent, cookie, limit) as (InodeRow & RawRow)[]).map(listed);
   }
 
   /** At most `limit` entries whose name is bytewise greater, in bytewise order. */
@@ -89,6 +113,12 @@ export class Dentries {
     return rows.map(({ parent, name }) => ({ parent, name: nameOf(name) }));
   }
 }
+
+const listed = (row: InodeRow & RawRow): ListedInode => ({
+  name: nameOf(row.name),
+  cookie: row.cookie,
+  inode: row,
+});
 
 const decoded = (row: RawRow): DentryRow => ({
   name: nameOf(row.name),

@@ -1,7 +1,9 @@
 /**
  * Rows of `inode`: one per file or directory of a managed tree. Numbers are handed out upwards and
- * never again, so a number means one file for ever and `generation` stays 1.
+ * never again, so a number means one file for ever and `generation` stays 1. Also of `usage`, which
+ * counts them: what a group changes is summed up, and written once, before the group commits.
  */
+import { assert } from '../base/assert.ts';
 import type { ContentId, Ino, SuperblockId } from '../base/ids.ts';
 import { S_IFMT, S_IFREG } from '../base/posix.ts';
 import type { Counters } from './counters.ts';
@@ -39,12 +41,24 @@ export interface InodeRow {
    * where it is stored: the vfs puts it beside the row when it reads it.
    */
   acl?: Buffer | undefined;
+  /** Bytes that `usage` counts for the row as it lies in the table; of this file alone. */
+  counted?: number;
 }
 
-const COLUMNS = `ino, generation, superblock, mode, uid, gid, nlink, size, rdev,
+/** What a superblock holds. */
+export interface Usage {
+  readonly inodes: number;
+  /** Of regular files. */
+  readonly bytes: number;
+}
+
+/** Everything of `InodeRow`. */
+export const COLUMNS = `ino, generation, superblock, mode, uid, gid, nlink, size, rdev,
   atime_s AS atimeS, atime_ns AS atimeNs, mtime_s AS mtimeS, mtime_ns AS mtimeNs,
   ctime_s AS ctimeS, ctime_ns AS ctimeNs, btime_s AS btimeS, btime_ns AS btimeNs,
-  content, parent, version`;
+  content, parent, version, iif(mode & ${S_IFMT} = ${S_IFREG}, size, 0) AS counted`;
+
+const bytesCounted = ({ mode, size }: InodeRow): number => ((mode & S_IFMT) === S_IFREG ? size : 0);
 
 export class Inodes {
   readonly #counters: Counters;
@@ -55,7 +69,10 @@ export class Inodes {
   readonly #orphans: Statement;
   readonly #ofContent: Statement;
   readonly #usage: Statement;
+  readonly #addUsage: Statement;
   readonly #ofSuperblock: Statement;
+  /** Not written yet. */
+  readonly #changes = new Map<SuperblockId, { inodes: number; bytes: number }>();
 
   constructor(db: Database, counters: Counters) {
     this.#counters = counters;
@@ -67,11 +84,9 @@ export class Inodes {
     this.#delete = db.prepare('DELETE FROM inode WHERE ino = ?');
     this.#orphans = db.prepare(`SELECT ${COLUMNS} FROM inode WHERE nlink = 0 LIMIT ?`);
     this.#ofContent = db.prepare('SELECT ino FROM inode WHERE content = ? LIMIT 1').pluck();
-    this.#usage = db.prepare(
-      `SELECT count(*) AS inodes, count(CASE WHEN mode & ${S_IFMT} = ${S_IFREG} THEN 1 END) AS files,
-        coalesce(sum(CASE WHEN mode & ${S_IFMT} = ${S_IFREG} THEN size END), 0) AS bytes
-        FROM inode WHERE superblock = ?`,
-    );
+    this.#usage = db.prepare('SELECT inodes, bytes FROM usage WHERE superblock = ?');
+    this.#addUsage = db.prepare(`INSERT INTO usage VALUES (?, ?, ?)
+      ON CONFLICT DO UPDATE SET inodes = inodes + excluded.inodes, bytes = bytes + excluded.bytes`);
     this.#ofSuperblock = db.prepare(
       `SELECT ${COLUMNS} FROM inode WHERE superblock = ? AND ino > ? ORDER BY ino LIMIT ?`,
     );
@@ -110,8 +125,11 @@ export class Inodes {
       r.parent,
       r.version,
     );
+    r.counted = bytesCounted(r);
+    this.#count(r.superblock, 1, r.counted);
   }
 
+  /** Of a row that came from here. */
   update(row: InodeRow): void {
     const r = row;
     this.#update.run(
@@ -132,10 +150,17 @@ export class Inodes {
       r.rdev,
       r.ino,
     );
+    const { counted } = r;
+    assert(counted !== undefined, `inode ${r.ino} was inserted`);
+    r.counted = bytesCounted(r);
+    if (r.counted !== counted) this.#count(r.superblock, 0, r.counted - counted);
   }
 
-  delete(ino: Ino): void {
+  /** Of a row that came from here. */
+  delete({ ino, superblock, counted }: InodeRow): void {
+    assert(counted !== undefined, `inode ${ino} was inserted`);
     this.#delete.run(ino);
+    this.#count(superblock, -1, -counted);
   }
 
   /** One that shows the content. Reads every row. */
@@ -148,9 +173,33 @@ export class Inodes {
     return this.#orphans.all(limit) as InodeRow[];
   }
 
-  /** All inodes, the regular files among them, and the bytes of those. */
-  usage(superblock: SuperblockId): { inodes: number; files: number; bytes: number } {
-    return this.#usage.get(superblock) as { inodes: number; files: number; bytes: number };
+  usage(superblock: SuperblockId): Usage {
+    const written = this.#usage.get(superblock) as Usage | undefined;
+    const { inodes, bytes } = this.#changes.get(superblock) ?? { inodes: 0, bytes: 0 };
+    return { inodes: (written?.inodes ?? 0) + inodes, bytes: (written?.bytes ?? 0) + bytes };
+  }
+
+  /** Writes what was counted in the transaction; the last thing before it commits. */
+  writeUsage(): void {
+    for (const [superblock, { inodes, bytes }] of this.#changes) {
+      if (inodes !== 0 || bytes !== 0) this.#addUsage.run(superblock, inodes, bytes);
+    }
+    this.#changes.clear();
+  }
+
+  /** The transaction was rolled back. */
+  forget(): void {
+    this.#changes.clear();
+  }
+
+  #count(superblock: SuperblockId, inodes: number, bytes: number): void {
+    const change = this.#changes.get(superblock);
+    if (change === undefined) {
+      this.#changes.set(superblock, { inodes, bytes });
+      return;
+    }
+    change.inodes += inodes;
+    change.bytes += bytes;
   }
 
   /** A page of a superblock's inodes in ascending number. */

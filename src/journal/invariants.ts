@@ -120,6 +120,20 @@ const TREE: readonly Invariant[] = [
       FROM inode i WHERE i.superblock NOT IN (SELECT id FROM superblock)`,
   },
   {
+    name: 'usage',
+    scope: 'tree',
+    sql: `SELECT 'superblock ' || id || ' with ' || coalesce(c.inodes, 0) || ' inodes, '
+        || coalesce(c.bytes, 0) || ' bytes' AS expected,
+        coalesce(u.inodes, 0) || ' inodes, ' || coalesce(u.bytes, 0) || ' bytes' AS actual
+      FROM (SELECT id FROM superblock UNION SELECT superblock FROM usage)
+        LEFT JOIN usage u ON u.superblock = id
+        LEFT JOIN (SELECT superblock, count(*) AS inodes,
+          sum(iif(${isRegular('i')}, size, 0)) AS bytes FROM inode i GROUP BY superblock) c
+          ON c.superblock = id
+      WHERE coalesce(u.inodes, 0) <> coalesce(c.inodes, 0)
+        OR coalesce(u.bytes, 0) <> coalesce(c.bytes, 0)`,
+  },
+  {
     name: 'mount-superblock',
     scope: 'tree',
     sql: `SELECT 'superblock ' || m.superblock || ' of mount ' || m.mount_id AS expected,

@@ -34,6 +34,7 @@ export type {
   ContentRow,
   PinRow,
 } from './contents.ts';
+export type { ListedInode, ListedRow } from './dentries.ts';
 export type { HistoryFilter, HistoryRecord } from './history.ts';
 export { History } from './history.ts';
 export type { InodeRow } from './inodes.ts';
@@ -261,6 +262,7 @@ export class Journal {
     if (!tx.begun) return;
     for (const action of tx.preparing) action();
     this.contents.flush();
+    this.inodes.writeUsage();
     const rows = tx.pending.map(({ row }) => row);
     const last = rows.at(-1);
     let hash = this.#lastHash;
@@ -281,6 +283,7 @@ export class Journal {
     if (this.#db.inTransaction) this.#db.exec('ROLLBACK');
     this.contents.forget();
     this.counters.forget();
+    this.inodes.forget();
     this.actors.forget();
     for (const action of tx.undone.reverse()) action();
   }

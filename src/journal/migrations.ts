@@ -3,6 +3,7 @@
  * edited. SCHEMA.md beside this file says what the tables mean.
  */
 import { OpError } from '../base/errors.ts';
+import { S_IFMT, S_IFREG } from '../base/posix.ts';
 import type { Database } from './sqlite.ts';
 
 /** `KTFS` as a big-endian number: tells our file from any other SQLite database. */
@@ -181,8 +182,20 @@ CREATE INDEX op_old_path ON op (old_path) WHERE old_path IS NOT NULL;
 /** Content that the kernel writes past the daemon lies in a file made in advance. */
 const SLOTS = 'ALTER TABLE content ADD COLUMN slot INTEGER;';
 
+/** Counted as inodes come and go: a start, and statfs(2), must not read them all. */
+const USAGE = `
+CREATE TABLE usage (
+  superblock INTEGER PRIMARY KEY,
+  inodes INTEGER NOT NULL,
+  bytes INTEGER NOT NULL
+) STRICT;
+INSERT INTO usage
+  SELECT superblock, count(*), sum(iif(mode & ${S_IFMT} = ${S_IFREG}, size, 0))
+  FROM inode GROUP BY superblock;
+`;
+
 /** Index i takes the schema from version i to i + 1. */
-const MIGRATIONS: readonly string[] = [FOUNDATION, SLOTS];
+const MIGRATIONS: readonly string[] = [FOUNDATION, SLOTS, USAGE];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

@@ -1,5 +1,6 @@
 /** Rows of `superblock`, `mount` and `synced`: what is mounted where, and what was published. */
 import { bytesOf, type Ino, type Name, nameOf, type SuperblockId } from '../base/ids.ts';
+import { S_IFMT, S_IFREG } from '../base/posix.ts';
 import type { Database, Statement } from './sqlite.ts';
 
 export interface SuperblockRow {
@@ -56,6 +57,12 @@ interface RawSynced {
   time_ns: number;
 }
 
+/** By way of the tree, since no index of `inode` knows superblocks. */
+const INOS = `WITH RECURSIVE below (ino) AS (
+    SELECT root FROM superblock WHERE id = @id
+    UNION SELECT d.ino FROM below b JOIN dentry d ON d.parent = b.ino)
+  SELECT ino FROM below UNION SELECT ino FROM inode WHERE nlink = 0 AND superblock = @id`;
+
 export class Superblocks {
   readonly #all: Statement;
   readonly #insert: Statement;
@@ -66,7 +73,11 @@ export class Superblocks {
   readonly #deleteMount: Statement;
   readonly #synced: Statement;
   readonly #setSynced: Statement;
-  readonly #dropInodes: readonly Statement[];
+  readonly #inos: Statement;
+  readonly #files: Statement;
+  readonly #dropSessions: Statement;
+  readonly #dropInode: readonly Statement[];
+  readonly #dropUsage: Statement;
 
   constructor(db: Database) {
     this.#all = db.prepare('SELECT * FROM superblock ORDER BY id');
@@ -78,13 +89,20 @@ export class Superblocks {
     this.#deleteMount = db.prepare('DELETE FROM mount WHERE mount_point = ?');
     this.#synced = db.prepare('SELECT * FROM synced WHERE path = ?');
     this.#setSynced = db.prepare('INSERT OR REPLACE INTO synced VALUES (?, ?, ?, ?, ?, ?)');
-    this.#dropInodes = [
-      'DELETE FROM dentry WHERE parent IN (SELECT ino FROM inode WHERE superblock = ?)',
-      'DELETE FROM symlink WHERE ino IN (SELECT ino FROM inode WHERE superblock = ?)',
-      'DELETE FROM xattr WHERE ino IN (SELECT ino FROM inode WHERE superblock = ?)',
-      'DELETE FROM write_session WHERE ino IN (SELECT ino FROM inode WHERE superblock = ?)',
-      'DELETE FROM inode WHERE superblock = ?',
+    this.#inos = db.prepare(INOS).pluck();
+    this.#files = db.prepare(
+      `SELECT count(*) AS files, coalesce(sum(size), 0) AS bytes FROM inode
+        WHERE ino IN (${INOS}) AND mode & ${S_IFMT} = ${S_IFREG}`,
+    );
+    this.#dropSessions = db.prepare(`DELETE FROM write_session WHERE ino IN (
+      SELECT w.ino FROM write_session w JOIN inode i ON i.ino = w.ino WHERE i.superblock = ?)`);
+    this.#dropInode = [
+      'DELETE FROM dentry WHERE parent = ?',
+      'DELETE FROM symlink WHERE ino = ?',
+      'DELETE FROM xattr WHERE ino = ?',
+      'DELETE FROM inode WHERE ino = ?',
     ].map((text) => db.prepare(text));
+    this.#dropUsage = db.prepare('DELETE FROM usage WHERE superblock = ?');
   }
 
   all(): SuperblockRow[] {
@@ -127,9 +145,25 @@ export class Superblocks {
     this.#delete.run(id);
   }
 
+  /**
+   * Every inode of a superblock: what lies below its root, and what was removed while open. Reads
+   * those alone, whatever else the table holds.
+   */
+  inosOf(id: SuperblockId): Ino[] {
+    return this.#inos.all({ id }) as Ino[];
+  }
+
+  /** Regular files among those, and their bytes. */
+  filesOf(id: SuperblockId): { readonly files: number; readonly bytes: number } {
+    return this.#files.get({ id }) as { files: number; bytes: number };
+  }
+
   /** Removes every inode and name of a superblock; contents are released by the caller. */
   dropInodes(id: SuperblockId): void {
-    for (const statement of this.#dropInodes) statement.run(id);
+    const inos = this.inosOf(id);
+    this.#dropSessions.run(id);
+    for (const ino of inos) for (const statement of this.#dropInode) statement.run(ino);
+    this.#dropUsage.run(id);
   }
 
   mounts(): MountRow[] {

@@ -123,7 +123,7 @@ function demandIdle({ vfs, tool }: Asker, mounted: Mounted, force: boolean): rea
   }
   const isEmpty = vfs.core.journal.dentries.isEmpty(superblock.root);
   if (superblock.volatile && !isEmpty && !force) {
-    const { files, bytes } = vfs.core.journal.inodes.usage(superblock.id);
+    const { files, bytes } = vfs.core.journal.superblocks.filesOf(superblock.id);
     throw new OpError('confirmation-required', `${tool} ${point}`, {
       hint: 'what is in memory is gone with the mount: repeat with force',
       details: { mount_point: point, partial: { files, bytes } },

@@ -60,6 +60,8 @@ export class Core {
   readonly handles = new Handles();
   readonly mounts: MountTable;
   readonly pathnames: Pathnames;
+  /** Inodes without a name that somebody still holds, and some that have one again or are gone. */
+  readonly orphans = new Set<Ino>();
   invalidator: Invalidator = NOBODY;
   /** Rows known to carry no file capabilities (see `clearCapability`). */
   readonly incapable = new WeakSet<InodeRow>();
@@ -202,10 +204,11 @@ export class Core {
    * goes, and its bytes stay only as history.
    */
   reapIfUnused(tx: Tx, row: InodeRow): void {
-    if (row.nlink > 0 || this.handles.isOpen(row.ino) || this.invalidator.knows(row.ino)) return;
-    // Somebody has it mapped: it is reaped when it comes to rest.
+    if (row.nlink > 0) return;
+    // Somebody may have it mapped: it is reaped when it comes to rest.
     if (this.live.find(row.ino) !== undefined) return;
-    this.reap(tx, row);
+    if (this.handles.isOpen(row.ino) || this.invalidator.knows(row.ino)) this.orphans.add(row.ino);
+    else this.reap(tx, row);
   }
 
   reap(tx: Tx, row: InodeRow): void {
@@ -215,6 +218,7 @@ export class Core {
     this.mounts.charge(row.superblock, -1, -sizeCharged(row));
     tx.onRollback(() => this.mounts.charge(row.superblock, 1, sizeCharged(row)));
     this.inodes.remove(tx, row);
+    tx.afterCommit(() => this.orphans.delete(row.ino));
   }
 
   /** Counts a change of usage against the limits of a superblock. @throws OpError no-space. */

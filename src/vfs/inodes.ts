@@ -104,7 +104,7 @@ export class InodeCache {
     this.#changed.delete(row);
     this.#read.delete(row);
     this.#rows.delete(row.ino);
-    this.#journal.inodes.delete(row.ino);
+    this.#journal.inodes.delete(row);
   }
 
   /** Writes what changed so far, for a query that must see it. */

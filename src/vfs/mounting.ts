@@ -105,7 +105,7 @@ function rootRow(
 
 function counted(core: Core, row: SuperblockRow): Superblock {
   const isLimited = row.sizeBytesMax !== undefined || row.inodesMax !== undefined;
-  return { ...row, usage: isLimited ? core.journal.inodes.usage(row.id) : undefined };
+  return { ...row, usage: isLimited ? { ...core.journal.inodes.usage(row.id) } : undefined };
 }
 
 /**
@@ -128,14 +128,9 @@ export function dropVolatile(core: Core): number {
 }
 
 function releaseContents(core: Core, id: SuperblockId): void {
-  let after = 0 as Ino | 0;
-  for (;;) {
-    const page = core.journal.inodes.ofSuperblock(id, after, 1024);
-    for (const row of page) {
-      if (row.content !== NO_CONTENT) core.content.release(row.content);
-      after = row.ino;
-    }
-    if (page.length < 1024) return;
+  for (const ino of core.journal.superblocks.inosOf(id)) {
+    const content = core.journal.inodes.get(ino)?.content ?? NO_CONTENT;
+    if (content !== NO_CONTENT) core.content.release(content);
   }
 }
 
@@ -349,7 +344,9 @@ export function unmount(core: Core, caller: Caller, mountPoint: Name): UnmountRe
     throw new OpError('not-found', `unmount ${mountPoint}`, { details: { kind: 'mount' } });
   }
   const { superblock } = mounted;
-  const usage = core.journal.inodes.usage(superblock.id);
+  const discarded = superblock.volatile
+    ? core.journal.superblocks.filesOf(superblock.id)
+    : { files: 0, bytes: 0 };
   core.journal.commit((tx) => {
     core.record(tx, caller, 'unmount', { ino: superblock.root, path: mountPoint });
     core.journal.superblocks.deleteMount(mountPoint);
@@ -362,8 +359,7 @@ export function unmount(core: Core, caller: Caller, mountPoint: Name): UnmountRe
     }
     tx.afterCommit(() => detach(core, mounted));
   });
-  if (!superblock.volatile) return { discardedFiles: 0, discardedBytes: 0 };
-  return { discardedFiles: usage.files, discardedBytes: usage.bytes };
+  return { discardedFiles: discarded.files, discardedBytes: discarded.bytes };
 }
 
 /** Directories of the root tree that were made for a mount, and hold nothing without it. */

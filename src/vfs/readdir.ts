@@ -4,7 +4,7 @@
  */
 import type { Ino, Name } from '../base/ids.ts';
 import { S_IFDIR, S_IFMT } from '../base/posix.ts';
-import type { InodeRow } from '../journal/journal.ts';
+import type { InodeRow, ListedInode, ListedRow } from '../journal/journal.ts';
 import { markRead } from './access-times.ts';
 import type { DirectoryEntry } from './contract.ts';
 import type { Core } from './core.ts';
@@ -14,8 +14,12 @@ const DOT = '.' as Name;
 const DOT_DOT = '..' as Name;
 /** Cookies below are `.`, `..` and mount points; entries of the tree lie above. */
 const ENTRY_COOKIES_FROM = 2 ** 20;
-/** Rows read from the journal at once. */
-const ROWS_AT_ONCE = 256;
+/**
+ * Rows read from the journal at once: few at first, because the taker may have room for few, then
+ * twice as many each time.
+ */
+const ROWS_AT_ONCE_MIN = 32;
+const ROWS_AT_ONCE_MAX = 256;
 
 type Take = (entry: DirectoryEntry) => boolean;
 
@@ -32,25 +36,34 @@ export function readdir(
   markRead(core, directory, true);
   if (cookie < ENTRY_COOKIES_FROM && !takeFixed(core, directory, cookie, take)) return;
   const covers = core.mounts.coversIn(ino);
+  // Past the cache, which a large directory would only empty of what others need.
+  core.inodes.flush();
+  const { dentries } = core.journal;
   let after = Math.max(0, cookie - ENTRY_COOKIES_FROM);
-  for (;;) {
-    const rows = core.journal.dentries.after(ino, after, ROWS_AT_ONCE);
-    for (const row of rows) {
-      after = row.cookie;
-      if (covers?.has(row.name) === true) continue;
-      const inode = core.inodes.get(row.ino);
-      const entry: DirectoryEntry = {
-        name: row.name,
-        ino: row.ino,
-        type: inode.mode & S_IFMT,
-        cookie: row.cookie + ENTRY_COOKIES_FROM,
-        inode: withInodes ? inode : undefined,
-      };
-      if (!take(entry)) return;
+  for (let limit = ROWS_AT_ONCE_MIN; ; limit = Math.min(limit * 2, ROWS_AT_ONCE_MAX)) {
+    const rows = withInodes
+      ? dentries.listInodes(ino, after, limit).map(withInode)
+      : dentries.list(ino, after, limit).map(withoutInode);
+    for (const entry of rows) {
+      after = entry.cookie - ENTRY_COOKIES_FROM;
+      if (covers?.has(entry.name) !== true && !take(entry)) return;
     }
-    if (rows.length < ROWS_AT_ONCE) return;
+    if (rows.length < limit) return;
   }
 }
+
+const withoutInode = ({ name, cookie, inode }: ListedRow): DirectoryEntry => ({
+  name,
+  ino: inode.ino,
+  type: inode.mode & S_IFMT,
+  cookie: cookie + ENTRY_COOKIES_FROM,
+  inode: undefined,
+});
+
+const withInode = (row: ListedInode): DirectoryEntry => ({
+  ...withoutInode(row),
+  inode: row.inode,
+});
 
 /** `.`, `..` and what is mounted here. False when the taker has had enough. */
 function takeFixed(core: Core, directory: InodeRow, cookie: number, take: Take): boolean {

@@ -136,9 +136,12 @@ export class Vfs implements FileSystem {
   forget(ino: Ino): void {
     if (ino >= CID_INO_FROM) this.#cids.forget(ino);
     if (ino >= CONTROL_INO_FROM) return;
-    const row = this.core.inodes.find(ino);
-    if (row === undefined || row.nlink > 0) return;
-    this.core.journal.commit((tx) => this.core.reapIfUnused(tx, row));
+    const { core } = this;
+    // Of a million inodes that come back at once, the rows of the few that may go are read.
+    if (!core.orphans.has(ino)) return;
+    const row = core.inodes.find(ino);
+    if (row === undefined || row.nlink > 0) core.orphans.delete(ino);
+    else core.journal.commit((tx) => core.reapIfUnused(tx, row));
   }
 
   getattr(_caller: Caller, ino: Ino): Inode {

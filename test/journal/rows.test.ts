@@ -2,16 +2,18 @@
 import { describe, expect, test } from 'vitest';
 import type { ContentId, Ino, SuperblockId } from '../../src/base/ids.ts';
 import { S_IFREG } from '../../src/base/posix.ts';
-import type { Journal } from '../../src/journal/journal.ts';
-import { content, inode, name, openScratch, plantTree } from './scratch.ts';
+import { checkJournal, type Journal } from '../../src/journal/journal.ts';
+import { content, entry, inode, name, openScratch, plantTree, root } from './scratch.ts';
 
 const DIRECTORY = 1 as Ino;
 
 function enter(journal: Journal, ...names: string[]): void {
-  journal.commit(() => {
-    names.forEach((text, index) => {
-      journal.dentries.insert(DIRECTORY, name(text), (10 + index) as Ino);
-    });
+  journal.commit((tx) => {
+    for (const text of names) {
+      const row = inode(tx, journal.inodes.nextIno(), S_IFREG);
+      journal.inodes.insert(row);
+      journal.dentries.insert(DIRECTORY, name(text), row.ino);
+    }
   });
 }
 
@@ -19,19 +21,19 @@ describe('a directory', () => {
   test('is read in the order its entries were made, from any place in it', () => {
     const { journal } = openScratch();
     enter(journal, 'c', 'a', 'b');
-    const all = journal.dentries.after(DIRECTORY, 0, 10);
+    const all = journal.dentries.list(DIRECTORY, 0, 10);
     expect(all.map((row) => row.name)).toEqual(['c', 'a', 'b']);
     const [first] = all;
-    expect(journal.dentries.after(DIRECTORY, first?.cookie ?? 0, 1)).toEqual([all[1]]);
+    expect(journal.dentries.list(DIRECTORY, first?.cookie ?? 0, 1)).toEqual([all[1]]);
   });
 
   test('gives a new entry a new place, also under an old name', () => {
     const { journal } = openScratch();
     enter(journal, 'a', 'b');
-    const [was] = journal.dentries.after(DIRECTORY, 0, 1);
+    const [was] = journal.dentries.list(DIRECTORY, 0, 1);
     journal.commit(() => journal.dentries.remove(DIRECTORY, name('a')));
     enter(journal, 'a');
-    const places = journal.dentries.after(DIRECTORY, 0, 10);
+    const places = journal.dentries.list(DIRECTORY, 0, 10);
     expect(places.map((row) => row.name)).toEqual(['b', 'a']);
     expect(places.map(({ cookie }) => cookie)).not.toContain(was?.cookie);
   });
@@ -39,9 +41,16 @@ describe('a directory', () => {
   test('keeps the place of an entry that means another inode', () => {
     const { journal } = openScratch();
     enter(journal, 'a');
-    const [was] = journal.dentries.after(DIRECTORY, 0, 1);
-    journal.commit(() => journal.dentries.replace(DIRECTORY, name('a'), 99 as Ino));
-    expect(journal.dentries.after(DIRECTORY, 0, 1)).toEqual([{ ...was, ino: 99 }]);
+    const [was] = journal.dentries.list(DIRECTORY, 0, 1);
+    enter(journal, 'b');
+    const other = journal.dentries.find(DIRECTORY, name('b'));
+    if (other === undefined) throw new Error('b is gone');
+    journal.commit(() => journal.dentries.replace(DIRECTORY, name('a'), other));
+    const [is] = journal.dentries.list(DIRECTORY, 0, 1);
+    expect([is?.cookie, is?.inode.ino]).toEqual([was?.cookie, other]);
+    expect(journal.dentries.listInodes(DIRECTORY, 0, 1)).toMatchObject([
+      { name: 'a', cookie: was?.cookie, inode: journal.inodes.get(other) },
+    ]);
   });
 
   test('is read by name bytewise, and counted', () => {
@@ -66,7 +75,7 @@ describe('an inode', () => {
     Object.assign(row, { size: 2 ** 53 - 1, uid: 2 ** 32 - 1, nlink: 2, version: 9 });
     journal.commit(() => journal.inodes.update(row));
     expect(journal.inodes.get(row.ino)).toEqual(row);
-    journal.commit(() => journal.inodes.delete(row.ino));
+    journal.commit(() => journal.inodes.delete(row));
     expect(journal.inodes.get(row.ino)).toBeUndefined();
   });
 
@@ -81,14 +90,57 @@ describe('an inode', () => {
     plantTree(journal);
     const { inodes, superblocks } = journal;
     const superblock = 1 as SuperblockId;
-    expect(inodes.usage(superblock)).toEqual({ inodes: 8, files: 4, bytes: 5 + 1000 });
+    expect(inodes.usage(superblock)).toEqual({ inodes: 8, bytes: 5 + 1000 });
+    expect(superblocks.filesOf(superblock)).toEqual({ files: 4, bytes: 5 + 1000 });
+    expect(superblocks.inosOf(superblock)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     expect(inodes.ofSuperblock(superblock, 3 as Ino, 2).map(({ ino }) => ino)).toEqual([4, 5]);
     journal.commit(() => superblocks.dropInodes(superblock));
-    expect(inodes.usage(superblock)).toEqual({ inodes: 0, files: 0, bytes: 0 });
+    expect(inodes.usage(superblock)).toEqual({ inodes: 0, bytes: 0 });
+    expect(inodes.ofSuperblock(superblock, 0, 1)).toEqual([]);
     expect(journal.dentries.find(2 as Ino, name('f'))).toBeUndefined();
     expect(journal.sessions.all()).toEqual([]);
     expect(journal.symlinks.get(7 as Ino)).toBeUndefined();
     expect(journal.xattrs.list(4 as Ino)).toEqual([]);
+  });
+});
+
+describe('what a superblock holds', () => {
+  const superblock = 1 as SuperblockId;
+
+  test('is known inside a transaction, and after it, and in the next life', () => {
+    const opened = openScratch();
+    plantTree(opened.journal);
+    const row = opened.journal.commit((tx) => inode(tx, 50 as Ino, S_IFREG, { size: 10 }));
+    opened.journal.commit(() => {
+      opened.journal.inodes.insert(row);
+      expect(opened.journal.inodes.usage(superblock)).toEqual({ inodes: 9, bytes: 1015 });
+      row.size = 3;
+      opened.journal.inodes.update(row);
+      expect(opened.journal.inodes.usage(superblock)).toEqual({ inodes: 9, bytes: 1008 });
+    });
+    expect(opened.reopen().inodes.usage(superblock)).toEqual({ inodes: 9, bytes: 1008 });
+    const again = opened.journal.inodes.get(row.ino);
+    if (again === undefined) throw new Error('it is gone');
+    again.size = 7;
+    opened.journal.commit(() => opened.journal.inodes.update(again));
+    expect(opened.reopen().inodes.usage(superblock)).toEqual({ inodes: 9, bytes: 1012 });
+    opened.journal.commit(() => opened.journal.inodes.delete(again));
+    expect(opened.reopen().inodes.usage(superblock)).toEqual({ inodes: 8, bytes: 1005 });
+    expect(checkJournal(opened.journal)).toEqual([]);
+  });
+
+  test('is as before when the transaction did not happen', () => {
+    const { journal } = openScratch();
+    plantTree(journal);
+    const failing = () =>
+      journal.commit((tx) => {
+        journal.inodes.insert(inode(tx, 50 as Ino, S_IFREG, { size: 10 }));
+        throw new Error('no');
+      });
+    expect(failing).toThrow('commit');
+    expect(journal.inodes.usage(superblock)).toEqual({ inodes: 8, bytes: 1005 });
+    journal.commit((tx) => tx.record(entry(root(journal), '/d')));
+    expect(checkJournal(journal)).toEqual([]);
   });
 });
 
