@@ -1,7 +1,8 @@
 /*
  * Many files, as programs see them. File number i lies in DIR/big when i is a multiple of 5, else in DIR/d<i / 1000>.
  *   scale make DIR FROM TO THREADS    makes the files FROM..TO-1 of 64 bytes each; prints seconds
- *   scale lookup DIR COUNT SAMPLES    lstat of random ones of the first COUNT; prints seconds of all, and of the median
+ *   scale lookup DIR COUNT SAMPLES SEED
+ *                                     lstat of random ones of the first COUNT; prints the mean and the median, seconds
  *   scale read DIR COUNT THREADS      opens, reads and closes the first COUNT; prints seconds
  *   scale hold DIR COUNT              keeps COUNT open and read; prints "held", waits for the end of its input
  * Any failing call ends the program: a rate of failures is no rate.
@@ -115,9 +116,9 @@ static int ascending(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static void lookup(long count, long samples) {
+static void lookup(long count, long samples, uint64_t seed) {
   double *times = calloc((size_t)samples, sizeof *times), all = 0;
-  uint64_t state = 88172645463325252ULL;
+  uint64_t state = 88172645463325252ULL ^ (seed << 32);
   if (times == NULL) fail("calloc", "");
   for (long s = 0; s < samples; s++) {
     char path[PATH_MAX_BYTES];
@@ -154,7 +155,7 @@ int main(int argc, char **argv) {
     snprintf(path, sizeof path, "%s/big", directory);
     make_directory(path);
     in_threads(make_files, first, second, atoi(argv[5]));
-  } else if (strcmp(mode, "lookup") == 0 && second > 0) lookup(first, second);
+  } else if (strcmp(mode, "lookup") == 0 && argc > 5 && second > 0) lookup(first, second, (uint64_t)atol(argv[5]));
   else if (strcmp(mode, "read") == 0) in_threads(read_files, 0, first, (int)second);
   else if (strcmp(mode, "hold") == 0) hold(first);
   else return 2;

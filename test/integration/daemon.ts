@@ -38,7 +38,8 @@ export const KITFS = fileURLToPath(new URL('dist/src/cli/main.js', ROOT));
 
 const READY_MS_MAX = 20_000;
 const READY_POLL_MS = 20;
-const STOP_MS_MAX = 15_000;
+/** More than a daemon gives itself. */
+const STOP_MS_MAX = 35_000;
 const COMMAND_MS_MAX = 30_000;
 /** How long a killed process may take to go away: it may sit in the kernel. */
 const REAP_MS_MAX = 5_000;
