@@ -14,6 +14,7 @@ import { type Random, SystemRandom } from '../base/random.ts';
 import { ChosenDriver } from '../fuse/chosen.ts';
 import { McpServer } from '../mcp/mcp.ts';
 import { recordObject } from '../tools/toolset-journal.ts';
+import { Activity } from './activity.ts';
 import type { Config } from './config.ts';
 import { ControlServer } from './control.ts';
 import { controlFiles } from './control-files.ts';
@@ -78,6 +79,7 @@ export class Daemon {
   #tools: ToolParts | undefined;
   #mcp: McpServer | undefined;
   #fuse: ChosenDriver | undefined;
+  readonly #activity = new Activity(this.#clock, () => this.#fuse?.status().requests ?? 0);
   #setEnded: (end: DaemonEnd) => void = () => {};
   #end: Promise<void> | undefined;
 
@@ -169,7 +171,7 @@ export class Daemon {
       clock: this.#clock,
       random: this.#random,
       signal: this.#stopping.signal,
-      isBusy: () => this.#fuse?.isBusy ?? false,
+      isBusy: () => this.#activity.isBusy,
       controlFiles: controlFiles({
         core: () => this.#parts().core.vfs.core,
         status: () => this.status(),

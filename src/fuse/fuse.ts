@@ -7,8 +7,6 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import {
-  BUSY_REQUESTS_PER_S,
-  BUSY_SAMPLE_MS,
   FUSE_IO_BYTES_MAX,
   FUSE_REQUEST_ARENA_BYTES,
   NOTIFICATIONS_QUEUED_MAX,
@@ -80,7 +78,6 @@ export class FuseServer implements Driver {
   #connected: Connected | undefined;
   #features: Features | undefined;
   #device: string | undefined;
-  #sample = { atMs: 0, requests: 0, isBusy: false };
   #isUsed = false;
   #isServing = false;
   #setEnded: (end: MountEnd) => void = () => {};
@@ -106,18 +103,6 @@ export class FuseServer implements Driver {
       waiting: connected?.session.waitingCount ?? 0,
       invalidations: this.#invalidator.queuedCount,
     };
-  }
-
-  /** Whether the kernel asks a lot just now: what can wait should. */
-  get isBusy(): boolean {
-    const { requests } = this.status();
-    const nowMs = this.#options.clock.monotonicMs();
-    const passedMs = nowMs - this.#sample.atMs;
-    if (passedMs >= BUSY_SAMPLE_MS) {
-      const perSecond = ((requests - this.#sample.requests) * 1000) / passedMs;
-      this.#sample = { atMs: nowMs, requests, isBusy: perSecond > BUSY_REQUESTS_PER_S };
-    }
-    return this.#sample.isBusy;
   }
 
   async mount(dir: string): Promise<void> {

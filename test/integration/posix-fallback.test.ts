@@ -3,24 +3,31 @@
  * after it. A case that the driver is said not to express must fail: who repairs it takes it off the list.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CASES } from '../posix/cases.ts';
+import { CallsProgram } from '../posix/calls.ts';
+import { CASES, KERNEL_CASES } from '../posix/cases.ts';
 import { INEXPRESSIBLE } from '../posix/inexpressible.ts';
-import { CALLER, Kernel } from '../posix/kernel.ts';
+import type { KernelCase } from '../posix/law.ts';
+import { Processes } from '../posix/processes.ts';
 import { TestDaemon } from './daemon.ts';
 
 let daemon: TestDaemon;
+let program: CallsProgram;
 beforeAll(async () => {
+  program = new CallsProgram();
   daemon = await TestDaemon.start({ args: ['--driver', 'fuse-native'] });
 });
-afterAll(() => daemon.close());
+afterAll(async () => {
+  await daemon.close();
+  program[Symbol.dispose]();
+});
 
 describe.each(['ipfs', 'mem'])('/%s', (tree) => {
-  let kernel: Kernel;
+  let kernel: Processes;
   let count = 0;
   beforeAll(() => {
-    const [program, ...args] = CALLER;
     // The child is not what is measured, and its counts would only cost time.
-    kernel = new Kernel(daemon.spawn(program, args, { in: tree, env: { NODE_V8_COVERAGE: '' } }));
+    const where = { in: tree, env: { NODE_V8_COVERAGE: '' } };
+    kernel = Processes.start(program, (command, args) => daemon.spawn(command, args, where));
   });
   afterAll(() => kernel[Symbol.asyncDispose]());
 
@@ -32,8 +39,9 @@ describe.each(['ipfs', 'mem'])('/%s', (tree) => {
   };
 
   // The tree in memory has a limit, and counts holes as bytes.
-  const cases = CASES.filter(({ isLarge }) => tree === 'ipfs' || isLarge !== true);
-  const isExpressible = ({ title }: (typeof CASES)[number]) => !INEXPRESSIBLE.has(title);
+  const all: readonly KernelCase[] = [...CASES, ...KERNEL_CASES];
+  const cases = all.filter(({ isLarge }) => tree === 'ipfs' || isLarge !== true);
+  const isExpressible = ({ title }: KernelCase) => !INEXPRESSIBLE.has(title);
 
   test.each(cases.filter(isExpressible))('$title', async ({ run }) => {
     await run(kernel, await prepare());
