@@ -8,7 +8,7 @@ import { rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type Fh, type Ino, type Name, NO_CONTENT, nameOfText, textOf } from '../base/ids.ts';
 import { SLICE_BYTES_MAX, SNAPSHOT_ITEMS_MAX } from '../base/limits.ts';
-import { isDirectory, isRegular, O_RDONLY, R_OK, X_OK } from '../base/posix.ts';
+import { isDirectory, isRegular, O_NOATIME, R_OK, X_OK } from '../base/posix.ts';
 import {
   type Awaitable,
   CID_INO_FROM,
@@ -140,7 +140,7 @@ async function readDirectory(asker: Asker, inode: Inode): Promise<DirectoryEntry
   if (!isDirectory(inode.mode)) throw new OpError('not-directory', tool);
   if (!isListable(vfs, asker, inode)) throw new OpError('denied', tool);
   const entries: DirectoryEntry[] = [];
-  const { fh } = vfs.opendir(caller, inode.ino);
+  const { fh } = vfs.opendir(caller, inode.ino, O_NOATIME);
   try {
     await vfs.readdir(fh, 0, true, (entry) => {
       if (entry.name !== '.' && entry.name !== '..') entries.push(entry);
@@ -316,7 +316,7 @@ async function readSlice(
   const { vfs, caller, tool } = asker;
   if (isDirectory(mode)) throw new OpError('is-directory', tool, { hint: 'list it with vfs_ls' });
   if (!isRegular(mode)) throw new OpError('unsupported', tool, { hint: 'it has no bytes to read' });
-  const { fh } = vfs.openNow(caller, ino, O_RDONLY, false);
+  const { fh } = vfs.openNow(caller, ino, O_NOATIME, false);
   try {
     const isControl = ino >= CONTROL_INO_FROM && ino < CID_INO_FROM;
     const shown = isControl ? await readAll(vfs, fh) : undefined;

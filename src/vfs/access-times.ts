@@ -1,7 +1,8 @@
 /**
  * Access times by the rule of `relatime` (mount(8)): reading moves one that is not later than the
  * last change, or a day old. They are no operations: nothing is recorded, and they are written with
- * the next transaction, or by and by (`lazytime`); a kill may lose the newest.
+ * the next transaction, or by and by (`lazytime`); a kill may lose the newest. The kernel knows of those it
+ * causes; tools read with O_NOATIME.
  */
 import type { Instant } from '../base/clock.ts';
 import type { InodeRow } from '../journal/journal.ts';
@@ -17,12 +18,11 @@ export function isReadDue(row: InodeRow, now: Instant): boolean {
   return now.s - atimeS >= DAY_S;
 }
 
-/** The file, directory or link was read. `byKernel`: it knows that its copy is not true any more. */
-export function markRead(core: Core, row: InodeRow, byKernel: boolean): void {
+/** The file, directory or link was read. */
+export function markRead(core: Core, row: InodeRow): void {
   const now = core.clock.now();
   if (!isReadDue(row, now) || core.superblockOf(row).readOnly) return;
   row.atimeS = now.s;
   row.atimeNs = now.ns;
   core.inodes.read(row);
-  if (!byKernel) core.invalidator.inode(row.ino, false);
 }

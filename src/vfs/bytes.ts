@@ -21,9 +21,10 @@ import {
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import { markRead } from './access-times.ts';
 import type { AllocateFlags, Caller } from './contract.ts';
-import { attributesOf, type Core, EMPTY_NAME } from './core.ts';
+import { attributesOf, type Core } from './core.ts';
 import { isAlone, upgradeHere } from './direct.ts';
-import type { OpenFile, OpenInode, WriteSession } from './handles.ts';
+import type { OpenFile } from './handles.ts';
+import { insertSession } from './sessions.ts';
 import { clearCapability } from './xattr.ts';
 
 export function read(
@@ -37,7 +38,7 @@ export function read(
   if ((file.flags & O_ACCMODE) === O_WRONLY) throw new OpError('bad-handle', 'read');
   const row = core.inodes.get(file.ino);
   const got = readInode(core, row, into, offset, length, position);
-  if ((file.flags & O_NOATIME) === 0) markRead(core, row, file.opener.checked);
+  if ((file.flags & O_NOATIME) === 0) markRead(core, row);
   return got;
 }
 
@@ -233,129 +234,6 @@ function beginSession(core: Core, tx: Tx, file: OpenFile, row: InodeRow): void {
   const oldContent = makePrivate(core, tx, row);
   if (file.session !== undefined) return;
   insertSession(core, tx, file, { oldContent, oldSize, before, version: row.version });
-}
-
-/** The row of a session that begins now. */
-export function insertSession(
-  core: Core,
-  tx: Tx,
-  file: OpenFile,
-  begun: Pick<WriteSession, 'oldContent' | 'oldSize' | 'before' | 'version'>,
-): void {
-  // Of the opener: pages of a mapping are written back by nobody in particular.
-  const actor = core.journal.actors.intern(file.opener.actor());
-  const { oldContent, oldSize, before } = begun;
-  const { id } = core.journal.sessions.insert({
-    ino: file.ino,
-    actor,
-    path: file.path,
-    begunS: tx.now.s,
-    begunNs: tx.now.ns,
-    oldContent,
-    oldSize,
-    before,
-  });
-  const open = core.handles.openInode(file.ino);
-  const range = { from: Number.MAX_SAFE_INTEGER, to: 0 };
-  file.session = { ...begun, id, actor, ...range };
-  if (open !== undefined) open.writers += 1;
-  tx.onRollback(() => {
-    file.session = undefined;
-    if (open !== undefined) open.writers -= 1;
-  });
-}
-
-/** Ends the handle's write session with its record; freezes the bytes when nobody writes any more. */
-export function endSession(core: Core, file: OpenFile, isRelease: boolean): void {
-  const open = core.handles.openInode(file.ino);
-  if (open === undefined) return;
-  const { session } = file;
-  const isLive = core.live.find(file.ino) !== undefined;
-  // What was fsynced has its record already, and comes to rest with the last handle.
-  const isLast = open.isPrivate && open.count === 1;
-  if (session === undefined && !(isRelease && isLast)) return;
-  core.journal.commit((tx) => {
-    if (session !== undefined && isLive) endDirect(core, tx, file, session, isRelease);
-    else if (session !== undefined) recordSession(core, tx, file, session, open);
-    if (isLive || !isRelease || open.writers > 0 || !open.isPrivate) return;
-    const row = core.inodes.find(file.ino);
-    open.isPrivate = false;
-    tx.onRollback(() => {
-      open.isPrivate = true;
-    });
-    if (row !== undefined && row.content !== NO_CONTENT) core.content.freeze(row.content);
-  });
-}
-
-/** A session whose writes nobody told us of: it gets its record if there were any. */
-function endDirect(
-  core: Core,
-  tx: Tx,
-  file: OpenFile,
-  session: WriteSession,
-  isRelease: boolean,
-): void {
-  const row = core.inodes.find(file.ino);
-  const open = core.handles.openInode(file.ino);
-  if (row === undefined || open === undefined) return;
-  const { version } = session;
-  if (row.version !== version) {
-    core.inodes.change(tx, row);
-    // Which bytes, nobody knows.
-    Object.assign(session, { from: 0, to: row.size });
-    appendRecord(core, tx, file, session);
-    session.version = row.version;
-    tx.onRollback(() => {
-      session.version = version;
-    });
-  }
-  if (isRelease) dropSession(core, tx, file, session, open);
-}
-
-function recordSession(
-  core: Core,
-  tx: Tx,
-  file: OpenFile,
-  session: WriteSession,
-  open: OpenInode,
-): void {
-  appendRecord(core, tx, file, session);
-  dropSession(core, tx, file, session, open);
-}
-
-function appendRecord(core: Core, tx: Tx, file: OpenFile, session: WriteSession): void {
-  const row = core.inodes.find(file.ino);
-  tx.record({
-    kind: 'write',
-    actor: session.actor,
-    ino: file.ino,
-    parent: 0,
-    name: EMPTY_NAME,
-    path: file.path,
-    size: row?.size,
-    oldSize: session.oldSize,
-    content: row?.content,
-    oldContent: session.oldContent === NO_CONTENT ? undefined : session.oldContent,
-    position: Math.min(session.from, session.to),
-    length: Math.max(0, session.to - session.from),
-    before: session.before,
-  });
-}
-
-function dropSession(
-  core: Core,
-  tx: Tx,
-  file: OpenFile,
-  session: WriteSession,
-  open: OpenInode,
-): void {
-  core.journal.sessions.delete(session.id);
-  file.session = undefined;
-  open.writers -= 1;
-  tx.onRollback(() => {
-    file.session = session;
-    open.writers += 1;
-  });
 }
 
 /** Inside a transaction; permission and limits were checked. */

@@ -166,7 +166,8 @@ export interface FileSystem {
   /** The same of a directory, open or not: its names, and all others. */
   fsyncDirectory(): Promise<void>;
   release(fh: Fh): void;
-  opendir(caller: Caller, ino: Ino): Awaitable<Handle>;
+  /** With O_NOATIME in `flags` reading it leaves no trace. */
+  opendir(caller: Caller, ino: Ino, flags?: number): Awaitable<Handle>;
   /** `readdir` without a handle, for who was let into the directory already. */
   list(
     ino: Ino,

@@ -15,20 +15,14 @@ import {
 } from '../base/posix.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import { isReadDue } from './access-times.ts';
-import {
-  clearSetId,
-  endSession,
-  insertSession,
-  isWrittenInPlace,
-  openInPlace,
-  truncate,
-} from './bytes.ts';
+import { clearSetId, isWrittenInPlace, openInPlace, truncate } from './bytes.ts';
 import type { Awaitable, Caller } from './contract.ts';
 import { attributesOf, base64Of, type Core } from './core.ts';
 import { type DirectPlan, enterDirect, isRead, leave, planOf, rest } from './direct.ts';
 import type { OpenFile } from './handles.ts';
 import type { Live } from './live.ts';
 import { demand } from './permissions.ts';
+import { endSession, insertSession } from './sessions.ts';
 
 /** Flags that mean something to open(2) only, not to the handle. */
 const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC;

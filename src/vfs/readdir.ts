@@ -5,7 +5,6 @@
 import type { Ino, Name } from '../base/ids.ts';
 import { S_IFDIR, S_IFMT } from '../base/posix.ts';
 import type { InodeRow, ListedInode, ListedRow } from '../journal/journal.ts';
-import { markRead } from './access-times.ts';
 import type { DirectoryEntry } from './contract.ts';
 import type { Core } from './core.ts';
 import { parentOf } from './lookup.ts';
@@ -32,8 +31,6 @@ export function readdir(
 ): void {
   core.inodes.trim();
   const directory = core.directory(ino, 'readdir');
-  // Whoever asks is let in by the kernel, which keeps what it was told until the directory changes.
-  markRead(core, directory, true);
   if (cookie < ENTRY_COOKIES_FROM && !takeFixed(core, directory, cookie, take)) return;
   const covers = core.mounts.coversIn(ino);
   // Past the cache, which a large directory would only empty of what others need.

@@ -9,7 +9,7 @@
 import { OpError } from '../base/errors.ts';
 import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
 import { STAGED_ENTRIES_MAX } from '../base/limits.ts';
-import { isDirectory, isRegular, isSymlink, O_RDONLY, S_IFREG } from '../base/posix.ts';
+import { isDirectory, isRegular, isSymlink, O_NOATIME, S_IFREG } from '../base/posix.ts';
 import { blockKey, parseCid } from '../content/content.ts';
 import type { Tx } from '../journal/journal.ts';
 import type { Caller, DirectoryEntry, FileSystem, Inode } from './contract.ts';
@@ -116,7 +116,7 @@ async function stageOne(stager: Stager, name: Name, inode: Inode): Promise<Stage
 
 async function entriesOf({ fileSystem, caller }: Stager, ino: Ino): Promise<DirectoryEntry[]> {
   const entries: DirectoryEntry[] = [];
-  const { fh } = await fileSystem.opendir(caller, ino);
+  const { fh } = await fileSystem.opendir(caller, ino, O_NOATIME);
   try {
     await fileSystem.readdir(fh, 0, true, (entry) => {
       if (entry.name !== '.' && entry.name !== '..') entries.push(entry);
@@ -143,7 +143,7 @@ async function stageBytes(stager: Stager, inode: Inode): Promise<Bytes> {
 
 async function readBytes(stager: Stager, inode: Inode): Promise<Bytes> {
   const { core, fileSystem, caller, signal } = stager;
-  const { fh } = await fileSystem.open(caller, inode.ino, O_RDONLY, false);
+  const { fh } = await fileSystem.open(caller, inode.ino, O_NOATIME, false);
   const piece = Buffer.allocUnsafe(PIECE_BYTES);
   let content = NO_CONTENT;
   let size = 0;

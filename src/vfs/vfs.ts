@@ -3,16 +3,15 @@
  * managed ones (SQLite), content by CID below `/ipfs` (immutable), and the control files. Which one
  * an inode belongs to is in its number.
  */
-import { statfsSync } from 'node:fs';
 import { OpError } from '../base/errors.ts';
 import type { TreePlan } from '../base/graft.ts';
 import { type Fh, type Ino, type Name, nameOfText, ROOT_INO } from '../base/ids.ts';
 import { SECTOR_BYTES } from '../base/limits.ts';
-import { isDirectory, isSymlink, O_RDONLY, R_OK, W_OK, writes } from '../base/posix.ts';
+import { isDirectory, isSymlink, O_NOATIME, O_RDONLY, R_OK, W_OK, writes } from '../base/posix.ts';
 import type { InodeRow } from '../journal/journal.ts';
 import { markRead } from './access-times.ts';
 import { sectors, setattr } from './attributes.ts';
-import { allocate, copyRange, endSession, read, seek, write, writePages } from './bytes.ts';
+import { allocate, copyRange, read, seek, write, writePages } from './bytes.ts';
 import { CID_INO_FROM, CidTree, type ContentReader } from './cidtree.ts';
 import type {
   AllocateFlags,
@@ -44,6 +43,8 @@ import { demand } from './permissions.ts';
 import { readdir } from './readdir.ts';
 import { rmdir, unlink } from './remove.ts';
 import { type Place, rename } from './rename.ts';
+import { endSession } from './sessions.ts';
+import { statfs } from './statfs.ts';
 import { getxattr, listxattr, removexattr, setxattr } from './xattr.ts';
 
 export type { ContentNode, ContentReader } from './cidtree.ts';
@@ -160,12 +161,12 @@ export class Vfs implements FileSystem {
     return setattr(this.core, caller, ino, change, fh);
   }
 
-  readlink(caller: Caller, ino: Ino): Name {
+  readlink(_caller: Caller, ino: Ino): Name {
     if (ino >= CID_INO_FROM) return this.#cids.readlink(ino);
     const target = this.core.journal.symlinks.get(ino);
     const row = this.core.inodes.get(ino);
     if (target === undefined || !isSymlink(row.mode)) throw new OpError('invalid', 'readlink');
-    markRead(this.core, row, caller.checked);
+    markRead(this.core, row);
     return target;
   }
 
@@ -304,11 +305,11 @@ export class Vfs implements FileSystem {
     });
   }
 
-  opendir(caller: Caller, ino: Ino): Handle {
+  opendir(caller: Caller, ino: Ino, flags = O_RDONLY): Handle {
     const inode = this.getattr(caller, ino);
     if (!isDirectory(inode.mode)) throw new OpError('not-directory', 'opendir');
     demand(caller, inode, R_OK, 'opendir');
-    return this.core.handles.add(ino, O_RDONLY, this.#pathOf(ino), caller);
+    return this.core.handles.add(ino, flags, this.#pathOf(ino), caller);
   }
 
   readdir(
@@ -317,7 +318,8 @@ export class Vfs implements FileSystem {
     withInodes: boolean,
     take: (entry: DirectoryEntry) => boolean,
   ): Awaitable<void> {
-    return this.list(this.core.handles.get(fh).ino, cookie, withInodes, take);
+    const { ino, flags } = this.core.handles.get(fh);
+    return this.list(ino, cookie, withInodes, take, flags);
   }
 
   list(
@@ -325,9 +327,11 @@ export class Vfs implements FileSystem {
     cookie: number,
     withInodes: boolean,
     take: (entry: DirectoryEntry) => boolean,
+    flags = O_RDONLY,
   ): Awaitable<void> {
     if (ino >= CID_INO_FROM) return this.#cids.readdir(ino, cookie, take);
     if (ino >= CONTROL_INO_FROM) return this.#control.readdir(cookie, take);
+    if ((flags & O_NOATIME) === 0) markRead(this.core, this.core.inodes.get(ino));
     readdir(this.core, ino, cookie, withInodes, (entry) =>
       take(entry.ino === CONTROL_INO ? this.#withControl(entry) : entry),
     );
@@ -340,24 +344,7 @@ export class Vfs implements FileSystem {
   }
 
   statfs(ino: Ino): Statfs {
-    const disk = statfsSync(this.#stateDirectory);
-    const row = ino < CONTROL_INO_FROM ? this.core.inodes.find(ino) : undefined;
-    const superblock = row === undefined ? undefined : this.core.superblockOf(row);
-    const limitBlocks = Math.floor((superblock?.sizeBytesMax ?? 0) / disk.bsize);
-    const usedBlocks = Math.ceil((superblock?.usage?.bytes ?? 0) / disk.bsize);
-    const isLimited = superblock?.sizeBytesMax !== undefined;
-    const free = Math.max(0, limitBlocks - usedBlocks);
-    return {
-      blockSize: disk.bsize,
-      blocks: isLimited ? limitBlocks : disk.blocks,
-      blocksFree: isLimited ? Math.min(free, disk.bfree) : disk.bfree,
-      blocksAvailable: isLimited ? Math.min(free, disk.bavail) : disk.bavail,
-      files: superblock?.inodesMax ?? disk.files,
-      filesFree:
-        superblock?.inodesMax === undefined
-          ? disk.ffree
-          : Math.max(0, superblock.inodesMax - (superblock.usage?.inodes ?? 0)),
-    };
+    return statfs(this.core, this.#stateDirectory, ino < CONTROL_INO_FROM ? ino : undefined);
   }
 
   getxattr(caller: Caller, ino: Ino, name: Name): Buffer | undefined {

@@ -1,7 +1,7 @@
 /**
  * `node dist/test/states/make.js NAME`: leaves a state directory of the version that is built now as
- * `test/states/NAME.tar.gz`, and what it shows as `NAME.json`. Made once, with the last commit of an issue, and kept for
- * ever: every later version must open it (`test/integration/states.test.ts`).
+ * `test/states/NAME.tar.gz`, and what it shows as `NAME.json`. Made once, with the last commit of an issue, and kept
+ * for ever: every later version must open it (`test/integration/states.test.ts`).
  *
  * The daemon is killed with a file open for writing and a removed file open, so that what is stored is also what a
  * kill leaves: sessions without a record, an orphan, a WAL that was never folded.
@@ -81,8 +81,9 @@ os.mkdir('set-gid'); os.chown('set-gid', 0, 777); os.chmod('set-gid', 0o2775); w
 os.chdir('..')
 
 os.mkdir('names'); os.chdir('names')
-for name in [b'with space', b'new\\nline', b'-dash', b'back\\\\slash', b"'quotes\\"", b'\\xff\\xfe latin', b'..hidden', b'n' * 255,
-             'caf\\u00e9'.encode(), 'cafe\\u0301'.encode(), '\\U0001f9ed'.encode(), b'tab\\there', b'\\x01']:
+for name in [b'with space', b'new\\nline', b'-dash', b'back\\\\slash', b"'quotes\\"", b'\\xff\\xfe latin', b'..hidden',
+             b'n' * 255, 'caf\\u00e9'.encode(), 'cafe\\u0301'.encode(), '\\U0001f9ed'.encode(),
+             b'tab\\there', b'\\x01']:
     write(name, name)
 os.chdir('..')
 
@@ -102,7 +103,8 @@ import os, sys
 small = os.open('files/continued', os.O_RDWR); os.pwrite(small, b'open when the daemon died', 1000)
 large = os.open('files/continued-large', os.O_RDWR); os.pwrite(large, b'open when the daemon died', 100000)
 fresh = os.open('files/fresh', os.O_CREAT | os.O_RDWR, 0o600); os.write(fresh, b'new and open when the daemon died')
-orphan = os.open('files/orphan', os.O_CREAT | os.O_RDWR, 0o600); os.write(orphan, b'o' * 100000); os.unlink('files/orphan')
+orphan = os.open('files/orphan', os.O_CREAT | os.O_RDWR, 0o600)
+os.write(orphan, b'o' * 100000); os.unlink('files/orphan')
 print('open', flush=True); sys.stdin.read()`;
 
 interface Status {

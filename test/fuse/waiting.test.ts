@@ -1,0 +1,176 @@
+import { constants } from 'node:os';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { OpError } from '../../src/base/errors.ts';
+import type { Fh } from '../../src/base/ids.ts';
+import { FUSE_REQUEST_MS_MAX, FUSE_REQUESTS_WAITING_MAX } from '../../src/base/limits.ts';
+import { settle } from '../fakes/clock.ts';
+import { request, text, u32, u64 } from './requests.ts';
+import { gate, Rig } from './rig.ts';
+
+const { errno } = constants;
+
+let rig: Rig;
+beforeEach(() => {
+  rig = new Rig();
+});
+afterEach(() => {
+  rig.close();
+});
+
+/** One operation breaks the transaction it is in when it is about that name. */
+function breakAt(name: string, error: unknown): void {
+  const { journal } = rig.fixture;
+  rig.faulty.faults.set('mkdir', (real, args) => {
+    if (args[2] !== name) return real();
+    return journal.commit(() => {
+      throw error;
+    });
+  });
+}
+
+describe('a request that must wait', () => {
+  const interrupt = (unique: bigint) => request(36, { unique: unique | 1n, body: [u64(unique)] });
+
+  test('is answered when its result comes, and the others before it', async () => {
+    rig.drain(rig.mkdir(10n, 'a'));
+    const waits = gate<void>();
+    rig.faulty.faults.set('lookup', (real) => waits.promise.then(real));
+    rig.drain(rig.lookup(12n, 'a'), rig.mkdir(14n, 'b'));
+    expect(rig.channel.answers.map(({ unique }) => unique)).toEqual([10n, 14n]);
+    expect(rig.session.waitingCount).toBe(1);
+    waits.open();
+    await settle();
+    expect(rig.channel.answerTo(12n).body).toEqual(rig.channel.answerTo(10n).body);
+    expect([rig.session.waitingCount, rig.clock.sleeping]).toEqual([0, 0]);
+    expect(rig.references.inodeCount).toBe(2);
+  });
+
+  test('fails with what its result fails with; what is EIO is logged', async () => {
+    rig.faulty.faults.set('lookup', () => Promise.reject(new OpError('denied', 'test')));
+    rig.faulty.faults.set('getattr', () => Promise.reject(new OpError('content-missing', 'test')));
+    rig.drain(rig.lookup(10n, 'a'), request(3, { unique: 12n, body: [Buffer.alloc(16)] }));
+    await settle();
+    expect(rig.channel.answerTo(10n).errno).toBe(errno.EACCES);
+    expect(rig.channel.answerTo(12n).errno).toBe(errno.EIO);
+    expect(rig.log.lines).toMatchObject([{ fields: { failure: 'content-missing' } }]);
+  });
+
+  test('is answered EINTR at once when its client is interrupted, and never again', async () => {
+    const opened = gate<{ fh: Fh }>();
+    rig.faulty.faults.set('open', () => opened.promise);
+    rig.faulty.faults.set('release', () => undefined);
+    rig.drain(request(14, { unique: 10n, nodeid: 5, body: [u32(0, 0)] }));
+    rig.drain(interrupt(10n), interrupt(1000n));
+    expect(rig.channel.answerTo(10n).errno).toBe(errno.EINTR);
+    opened.open({ fh: 77 as Fh });
+    await settle();
+    expect(rig.channel.answerTo(10n).errno).toBe(errno.EINTR);
+    // Nobody will ever close the handle that came too late, but us.
+    expect(rig.faulty.callsOf('release')).toEqual([[77]]);
+    expect([rig.references.handleCount, rig.session.waitingCount]).toEqual([0, 0]);
+  });
+
+  test('is interrupted also in the drain it came in', () => {
+    rig.faulty.faults.set('lookup', () => gate<void>().promise);
+    rig.drain(rig.lookup(10n, 'a'), interrupt(10n));
+    expect(rig.channel.answerTo(10n).errno).toBe(errno.EINTR);
+  });
+
+  test('has a deadline, unless it waits for the disk', async () => {
+    rig.faulty.faults.set('lookup', () => gate<void>().promise);
+    rig.faulty.faults.set('fsync', () => gate<void>().promise);
+    rig.drain(rig.lookup(10n, 'a'), request(20, { unique: 12n, body: [u64(1), u32(0, 0)] }));
+    await rig.clock.turn(FUSE_REQUEST_MS_MAX - 1);
+    expect(rig.channel.answers).toEqual([]);
+    await rig.clock.turn(1);
+    expect(rig.channel.answers).toMatchObject([{ unique: 10n, errno: errno.EIO }]);
+    expect(rig.log.lines).toMatchObject([{ fields: { failure: 'timeout' } }]);
+    expect(rig.session.waitingCount).toBe(1);
+  });
+
+  test('is refused when too many wait', () => {
+    rig.faulty.faults.set('lookup', () => gate<void>().promise);
+    for (let count = 0; count < FUSE_REQUESTS_WAITING_MAX; count++) {
+      rig.drain(rig.lookup(rig.unique(), 'a'));
+    }
+    expect(rig.channel.answers).toEqual([]);
+    expect(rig.ask(1, rig.ipfs, text('a')).errno).toBe(errno.EBUSY);
+    expect(rig.session.waitingCount).toBe(FUSE_REQUESTS_WAITING_MAX);
+  });
+
+  test('in a group that is undone is asked anew, and the first result is thrown away', async () => {
+    const gates = [gate<{ fh: Fh }>(), gate<{ fh: Fh }>()];
+    let calls = 0;
+    rig.faulty.faults.set('open', () => gates[calls++]?.promise);
+    rig.faulty.faults.set('release', () => undefined);
+    breakAt('c', new OpError('no-space', 'test'));
+    rig.drain(request(14, { unique: 10n, nodeid: 5, body: [u32(0, 0)] }), rig.mkdir(12n, 'c'));
+    gates[0]?.open({ fh: 71 as Fh });
+    gates[1]?.open({ fh: 72 as Fh });
+    await settle();
+    expect(rig.channel.answerTo(10n).body.readBigUInt64LE(0)).toBe(72n);
+    expect(rig.faulty.callsOf('release')).toEqual([[71]]);
+  });
+
+  test('of a read has its place to itself until the bytes are there', async () => {
+    const { fh } = rig.file('a', Buffer.from('from the file'));
+    const reads: { write: (bytes: string) => void; done: ReturnType<typeof gate<number>> }[] = [];
+    rig.faulty.faults.set('read', (_real, [, into, offset]) => {
+      const done = gate<number>();
+      reads.push({ write: (bytes) => (into as Buffer).write(bytes, offset as number), done });
+      return done.promise;
+    });
+    rig.drain(rig.read(100n, fh, 0, 4096), rig.read(102n, fh, 0, 4096), rig.lookup(104n, 'a'));
+    rig.drain(rig.read(106n, fh, 0, 4096));
+    rig.drain(interrupt(102n));
+    rig.faulty.faults.delete('read');
+    for (const [index, { write }] of reads.entries()) write(`late ${index}`);
+    // These answers lie elsewhere, and so does that to a client that gave up.
+    const between = Array.from({ length: 4 }, () => rig.unique());
+    for (const unique of between) rig.drain(rig.read(unique, fh, 0, 100));
+    for (const { done } of reads) done.open(6);
+    await settle();
+    expect(rig.channel.answerTo(100n).body.toString()).toBe('late 0');
+    expect(rig.channel.answerTo(102n).errno).toBe(errno.EINTR);
+    expect(rig.channel.answerTo(106n).body.toString()).toBe('late 2');
+    for (const unique of between) {
+      expect(rig.channel.answerTo(unique).body.toString()).toBe('from the file');
+    }
+  });
+
+  test('for the disk begins when what came before it is committed', async () => {
+    const { journal } = rig.fixture;
+    const seen: boolean[] = [];
+    rig.faulty.faults.set('fsync', (_real, args) => {
+      seen.push(journal.inTransaction);
+      expect(args).toEqual([9, true]);
+      expect(rig.names()).toEqual(['a']);
+      return Promise.resolve();
+    });
+    rig.faulty.faults.set('fsyncDirectory', () => {
+      seen.push(journal.inTransaction);
+      expect(rig.names()).toEqual(['a', 'b']);
+      return Promise.resolve();
+    });
+    const body = [u64(9), u32(1, 0)];
+    rig.drain(rig.mkdir(10n, 'a'), request(20, { unique: 12n, body }));
+    await settle();
+    rig.drain(rig.mkdir(14n, 'b'), request(30, { unique: 16n, body }));
+    await settle();
+    expect(seen).toEqual([false, false]);
+    expect([12n, 16n].map((unique) => rig.channel.answerTo(unique).errno)).toEqual([0, 0]);
+  });
+
+  test('is not answered when the mount has ended, and leaves nothing open', async () => {
+    const opened = gate<{ fh: Fh }>();
+    rig.faulty.faults.set('open', () => opened.promise);
+    rig.faulty.faults.set('release', () => undefined);
+    rig.drain(request(14, { unique: 10n, nodeid: 5, body: [u32(0, 0)] }));
+    rig.session.end();
+    opened.open({ fh: 7 as Fh });
+    await settle();
+    expect(rig.channel.answers).toEqual([]);
+    expect(rig.faulty.callsOf('release')).toEqual([[7]]);
+    expect(rig.clock.sleeping).toBe(0);
+  });
+});
