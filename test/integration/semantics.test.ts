@@ -30,10 +30,13 @@ test('what a map wrote after its descriptor was closed has its size, time, CID a
   });
   const sync = () =>
     call(agent, 'vfs_sync_to_ipfs', { path: '/ipfs/m', targets: [], wait_for: 'local' });
-  const cidOf = async (name: string) =>
-    (
-      await daemon.run('getfattr', ['--only-values', '-n', 'user.ipfs.cid', name], { in: 'ipfs' })
-    ).trim();
+  /** Known once the bytes are at rest: some time after the last map of them is gone. */
+  const cidOf = async (name: string): Promise<string> => {
+    const args = ['--only-values', '-n', 'user.ipfs.cid', name];
+    const ask = () => daemon.attempt('getfattr', args, { in: 'ipfs' });
+    await expect.poll(async () => (await ask()).code, { timeout: 30_000 }).toBe(0);
+    return (await ask()).stdout.trim();
+  };
   await sync();
   const before = await cidOf('m/a');
 
