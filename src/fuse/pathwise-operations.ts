@@ -249,6 +249,12 @@ const XATTR_MODES = ['any', 'create', 'replace'] as const;
 export function setxattr(call: PathCall, value: Buffer, flags: number): Awaitable<void> {
   const mode = XATTR_MODES[flags];
   if (mode === undefined) throw new OpError('invalid', `setxattr with flags ${flags}`);
+  // The kernel would not obey one of an old libfuse, and what is kept but not obeyed is a lie.
+  if (call.other.startsWith('system.posix_acl_')) {
+    throw new OpError('unsupported', `setxattr ${call.other}`, {
+      hint: 'the native driver knows access control lists',
+    });
+  }
   return after(target(call), (ino) => {
     call.fileSystem.setxattr(call.caller, ino, call.other, value, mode);
   });

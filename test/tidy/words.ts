@@ -114,7 +114,7 @@ const BANS: readonly Ban[] = [
       'src/journal/': 'the journal is synchronous by design: one writer, no await in a transaction',
       'src/content/': 'reads and writes on the request path are single calls on local descriptors',
       'src/fuse/': 'the loop that answers the kernel is synchronous by design',
-      'src/vfs/vfs.ts': 'statfs of the state directory is answered from memory',
+      'src/vfs/statfs.ts': 'statfs of the state directory is answered from memory',
       'src/base/native.ts': 'loads the addon once, before anything waits',
       'src/daemon/': 'starts and stops while nobody waits for an answer',
     },
