@@ -79,6 +79,7 @@ int Serve(const char* path, const Extra& extra, Call call, Take take) {
   turn->other = extra.other == nullptr ? "" : extra.other;
   turn->who = CurrentContext();
   turn->flags = extra.info == nullptr ? 0 : extra.info->flags;
+  turn->is_writeback = extra.info != nullptr && extra.info->writepage != 0;
   turn->fh = extra.info == nullptr ? 0 : extra.info->fh;
   turn->room = extra.room;
   for (int i = 0; i < 2; ++i) turn->times[i] = extra.times == nullptr ? timespec{} : extra.times[i];

@@ -49,6 +49,7 @@ Napi::Value Describe(const Napi::CallbackInfo& info) {
   object.Set("gid", Napi::Number::New(env, turn.who.gid));
   object.Set("pid", Napi::Number::New(env, turn.who.pid));
   object.Set("flags", Napi::Number::New(env, static_cast<uint32_t>(turn.flags)));
+  object.Set("isWriteback", Napi::Boolean::New(env, turn.is_writeback));
   object.Set("fh", Napi::Number::New(env, static_cast<double>(turn.fh)));
   object.Set("room", Napi::Number::New(env, static_cast<double>(turn.room)));
   if (turn.allocates) {

@@ -37,6 +37,7 @@ struct Turn {
   std::string other;  // The second path, the target of a link, or the name of an attribute.
   libfuse2::Context who = {};
   int flags = 0;
+  bool is_writeback = false;
   uint64_t fh = 0;
   size_t room = 0;
   struct timespec times[2] = {};

@@ -316,6 +316,8 @@ export interface Libfuse2Turn {
   readonly gid: number;
   /** Of open(2), of the open file that is written, or 0. */
   readonly flags: number;
+  /** Whether these are pages that a mapping changed, and not a write(2). */
+  readonly isWriteback: boolean;
   /** What opening answered; 0 when nothing is open. */
   readonly fh: number;
   /** Bytes the caller has room for, where that matters. */

@@ -32,6 +32,8 @@ export interface PathCall {
   readonly opened: Opening | undefined;
   /** Of the open file. */
   readonly flags: number;
+  /** Whether the bytes written are pages that a mapping changed. */
+  readonly isWriteback: boolean;
   /** Bytes the caller has room for; 0 asks how many there are. */
   readonly room: number;
   /** What fallocate(2) asks; undefined in every other call. */
@@ -195,6 +197,10 @@ export function read(call: PathCall, length: number, position: number): Awaitabl
 
 export function write(call: PathCall, bytes: Buffer, position: number): void {
   if (position + bytes.length > FILE_BYTES_MAX) throw new OpError('file-too-large', 'write');
+  if (call.isWriteback) {
+    call.fileSystem.writePages(call.caller, handle(call), bytes, position);
+    return;
+  }
   const appends = (call.flags & O_APPEND) !== 0;
   call.fileSystem.write(call.caller, handle(call), bytes, position, false, appends);
 }

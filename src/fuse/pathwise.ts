@@ -207,6 +207,7 @@ export class PathwiseServer implements Driver {
       other: turn.other as Name,
       opened: this.#openings.find(turn.fh),
       flags: turn.flags,
+      isWriteback: turn.isWriteback,
       room: turn.room,
       allocate: turn.allocate,
       atime: turn.atime,

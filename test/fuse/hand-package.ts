@@ -70,6 +70,7 @@ export class HandPackage {
         uid: 0,
         gid: 0,
         flags: 0,
+        isWriteback: false,
         fh: 0,
         room: 0,
         atime: undefined,

@@ -132,6 +132,18 @@ describe('the fallback driver', () => {
     expect([server.status().handles, fixture.vfs.core.handles.size]).toEqual([0, 0]);
   });
 
+  test('pages of a mapping lengthen nothing', () => {
+    const fd = create('/ipfs/a');
+    hand.ask('write', { fh: fd }, fd, Buffer.from('text'), 4, 0);
+    const page = Buffer.from('TEXT behind the end');
+    expect(hand.ask('write', { fh: fd, isWriteback: true }, fd, page, page.length, 0)).toEqual([
+      [page.length],
+    ]);
+    const into = Buffer.alloc(10);
+    expect(hand.ask('read', { fh: fd }, fd, into, 10, 0)).toEqual([[4]]);
+    expect(into.toString('latin1', 0, 4)).toBe('TEXT');
+  });
+
   test('opening with O_TRUNC takes set-id bits away from who is not root', () => {
     const mode = () => fixture.vfs.core.inodes.get(fixture.ino('/ipfs/a')).mode & 0o7777;
     hand.ask('release', {}, create('/ipfs/a'));
