@@ -20,6 +20,7 @@
 namespace kitfs {
 namespace {
 
+using libfuse2::ConnectionInfo;
 using libfuse2::Context;
 using libfuse2::FileInfo;
 using libfuse2::Fill;
@@ -112,6 +113,12 @@ struct Plain<Member> {
     return Serve(path, {}, [&](const char* number) { return (inner.*Member)(number, rest...); });
   }
 };
+
+// A default ACL takes the place of the umask, so the umask must not be applied before.
+void* Initialize(ConnectionInfo* info) {
+  if ((info->capable & libfuse2::kDontMask) != 0) info->want |= libfuse2::kDontMask;
+  return inner.init(info);
+}
 
 int GetAttributes(const char* path, struct stat* stat) {
   return Serve(
@@ -252,6 +259,7 @@ void Replace(Function*& place, Function* replacement) {
 
 Operations Outer() {
   Operations outer = inner;
+  if (inner.init != nullptr) outer.init = Initialize;
   Replace(outer.getattr, GetAttributes);
   Replace(outer.fgetattr, GetFileAttributes);
   Replace(outer.readlink, ReadLink);

@@ -36,6 +36,20 @@ struct FileInfo {
   uint64_t lock_owner;
 };
 
+// FUSE_CAP_DONT_MASK: the file system applies the umask.
+constexpr unsigned kDontMask = 1 << 6;
+
+struct ConnectionInfo {
+  unsigned proto_major;
+  unsigned proto_minor;
+  unsigned async_read;
+  unsigned max_write;
+  unsigned max_readahead;
+  unsigned capable;
+  unsigned want;
+  unsigned rest[25];
+};
+
 using Fill = int (*)(void* into, const char* name, const struct stat* stat, off_t offset);
 
 // Members that fuse-native does not set are untyped: they stay null.
@@ -69,7 +83,7 @@ struct Operations {
   int (*readdir)(const char*, void*, Fill, off_t, FileInfo*);
   int (*releasedir)(const char*, FileInfo*);
   int (*fsyncdir)(const char*, int, FileInfo*);
-  void* (*init)(void*);
+  void* (*init)(ConnectionInfo*);
   void (*destroy)(void*);
   int (*access)(const char*, int);
   int (*create)(const char*, mode_t, FileInfo*);

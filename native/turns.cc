@@ -48,6 +48,7 @@ Napi::Value Describe(const Napi::CallbackInfo& info) {
   object.Set("uid", Napi::Number::New(env, turn.who.uid));
   object.Set("gid", Napi::Number::New(env, turn.who.gid));
   object.Set("pid", Napi::Number::New(env, turn.who.pid));
+  object.Set("umask", Napi::Number::New(env, turn.who.umask));
   object.Set("flags", Napi::Number::New(env, static_cast<uint32_t>(turn.flags)));
   object.Set("isWriteback", Napi::Boolean::New(env, turn.is_writeback));
   object.Set("fh", Napi::Number::New(env, static_cast<double>(turn.fh)));

@@ -314,6 +314,8 @@ export interface Libfuse2Turn {
   readonly pid: number;
   readonly uid: number;
   readonly gid: number;
+  /** Of whoever makes something: it was not applied to the mode. */
+  readonly umask: number;
   /** Of open(2), of the open file that is written, or 0. */
   readonly flags: number;
   /** Whether these are pages that a mapping changed, and not a write(2). */

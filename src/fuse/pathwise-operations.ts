@@ -17,6 +17,7 @@ import type {
   Statfs,
   TimeChange,
 } from '../vfs/vfs.ts';
+import { narrowMode } from '../vfs/vfs.ts';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from './layout.ts';
 import type { Opening } from './openings.ts';
 import { after, type Place, walk, walkToPlace } from './walk.ts';
@@ -30,6 +31,8 @@ export interface PathCall {
   readonly other: Name;
   /** What is open; undefined when nothing is. */
   readonly opened: Opening | undefined;
+  /** Not applied yet to the mode of what is made. */
+  readonly umask: number;
   /** Of the open file. */
   readonly flags: number;
   /** Whether the bytes written are pages that a mapping changed. */
@@ -64,23 +67,43 @@ const handle = ({ opened }: PathCall): Fh => {
   return opened.fh;
 };
 
-export function getattr(call: PathCall): Awaitable<Inode> {
-  return after(target(call), (ino) => call.fileSystem.getattr(call.caller, ino));
+/** What stat(2) tells, as far as libfuse carries it. */
+export interface Attributes {
+  readonly inode: Inode;
+  /** For a kernel that knows no ACLs, and checks permissions by the mode. */
+  readonly mode: number;
+  /** Units of 512 bytes. */
+  readonly sectors: number;
+}
+
+export function getattr(call: PathCall): Awaitable<Attributes> {
+  const { fileSystem, caller } = call;
+  return after(target(call), (ino) =>
+    after(fileSystem.getattr(caller, ino), (inode) => ({
+      inode,
+      mode: narrowMode(inode),
+      sectors: fileSystem.sectors(inode),
+    })),
+  );
 }
 
 export function readlink(call: PathCall): Awaitable<Name> {
   return after(target(call), (ino) => call.fileSystem.readlink(call.caller, ino));
 }
 
+const masked = ({ fileSystem, umask }: PathCall, parent: Ino, mode: number): number =>
+  fileSystem.newMode(parent, mode, umask);
+
 export function mknod(call: PathCall, mode: number, rdev: number): Awaitable<void> {
   return after(place(call), ({ parent, name }) => {
-    call.fileSystem.mknod(call.caller, parent, name, mode, rdev);
+    call.fileSystem.mknod(call.caller, parent, name, masked(call, parent, mode), rdev);
   });
 }
 
 export function mkdir(call: PathCall, mode: number): Awaitable<void> {
   return after(place(call), ({ parent, name }) => {
-    call.fileSystem.mkdir(call.caller, parent, name, mode & PERMISSION_BITS);
+    const bits = masked(call, parent, mode & PERMISSION_BITS);
+    call.fileSystem.mkdir(call.caller, parent, name, bits);
   });
 }
 
@@ -179,7 +202,8 @@ export function open(call: PathCall): Awaitable<Opening> {
 export function create(call: PathCall, mode: number): Awaitable<Opening> {
   const { fileSystem, caller, flags } = call;
   return after(place(call), ({ parent, name }) => {
-    const { inode, handle } = fileSystem.create(caller, parent, name, mode, flags);
+    const bits = masked(call, parent, mode);
+    const { inode, handle } = fileSystem.create(caller, parent, name, bits, flags);
     return { fh: handle.fh, ino: inode.ino, isDirectory: false };
   });
 }
@@ -255,12 +279,6 @@ const XATTR_MODES = ['any', 'create', 'replace'] as const;
 export function setxattr(call: PathCall, value: Buffer, flags: number): Awaitable<void> {
   const mode = XATTR_MODES[flags];
   if (mode === undefined) throw new OpError('invalid', `setxattr with flags ${flags}`);
-  // The kernel would not obey one of an old libfuse, and what is kept but not obeyed is a lie.
-  if (call.other.startsWith('system.posix_acl_')) {
-    throw new OpError('unsupported', `setxattr ${call.other}`, {
-      hint: 'the native driver knows access control lists',
-    });
-  }
   return after(target(call), (ino) => {
     call.fileSystem.setxattr(call.caller, ino, call.other, value, mode);
   });

@@ -6,10 +6,11 @@
 import { bytesOf, textOf } from '../base/ids.ts';
 import { NAME_BYTES_MAX } from '../base/limits.ts';
 import type { Libfuse2 } from '../base/native.ts';
-import type { Awaitable, Inode, Statfs } from '../vfs/vfs.ts';
+import type { Awaitable, Statfs } from '../vfs/vfs.ts';
 import { isControl } from './encode.ts';
 import type { Opening, Openings } from './openings.ts';
 import {
+  type Attributes,
   chmod,
   chown,
   create,
@@ -63,8 +64,6 @@ export interface Ports {
 
 type Part<K extends keyof PackageOperations> = Pick<PackageOperations, K>;
 
-const SECTOR_BYTES = 512;
-
 export function operationsAt(ports: Ports): PackageOperations {
   return {
     ...nameOperations(ports),
@@ -115,8 +114,8 @@ function attributeOperations(
     ports.serve(ticket, {
       serve: getattr,
       done,
-      answer: (inode, libfuse, number) => {
-        libfuse.giveStat(number, statOf(inode));
+      answer: (attributes, libfuse, number) => {
+        libfuse.giveStat(number, statOf(attributes));
         done(0);
       },
     });
@@ -232,9 +231,8 @@ function directoryOperations(
   };
 }
 
-const statOf = (inode: Inode): number[] => [
-  ...[inode.ino, inode.mode, inode.nlink, inode.uid, inode.gid, inode.rdev, inode.size],
-  Math.ceil(inode.size / SECTOR_BYTES),
+const statOf = ({ inode, mode, sectors }: Attributes): number[] => [
+  ...[inode.ino, mode, inode.nlink, inode.uid, inode.gid, inode.rdev, inode.size, sectors],
   ...[inode.atimeS, inode.atimeNs, inode.mtimeS, inode.mtimeNs, inode.ctimeS, inode.ctimeNs],
 ];
 

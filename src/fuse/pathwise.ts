@@ -206,6 +206,7 @@ export class PathwiseServer implements Driver {
       path: turn.path as Name | undefined,
       other: turn.other as Name,
       opened: this.#openings.find(turn.fh),
+      umask: turn.umask,
       flags: turn.flags,
       isWriteback: turn.isWriteback,
       room: turn.room,

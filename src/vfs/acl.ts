@@ -103,6 +103,22 @@ export function aclPermits(acl: Acl, caller: Caller, inode: Inode, wanted: numbe
   return allows(acl.other);
 }
 
+/**
+ * The mode for a kernel that knows no lists and decides by the mode alone: it lets nobody do what
+ * the list forbids, though it forbids some what the list allows. Whoever is not the owner may be
+ * somebody whom the list names, with less than the others have.
+ */
+export function narrowMode({ mode, acl: value }: Inode): number {
+  const acl = value === undefined ? undefined : parseAcl(value);
+  if (acl === undefined) return mode;
+  const { users, groups, group, mask = RWX, other } = acl;
+  const least = (named: readonly Named[], bits: number) =>
+    named.reduce((left, entry) => left & entry.bits, bits & mask);
+  const groupBits = least(users, group);
+  const otherBits = other & least([...users, ...groups], RWX);
+  return (mode & ~0o77) | (groupBits << 3) | otherBits;
+}
+
 /** What a new file gets from the default list of its directory: its list, bounded by `mode`. */
 export function inherited(acl: Acl, mode: number): Acl {
   return bounded(acl, (bits, shift) => bits & (mode >> shift));

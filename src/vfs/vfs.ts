@@ -47,6 +47,7 @@ import { endSession } from './sessions.ts';
 import { statfs } from './statfs.ts';
 import { getxattr, listxattr, removexattr, setxattr } from './xattr.ts';
 
+export { narrowMode } from './acl.ts';
 export type { ContentNode, ContentReader } from './cidtree.ts';
 export type {
   AllocateFlags,

@@ -86,6 +86,8 @@ describe('who says it', () => {
       read_only: true,
       allow_other: false,
       passthrough: true,
+      suid: false,
+      dev: false,
       driver: 'native',
     });
   });

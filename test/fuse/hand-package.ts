@@ -69,6 +69,7 @@ export class HandPackage {
         pid: 0,
         uid: 0,
         gid: 0,
+        umask: 0,
         flags: 0,
         isWriteback: false,
         fh: 0,

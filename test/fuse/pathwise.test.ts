@@ -107,6 +107,21 @@ describe('the fallback driver', () => {
     expect(core.history.last(ino)?.actor).toMatchObject(by);
   });
 
+  test('the umask is applied to what is made, unless its directory has a default ACL', () => {
+    const modeAt = (path: string) => fixture.vfs.core.inodes.get(fixture.ino(path)).mode & 0o7777;
+    hand.ask('mkdir', { path: '/ipfs/d', umask: 0o27 }, 0o777);
+    // linux/posix_acl_xattr.h: owner, group and others, all of them.
+    const acl = Buffer.from('02000000' + '01000700ffffffff04000700ffffffff20000700ffffffff', 'hex');
+    const attribute = { path: '/ipfs/d', other: 'system.posix_acl_default' };
+    expect(hand.ask('setxattr', attribute, '', acl, 0, 0)).toEqual([[0]]);
+    hand.ask('mkdir', { path: '/ipfs/d/e', umask: 0o27 }, 0o777);
+    hand.ask('create', { path: '/ipfs/d/f', umask: 0o27 }, 0o100666);
+    hand.ask('mknod', { path: '/ipfs/p', umask: 0o22 }, 0o010666, 0);
+    expect(['/ipfs/d', '/ipfs/d/e', '/ipfs/d/f', '/ipfs/p'].map(modeAt)).toEqual([
+      0o750, 0o777, 0o666, 0o644,
+    ]);
+  });
+
   test('a failure is its errno, of anything else EIO and a line in the log', () => {
     expect(hand.ask('rmdir', { path: '/ipfs/none' })).toEqual([[-errno.ENOENT]]);
     expect(hand.ask('unlink', { path: '/' })).toEqual([[-errno.EBUSY]]);
@@ -126,7 +141,7 @@ describe('the fallback driver', () => {
     expect(hand.ask('read', { fh: fd }, fd, into, 10, 1)).toEqual([[3]]);
     expect(into.toString('latin1', 0, 3)).toBe('ext');
     expect(hand.ask('fgetattr', { fh: fd }, fd)).toEqual([[0]]);
-    expect(hand.given.at(-1)).toMatchObject({ 2: 0, 6: 4 });
+    expect(hand.given.at(-1)).toMatchObject({ 2: 0, 6: 4, 7: 1 });
     expect(hand.ask('getattr', { fh: fd + 1 })).toEqual([[-errno.EBADF]]);
     hand.ask('release', { fh: fd }, fd);
     expect([server.status().handles, fixture.vfs.core.handles.size]).toEqual([0, 0]);

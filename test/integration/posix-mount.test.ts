@@ -1,45 +1,5 @@
-/** The table of POSIX cases through the kernel, on a tree of each kind of a real mount, and the journal after it. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CallsProgram } from '../posix/calls.ts';
-import { CASES, KERNEL_CASES } from '../posix/cases.ts';
-import type { KernelCase } from '../posix/law.ts';
-import { Processes } from '../posix/processes.ts';
-import { TestDaemon } from './daemon.ts';
+/** The table of POSIX cases through the native driver. */
+import { describe } from 'vitest';
+import { posixTable } from './posix-table.ts';
 
-let daemon: TestDaemon;
-let program: CallsProgram;
-beforeAll(async () => {
-  program = new CallsProgram();
-  daemon = await TestDaemon.start();
-});
-afterAll(async () => {
-  await daemon.close();
-  program[Symbol.dispose]();
-});
-
-describe.each(['ipfs', 'mem'])('/%s', (tree) => {
-  let kernel: Processes;
-  let count = 0;
-  beforeAll(() => {
-    // The child is not what is measured, and its counts would only cost time.
-    const where = { in: tree, env: { NODE_V8_COVERAGE: '' } };
-    kernel = Processes.start(program, (command, args) => daemon.spawn(command, args, where));
-  });
-  afterAll(() => kernel[Symbol.asyncDispose]());
-
-  // The tree in memory has a limit, and counts holes as bytes.
-  const cases: readonly KernelCase[] = [...CASES, ...KERNEL_CASES];
-  const fitting = cases.filter(({ isLarge }) => tree === 'ipfs' || isLarge !== true);
-  test.each(fitting)('$title', async ({ run }) => {
-    const name = `case-${count++}`;
-    await kernel.as(0, 0);
-    await kernel.mkdir(name, 0o755);
-    await run(kernel, name);
-  });
-
-  test('the journal has no fault after all of them', async () => {
-    const { code, stdout, stderr } = await daemon.kitfs(['fsck', '--json']);
-    expect(`${stdout}${stderr}`).not.toBe('');
-    expect(code).toBe(0);
-  });
-});
+describe('native', () => posixTable({ args: ['--driver', 'native'] }));
