@@ -144,6 +144,17 @@ export class BackingFiles {
     if (file !== undefined) file.changes += 1;
   }
 
+  /** The bytes lie elsewhere now, and nobody else has the file open. */
+  vacate(id: ContentId): void {
+    const slot = this.#slotOf.get(id);
+    if (slot === undefined) {
+      this.remove(id, 'file');
+      return;
+    }
+    this.clearSlot(id);
+    this.slots.giveBack(slot);
+  }
+
   /** Closes and unlinks, or gives the slot back; a file that is gone already is fine. */
   remove(id: ContentId, place: BackingPlace): void {
     const slot = this.#slotOf.get(id);

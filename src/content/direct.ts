@@ -223,15 +223,16 @@ export class DirectContent {
   }
 
   /**
-   * What was written is taken over into the row, and small bytes are packed. The caller knows that
-   * nobody can write any more, and freezes the object.
+   * What was written is taken over into the row, whose size was sensed, and small bytes are packed.
+   * The caller knows that nobody can write any more, and freezes the object; with `isAlone` nobody
+   * sees the file either.
    * @throws OpError no-space, io.
    */
-  settle(id: ContentId): void {
+  settle(id: ContentId, isAlone: boolean): void {
     const { rows } = this.#objects;
     const row = rows.get(id);
-    const { size } = this.sense(id);
-    const isPacked = size <= PACKED_BYTES_MAX && this.openers(id) === 'none';
+    const { size } = row;
+    const isPacked = size <= PACKED_BYTES_MAX && isAlone;
     const lent = this.slotOf(id);
     if (isPacked) this.#pack(row, size);
     else if (lent !== undefined) this.#name(row, lent.slot, size);
@@ -251,7 +252,7 @@ export class DirectContent {
     if (got < size) throw cutShort(row);
     journal.contents.setBytes(id, bytes);
     rows.update(row, { size, place: 'packed', slot: null, stable: 1 });
-    journal.commit((tx) => tx.afterCommit(() => files.remove(id, 'file')));
+    journal.commit((tx) => tx.afterCommit(() => files.vacate(id)));
   }
 
   #name(row: ContentRow, slot: number, size: number): void {

@@ -31,20 +31,21 @@ export class ContentObjects {
   insert(given: GivenRow, file: 'new' | 'made' = 'new'): ContentId {
     assert(this.journal.inTransaction, 'content is made inside a transaction');
     const id = this.journal.commit(() => this.journal.contents.nextId());
-    const { place, slot = null } = given;
+    const { place, slot = null, size } = given;
     if (place !== 'packed' && slot === null && file === 'new') this.makeFile(id, place);
     this.rows.insert({
-      state: 'open',
-      refs: 0,
-      held: 0,
-      cid: null,
-      profile: null,
-      released_s: null,
-      // Packed bytes are as stable as the row itself.
-      stable: place === 'packed' ? 1 : 0,
-      slot,
-      ...given,
       id,
+      size,
+      state: given.state ?? 'open',
+      place,
+      refs: given.refs ?? 0,
+      held: given.held ?? 0,
+      cid: given.cid ?? null,
+      profile: given.profile ?? null,
+      released_s: given.released_s ?? null,
+      // Packed bytes are as stable as the row itself.
+      stable: given.stable ?? (place === 'packed' ? 1 : 0),
+      slot,
     });
     return id;
   }

@@ -18,7 +18,7 @@ import { clearCapability } from './xattr.ts';
  */
 export function sectors(core: Core, { mode, size, content }: Inode): number {
   if (!isRegular(mode)) return Math.ceil(size / SECTOR_BYTES);
-  if (content === NO_CONTENT) return 0;
+  if (content === NO_CONTENT || size === 0) return 0;
   const path = core.content.backingPath(content);
   return path === undefined ? Math.ceil(size / SECTOR_BYTES) : sectorsAt(path);
 }

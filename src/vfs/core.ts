@@ -10,7 +10,6 @@ import {
   type Ino,
   type Name,
   NO_CONTENT,
-  nameOfText,
   type Seq,
   type SuperblockId,
 } from '../base/ids.ts';
@@ -80,7 +79,7 @@ export class Core {
     this.clock = clock;
     this.history = new History(journal);
     this.mounts = new MountTable();
-    this.live = new LiveFiles(content, ({ superblock }, bytes) =>
+    this.live = new LiveFiles(content, clock, ({ superblock }, bytes) =>
       this.mounts.charge(superblock, 0, bytes),
     );
     this.inodes = new InodeCache(journal, this.live);
@@ -128,14 +127,30 @@ export class Core {
     kind: OpKind,
     fields: Partial<OpEntry> & { readonly ino: Ino | 0 },
   ): Seq {
+    const actor = this.journal.actors.intern(caller.actor());
+    const { ino, parent = 0, name = EMPTY_NAME, group = caller.group } = fields;
+    const path = fields.path ?? this.pathnames.ofInode(ino as Ino);
     return tx.record({
       kind,
-      actor: this.journal.actors.intern(caller.actor()),
-      parent: 0,
-      name: '' as Name,
-      group: caller.group,
-      path: fields.path ?? this.pathnames.ofInode(fields.ino as Ino),
-      ...fields,
+      actor,
+      ino,
+      parent,
+      name,
+      path,
+      oldPath: fields.oldPath,
+      size: fields.size,
+      oldSize: fields.oldSize,
+      content: fields.content,
+      oldContent: fields.oldContent,
+      mode: fields.mode,
+      oldMode: fields.oldMode,
+      position: fields.position,
+      length: fields.length,
+      cid: fields.cid,
+      oldCid: fields.oldCid,
+      group,
+      before: fields.before,
+      after: fields.after,
     });
   }
 
@@ -248,10 +263,18 @@ export interface RowSeed {
 }
 
 export function blankRow(seed: RowSeed): InodeRow {
-  const { now, ...rest } = seed;
+  const { ino, superblock, mode, uid, gid, nlink, size, rdev, parent, now } = seed;
+  // In the order of a row from the table, so that the engine takes both for one shape.
   return {
-    ...rest,
+    ino,
     generation: 1,
+    superblock,
+    mode,
+    uid,
+    gid,
+    nlink,
+    size,
+    rdev,
     atimeS: now.s,
     atimeNs: now.ns,
     mtimeS: now.s,
@@ -261,6 +284,7 @@ export function blankRow(seed: RowSeed): InodeRow {
     btimeS: now.s,
     btimeNs: now.ns,
     content: NO_CONTENT,
+    parent,
     version: 1,
   };
 }
@@ -282,4 +306,4 @@ export function attributesOf(row: Inode): Record<string, unknown> {
 /** Bytes as JSON holds them. */
 export const base64Of = (name: Name): string => bytesOf(name).toString('base64');
 
-export const EMPTY_NAME = nameOfText('');
+export const EMPTY_NAME = '' as Name;

@@ -56,6 +56,7 @@ export function enter(core: Core, tx: Tx, made: NewName): InodeRow {
   core.charge(tx, parent.superblock, 1, 0, kind);
   const row = core.newRow(tx, caller, parent, mode, rdev);
   core.inodes.add(tx, row);
+  core.incapable.add(row);
   inheritAcl(core, tx, parent, row);
   core.journal.dentries.insert(parent.ino, name, row.ino);
   if (isDirectory(mode)) parent.nlink += 1;

@@ -177,13 +177,15 @@ export function upgradeHere(core: Core, tx: Tx, live: Live): ContentId {
  */
 export function rest(core: Core, tx: Tx, live: Live): boolean {
   const { direct } = core.content;
-  if (live.isWritable && direct.openers(live.content) === 'writers') {
+  const openers = live.isWritable ? direct.openers(live.content) : 'readers';
+  if (openers === 'writers') {
     core.live.lingering.add(live.ino);
     return false;
   }
+  // Nobody writes any more: this is what it stays.
   const row = core.inodes.get(live.ino);
   const lent = direct.slotOf(live.content);
-  if (live.isWritable) settle(core, tx, live, row);
+  if (live.isWritable) settle(core, tx, live, row, openers === 'none');
   else core.inodes.change(tx, row);
   core.live.remove(tx, live);
   tx.afterCommit(() => {
@@ -206,7 +208,7 @@ export function leave(core: Core, live: Live): void {
   core.live.letGo(live, slot, false);
 }
 
-function settle(core: Core, tx: Tx, live: Live, row: InodeRow): void {
+function settle(core: Core, tx: Tx, live: Live, row: InodeRow, isAlone: boolean): void {
   const { content } = core;
   core.inodes.change(tx, row);
   if (!live.isChanged && live.before !== undefined) {
@@ -220,7 +222,7 @@ function settle(core: Core, tx: Tx, live: Live, row: InodeRow): void {
     content.release(live.content);
     return;
   }
-  content.direct.settle(live.content);
+  content.direct.settle(live.content, isAlone);
   content.freeze(live.content);
 }
 

@@ -47,8 +47,8 @@ export class Handles {
 
   add(ino: Ino, flags: number, path: Name, opener: Caller): OpenFile {
     const fh = this.#next++ as Fh;
-    const none = { session: undefined, backing: undefined, dropsPages: false };
-    const file: OpenFile = { ...none, fh, ino, flags, path, opener };
+    const [session, backing, dropsPages] = [undefined, undefined, false];
+    const file: OpenFile = { fh, ino, flags, path, opener, session, backing, dropsPages };
     this.#files.set(file.fh, file);
     const open = this.#inodes.get(ino);
     if (open === undefined) this.#inodes.set(ino, { count: 1, isPrivate: false, writers: 0 });

@@ -8,6 +8,7 @@
  * anybody sees it (`sense`), and written with its next change, at the latest at rest.
  */
 import { assert } from '../base/assert.ts';
+import type { Clock, Instant } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type ContentId, type Ino, NO_CONTENT } from '../base/ids.ts';
 import type { ContentStore, Sealing, Sensed } from '../content/content.ts';
@@ -44,6 +45,8 @@ export interface Live {
 }
 
 const NS_PER_S = 1_000_000_000n;
+/** The longest a tick of the kernel lasts (CONFIG_HZ=100). */
+const TICK_NS = 10_000_000n;
 
 /** A row the kernel may keep only for this moment is marked. */
 export interface MarkedRow extends InodeRow {
@@ -53,6 +56,7 @@ export interface MarkedRow extends InodeRow {
 export class LiveFiles {
   readonly #content: ContentStore;
   readonly #charge: (row: InodeRow, bytes: number) => void;
+  readonly #clock: Clock;
   readonly #files = new Map<Ino, Live>();
   /** Backing ids of slots: a slot serves one file after another. */
   readonly #slots = new Map<number, number>();
@@ -62,8 +66,10 @@ export class LiveFiles {
   readonly stalePages = new Set<Ino>();
   #passthrough: Passthrough | undefined;
 
-  constructor(content: ContentStore, charge: (row: InodeRow, bytes: number) => void) {
+  /** `charge` counts bytes that came or went in the row's tree. */
+  constructor(content: ContentStore, clock: Clock, charge: (row: InodeRow, bytes: number) => void) {
     this.#content = content;
+    this.#clock = clock;
     this.#charge = charge;
   }
 
@@ -107,7 +113,10 @@ export class LiveFiles {
     assert(!this.#files.has(row.ino) && row.content !== NO_CONTENT, 'a file becomes live once');
     const seen = this.#content.direct.sense(row.content);
     const live: Live = {
-      ...given,
+      isWritable: given.isWritable,
+      isMappable: given.isMappable,
+      isNew: given.isNew,
+      before: given.before,
       ino: row.ino,
       content: row.content,
       backing: undefined,
@@ -179,7 +188,7 @@ export class LiveFiles {
       row.size = seen.size;
     }
     row.version += 1;
-    takeTimes(row, seen);
+    takeTimes(row, seen, this.#clock.now());
   }
 
   /** The disk was changed by us, and the row says so already. */
@@ -229,16 +238,17 @@ const secondsOf = (ns: bigint): number => Number(ns / NS_PER_S);
 const nanosOf = (ns: bigint): number => Number(ns % NS_PER_S);
 
 /**
- * The disk's clock is that of the last tick, ours is exact: what happened after a change may not
- * seem to have happened before it.
+ * The disk's clock is that of the last tick, ours is exact: what happened after a change must not
+ * seem to have happened with it or before it. Then it happened within the tick that followed.
  */
-function takeTimes(row: InodeRow, { mtimeNs }: Sensed): void {
-  const s = secondsOf(mtimeNs);
-  const ns = nanosOf(mtimeNs);
-  const isLater = s > row.ctimeS || (s === row.ctimeS && ns > row.ctimeNs);
-  if (isLater) {
-    row.ctimeS = s;
-    row.ctimeNs = ns;
+function takeTimes(row: InodeRow, { mtimeNs }: Sensed, now: Instant): void {
+  const changedNs = BigInt(row.ctimeS) * NS_PER_S + BigInt(row.ctimeNs);
+  const nowNs = BigInt(now.s) * NS_PER_S + BigInt(now.ns);
+  const tickEndNs = mtimeNs + TICK_NS < nowNs ? mtimeNs + TICK_NS : nowNs;
+  const writtenNs = mtimeNs > changedNs ? mtimeNs : tickEndNs;
+  if (writtenNs > changedNs) {
+    row.ctimeS = secondsOf(writtenNs);
+    row.ctimeNs = nanosOf(writtenNs);
   }
   row.mtimeS = row.ctimeS;
   row.mtimeNs = row.ctimeNs;

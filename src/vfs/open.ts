@@ -1,6 +1,6 @@
 /** open, release, fsync of managed files. */
 import { OpError } from '../base/errors.ts';
-import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
+import { type ContentId, type Ino, NO_CONTENT } from '../base/ids.ts';
 import {
   isDirectory,
   isRegular,
@@ -17,16 +17,16 @@ import type { InodeRow, Tx } from '../journal/journal.ts';
 import { isReadDue } from './access-times.ts';
 import { clearSetId, isWrittenInPlace, openInPlace, truncate } from './bytes.ts';
 import type { Awaitable, Caller } from './contract.ts';
-import { attributesOf, base64Of, type Core } from './core.ts';
+import { attributesOf, type Core } from './core.ts';
 import { type DirectPlan, enterDirect, isRead, leave, planOf, rest } from './direct.ts';
 import type { OpenFile } from './handles.ts';
 import type { Live } from './live.ts';
 import { demand } from './permissions.ts';
 import { endSession, insertSession } from './sessions.ts';
+import { clearCapability } from './xattr.ts';
 
 /** Flags that mean something to open(2) only, not to the handle. */
 const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC;
-const CAPABILITY = 'security.capability' as Name;
 
 /** @throws OpError is-directory, unsupported, denied, read-only, no-space. */
 export function open(
@@ -151,12 +151,7 @@ function dropPrivileges(
   killSetId: boolean,
 ): void {
   if (killSetId || caller.uid !== 0) clearSetId(core, tx, row, caller);
-  const old = core.journal.xattrs.get(row.ino, CAPABILITY);
-  if (old === undefined) return;
-  core.journal.xattrs.remove(row.ino, CAPABILITY);
-  core.touchChange(tx, row);
-  const before = { xattr: base64Of(CAPABILITY), value: old.toString('base64') };
-  core.record(tx, caller, 'removexattr', { ino: row.ino, before });
+  clearCapability(core, tx, row, caller);
 }
 
 function openCached(
@@ -209,7 +204,7 @@ function demandOpenable(core: Core, caller: Caller, row: InodeRow, flags: number
 export function release(core: Core, file: OpenFile): void {
   const { handles } = core;
   const open = handles.openInode(file.ino);
-  const row = core.inodes.find(file.ino);
+  const row = core.inodes.peek(file.ino);
   const live = open?.count === 1 ? core.live.find(file.ino) : undefined;
   const ending = row?.nlink === 0 && open?.count === 1 ? row : undefined;
   const changes = file.session !== undefined || open?.isPrivate === true || ending !== undefined;

@@ -3,7 +3,7 @@
  * its open) to its release or fsync, told as one record.
  */
 import { NO_CONTENT } from '../base/ids.ts';
-import type { Tx } from '../journal/journal.ts';
+import type { InodeRow, Tx } from '../journal/journal.ts';
 import { type Core, EMPTY_NAME } from './core.ts';
 import type { OpenFile, OpenInode, WriteSession } from './handles.ts';
 
@@ -28,8 +28,9 @@ export function insertSession(
     before,
   });
   const open = core.handles.openInode(file.ino);
-  const range = { from: Number.MAX_SAFE_INTEGER, to: 0 };
-  file.session = { ...begun, id, actor, ...range };
+  const { version } = begun;
+  const [from, to] = [Number.MAX_SAFE_INTEGER, 0];
+  file.session = { id, actor, before, oldContent, oldSize, version, from, to };
   if (open !== undefined) open.writers += 1;
   tx.onRollback(() => {
     file.session = undefined;
@@ -74,8 +75,9 @@ function endDirect(
   if (row.version !== version) {
     core.inodes.change(tx, row);
     // Which bytes, nobody knows.
-    Object.assign(session, { from: 0, to: row.size });
-    appendRecord(core, tx, file, session);
+    session.from = 0;
+    session.to = row.size;
+    appendRecord(tx, file, session, row);
     session.version = row.version;
     tx.onRollback(() => {
       session.version = version;
@@ -91,12 +93,16 @@ function recordSession(
   session: WriteSession,
   open: OpenInode,
 ): void {
-  appendRecord(core, tx, file, session);
+  appendRecord(tx, file, session, core.inodes.find(file.ino));
   dropSession(core, tx, file, session, open);
 }
 
-function appendRecord(core: Core, tx: Tx, file: OpenFile, session: WriteSession): void {
-  const row = core.inodes.find(file.ino);
+function appendRecord(
+  tx: Tx,
+  file: OpenFile,
+  session: WriteSession,
+  row: InodeRow | undefined,
+): void {
   tx.record({
     kind: 'write',
     actor: session.actor,

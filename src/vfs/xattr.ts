@@ -56,7 +56,12 @@ export function getxattr(core: Core, caller: Caller, ino: Ino, name: Name): Buff
     throw new OpError('unsupported', 'getxattr');
   }
   if (!mayRead(caller, row, name)) return undefined;
-  return core.journal.xattrs.get(ino, name);
+  // The kernel asks this before the first write of every file.
+  if (name !== CAPABILITY) return core.journal.xattrs.get(ino, name);
+  if (core.incapable.has(row)) return undefined;
+  const value = core.journal.xattrs.get(ino, name);
+  if (value === undefined) core.incapable.add(row);
+  return value;
 }
 
 /** In the words of the durability ladder: the highest rung that holds for every byte. */
