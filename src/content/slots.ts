@@ -17,7 +17,7 @@ import {
   truncateSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { asOpError } from '../base/errors.ts';
+import { asOpError, codeOf } from '../base/errors.ts';
 import { SLOTS_FREE_MAX, SLOTS_USED_MAX } from '../base/limits.ts';
 
 export class Slots {
@@ -66,6 +66,11 @@ export class Slots {
     return fd;
   }
 
+  /** Whether its file is a slot still: empty or in use. */
+  isMade(slot: number): boolean {
+    return this.#descriptors.has(slot);
+  }
+
   /** Its bytes lie elsewhere now, or are not wanted. */
   giveBack(slot: number): void {
     this.#used -= 1;
@@ -81,10 +86,19 @@ export class Slots {
     this.#remove(slot);
   }
 
-  /** Gives its file another name beside this one. @throws OpError no-space, io. */
+  /**
+   * Gives its file another name beside this one. What has that name is of nobody: a kill came
+   * between the name and the commit that would have told of it. @throws OpError no-space, io.
+   */
   linkTo(slot: number, path: string): void {
     try {
-      linkSync(this.path(slot), path);
+      try {
+        linkSync(this.path(slot), path);
+      } catch (error) {
+        if (codeOf(error) !== 'EEXIST') throw error;
+        rmSync(path);
+        linkSync(this.path(slot), path);
+      }
     } catch (error) {
       throw asOpError(error, `name the backing file ${path}`);
     }
