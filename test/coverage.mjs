@@ -23,7 +23,7 @@ const CHILDREN = join(REPORTS, 'child-coverage');
 const PROJECTS = ['unit', 'integration', 'smoke'];
 
 /** Percent. May only rise. */
-const THRESHOLD = { lines: 85, branches: 85 };
+const THRESHOLD = { lines: 90, branches: 90 };
 /** V8 files merged at a time: each is a megabyte or so of JSON. */
 const BATCH_SIZE = 20;
 

@@ -4,6 +4,7 @@ import { OpError } from '../base/errors.ts';
 import { type Ino, NO_CONTENT, nameOfText, textOf } from '../base/ids.ts';
 import {
   type Inode,
+  isHeldByKernel,
   type Mounted,
   mountsInside,
   type UnmountResult,
@@ -115,7 +116,9 @@ function demandIdle({ vfs, tool }: Asker, mounted: Mounted, force: boolean): rea
       ...(exe === undefined ? {} : { exe }),
     };
   });
-  if (nested.length > 0 || (open.length > 0 && !force)) {
+  // Handles the kernel serves by itself cannot be taken from their holders.
+  const isHeld = handlesIn(vfs, mounted).some(({ ino }) => isHeldByKernel(vfs.core, ino));
+  if (nested.length > 0 || isHeld || (open.length > 0 && !force)) {
     throw new OpError('mount-busy', `${tool} ${point}`, {
       hint: nested.length > 0 ? 'unmount what is mounted inside first' : 'close the files listed',
       details: { mount_point: point, partial: { open, nested } },

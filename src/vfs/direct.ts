@@ -142,7 +142,7 @@ function contentFor(core: Core, { content }: InodeRow, source: Source): ContentI
  * Bytes at rest may change from now on, where they lie. The object is opened, and its CID taken
  * away, before the first of them does.
  */
-export function upgrade(core: Core, tx: Tx, live: Live, slot: number | undefined): ContentId {
+function upgrade(core: Core, tx: Tx, live: Live, slot: number | undefined): ContentId {
   const { content } = core;
   const row = content.row(live.content);
   const aside =

@@ -51,7 +51,7 @@ function written(bytes: Uint8Array): ContentId {
 /** Nobody writes any more. */
 function rest(id: ContentId): void {
   f.journal.commit(() => {
-    direct().settle(id);
+    direct().settle(id, direct().openers(id) === 'none');
     f.contents.freeze(id);
   });
 }
@@ -292,7 +292,7 @@ describe('a transaction that is rolled back', () => {
     const before = { ...row(id), size: LARGE };
     const path = pathOf(id);
     rolledBack(() => {
-      direct().settle(id);
+      direct().settle(id, direct().openers(id) === 'none');
       f.contents.freeze(id);
     });
     direct().sense(id);
@@ -353,7 +353,7 @@ describe('after a kill', () => {
     expect(daemon.direct.sense(own).size).toBe(LARGE + 10);
     f.journal.commit(() => {
       for (const id of [inSlot, own]) {
-        daemon.direct.settle(id);
+        daemon.direct.settle(id, daemon.direct.openers(id) === 'none');
         daemon.freeze(id);
       }
     });
@@ -372,7 +372,7 @@ describe('after a kill', () => {
     const daemon = next();
     daemon.recoverOpen();
     f.journal.commit(() => {
-      daemon.direct.settle(id);
+      daemon.direct.settle(id, daemon.direct.openers(id) === 'none');
       daemon.freeze(id);
     });
     expect(daemon.row(id)).toMatchObject({ place: 'file', slot: null, size: LARGE });

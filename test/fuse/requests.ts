@@ -49,7 +49,7 @@ export const u64 = (...values: (bigint | number)[]): Buffer => {
 export const text = (value: string): Buffer => Buffer.from(`${value}\0`, 'latin1');
 
 /** FUSE_NO_OPENDIR_SUPPORT. */
-export const NO_OPENDIR = 1 << 24;
+const NO_OPENDIR = 1 << 24;
 /** Everything but that, as kernels before 5.1 have it. */
 export const OPENS_DIRECTORIES = (0xffff_ffff & ~NO_OPENDIR) >>> 0;
 
