@@ -223,15 +223,14 @@ export class DirectContent {
   }
 
   /**
-   * What was written is taken over into the row, whose size was sensed, and small bytes are packed.
-   * The caller knows that nobody can write any more, and freezes the object; with `isAlone` nobody
+   * What was written is taken over into the row, and small bytes are packed. The caller knows that nobody can write any more, and freezes the object; with `isAlone` nobody
    * sees the file either.
    * @throws OpError no-space, io.
    */
   settle(id: ContentId, isAlone: boolean): void {
     const { rows } = this.#objects;
     const row = rows.get(id);
-    const { size } = row;
+    const { size } = this.sense(id);
     const isPacked = size <= PACKED_BYTES_MAX && isAlone;
     const lent = this.slotOf(id);
     if (isPacked) this.#pack(row, size);
