@@ -223,7 +223,8 @@ export class DirectContent {
   }
 
   /**
-   * What was written is taken over into the row, and small bytes are packed. The caller knows that nobody can write any more, and freezes the object; with `isAlone` nobody
+   * What was written is taken over into the row, and small bytes are packed. The caller knows that
+   * nobody can write any more, and freezes the object; with `isAlone` nobody
    * sees the file either.
    * @throws OpError no-space, io.
    */
