@@ -104,8 +104,9 @@ function openDirect(
   const kept = flags & ~OPENING_FLAGS;
   if (!plan.isWritable) {
     const { live } = enterDirect(core, undefined, row, plan, { flags, isNew: false, slot });
+    const backing = registered(core, live);
     const file = core.handles.add(row.ino, kept, path, caller);
-    file.backing = core.live.backingOf(live);
+    file.backing = backing;
     return file;
   }
   return core.journal.commit((tx) => {
@@ -125,6 +126,16 @@ function openDirect(
   });
 }
 
+/** @throws OpError io, after which the file is what it was before. */
+function registered(core: Core, live: Live): number {
+  try {
+    return core.live.backingOf(live);
+  } catch (error) {
+    if (!core.handles.isOpen(live.ino)) leave(core, live);
+    throw error;
+  }
+}
+
 /** The handle is one of a live file; one that writes begins its session. */
 export function shareOut(
   core: Core,
@@ -134,7 +145,13 @@ export function shareOut(
   begun: Parameters<typeof insertSession>[3],
 ): void {
   const open = core.handles.openInode(file.ino);
-  if (open !== undefined) open.isPrivate = true;
+  if (open !== undefined) {
+    const was = open.isPrivate;
+    open.isPrivate = true;
+    tx.onRollback(() => {
+      open.isPrivate = was;
+    });
+  }
   if (writes(file.flags)) insertSession(core, tx, file, begun);
   file.backing = core.live.backingOf(live);
 }
@@ -179,11 +196,18 @@ function openCached(
 
 function addCached(core: Core, caller: Caller, ino: Ino, flags: number): OpenFile {
   const file = core.handles.add(ino, flags, core.pathnames.ofInode(ino), caller);
-  const isStale = caller.checked && core.live.stalePages.delete(ino);
+  const isStale = caller.checked && core.live.stalePages.has(ino);
+  if (isStale) forgetStalePages(core, ino);
   // The kernel says nothing of what is read from its pages, so it may keep none when that matters.
   const isReader = (flags & O_ACCMODE) !== O_WRONLY;
   file.dropsPages = isStale || (isReader && isReadDue(core.inodes.get(ino), core.clock.now()));
   return file;
+}
+
+/** The kernel is told of them, unless that is undone. */
+function forgetStalePages(core: Core, ino: Ino): void {
+  core.live.stalePages.delete(ino);
+  core.journal.commit((tx) => tx.onRollback(() => core.live.stalePages.add(ino)));
 }
 
 function demandOpenable(core: Core, caller: Caller, row: InodeRow, flags: number): void {

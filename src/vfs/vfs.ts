@@ -139,6 +139,8 @@ export class Vfs implements FileSystem {
     if (ino >= CID_INO_FROM) this.#cids.forget(ino);
     if (ino >= CONTROL_INO_FROM) return;
     const { core } = this;
+    // With the inode the kernel forgot its pages.
+    core.live.stalePages.delete(ino);
     // Of a million inodes that come back at once, the rows of the few that may go are read.
     if (!core.orphans.has(ino)) return;
     const row = core.inodes.find(ino);
