@@ -404,6 +404,12 @@ export class ContentStore {
     this.direct.leave(id);
   }
 
+  /** A direct object whose bytes nobody wants, not even to go back to. */
+  drop(id: ContentId): void {
+    this.direct.leave(id);
+    this.discard(id);
+  }
+
   /**
    * After a start: content that was being written lies where its row says, or in a slot.
    * @returns those objects.

@@ -101,7 +101,7 @@ export function enterDirect(
     return { live, oldContent };
   }
   if (!plan.isWritable || tx === undefined) {
-    const given = { isWritable: false, isMappable: false, isNew: false, before: undefined };
+    const given = { isWritable: false, isMappable: false, isNew: false };
     return { live: core.live.add(tx, row, given), oldContent: NO_CONTENT };
   }
   return begin(core, tx, row, plan, { ...options, isMappable });
@@ -115,7 +115,7 @@ function begin(
   { slot, isMappable, isNew }: { slot: number | undefined; isMappable: boolean; isNew: boolean },
 ): { readonly live: Live; readonly oldContent: ContentId } {
   const { direct } = core.content;
-  const given = { isWritable: true, isMappable, isNew, before: undefined };
+  const given = { isWritable: true, isMappable, isNew };
   const old = row.content;
   if (plan.source === 'here') {
     const live = core.live.add(tx, row, { ...given, isWritable: false });
@@ -127,7 +127,8 @@ function begin(
   if (plan.source === 'shared') direct.enter(content);
   row.content = content;
   core.inodes.change(tx, row);
-  return { live: core.live.add(tx, row, given), oldContent: old };
+  const copiedFrom = plan.source === 'packed' ? old : NO_CONTENT;
+  return { live: core.live.add(tx, row, { ...given, copiedFrom }), oldContent: old };
 }
 
 function contentFor(core: Core, { content }: InodeRow, source: Source): ContentId {
@@ -217,9 +218,17 @@ function settle(core: Core, tx: Tx, live: Live, row: InodeRow, isAlone: boolean)
     if (aside !== NO_CONTENT) content.discard(aside);
     return;
   }
+  const isCopy = !live.isChanged && live.copiedFrom !== NO_CONTENT;
+  // Unless history has let go of it: somebody had the file mapped for long.
+  if (isCopy && content.row(live.copiedFrom) !== undefined) {
+    row.content = live.copiedFrom;
+    content.retain(live.copiedFrom);
+    content.drop(live.content);
+    return;
+  }
   if (row.size === 0) {
     row.content = NO_CONTENT;
-    content.release(live.content);
+    content.drop(live.content);
     return;
   }
   content.direct.settle(live.content, isAlone);

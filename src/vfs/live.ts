@@ -32,6 +32,8 @@ export interface Live {
   isMappable: boolean;
   /** Made by the open that made it live: the kernel has no pages of it. */
   readonly isNew: boolean;
+  /** Small bytes at rest that were copied for it; NO_CONTENT when there were none. */
+  readonly copiedFrom: ContentId;
   /** What the object was before it was opened for writing, and the copy of it made then. */
   before: { readonly sealing: Sealing; readonly aside: ContentId } | undefined;
   /** Whether the bytes changed since it is writable. */
@@ -108,7 +110,7 @@ export class LiveFiles {
   add(
     tx: Tx | undefined,
     row: InodeRow,
-    given: Pick<Live, 'isWritable' | 'isMappable' | 'isNew' | 'before'>,
+    given: Pick<Live, 'isWritable' | 'isMappable' | 'isNew'> & Partial<Pick<Live, 'copiedFrom'>>,
   ): Live {
     assert(!this.#files.has(row.ino) && row.content !== NO_CONTENT, 'a file becomes live once');
     const seen = this.#content.direct.sense(row.content);
@@ -116,7 +118,8 @@ export class LiveFiles {
       isWritable: given.isWritable,
       isMappable: given.isMappable,
       isNew: given.isNew,
-      before: given.before,
+      copiedFrom: given.copiedFrom ?? NO_CONTENT,
+      before: undefined,
       ino: row.ino,
       content: row.content,
       backing: undefined,

@@ -188,7 +188,6 @@ function restDirect(core: Core, tx: Tx, row: InodeRow): void {
     isWritable: true,
     isMappable: true,
     isNew: true,
-    before: undefined,
   });
   const { size, mtimeNs } = live.seen;
   const ns = BigInt(row.mtimeS) * 1_000_000_000n + BigInt(row.mtimeNs);
