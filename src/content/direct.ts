@@ -141,6 +141,11 @@ export class DirectContent {
     return { slot, fd: this.#objects.files.slots.descriptor(slot) };
   }
 
+  /** Whether it serves other content still, or will: its file did not go on under a name. */
+  isSlot(slot: number): boolean {
+    return this.#objects.files.slots.isMade(slot);
+  }
+
   /** Asks the disk; the object's size is that from now on. @throws OpError io, integrity. */
   sense(id: ContentId): Sensed {
     const { rows, files } = this.#objects;

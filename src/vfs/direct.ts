@@ -192,9 +192,7 @@ export function rest(core: Core, tx: Tx, live: Live): boolean {
   tx.afterCommit(() => {
     core.live.lingering.delete(live.ino);
     if (live.isChanged && !live.isNew) core.live.stalePages.add(live.ino);
-    // A slot whose file went on under a name is no slot any more.
-    const isKept = core.content.row(live.content)?.place !== 'file';
-    core.live.letGo(live, lent?.slot, isKept);
+    core.live.letGo(live, lent?.slot, lent !== undefined && direct.isSlot(lent.slot));
   });
   return true;
 }
