@@ -203,6 +203,7 @@ export class DirectContent {
   /**
    * An object at rest that holds the bytes copied by `copyAside`, with the CID and the blocks of the
    * original, which may be opened again then. Nobody wants it but history, from `releasedS` on.
+   * When that is rolled back the copy is the caller's again, to be dropped.
    */
   setAside(id: ContentId, slot: number, releasedS: number): ContentId {
     const { rows, files, journal } = this.#objects;
@@ -221,7 +222,6 @@ export class DirectContent {
     journal.contents.copyBlocks(id, copy);
     journal.commit((tx) => {
       tx.onRollback(() => rmSync(path, { force: true }));
-      tx.onRollback(() => this.dropAside(slot));
       tx.afterCommit(() => files.slots.retire(slot));
     });
     return copy;

@@ -68,6 +68,7 @@ export class Inodes {
   readonly #delete: Statement;
   readonly #orphans: Statement;
   readonly #ofContent: Statement;
+  readonly #showing: Statement;
   readonly #usage: Statement;
   readonly #addUsage: Statement;
   readonly #ofSuperblock: Statement;
@@ -84,6 +85,7 @@ export class Inodes {
     this.#delete = db.prepare('DELETE FROM inode WHERE ino = ?');
     this.#orphans = db.prepare(`SELECT ${COLUMNS} FROM inode WHERE nlink = 0 LIMIT ?`);
     this.#ofContent = db.prepare('SELECT ino FROM inode WHERE content = ? LIMIT 1').pluck();
+    this.#showing = db.prepare('SELECT ino FROM inode WHERE content = ?').pluck();
     this.#usage = db.prepare('SELECT inodes, bytes FROM usage WHERE superblock = ?');
     this.#addUsage = db.prepare(`INSERT INTO usage VALUES (?, ?, ?)
       ON CONFLICT DO UPDATE SET inodes = inodes + excluded.inodes, bytes = bytes + excluded.bytes`);
@@ -166,6 +168,11 @@ export class Inodes {
   /** One that shows the content. Reads every row. */
   ofContent(id: ContentId): Ino | undefined {
     return this.#ofContent.get(id) as Ino | undefined;
+  }
+
+  /** All that show it, which are few. Reads every row. */
+  showing(id: ContentId): Ino[] {
+    return this.#showing.all(id) as Ino[];
   }
 
   /** At most `limit` inodes without a name. */

@@ -49,15 +49,20 @@ export function planOf(
   const source = isEmptied ? 'empty' : sourceOf(core, row);
   const isBusy = live?.isWritable === true;
   const plan = { source, isWritable, aside: undefined, isLargeCopy: false };
-  if (!isWritable) return source === 'here' ? plan : undefined;
+  // All opens of a file are of one kind.
+  if (!isWritable) return live !== undefined || source === 'here' ? plan : undefined;
   if (isBusy || source === 'empty' || source === 'packed') return plan;
   const content = core.content.row(row.content);
   const size = content?.size ?? 0;
-  const isSmall = size <= HISTORY_COPY_BYTES_MAX;
-  if (source === 'shared') return isSmall && size <= COPY_ON_MAIN_BYTES_MAX ? plan : undefined;
+  const isLargeCopy = size > COPY_ON_MAIN_BYTES_MAX;
+  if (source === 'shared') {
+    if (live === undefined) return isLargeCopy ? undefined : plan;
+    // Somebody reads where they lie: the copy is for the others that show them.
+    return { ...plan, aside: row.content, isLargeCopy };
+  }
   // What was written a moment ago and is not sealed yet is no version anybody wants back.
-  if (content?.state !== 'sealed' || !isSmall) return plan;
-  return { ...plan, aside: row.content, isLargeCopy: size > COPY_ON_MAIN_BYTES_MAX };
+  if (content?.state !== 'sealed' || size > HISTORY_COPY_BYTES_MAX) return plan;
+  return { ...plan, aside: row.content, isLargeCopy };
 }
 
 /** The daemon counts what goes into a tree with a limit, and one in memory is gone with it. */
@@ -97,7 +102,7 @@ export function enterDirect(
     core.live.lingering.delete(row.ino);
     live.isMappable ||= isMappable;
     const isUpgraded = plan.isWritable && !live.isWritable && tx !== undefined;
-    const oldContent = isUpgraded ? upgrade(core, tx, live, options.slot) : NO_CONTENT;
+    const oldContent = isUpgraded ? upgrade(core, tx, live, options) : NO_CONTENT;
     return { live, oldContent };
   }
   if (!plan.isWritable || tx === undefined) {
@@ -119,7 +124,7 @@ function begin(
   const old = row.content;
   if (plan.source === 'here') {
     const live = core.live.add(tx, row, { ...given, isWritable: false });
-    return { live, oldContent: upgrade(core, tx, live, slot) };
+    return { live, oldContent: upgrade(core, tx, live, { slot }) };
   }
   const content = contentFor(core, row, plan.source);
   core.content.retain(content);
@@ -141,15 +146,18 @@ function contentFor(core: Core, { content }: InodeRow, source: Source): ContentI
 
 /**
  * Bytes at rest may change from now on, where they lie. The object is opened, and its CID taken
- * away, before the first of them does.
+ * away, before the first of them does; `slot` holds a copy of them.
  */
-function upgrade(core: Core, tx: Tx, live: Live, slot: number | undefined): ContentId {
+function upgrade(
+  core: Core,
+  tx: Tx,
+  live: Live,
+  { slot }: { readonly slot: number | undefined },
+): ContentId {
   const { content } = core;
   const row = content.row(live.content);
-  const aside =
-    slot === undefined
-      ? NO_CONTENT
-      : content.direct.setAside(live.content, slot, core.clock.now().s);
+  const aside = setAside(core, live.content, slot);
+  if (!isAlone(core, live.row)) giveOthers(core, tx, live, aside);
   const wasSealed = row?.state === 'sealed' && row.cid !== null && row.profile !== null;
   const before = wasSealed ? { sealing: { cid: row.cid, profile: row.profile }, aside } : undefined;
   content.reopen(live.content);
@@ -164,12 +172,53 @@ function upgrade(core: Core, tx: Tx, live: Live, slot: number | undefined): Cont
   return aside;
 }
 
+const setAside = (core: Core, id: ContentId, slot: number | undefined): ContentId =>
+  slot === undefined ? NO_CONTENT : core.content.direct.setAside(id, slot, core.clock.now().s);
+
+/** Whoever else shows the bytes, or holds them, has the copy from now on. @throws OpError busy. */
+function giveOthers(core: Core, tx: Tx, live: Live, copy: ContentId): void {
+  const { content } = core;
+  if (copy === NO_CONTENT) {
+    throw new OpError('busy', 'open', { hint: 'too many files are open for writing' });
+  }
+  const held = content.row(live.content)?.held === 1;
+  if (held) {
+    content.hold(copy);
+    content.unhold(live.content);
+  }
+  if (isAlone(core, live.row)) return;
+  core.inodes.flush();
+  for (const ino of core.journal.inodes.showing(live.content)) {
+    if (ino === live.ino) continue;
+    const row = core.inodes.get(ino);
+    row.content = copy;
+    core.inodes.change(tx, row);
+    content.retain(copy);
+    content.release(live.content);
+  }
+}
+
 /** As `upgrade`, for a change that comes from us while others only read. */
 export function upgradeHere(core: Core, tx: Tx, live: Live): ContentId {
   if (live.isWritable) return NO_CONTENT;
   const size = core.content.size(live.content);
   const isKept = size > 0 && size <= HISTORY_COPY_BYTES_MAX;
-  return upgrade(core, tx, live, isKept ? core.content.direct.copyAside(live.content) : undefined);
+  const isCopied = isKept || !isAlone(core, live.row);
+  return upgrade(core, tx, live, { slot: isCopied ? copyAside(core, tx, live) : undefined });
+}
+
+/** A copy of what the file is now, for history; NO_CONTENT when that is nothing, or too much. */
+export function keepAside(core: Core, tx: Tx, live: Live): ContentId {
+  const size = core.content.size(live.content);
+  const isKept = size > 0 && size <= HISTORY_COPY_BYTES_MAX;
+  return setAside(core, live.content, isKept ? copyAside(core, tx, live) : undefined);
+}
+
+function copyAside(core: Core, tx: Tx, live: Live): number | undefined {
+  const { direct } = core.content;
+  const slot = direct.copyAside(live.content);
+  if (slot !== undefined) tx.onRollback(() => direct.dropAside(slot));
+  return slot;
 }
 
 /**
@@ -213,7 +262,8 @@ function settle(core: Core, tx: Tx, live: Live, row: InodeRow, isAlone: boolean)
   if (!live.isChanged && live.before !== undefined) {
     const { sealing, aside } = live.before;
     content.resume(live.content, sealing);
-    if (aside !== NO_CONTENT) content.discard(aside);
+    // Unless others have it.
+    if (content.row(aside)?.refs === 0 && content.row(aside)?.held === 0) content.discard(aside);
     return;
   }
   const isCopy = !live.isChanged && live.copiedFrom !== NO_CONTENT;

@@ -93,13 +93,14 @@ async function openLater(
   return open(core, caller, ino, flags, killSetId);
 }
 
-function openDirect(
-  core: Core,
-  caller: Caller,
-  row: InodeRow,
-  opening: Opening & { readonly plan: DirectPlan; readonly slot: number | undefined },
-): OpenFile {
-  const { flags, killSetId, plan, slot } = opening;
+interface DirectOpening extends Opening {
+  readonly plan: DirectPlan;
+  /** Holds the copy that `plan.aside` asks for. */
+  readonly slot: number | undefined;
+}
+
+function openDirect(core: Core, caller: Caller, row: InodeRow, opening: DirectOpening): OpenFile {
+  const { flags, plan, slot } = opening;
   const path = core.pathnames.ofInode(row.ino);
   const kept = flags & ~OPENING_FLAGS;
   if (!plan.isWritable) {
@@ -109,21 +110,41 @@ function openDirect(
     file.backing = backing;
     return file;
   }
-  return core.journal.commit((tx) => {
-    const isEmptied = (flags & O_TRUNC) !== 0;
-    const wasLive = core.live.find(row.ino) !== undefined;
-    if (isEmptied && !wasLive) truncate(core, tx, caller, row, 0);
-    dropPrivileges(core, tx, caller, row, killSetId);
-    const begun = { oldSize: row.size, before: attributesOf(row) };
-    const { live, oldContent } = enterDirect(core, tx, row, plan, { flags, isNew: false, slot });
-    if (isEmptied && wasLive) truncate(core, tx, caller, row, 0);
-    const file = core.handles.add(row.ino, kept, path, caller);
-    tx.onRollback(() => core.handles.remove(file.fh));
-    shareOut(core, tx, file, live, { ...begun, oldContent, version: row.version });
-    // The kernel keeps attributes from before, and says nothing of what a mapping changes.
-    if (live.isMappable) tx.afterCommit(() => core.invalidator.inode(row.ino, false));
-    return file;
-  });
+  let isBegun = false;
+  const { direct } = core.content;
+  try {
+    return core.journal.commit((tx) => {
+      isBegun = true;
+      if (slot !== undefined) tx.onRollback(() => direct.dropAside(slot));
+      return openToWrite(core, tx, caller, row, opening);
+    });
+  } catch (error) {
+    if (!isBegun && slot !== undefined) direct.dropAside(slot);
+    throw error;
+  }
+}
+
+function openToWrite(
+  core: Core,
+  tx: Tx,
+  caller: Caller,
+  row: InodeRow,
+  { flags, killSetId, plan, slot }: DirectOpening,
+): OpenFile {
+  const path = core.pathnames.ofInode(row.ino);
+  const isEmptied = (flags & O_TRUNC) !== 0;
+  const wasLive = core.live.find(row.ino) !== undefined;
+  if (isEmptied && !wasLive) truncate(core, tx, caller, row, 0);
+  dropPrivileges(core, tx, caller, row, killSetId);
+  const begun = { oldSize: row.size, before: attributesOf(row) };
+  const { live, oldContent } = enterDirect(core, tx, row, plan, { flags, isNew: false, slot });
+  if (isEmptied && wasLive) truncate(core, tx, caller, row, 0);
+  const file = core.handles.add(row.ino, flags & ~OPENING_FLAGS, path, caller);
+  tx.onRollback(() => core.handles.remove(file.fh));
+  shareOut(core, tx, file, live, { ...begun, oldContent, version: row.version });
+  // The kernel keeps attributes from before, and says nothing of what a mapping changes.
+  if (live.isMappable) tx.afterCommit(() => core.invalidator.inode(row.ino, false));
+  return file;
 }
 
 /** @throws OpError io, after which the file is what it was before. */

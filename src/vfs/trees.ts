@@ -4,14 +4,15 @@
  */
 import { OpError } from '../base/errors.ts';
 import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
-import { FILE_BYTES_MAX, HISTORY_COPY_BYTES_MAX } from '../base/limits.ts';
+import { FILE_BYTES_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, isSymlink, R_OK, S_IFREG, W_OK, X_OK } from '../base/posix.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import { clearSetId, makePrivate } from './bytes.ts';
 import type { Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
 import { link, mkdir, mknod, symlink } from './create.ts';
-import { upgradeHere } from './direct.ts';
+import { keepAside, upgradeHere } from './direct.ts';
+import type { Live } from './live.ts';
 import { mountsInside } from './lookup.ts';
 import { demand } from './permissions.ts';
 import { rmdir, unlink } from './remove.ts';
@@ -32,7 +33,8 @@ function demandFile(core: Core, caller: Caller, ino: Ino, size: number, op: stri
 /** The whole content becomes `bytes`; the inode stays, and so do its open handles. */
 export function replaceBytes(core: Core, caller: Caller, ino: Ino, bytes: Buffer): InodeRow {
   const row = demandFile(core, caller, ino, bytes.length, 'write');
-  if (core.live.find(ino) !== undefined) return rewriteBytes(core, caller, row, bytes);
+  const live = core.live.find(ino);
+  if (live !== undefined) return rewriteBytes(core, caller, live, bytes);
   return core.journal.commit((tx) => {
     const { content: old, size: oldSize } = row;
     const before = attributesOf(row);
@@ -61,20 +63,16 @@ export function replaceBytes(core: Core, caller: Caller, ino: Ino, bytes: Buffer
  * The same of a file the kernel holds open: its backing file cannot be exchanged, so the bytes
  * before are copied aside and it is written over. Who reads meanwhile may see some of each.
  */
-function rewriteBytes(core: Core, caller: Caller, row: InodeRow, bytes: Buffer): InodeRow {
-  openForUs(core, row.ino);
+function rewriteBytes(core: Core, caller: Caller, live: Live, bytes: Buffer): InodeRow {
+  const { row } = live;
+  const kept = openForUs(core, live);
   return core.journal.commit((tx) => {
     const { size: oldSize, content } = row;
     const before = attributesOf(row);
-    const { direct } = core.content;
-    const isKept = oldSize > 0 && oldSize <= HISTORY_COPY_BYTES_MAX;
-    const slot = isKept ? direct.copyAside(content) : undefined;
-    const oldContent =
-      slot === undefined ? NO_CONTENT : direct.setAside(content, slot, core.clock.now().s);
+    const oldContent = kept === NO_CONTENT ? keepAside(core, tx, live) : kept;
     core.content.write(content, bytes, 0);
     core.content.truncate(content, bytes.length);
-    const live = core.live.find(row.ino);
-    if (live !== undefined) core.live.hold(tx, live);
+    core.live.hold(tx, live);
     setSize(core, tx, row, bytes.length);
     const range = { position: 0, length: bytes.length };
     recordWrite(core, tx, caller, row, { oldSize, oldContent, before, ...range });
@@ -85,11 +83,10 @@ function rewriteBytes(core: Core, caller: Caller, row: InodeRow, bytes: Buffer):
 /**
  * A file the kernel only reads may be changed by us from now on. In a transaction of its own: a
  * kill must not find bytes changed under a CID that is still there.
+ * @returns the copy made of the bytes before; NO_CONTENT when there is none.
  */
-function openForUs(core: Core, ino: Ino): void {
-  const live = core.live.find(ino);
-  if (live === undefined || live.isWritable) return;
-  core.journal.commit((tx) => upgradeHere(core, tx, live));
+function openForUs(core: Core, live: Live): ContentId {
+  return live.isWritable ? NO_CONTENT : core.journal.commit((tx) => upgradeHere(core, tx, live));
 }
 
 /** Writes `bytes` at `position` ('end' = append) without touching the rest. */
@@ -102,11 +99,12 @@ export function patchBytes(
 ): InodeRow {
   const { row, at, size } = demandPatch(core, caller, ino, bytes.length, position);
   if (bytes.length === 0) return row;
-  openForUs(core, ino);
+  const live = core.live.find(ino);
+  const kept = live === undefined ? NO_CONTENT : openForUs(core, live);
   return core.journal.commit((tx) => {
     const { size: oldSize } = row;
     const before = attributesOf(row);
-    const oldContent = makePrivate(core, tx, row);
+    const oldContent = kept === NO_CONTENT ? makePrivate(core, tx, row) : kept;
     core.content.write(row.content, bytes, at);
     core.live.restamp(ino);
     setSize(core, tx, row, size);
