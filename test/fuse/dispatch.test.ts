@@ -8,6 +8,8 @@ import { Rig } from './rig.ts';
 
 const { errno } = constants;
 const NODE = 5;
+/** FLUSH is asked for no file. */
+const FOPEN_NOFLUSH = 1 << 5;
 
 let rig: Rig;
 beforeEach(() => {
@@ -198,6 +200,44 @@ describe('files', () => {
     expect(refused(18, u64(3), u32(0, 0), u64(0))).toBe(0);
     await rig.later();
     expect(rig.faulty.callsOf('release')).toEqual([[3]]);
+  });
+
+  test('that the kernel gets for itself are opened and made with the number of their backing file', () => {
+    const PASSTHROUGH = 1 << 7;
+    rig.faulty.faults.set('release', () => undefined);
+    /** `struct fuse_open_out`. */
+    const openOut = (body: Buffer) => [
+      body.readBigUInt64LE(0),
+      body.readUInt32LE(8) & ~FOPEN_NOFLUSH,
+      body.readInt32LE(12),
+    ];
+    const direct = { fh: 3, backing: 77, dropsPages: false };
+    expect(openOut(called('open', direct, 14, u32(2, 0)).answer.body)).toEqual([
+      3n,
+      PASSTHROUGH,
+      77,
+    ]);
+    const handle = { ...opened().handle, fh: 4, backing: 78 };
+    const body = [u32(O_CREAT | 2, 0o100600, 0, 0), text('c')];
+    const made = called('create', { ...opened(), handle }, 35, ...body).answer;
+    expect(openOut(made.body.subarray(128))).toEqual([4n, PASSTHROUGH, 78]);
+    const cached = called(
+      'tmpfile',
+      { ...opened(), handle: { ...handle, fh: 5, backing: undefined } },
+      51,
+      ...body,
+    );
+    expect(openOut(cached.answer.body.subarray(128))[2]).toBe(0);
+  });
+
+  test('whose pages are not true any more are opened without them', () => {
+    const KEEP_CACHE = 1 << 1;
+    rig.faulty.faults.set('release', () => undefined);
+    const flags = (fh: number, dropsPages: boolean) => {
+      const { answer } = called('open', { fh, backing: undefined, dropsPages }, 14, u32(0, 0));
+      return answer.body.readUInt32LE(8) & KEEP_CACHE;
+    };
+    expect([flags(3, false), flags(4, true)]).toEqual([KEEP_CACHE, 0]);
   });
 
   test('of control are opened past the page cache', () => {

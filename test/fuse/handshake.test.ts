@@ -35,6 +35,21 @@ describe('the handshake', () => {
     expect(out.length).toBe(64);
   });
 
+  test('takes passthrough when it is wanted and offered, over a disk that nothing is stacked on', () => {
+    const PASSTHROUGH = 1 << (37 - 32);
+    const out = (features: ReturnType<typeof agreed>) => {
+      const bytes = initOut(features);
+      return [
+        features?.hasPassthrough,
+        bytes.readUInt32LE(32) & PASSTHROUGH,
+        bytes.readUInt32LE(36),
+      ];
+    };
+    expect(out(agreed(init(45), true))).toEqual([true, PASSTHROUGH, 1]);
+    expect(out(agreed(init(45), false))).toEqual([false, 0, 0]);
+    expect(out(agreed(init(39, 0xffff_ffff, ~PASSTHROUGH >>> 0), true))).toEqual([false, 0, 0]);
+  });
+
   test('takes nothing that is not offered', () => {
     const features = agreed(init(30, 0, 0xffff_ffff));
     expect([features?.flags, features?.flags2, features?.hasResend]).toEqual([0, 0, false]);
