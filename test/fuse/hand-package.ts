@@ -17,6 +17,8 @@ export class HandPackage {
   readonly given: unknown[] = [];
   /** What `mount` ends with. */
   failure: Error | null = null;
+  /** What letting go of the event loop ends with. */
+  closeFailure: Error | null = null;
   /** Whether the package has let go of the event loop. */
   isClosed = false;
   #turns: Partial<Libfuse2Turn>[] = [];
@@ -56,7 +58,7 @@ export class HandPackage {
       }
       _close(done: (error: Error | null) => void): void {
         hand.isClosed = true;
-        done(null);
+        done(hand.closeFailure);
       }
     }
     return { Fuse, libfuse: this.#libfuse() };

@@ -43,6 +43,26 @@ describe('counts of lookups', () => {
     );
   });
 
+  test('of inodes that share the last slot go on in the first, and are found there', () => {
+    const SLOTS = 1024;
+    const slotOf = (ino: number) =>
+      Math.floor(((Math.imul(ino, 0x9e3779b1) >>> 0) * SLOTS) / 2 ** 32);
+    const last = Array.from({ length: 10_000 }, (_, index) => (index + 1) as Ino)
+      .filter((ino) => slotOf(ino) === SLOTS - 1)
+      .slice(0, 4);
+    expect(last).toHaveLength(4);
+    for (const gone of last) {
+      const counts = new LookupCounts();
+      for (const ino of last) counts.add(ino);
+      expect([...counts.inos()]).toEqual([...last.slice(1), last[0]]);
+      expect(counts.subtract(gone, 1)).toBe(true);
+      expect(last.map((ino) => counts.get(ino))).toEqual(last.map((ino) => +(ino !== gone)));
+      counts.add(gone);
+      expect(last.map((ino) => counts.get(ino))).toEqual([1, 1, 1, 1]);
+      expect(counts.size).toBe(4);
+    }
+  });
+
   test('of very many inodes are all there, and go one by one', () => {
     const counts = new LookupCounts();
     const many = 100_000;

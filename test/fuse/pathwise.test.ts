@@ -8,7 +8,7 @@ import { nameOfText } from '../../src/base/ids.ts';
 import { FUSE_REQUEST_MS_MAX, FUSE_REQUESTS_WAITING_MAX } from '../../src/base/limits.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { O_RDWR, O_TRUNC } from '../../src/base/posix.ts';
-import { PathwiseServer } from '../../src/fuse/pathwise.ts';
+import { type PathwiseOptions, PathwiseServer } from '../../src/fuse/pathwise.ts';
 import { countable } from '../../src/fuse/pathwise-operations.ts';
 import { loadPackage } from '../../src/fuse/pathwise-package.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
@@ -53,6 +53,18 @@ afterEach(() => {
 const errors = () => log.lines.filter(({ level }) => level === 'error');
 const find = (name: string) => fixture.journal.dentries.find(fixture.ipfs, nameOfText(name));
 
+/** Another server of the same file system, not mounted yet, and its package. */
+function another(options: Partial<PathwiseOptions>): [PathwiseServer, HandPackage] {
+  const itsHand = new HandPackage();
+  const native = loadNative();
+  const { journal, vfs: fileSystem } = fixture;
+  const load = itsHand.load;
+  return [
+    new PathwiseServer({ fileSystem, journal, native, clock, log, load, ...options }),
+    itsHand,
+  ];
+}
+
 /** Makes a file, and gives the number under which it is open. */
 function create(path: string): number {
   const [[result, fd] = []] = hand.ask('create', { path, flags: O_RDWR }, 0o100644);
@@ -75,21 +87,50 @@ describe('the fallback driver', () => {
   });
 
   test('a mount that the package refuses is a failure with its words', async () => {
-    const refused = new HandPackage();
+    const [other, refused] = another({});
     refused.failure = new Error('Mountpoint in use');
-    const other = new PathwiseServer({
-      fileSystem: fixture.vfs,
-      journal: fixture.journal,
-      native: loadNative(),
-      clock,
-      log,
-      load: refused.load,
-    });
     await expect(other.mount(directory)).rejects.toMatchObject({
       failure: 'mount-failed',
       hint: 'Mountpoint in use',
     });
     expect([other.status().mountPoint, refused.isClosed]).toEqual([undefined, true]);
+  });
+
+  test('a mount point that the package has no room for is refused before it is asked', async () => {
+    const [other, unasked] = another({});
+    await expect(other.mount(`/${'m'.repeat(1023)}`)).rejects.toMatchObject({
+      failure: 'mount-failed',
+      cause: { failure: 'name-too-long' },
+    });
+    expect(unasked.options).toBeUndefined();
+  });
+
+  test('mounts read-only, with set-id bits and with devices for whoever asks for that', async () => {
+    const [other, asked] = another({ readOnly: true, suid: true, dev: true, allowOther: false });
+    await other.mount(directory);
+    expect(asked.options?.fsname.split(',').slice(-3)).toEqual(['ro', 'suid', 'dev']);
+    expect(asked.options?.allowOther).toBe(false);
+    other.abandon();
+  });
+
+  test('what the package throws that is no Error is the hint as it is', async () => {
+    const [other, refused] = another({});
+    refused.failure = 'fuse: bad mount point' as never;
+    await expect(other.mount(directory)).rejects.toMatchObject({ hint: 'fuse: bad mount point' });
+  });
+
+  test('unmounts nothing before it has mounted', async () => {
+    const [other] = another({});
+    await expect(other.unmount()).resolves.toBeUndefined();
+    expect(other.status()).toMatchObject({ mountPoint: undefined, protocolMinor: undefined });
+  });
+
+  test('a package that does not let go of the event loop is logged, and the mount ends', async () => {
+    hand.closeFailure = new Error('still running');
+    hand.end();
+    expect(await server.ended).toEqual({ error: undefined });
+    const line = { fields: { failure: 'internal', err: { message: 'still running' } } };
+    expect(errors()).toMatchObject([line]);
   });
 
   test('what an operation changed is committed before its answer', () => {
