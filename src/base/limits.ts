@@ -147,6 +147,12 @@ export const WAL_BYTES_MAX = 512 * 1024 * 1024;
 /** What one check reports; a journal with more wrong needs no longer list. */
 export const FINDINGS_MAX = 10_000;
 
+/**
+ * The heap is collected when it has grown by so much. Making files at full speed that is every other
+ * second, some tens of milliseconds of work, most of it on other threads.
+ */
+export const HEAP_GROWTH_PERCENT_MAX = 30;
+
 /** Operating errors remembered, to be shown and counted. */
 export const ERRORS_KEPT_MAX = 1000;
 /** A background loop that failed is begun again after so long. */

@@ -22,6 +22,7 @@ import { controlMethods } from './control-methods.ts';
 import { type CoreParts, openCore } from './core.ts';
 import { ErrorRing } from './errors.ts';
 import type { Phase } from './health.ts';
+import { boundHeap } from './heap.ts';
 import { demandFuse } from './host.ts';
 import { createLog } from './log.ts';
 import { usersOf } from './mount-table.ts';
@@ -149,6 +150,7 @@ export class Daemon {
   async #start(): Promise<void> {
     const { config, log } = this;
     const teardown = this.#teardown;
+    boundHeap();
     await demandFuse(config.uid);
     const native = loadNative();
     await demandOutside(await realMountPlace(config.mountPoint), config);
