@@ -40,6 +40,11 @@ export class Retention {
   readonly #chain: Chain;
   readonly #time: Statement;
   readonly #deleteRecords: Statement;
+  /**
+   * Old bytes there are, while steps follow each other: the sum reads a row for each old object, and
+   * what is released meanwhile may wait for the next time.
+   */
+  #oldBytes: number | undefined;
 
   constructor({ journal, policy, discard }: RetentionOptions) {
     const db = journal.connection;
@@ -60,7 +65,9 @@ export class Retention {
       const keptFromS = now.s - this.#policy.keepS;
       const hasMoreRecords = this.#dropRecords(keptFromS);
       const hasMoreBytes = this.#dropBytes(keptFromS);
-      return hasMoreRecords || hasMoreBytes;
+      const hasMore = hasMoreRecords || hasMoreBytes;
+      if (!hasMore) this.#oldBytes = undefined;
+      return hasMore;
     });
   }
 
@@ -94,12 +101,13 @@ export class Retention {
 
   #dropBytes(keptFromS: number): boolean {
     const { contents } = this.#journal;
-    let excess = contents.releasedBytes() - this.#policy.oldBytesMax;
+    this.#oldBytes ??= contents.releasedBytes();
     const oldest = contents.released(Number.MAX_SAFE_INTEGER, CONTENTS_PER_STEP_MAX);
     for (const { id, size, released_s } of oldest) {
-      if (excess <= 0 && (released_s ?? keptFromS) >= keptFromS) return false;
+      const isTooMuch = this.#oldBytes > this.#policy.oldBytesMax;
+      if (!isTooMuch && (released_s ?? keptFromS) >= keptFromS) return false;
       this.#discard(id);
-      excess -= size;
+      this.#oldBytes -= size;
     }
     return oldest.length === CONTENTS_PER_STEP_MAX;
   }
