@@ -204,6 +204,25 @@ describe('the registry', () => {
     });
   });
 
+  test('a call that failed of itself while it was given up says what it failed of', async () => {
+    const clock = new TurnedClock();
+    const it = sample(clock);
+    const answer = call(it, 'sample_change', { stubborn: true });
+    await clock.turn(10_000);
+    it.waiting.fail(new OpError('no-space', 'write'));
+    expect(envelopeOf(await answer).error_code).toBe('NO_SPACE');
+  });
+
+  test('a call given up for a reason that is no error of ours is CANCELLED', async () => {
+    const it = sample();
+    const stop = new AbortController();
+    const answer = call(it, 'sample_wait', {}, stop.signal);
+    await settle();
+    stop.abort(new Error('the connection is gone'));
+    expect(envelopeOf(await answer).error_code).toBe('CANCELLED');
+    expect(it.log.lines).toEqual([]);
+  });
+
   test('a call cancelled before it began runs nothing', async () => {
     const it = sample();
     const cancelled = AbortSignal.abort(new OpError('cancelled', 'call'));
@@ -296,6 +315,14 @@ describe('a job tool', () => {
       error_code: 'CANCELLED',
       context: { partial: { still_running: true } },
     });
+  });
+
+  test('whose caller was gone before it began is given up, and leaves no job', async () => {
+    const it = sample(new TurnedClock());
+    const gone = AbortSignal.abort(new OpError('cancelled', 'call'));
+    expect(envelopeOf(await call(it, 'sample_job', {}, gone)).error_code).toBe('CANCELLED');
+    for (const { signal } of it.waiting.started) expect(signal.aborted).toBe(true);
+    expect(it.ports.jobs.list('uid:0')).toEqual([]);
   });
 
   test('is given up with its call while that waits', async () => {

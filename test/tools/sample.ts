@@ -27,6 +27,7 @@ const COMMON = { toolset: 'vfs', version: '1.0.0', deadline: 'local' } as const;
 export class Waiting {
   readonly started: ToolContext[] = [];
   #waiters: (() => void)[] = [];
+  readonly #failers: ((reason: Error) => void)[] = [];
   #isOpen = false;
 
   /** Ends all calls that wait, and those to come. */
@@ -35,12 +36,18 @@ export class Waiting {
     for (const waiter of this.#waiters.splice(0)) waiter();
   }
 
+  /** All calls that wait now fail of themselves. */
+  fail(reason: Error): void {
+    for (const failer of this.#failers.splice(0)) failer(reason);
+  }
+
   /** Resolves at `open`; rejects when the signal aborts, unless it is stubborn. */
   wait(context: ToolContext, isStubborn: boolean): Promise<void> {
     this.started.push(context);
     return new Promise((resolve, reject) => {
       if (this.#isOpen) resolve();
       this.#waiters.push(resolve);
+      this.#failers.push(reject);
       const { signal } = context;
       if (!isStubborn) signal.addEventListener('abort', () => reject(signal.reason));
     });

@@ -4,7 +4,8 @@ import { UnixFS } from 'ipfs-unixfs';
 import { CID as MultiformatsCid } from 'multiformats/cid';
 import { sha256 } from 'multiformats/hashes/sha2';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { S_IFIFO } from '../../src/base/posix.ts';
+import { type Name, nameOfText } from '../../src/base/ids.ts';
+import { S_IFIFO, S_IFREG } from '../../src/base/posix.ts';
 import { type CID, parseCid } from '../../src/content/content.ts';
 import { noise } from '../content/fixture.ts';
 import { VECTORS } from '../content/vectors.ts';
@@ -103,6 +104,41 @@ describe('ipfs_add', () => {
       ],
     });
     expect((await cat(`${data?.['cid']}/b/c`)).toString()).toBe('c');
+  });
+
+  test('a directory of many shows the first, and tells how much it left out', async () => {
+    for (let at = 0; at < 51; at += 1) await world.write(`/ipfs/d/f${at}`, 'x');
+    const directory = world.ino('/ipfs/d');
+    for (let at = 0; at < 21; at += 1) {
+      world.vfs.mknod(ROOT, directory, nameOfText(`p${at}`), S_IFIFO | 0o600, 0);
+    }
+    world.vfs.mknod(ROOT, directory, '\x80' as Name, S_IFREG | 0o600, 0);
+    await world.done('vfs_mount', { backend: 'memory', mount_point: '/ipfs/d/m' });
+    const values = { path: '/ipfs/d', recursive: true };
+    const { data, context } = await world.ask('ipfs_add', values);
+    expect(data?.['entries']).toHaveLength(50);
+    const warnings = context['warnings'] as string[];
+    expect(warnings).toHaveLength(22);
+    expect(warnings.slice(20)).toEqual(['left out 2 more', 'left out what is mounted inside']);
+  });
+
+  test('a name that is no text is left out, and told so', async () => {
+    await world.write('/ipfs/d/a', 'x');
+    world.vfs.mknod(ROOT, world.ino('/ipfs/d'), '\x80' as Name, S_IFREG | 0o600, 0);
+    const { context } = await world.ask('ipfs_add', { path: '/ipfs/d', recursive: true });
+    expect(context['warnings']).toEqual([expect.stringMatching(/: its name is no text$/)]);
+  });
+
+  test('what UnixFS has of mode and time is listed, of a file and of inline content', async () => {
+    await world.write('/ipfs/a', 'x', { mode: '0600' });
+    const listed = async (values: Facts) => {
+      const more = { filename: 'f', wrap_with_directory: true, unixfs_metadata: true };
+      const { cid } = await add({ ...values, ...more });
+      return (await world.done('ipfs_ls', { ipfs_path: cid }))['entries'];
+    };
+    const { mtime } = await world.done('vfs_stat', { path: '/ipfs/a' });
+    expect(await listed({ path: '/ipfs/a' })).toMatchObject([{ name: 'f', mode: '0600', mtime }]);
+    expect(await listed({ content: 'x' })).toMatchObject([{ mtime: expect.any(String) }]);
   });
 
   test('wrapping gives the name a directory', async () => {

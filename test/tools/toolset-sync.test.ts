@@ -70,6 +70,24 @@ describe('vfs_sync_to_ipfs', () => {
     expect(await publish()).toMatchObject({ skipped: [{ path: '/ipfs/d/p', type: 'fifo' }] });
   });
 
+  test('of many that are skipped, the first are told and all are counted', async () => {
+    await world.write('/ipfs/d/a', 'one');
+    for (let at = 0; at < 51; at += 1) {
+      world.vfs.mknod(ROOT, world.ino('/ipfs/d'), nameOfText(`p${at}`), S_IFIFO | 0o600, 0);
+    }
+    const { data, context } = await world.ask('vfs_sync_to_ipfs', { path: '/ipfs/d' });
+    expect(data?.['skipped']).toHaveLength(50);
+    expect(context['warnings']).toEqual(['skipped 51 in all']);
+  });
+
+  test('an unchanged tree that is not pinned is as durable as when it was recorded', async () => {
+    await world.write('/ipfs/a', 'one');
+    const first = await publish({ pin: false });
+    await world.write('/mem/other', 'goes on');
+    const second = await publish({ pin: false });
+    expect(second).toMatchObject({ changed: false, durability: first['durability'] });
+  });
+
   test('a dry run makes nothing', async () => {
     await world.write('/ipfs/a', 'four');
     const plan = await world.planned('vfs_sync_to_ipfs', {});
@@ -154,6 +172,41 @@ describe('vfs_sync_from_ipfs', () => {
       },
     });
     await world.refused('vfs_sync_from_ipfs', { ...values, dry_run: true }, 'SYNC_CONFLICT');
+  });
+
+  test('a conflict names what was synced, what is there and what is here', async () => {
+    const { root_cid: root } = await published();
+    await world.write('/ipfs/t/b', 'changed');
+    await world.write('/ipfs/t/new', 'since');
+    const second = await publish({ path: '/ipfs/t' });
+    await world.done('vfs_stat', { path: '/ipfs/t/b', compute_cid: true });
+    const values = { ipfs_path: root, path: '/ipfs/t', apply_deletions: true };
+    const { partial } = await world.refused('vfs_sync_from_ipfs', values, 'SYNC_CONFLICT');
+    const cidOf = async (path: string) =>
+      (await world.done('vfs_stat', { path, compute_cid: true }))['cid'];
+    const there = await cidOf(`/ipfs/${root}/b`);
+    const b = await cidOf(`/ipfs/${second['root_cid']}/b`);
+    const fresh = await cidOf(`/ipfs/${second['root_cid']}/new`);
+    expect(partial).toEqual({
+      count: 2,
+      conflicts: [
+        {
+          path: '/ipfs/t/b',
+          what: 'both_changed',
+          local_cid: b,
+          remote_cid: there,
+          base_cid: b,
+          resolution: 'none',
+        },
+        {
+          path: '/ipfs/t/new',
+          what: 'deleted_there',
+          local_cid: fresh,
+          base_cid: fresh,
+          resolution: 'none',
+        },
+      ],
+    });
   });
 
   test('under keep_remote the tree wins, and the answer names what lost', async () => {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Ino, type Name, nameOf, nameOfText } from '../../src/base/ids.ts';
-import { O_RDWR, S_IFIFO } from '../../src/base/posix.ts';
+import { O_RDWR, S_IFIFO, S_IFREG } from '../../src/base/posix.ts';
 import { type Facts, Fixture, KERNEL, ROOT } from './fixture.ts';
 
 let fixture: Fixture;
@@ -126,6 +126,28 @@ describe('vfs_ls', () => {
     expect(file).toMatchObject({ type: 'file', size: 6, mode: '0444', version: file?.['cid'] });
   });
 
+  test('what is not here of content by CID is left out, and told so', async () => {
+    const { builder } = fixture;
+    const plain = { profile: 'unixfs-v1-2025' } as const;
+    const absent = { ...plain, dryRun: true };
+    const { cid, cumulativeSize } = await builder.addBytes(Buffer.from('gone'), absent, SIGNAL);
+    const lost = await builder.buildDirectory(
+      [{ name: 'gone', cid, cumulativeSize }],
+      absent,
+      SIGNAL,
+    );
+    const here = builder.buildSymlink('x' as Name, plain);
+    const children = [
+      { name: 'here', cid: here.cid, cumulativeSize: here.cumulativeSize },
+      { name: 'lost', cid: lost.cid, cumulativeSize: lost.cumulativeSize },
+    ];
+    const root = await builder.buildDirectory(children, plain, SIGNAL);
+    const path = `/ipfs/${root.cid}`;
+    const { data, context } = await fixture.ask('vfs_ls', { path });
+    expect(data).toMatchObject({ entries: [{ name: 'here' }] });
+    expect(context['warnings']).toEqual([`nothing is here of ${path}/lost`]);
+  });
+
   test('who may not look into a directory does not', async () => {
     await fixture.write('/ipfs/open/secret/x', '');
     fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/open/secret'), { mode: 0o700 });
@@ -197,6 +219,39 @@ describe('vfs_stat', () => {
     fixture.vfs.write(KERNEL, fh, Buffer.from('later'), 0, false);
     fixture.vfs.release(fh);
     expect(await fixture.text('/ipfs/a')).toBe('later');
+  });
+
+  test('a file nobody wrote has no CID, one that is all hole that of its zeros', async () => {
+    const above = fixture.ino('/ipfs');
+    fixture.vfs.mknod(ROOT, above, 'hole' as Name, S_IFREG | 0o644, 0);
+    const values = { path: '/ipfs/hole', compute_cid: true };
+    const { data, context } = await fixture.ask('vfs_stat', values);
+    expect(data).not.toHaveProperty('cid');
+    expect(context['warnings'] ?? []).toEqual([]);
+    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/hole'), { size: 1000 });
+    await fixture.write('/ipfs/zeros', '\0'.repeat(1000));
+    const zeros = await fixture.done('vfs_stat', { path: '/ipfs/zeros', compute_cid: true });
+    expect(await fixture.done('vfs_stat', values)).toMatchObject({ cid: zeros['cid'] });
+  });
+
+  test('a file that changes whenever it is hashed is left without a CID, and told so', async () => {
+    await fixture.write('/ipfs/busy', 'first');
+    const ino = fixture.ino('/ipfs/busy');
+    const seal = fixture.sealer.seal.bind(fixture.sealer);
+    let tries = 0;
+    fixture.sealer.seal = async (id, signal) => {
+      const cid = await seal(id, signal);
+      tries += 1;
+      fixture.vfs.setattr(ROOT, ino, { size: 100 + tries });
+      return cid;
+    };
+    const { data, context } = await fixture.ask('vfs_stat', {
+      path: '/ipfs/busy',
+      compute_cid: true,
+    });
+    expect(tries).toBe(3);
+    expect(data).not.toHaveProperty('cid');
+    expect(context['warnings']).toEqual(['the file is being written: no CID of it holds']);
   });
 
   test('follows links unless told not to', async () => {
