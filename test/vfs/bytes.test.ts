@@ -38,7 +38,7 @@ function opened(path: string, text = '', flags = O_RDWR): { fh: Fh; ino: Ino } {
 
 function bytesOf(fh: Fh, length = 100, position = 0): string {
   const into = Buffer.alloc(length, '?');
-  return into.latin1Slice(0, f.vfs.read(fh, into, 0, length, position) as number);
+  return into.toString('latin1', 0, f.vfs.read(fh, into, 0, length, position) as number);
 }
 
 const sizeOf = (ino: Ino): number => f.vfs.getattr(ROOT, ino).size;

@@ -333,7 +333,7 @@ describe('a path', () => {
 });
 
 describe('what a tree remembers of content', () => {
-  test('is bounded: of more than it keeps, what the kernel holds stays and the oldest goes', async () => {
+  test('is bounded: the oldest go, but what the kernel holds stays', async () => {
     const many = 131_072;
     const tree = new CidTree(
       {

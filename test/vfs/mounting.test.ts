@@ -59,7 +59,7 @@ function bytesOf(path: string): string {
   const into = Buffer.alloc(100);
   const got = f.vfs.read(fh, into, 0, 100, 0) as number;
   f.vfs.release(fh);
-  return into.latin1Slice(0, got);
+  return into.toString('latin1', 0, got);
 }
 
 describe('a tree is attached', () => {
