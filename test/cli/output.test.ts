@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { OpError } from '../../src/base/errors.ts';
 import { sentenceOf, sizeText, table } from '../../src/cli/output.ts';
 import { treePathOf } from '../../src/cli/tree-path.ts';
+import { Asked } from './asking.ts';
 
 test.each([
   [0, '0 bytes'],
@@ -22,6 +23,36 @@ test('columns are as wide as what is in them, the last one ends by itself', () =
     ]),
   ).toBe('a    bb  c\naaa  b   cc');
   expect(table([])).toBe('');
+  expect(table([['a'], ['bb', 'c']])).toBe('a\nbb  c');
+  expect(table([['a', 'b', 'c'], ['aaa']])).toBe('a    b  c\naaa');
+});
+
+test('of what is wrong with arguments each is a line, with what was expected if that is known', async () => {
+  const issues = [
+    { argument: 'path', reason: 'is missing', expected: 'a path' },
+    { argument: 'x', reason: 'is unknown' },
+  ];
+  const refusal = { status: 'error', error: 'no', error_code: 'INVALID_ARGUMENT' };
+  for (const [context, below] of [
+    [{ issues }, '  path: is missing; expected: a path\n  x: is unknown\n'],
+    [{}, ''],
+    [undefined, ''],
+  ] as const) {
+    await using asked = await Asked.open({ call: async () => ({ ...refusal, context }) });
+    const { code, stderr } = await asked.kitfs(['call', 'vfs_stat']);
+    expect([code, stderr]).toEqual([1, `kitfs: no\n${below}`]);
+  }
+});
+
+test('a daemon that ends while it is asked is not running any more, with or without JSON', async () => {
+  const failure = async () => {
+    throw new OpError('not-running', 'ask');
+  };
+  await using asked = await Asked.open({ status: failure });
+  expect(await asked.kitfs(['status'])).toMatchObject({ code: 3, stdout: '' });
+  const { code, stdout } = await asked.kitfs(['status', '--json']);
+  expect(code).toBe(3);
+  expect(JSON.parse(stdout)).toMatchObject({ error_code: 'NOT_READY' });
 });
 
 describe('an error in one line', () => {
@@ -42,6 +73,8 @@ describe('an error in one line', () => {
     const error = new OpError('internal', 'call', { cause: new TypeError('oops') });
     expect(sentenceOf(error)).toMatch(/this is a bug of kitfs.*\nTypeError: oops/);
     expect(sentenceOf(new OpError('internal', 'call', { cause: 3 }))).toContain('3');
+    const bare = Object.assign(new Error('no trace'), { stack: undefined });
+    expect(sentenceOf(new OpError('internal', 'call', { cause: bare }))).toMatch(/\nno trace$/);
   });
 });
 

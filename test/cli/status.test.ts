@@ -1,0 +1,63 @@
+import { expect, test } from 'vitest';
+import { Asked } from './asking.ts';
+
+const STATUS = {
+  pid: 7,
+  version: '1.2.3',
+  uptime_s: 59,
+  health: { state: 'degraded', because: [{ error_code: 'IO_ERROR', text: 'the disk fails' }] },
+  mounts: [
+    {
+      mount_point: '/srv/tree',
+      read_only: true,
+      trees: [
+        { path: '/ipfs', kind: 'ipfs', read_only: true, volatile: false },
+        { path: '/mem', kind: 'memory', read_only: false, volatile: true },
+      ],
+    },
+  ],
+  driver: 'native',
+  driver_reason: 'it works',
+  dirty: { files: 2, bytes: 2048 },
+  journal: { seq: 12 },
+  kernel: { requests: 5, handles: 1 },
+  agents: 3,
+  errors_last_hour: { IO_ERROR: 2, NOT_FOUND: 1 },
+  paths: { state: '/s', mcp_socket: '/r/mcp.sock' },
+};
+
+async function shown(changed: Partial<typeof STATUS> = {}): Promise<string> {
+  await using asked = await Asked.open({ status: async () => ({ ...STATUS, ...changed }) });
+  const { code, stdout, stderr } = await asked.kitfs(['status']);
+  expect([code, stderr]).toEqual([0, '']);
+  return stdout;
+}
+
+test('what may not be written to, and what does not last, is marked', async () => {
+  const text = await shown();
+  expect(text).toMatch(/^mounted +\/srv\/tree, read-only$/m);
+  expect(text).toMatch(/^ +\/ipfs: ipfs, read-only$/m);
+  expect(text).toMatch(/^ +\/mem: memory, gone when the daemon stops$/m);
+  const [mount] = STATUS.mounts.map((one) => ({ ...one, read_only: false, trees: [] }));
+  expect(await shown({ mounts: mount === undefined ? [] : [mount] })).toMatch(
+    /^mounted +\/srv\/tree$/m,
+  );
+});
+
+test('why it is not well is said below the health, and errors are counted by their code', async () => {
+  const text = await shown();
+  expect(text).toMatch(/^health +degraded\n +IO_ERROR: the disk fails$/m);
+  expect(text).toMatch(/^errors +2 IO_ERROR, 1 NOT_FOUND$/m);
+  expect(text).toMatch(/^dirty +2 files, 2.0 KiB$/m);
+});
+
+test.each([
+  [59, '59 s'],
+  [60, '1 min'],
+  [3599, '59 min'],
+  [3600, '1 h 0 min'],
+  [47 * 3600 + 60, '47 h 1 min'],
+  [48 * 3600, '2 days'],
+])('up for %d seconds is up %s', async (uptime_s, text) => {
+  expect(await shown({ uptime_s })).toContain(`1.2.3, pid 7, up ${text}\n`);
+});
