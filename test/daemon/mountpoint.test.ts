@@ -93,6 +93,28 @@ describe('the mount point', () => {
     });
   });
 
+  test('that can neither be made nor looked at is refused for what the kernel says', async () => {
+    using scratch = new Scratch();
+    // sysfs lets nobody make a directory.
+    const refused = prepareMountPoint(optionsFor(scratch, '/sys/kitfs-none'));
+    await expect(refused).rejects.toMatchObject({
+      op: 'mount at /sys/kitfs-none',
+      failure: expect.stringMatching(/^(denied|not-permitted|read-only)/),
+    });
+    const long = prepareMountPoint(optionsFor(scratch, scratch.path('x'.repeat(300))));
+    await expect(long).rejects.toMatchObject({ failure: 'name-too-long' });
+  });
+
+  test('is not prepared while what was mounted before cannot be read', async () => {
+    using scratch = new Scratch();
+    const options = optionsFor(scratch, scratch.path('mnt'));
+    mkdirSync(options.recordPath);
+    await expect(prepareMountPoint(options)).rejects.toMatchObject({
+      op: `read ${options.recordPath}`,
+    });
+    expect(() => statSync(options.dir)).toThrow();
+  });
+
   test('is the directory that a link leads to', async () => {
     using scratch = new Scratch();
     mkdirSync(scratch.path('real'));
@@ -156,6 +178,21 @@ describe('state and sockets', () => {
         hint: expect.stringContaining('--run'),
       });
     }
+  });
+
+  test('lie under the root wherever they are', async () => {
+    using scratch = new Scratch();
+    const places = { state: scratch.path('state'), run: scratch.path('run') };
+    await expect(demandOutside('/', places)).rejects.toMatchObject(refusal);
+  });
+
+  test('are refused when links lead nowhere', async () => {
+    using scratch = new Scratch();
+    symlinkSync('loop', scratch.path('loop'));
+    const places = { state: scratch.path('loop', 'state'), run: scratch.path('run') };
+    await expect(demandOutside(scratch.path('mnt'), places)).rejects.toMatchObject({
+      failure: 'too-many-symlinks',
+    });
   });
 
   test('do not hold the mount point either', async () => {

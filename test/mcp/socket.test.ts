@@ -5,16 +5,18 @@ import {
   lstat,
   mkdir,
   readdir,
+  readFile,
   rename,
   rm,
   symlink,
   unlink,
   writeFile,
 } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { AgentSocket } from '../../src/mcp/socket.ts';
+import { AgentSocket, type PeerNames } from '../../src/mcp/socket.ts';
+import type { Peer } from '../../src/tools/tools.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { openHost, ourselves, RawClient, scratch } from './host.ts';
 
@@ -149,4 +151,77 @@ test('a connection whose peer cannot be told is closed', async () => {
   await using client = new RawClient(host.path);
   await client.closed;
   expect(host.sample.log.lines).toMatchObject([{ level: 'warn' }]);
+});
+
+test('a socket whose name begins with a dot is served under that name, and nothing is left', async () => {
+  const path = join(directory, '.sock');
+  const socket = socketAt(path);
+  await socket.listen();
+  expect(await readdir(directory)).toEqual(['.sock']);
+  expect(await modeOf(path)).toBe(0o600);
+  await socket.close();
+  expect(await readdir(directory)).toEqual([]);
+});
+
+test('a directory in the way of the socket that is bound is not removed', async () => {
+  await mkdir(join(directory, '.cp.sock', 'precious'), { recursive: true });
+  const listening = socketAt(join(directory, 'mcp.sock')).listen();
+  await expect(listening).rejects.toMatchObject({ op: 'look at the socket' });
+  expect(await readdir(join(directory, '.cp.sock'))).toEqual(['precious']);
+});
+
+test('a socket whose daemon is too busy to take another connection is left alone', async () => {
+  const path = join(directory, 'mcp.sock');
+  const script =
+    `require('node:net').createServer().listen({ path: ${JSON.stringify(path)}, backlog: 1 }, ` +
+    `() => process.kill(process.pid, 'SIGSTOP'))`;
+  const stopped = spawn(process.execPath, ['-e', script]);
+  const clients: Socket[] = [];
+  try {
+    for (let refused: unknown; refused === undefined; ) {
+      const client = connect(path);
+      refused = await new Promise((resolve) => {
+        client.once('connect', () => resolve(undefined));
+        client.once('error', ({ code }: NodeJS.ErrnoException) =>
+          resolve(code === 'EAGAIN' ? code : undefined),
+        );
+      });
+      clients.push(client);
+    }
+    await expect(socketAt(path).listen()).rejects.toMatchObject({ failure: 'busy' });
+    expect((await lstat(path)).isSocket()).toBe(true);
+  } finally {
+    for (const client of clients) client.destroy();
+    stopped.kill('SIGKILL');
+    await once(stopped, 'exit');
+  }
+});
+
+test('groups are told of a peer that lives and is still the user it was, and of no other', async () => {
+  const uid = process.getuid?.() ?? 0;
+  const PID_NONE = 2 ** 31 - 1;
+  const ours = { ...ourselves.peerCredentials(0), uid };
+  const peerOf = async (seen: ReturnType<PeerNames['peerCredentials']>): Promise<Peer> => {
+    const path = join(directory, 'mcp.sock');
+    const peers: Peer[] = [];
+    const socket = new AgentSocket({
+      path,
+      native: { peerCredentials: () => seen },
+      log: new RememberedLog(),
+      onPeer: (connection, peer) => {
+        peers.push(peer);
+        connection.destroy();
+      },
+    });
+    await socket.listen();
+    await using client = new RawClient(path);
+    await client.closed;
+    await socket.close();
+    expect(peers).toHaveLength(1);
+    return peers[0] ?? { ...seen, groups: [] };
+  };
+  const { groups } = await peerOf(ours);
+  const status = await readFile('/proc/self/status', 'latin1');
+  expect(groups.join(' ')).toBe(/^Groups:[ \t]*(.*?) *$/m.exec(status)?.[1]);
+  expect((await peerOf({ ...ours, pid: PID_NONE })).groups).toEqual([]);
 });
