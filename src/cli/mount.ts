@@ -172,7 +172,8 @@ async function startDetached(
   prepareRunDirectory(config.run, config.uid);
   const logPath = join(config.run, 'daemon.log');
   const log = await open(logPath, 'a', 0o600);
-  const args = [...argumentsOf(options, dir), '--ready-fd', '3'];
+  // First: a directory ends the options.
+  const args = ['--ready-fd', '3', ...argumentsOf(options, dir)];
   const child = spawn(process.execPath, [...process.execArgv, MAIN, 'mount', ...args], {
     detached: true,
     stdio: ['ignore', log.fd, log.fd, 'pipe'],

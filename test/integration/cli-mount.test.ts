@@ -74,7 +74,7 @@ test('all options of a start go on to the daemon in the background', async () =>
 test('others are let in by a daemon in the background that is told so', async () => {
   await using daemon = await ended();
   try {
-    await daemon.json(['mount', '--background', '--allow-other']);
+    await daemon.json(['mount', daemon.mountPoint, '--background', '--allow-other']);
     expect(mountLines(daemon.directory)[0]).toContain('allow_other');
   } finally {
     await daemon.kitfs(['unmount', '--force']);
