@@ -13,6 +13,7 @@ import {
   type Caller,
   CONTROL_INO_FROM,
   type Inode,
+  prepareBytes,
   type Resolved,
   resolve,
   type Vfs,
@@ -188,6 +189,17 @@ export async function whenFree(asker: Asker, context: ToolContext, path: string)
   if (!isRegular(found.mode)) return;
   const wait = { locks, clock, signal: context.signal };
   await about(asker, path, () => whenUnlocked(wait, found.ino, asker.tool));
+}
+
+/**
+ * To be called right before a group that writes to a file, nothing suspending in between.
+ * @throws OpError busy, no-space, io.
+ */
+export function prepareWrite(asker: Asker, path: string): void {
+  const { vfs, caller } = asker;
+  const found = resolveQuietly(asker, path);
+  if (found === undefined) return;
+  about(asker, path, () => prepareBytes(vfs.core, caller, found.ino));
 }
 
 /** Errors are left to the change itself, which meets them again. */

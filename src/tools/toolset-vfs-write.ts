@@ -9,7 +9,7 @@ import {
   type Inode,
   mountsInside,
   patchBytes,
-  rehearsePatch,
+  rehearseWrite,
   removeTree,
   replaceBytes,
   versionOf,
@@ -27,6 +27,7 @@ import {
   type Place,
   place,
   placeWithParents,
+  prepareWrite,
   umasked,
   whenFree,
 } from './places.ts';
@@ -83,6 +84,7 @@ export const vfsWrite = recordTool({
     }
     const bytes = schema.decodeContent(input.content, input.encoding, `vfs_write ${path}`);
     await whenFree(asker, context, path);
+    if (!input.dry_run) prepareWrite(asker, path);
     const changed = await change(asker, path, input.dry_run, () => writeAt(asker, input, bytes));
     if (changed.plan !== undefined) return { data: { dry_run: true, plan: changed.plan } };
     const { inode, created } = changed.made;
@@ -124,8 +126,8 @@ function writeAt(
   if (isMadeEmpty) return { inode: { ...vfs.core.inodes.get(ino) }, created: true };
   const { core } = vfs;
   let row: Inode;
-  if (position === undefined) row = replaceBytes(core, caller, ino, bytes);
-  else if (input.dry_run) row = rehearsePatch(core, caller, ino, bytes.length, position);
+  if (input.dry_run) row = rehearseWrite(core, caller, ino, bytes.length, position);
+  else if (position === undefined) row = replaceBytes(core, caller, ino, bytes);
   else row = patchBytes(core, caller, ino, bytes, position);
   return { inode: { ...row }, created: at.inode === undefined };
 }

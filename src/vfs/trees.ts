@@ -14,7 +14,7 @@ import { link, mkdir, mknod, symlink } from './create.ts';
 import { keepAside, upgradeHere } from './direct.ts';
 import type { Live } from './live.ts';
 import { mountsInside } from './lookup.ts';
-import { demand } from './permissions.ts';
+import { demand, isPermitted } from './permissions.ts';
 import { rmdir, unlink } from './remove.ts';
 import { clearCapability } from './xattr.ts';
 
@@ -65,10 +65,11 @@ export function replaceBytes(core: Core, caller: Caller, ino: Ino, bytes: Buffer
  */
 function rewriteBytes(core: Core, caller: Caller, live: Live, bytes: Buffer): InodeRow {
   const { row } = live;
-  const kept = openForUs(core, live);
+  prepareBytes(core, caller, live.ino);
   return core.journal.commit((tx) => {
     const { size: oldSize, content } = row;
     const before = attributesOf(row);
+    const kept = keptBefore(live);
     const oldContent = kept === NO_CONTENT ? keepAside(core, tx, live) : kept;
     core.content.write(content, bytes, 0);
     core.content.truncate(content, bytes.length);
@@ -81,13 +82,21 @@ function rewriteBytes(core: Core, caller: Caller, live: Live, bytes: Buffer): In
 }
 
 /**
- * A file the kernel only reads may be changed by us from now on. In a transaction of its own: a
- * kill must not find bytes changed under a CID that is still there.
- * @returns the copy made of the bytes before; NO_CONTENT when there is none.
+ * A file the kernel only reads may be changed by us from now on. To be called outside the group that
+ * changes it: neither a kill nor a rollback may find bytes changed under a CID that is there again.
+ * @throws OpError busy, no-space, io.
  */
-function openForUs(core: Core, live: Live): ContentId {
-  return live.isWritable ? NO_CONTENT : core.journal.commit((tx) => upgradeHere(core, tx, live));
+export function prepareBytes(core: Core, caller: Caller, ino: Ino): void {
+  const live = core.live.find(ino);
+  if (live === undefined || live.isWritable) return;
+  // Whoever may not write is told so by what comes next.
+  const row = core.inodes.get(ino);
+  if (isPermitted(caller, row, W_OK)) core.journal.commit((tx) => upgradeHere(core, tx, live));
 }
+
+/** The copy of a live file's bytes that was made when it was opened for writing, if they are those. */
+const keptBefore = (live: Live): ContentId =>
+  live.isChanged || live.before === undefined ? NO_CONTENT : live.before.aside;
 
 /** Writes `bytes` at `position` ('end' = append) without touching the rest. */
 export function patchBytes(
@@ -99,12 +108,12 @@ export function patchBytes(
 ): InodeRow {
   const { row, at, size } = demandPatch(core, caller, ino, bytes.length, position);
   if (bytes.length === 0) return row;
+  prepareBytes(core, caller, ino);
   const live = core.live.find(ino);
-  const kept = live === undefined ? NO_CONTENT : openForUs(core, live);
   return core.journal.commit((tx) => {
     const { size: oldSize } = row;
     const before = attributesOf(row);
-    const oldContent = kept === NO_CONTENT ? makePrivate(core, tx, row) : kept;
+    const oldContent = live === undefined ? makePrivate(core, tx, row) : keptBefore(live);
     core.content.write(row.content, bytes, at);
     core.live.restamp(ino);
     setSize(core, tx, row, size);
@@ -116,16 +125,17 @@ export function patchBytes(
 }
 
 /**
- * The checks and the record of `patchBytes`, inside a rehearsal: bytes written in place are not
- * taken back, so none are written.
+ * The checks and the record of `replaceBytes` and, with a `position`, of `patchBytes`, inside a
+ * rehearsal: bytes written in place are not taken back, so none are written.
  */
-export function rehearsePatch(
+export function rehearseWrite(
   core: Core,
   caller: Caller,
   ino: Ino,
   length: number,
-  position: number | 'end',
+  position: number | 'end' | undefined,
 ): InodeRow {
+  if (position === undefined) return rehearseReplace(core, caller, ino, length);
   const { row, at, size } = demandPatch(core, caller, ino, length, position);
   if (length === 0) return row;
   return core.journal.commit((tx) => {
@@ -134,6 +144,17 @@ export function rehearsePatch(
     setSize(core, tx, row, size);
     const range = { position: at, length };
     recordWrite(core, tx, caller, row, { oldSize, oldContent: NO_CONTENT, before, ...range });
+    return row;
+  });
+}
+
+function rehearseReplace(core: Core, caller: Caller, ino: Ino, length: number): InodeRow {
+  const row = demandFile(core, caller, ino, length, 'write');
+  return core.journal.commit((tx) => {
+    const { size: oldSize, content: oldContent } = row;
+    const before = attributesOf(row);
+    setSize(core, tx, row, length);
+    recordWrite(core, tx, caller, row, { oldSize, oldContent, before, position: 0, length });
     return row;
   });
 }

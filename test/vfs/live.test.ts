@@ -5,7 +5,14 @@ import { OpError } from '../../src/base/errors.ts';
 import type { Ino, Name } from '../../src/base/ids.ts';
 import { SLOTS_USED_MAX } from '../../src/base/limits.ts';
 import { O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } from '../../src/base/posix.ts';
-import { copyTree, patchBytes, replaceBytes, restLingering } from '../../src/vfs/vfs.ts';
+import {
+  copyTree,
+  patchBytes,
+  prepareBytes,
+  rehearseWrite,
+  replaceBytes,
+  restLingering,
+} from '../../src/vfs/vfs.ts';
 import { DirectRig, KERNEL } from './direct-rig.ts';
 import { ROOT } from './fixture.ts';
 
@@ -57,6 +64,45 @@ describe('a file the kernel reads', () => {
     expect(rig.bytesIn(first?.old_content)).toBe(LARGE.toString());
     rig.release(reader);
     expect(rig.contentOf(ino)).toMatchObject({ state: 'frozen', cid: null });
+    rig.expectAtRest();
+  });
+
+  test('is written by nobody who only wants to know what would happen', () => {
+    const { ino, cid, reader } = read('a');
+    const { journal } = rig.fixture;
+    for (const position of [undefined, 0, 'end'] as const) {
+      const [record] = journal.rehearse(() => {
+        rehearseWrite(rig.core, ROOT, ino, 3, position);
+      });
+      expect(record).toMatchObject({ kind: 'write', length: 3, old_size: LARGE.length });
+      expect(rig.row(ino).size).toBe(LARGE.length);
+    }
+    expect(rig.read(reader)).toBe(LARGE.toString());
+    rig.release(reader);
+    expect(rig.contentOf(ino)).toMatchObject({ state: 'sealed', cid });
+    rig.expectAtRest();
+  });
+
+  test('has no CID before the first byte changes that a tool writes in a group', () => {
+    const { ino, cid, reader } = read('a');
+    const { journal } = rig.fixture;
+    const nobody = { ...ROOT, uid: 1001, gid: 1001 };
+    prepareBytes(rig.core, nobody, ino);
+    expect(rig.contentOf(ino)).toMatchObject({ state: 'sealed', cid });
+    prepareBytes(rig.core, ROOT, ino);
+    expect(rig.contentOf(ino)).toMatchObject({ state: 'open', cid: null });
+    expect(() =>
+      journal.group(() => {
+        replaceBytes(rig.core, ROOT, ino, Buffer.from('new'));
+        journal.commit(() => {
+          throw new OpError('no-space', 'planted');
+        });
+      }),
+    ).toThrow('planted');
+    // Bytes written in place stay; what is said of them is true.
+    rig.release(reader);
+    expect(rig.contentOf(ino)).toMatchObject({ state: 'frozen', cid: null });
+    expect(rig.bytesOf(ino)).toBe('new');
     rig.expectAtRest();
   });
 
