@@ -9,7 +9,7 @@ import {
   type MountRequest,
   mount,
   patchBytes,
-  rehearsePatch,
+  rehearseWrite,
   removeTree,
   replaceBytes,
   unmount,
@@ -278,7 +278,7 @@ describe('a patch by path', () => {
     expect(bytesOf('/ipfs/a')).toBe('aXYdef!');
     const { seq } = f.journal.head;
     expect(patchBytes(f.vfs.core, ROOT, ino, Buffer.alloc(0), 100).size).toBe(7);
-    expect(rehearsePatch(f.vfs.core, ROOT, ino, 0, 'end').size).toBe(7);
+    expect(rehearseWrite(f.vfs.core, ROOT, ino, 0, 'end').size).toBe(7);
     expect(f.journal.head.seq).toBe(seq);
   });
 
