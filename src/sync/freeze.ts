@@ -3,7 +3,9 @@
  * are content objects that cannot change any more, and that the block store keeps from then on.
  *
  * Invariants: bytes that are being written are copied within the same transaction; an object that
- * is held is never opened again, whoever writes to the file gets another one.
+ * is held keeps its bytes, whoever writes to the file gets another one. But one that the kernel has
+ * open for reading is written where it lies: then the copy made before is what is held, by another
+ * number, and whoever still has the old one must find that it is not at rest.
  */
 import { OpError } from '../base/errors.ts';
 import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';

@@ -115,6 +115,17 @@ export class Rig {
     });
   }
 
+  /** One operation breaks the transaction it is in when it is about that name. */
+  breakAt(name: string, error: unknown): void {
+    const { journal } = this.fixture;
+    this.faulty.faults.set('mkdir', (real, args) => {
+      if (args[2] !== name) return real();
+      return journal.commit(() => {
+        throw error;
+      });
+    });
+  }
+
   errors(): string[] {
     return this.log.lines.filter(({ level }) => level === 'error').map(({ message }) => message);
   }

@@ -19,17 +19,6 @@ afterEach(() => {
   rig.close();
 });
 
-/** One operation breaks the transaction it is in when it is about that name. */
-function breakAt(name: string, error: unknown): void {
-  const { journal } = rig.fixture;
-  rig.faulty.faults.set('mkdir', (real, args) => {
-    if (args[2] !== name) return real();
-    return journal.commit(() => {
-      throw error;
-    });
-  });
-}
-
 describe('a session', () => {
   test('answers INIT with what was agreed, and nothing before it', () => {
     const fresh = new Rig({ isInitialized: false });
@@ -111,7 +100,7 @@ describe('a group', () => {
   });
 
   test('that is broken by one request fails that one alone, and does the others once', () => {
-    breakAt('c', new OpError('no-space', 'test'));
+    rig.breakAt('c', new OpError('no-space', 'test'));
     const before = rig.fixture.journal.head.seq;
     rig.drain(rig.mkdir(10n, 'a'), rig.mkdir(12n, 'c'), rig.mkdir(14n, 'b'), rig.create(16n, 'd'));
     const errnos = [10n, 12n, 14n, 16n].map((unique) => rig.channel.answerTo(unique).errno);
@@ -124,7 +113,7 @@ describe('a group', () => {
   });
 
   test('that is broken by a bug fails with EIO, which is logged once', () => {
-    breakAt('c', new TypeError('a bug'));
+    rig.breakAt('c', new TypeError('a bug'));
     rig.drain(rig.mkdir(10n, 'a'), rig.mkdir(12n, 'c'), rig.mkdir(14n, 'b'));
     expect(rig.channel.answerTo(12n).errno).toBe(errno.EIO);
     expect(rig.names()).toEqual(['a', 'b']);
@@ -144,7 +133,7 @@ describe('a group', () => {
   test('that is undone closes the handles it opened', () => {
     const { ino } = rig.file('a', Buffer.from('x'));
     const open = (unique: bigint) => request(14, { unique, nodeid: ino, body: [u32(0, 0)] });
-    breakAt('c', new OpError('no-space', 'test'));
+    rig.breakAt('c', new OpError('no-space', 'test'));
     const before = rig.fixture.vfs.core.handles.size;
     rig.drain(open(100n), rig.mkdir(102n, 'c'));
     expect(rig.channel.answerTo(100n).errno).toBe(0);

@@ -17,17 +17,6 @@ afterEach(() => {
   rig.close();
 });
 
-/** One operation breaks the transaction it is in when it is about that name. */
-function breakAt(name: string, error: unknown): void {
-  const { journal } = rig.fixture;
-  rig.faulty.faults.set('mkdir', (real, args) => {
-    if (args[2] !== name) return real();
-    return journal.commit(() => {
-      throw error;
-    });
-  });
-}
-
 describe('a request that must wait', () => {
   const interrupt = (unique: bigint) => request(36, { unique: unique | 1n, body: [u64(unique)] });
 
@@ -103,7 +92,7 @@ describe('a request that must wait', () => {
     let calls = 0;
     rig.faulty.faults.set('open', () => gates[calls++]?.promise);
     rig.faulty.faults.set('release', () => undefined);
-    breakAt('c', new OpError('no-space', 'test'));
+    rig.breakAt('c', new OpError('no-space', 'test'));
     rig.drain(request(14, { unique: 10n, nodeid: 5, body: [u32(0, 0)] }), rig.mkdir(12n, 'c'));
     gates[0]?.open({ fh: 71 as Fh });
     gates[1]?.open({ fh: 72 as Fh });

@@ -182,7 +182,7 @@ describe.each(MODES)('a large file, $mode,', ({ configuration, isDirect }) => {
       await holder.write(writer, 'WWWW', 0);
       expect(await holder.read(reader, 5, 0)).toBe('WWWWa');
       await m.copy('a', 'written');
-      await holder.write(writer, 'XXXX', 0);
+      await holder.write(writer, 'NEWS', 0);
       await m.sh('cp --reflink=auto a later');
       await holder.close(writer);
       await holder.close(reader);
@@ -191,13 +191,13 @@ describe.each(MODES)('a large file, $mode,', ({ configuration, isDirect }) => {
       }
       expect([await m.seen('written'), await m.seen('later'), await m.seen('a')]).toEqual([
         `WWWW ${SIZE}`,
-        `XXXX ${SIZE}`,
-        `XXXX ${SIZE}`,
+        `NEWS ${SIZE}`,
+        `NEWS ${SIZE}`,
       ]);
       // Nobody has it open: all of it once more.
       await m.copy('a', 'shared-2');
       await m.fill('a', 'b');
-      expect(await m.seen('shared-2')).toBe(`XXXX ${SIZE}`);
+      expect(await m.seen('shared-2')).toBe(`NEWS ${SIZE}`);
       expect(await m.isAll('a', 'b')).toBe(true);
       await m.expectWhole();
     },
