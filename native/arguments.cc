@@ -182,6 +182,17 @@ WordSpan Arguments::Words(size_t index, const char* name) const {
   return {words.Data(), words.ElementLength()};
 }
 
+double* Arguments::Numbers(size_t index, const char* name, size_t least) const {
+  const Napi::Value value = info_[index];
+  const bool isFit = value.IsTypedArray() &&
+                     value.As<Napi::TypedArray>().TypedArrayType() == napi_float64_array &&
+                     value.As<Napi::Float64Array>().ElementLength() >= least;
+  if (!isFit) {
+    throw Refuse(name, "must be a Float64Array of at least " + std::to_string(least) + " numbers");
+  }
+  return value.As<Napi::Float64Array>().Data();
+}
+
 Napi::Error Arguments::Refuse(const char* name, const std::string& rule) const {
   return Napi::TypeError::New(Env(), Named(call_, name) + " " + rule);
 }

@@ -76,6 +76,8 @@ class Arguments {
   ByteSpan Part(size_t index, const char* name) const;
   // A whole Uint32Array.
   WordSpan Words(size_t index, const char* name) const;
+  // A whole Float64Array of at least so many numbers.
+  double* Numbers(size_t index, const char* name, size_t least) const;
 
   bool IsNumber(size_t index) const { return info_[index].IsNumber(); }
 

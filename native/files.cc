@@ -1,4 +1,4 @@
-// Calls on open descriptors that Node lacks: space, holes, clones, locks, leases, peers.
+// Calls on files that Node lacks, or makes too dear: space, holes, clones, locks, leases, peers.
 //
 // Invariant: a descriptor given here stays the caller's, except the one given to closeDescriptor.
 #include <fcntl.h>
@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -119,6 +120,38 @@ Napi::Value OtherOpeners(const Napi::CallbackInfo& info) {
   return Napi::String::New(env, TryLease(env, fd, F_RDLCK) ? "readers" : "writers");
 }
 
+// Fills numbers of the caller's, because this is asked at every turn: objects and BigInts would cost
+// more than the call.
+Napi::Value Sense(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "sense");
+  const Napi::Env env = info.Env();
+  double* into = args.Numbers(1, "into", 5);
+  struct stat found;
+  if (args.IsNumber(0)) {
+    Checked(env, fstat(args.Descriptor(0, "file"), &found), "fstat");
+  } else {
+    Checked(env, stat(args.Text(0, "file").c_str(), &found), "stat");
+  }
+  into[0] = static_cast<double>(found.st_size);
+  into[1] = static_cast<double>(found.st_mtim.tv_sec);
+  into[2] = static_cast<double>(found.st_mtim.tv_nsec);
+  into[3] = static_cast<double>(found.st_atim.tv_sec);
+  into[4] = static_cast<double>(found.st_atim.tv_nsec);
+  return env.Undefined();
+}
+
+Napi::Value Truncate(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "truncate");
+  const std::string path = args.Text(0, "path");
+  const off_t size = args.Offset(1, "size");
+  long result;
+  do {
+    result = truncate(path.c_str(), size);
+  } while (result < 0 && errno == EINTR);
+  Checked(info.Env(), result, "truncate");
+  return info.Env().Undefined();
+}
+
 Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
   const Arguments args(info, "peerCredentials");
   const Napi::Env env = info.Env();
@@ -195,6 +228,8 @@ void AddFiles(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "reflink", Reflink);
   Add(env, exports, "flockTry", FlockTry);
   Add(env, exports, "otherOpeners", OtherOpeners);
+  Add(env, exports, "sense", Sense);
+  Add(env, exports, "truncate", Truncate);
   Add(env, exports, "peerCredentials", PeerCredentials);
   Add(env, exports, "fdatasyncMany", FdatasyncMany);
 }

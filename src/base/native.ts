@@ -293,6 +293,13 @@ export interface NativeFiles {
    * write. `fd` is open for reading only. The answer holds until somebody opens the file.
    */
   otherOpeners(fd: number): 'none' | 'readers' | 'writers';
+  /**
+   * stat(2) of a path, fstat(2) of a descriptor: writes size in bytes, then seconds and nanoseconds of the modification
+   * and of the access time, to `into`, which takes at least 5 numbers.
+   */
+  sense(file: number | string, into: Float64Array): void;
+  /** One truncate(2); Node opens and closes the file for it. */
+  truncate(path: string, size: number): void;
   /** Who connected to, or who listens at, the other end of a Unix socket: as it was at connect(2). */
   peerCredentials(socketFd: number): {
     readonly pid: number;

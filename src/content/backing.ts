@@ -27,6 +27,15 @@ const SYNCED_AT_ONCE_MAX = 64;
 
 export type BackingPlace = 'file' | 'memory';
 
+/** What the disk says of a backing file. Times: seconds since 1970, and nanoseconds of the second. */
+export interface Sensed {
+  readonly size: number;
+  readonly mtimeS: number;
+  readonly mtimeNs: number;
+  readonly atimeS: number;
+  readonly atimeNs: number;
+}
+
 interface OpenFile {
   readonly fd: number;
   /** Asynchronous calls that use the descriptor. */
@@ -40,7 +49,7 @@ interface OpenFile {
 export interface BackingOptions {
   readonly directory: string;
   readonly memoryDirectory: string;
-  readonly native: Pick<NativeFiles, 'fdatasyncMany' | 'otherOpeners'>;
+  readonly native: Pick<NativeFiles, 'fdatasyncMany' | 'otherOpeners' | 'sense' | 'truncate'>;
 }
 
 /**
@@ -57,6 +66,7 @@ export class BackingFiles {
   readonly #directories: Readonly<Record<BackingPlace, string>>;
   readonly #native: BackingOptions['native'];
   readonly slots: Slots;
+  readonly #sensed = new Float64Array(5);
   /** Content that lies in a slot. */
   readonly #slotOf = new Map<ContentId, number>();
   /** In order of use, the least recent first. */
@@ -70,7 +80,7 @@ export class BackingFiles {
   constructor({ directory, memoryDirectory, native }: BackingOptions) {
     this.#directories = { file: directory, memory: memoryDirectory };
     this.#native = native;
-    this.slots = new Slots(join(directory, SLOTS));
+    this.slots = new Slots(join(directory, SLOTS), native);
     for (const root of [directory, memoryDirectory]) makeRoot(root);
   }
 
@@ -78,6 +88,16 @@ export class BackingFiles {
     const slot = this.#slotOf.get(id);
     if (slot !== undefined && place === 'file') return this.slots.path(slot);
     return join(this.#directories[place], shardOf(id), String(id));
+  }
+
+  /** Asks the disk about a file of place `file`. */
+  sense(id: ContentId): Sensed {
+    const slot = this.#slotOf.get(id);
+    const file = slot === undefined ? this.path(id, 'file') : this.slots.descriptor(slot);
+    const into = this.#sensed;
+    this.#native.sense(file, into);
+    const [size = 0, mtimeS = 0, mtimeNs = 0, atimeS = 0, atimeNs = 0] = into;
+    return { size, mtimeS, mtimeNs, atimeS, atimeNs };
   }
 
   /** The directory of backing files, for a walk over all of them. */

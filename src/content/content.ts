@@ -35,6 +35,7 @@ import { ContentObjects } from './objects.ts';
 import { overwritten, resized, zeroed } from './packed.ts';
 import { BEFORE_OUR_TIME, type Stamp } from './stamp.ts';
 
+export type { Sensed } from './backing.ts';
 export { sectorsAt } from './backing.ts';
 export { BlockStore, type StoredBlock } from './blocks.ts';
 export { Builder, type Built, type TreeEntry } from './build.ts';
@@ -42,7 +43,7 @@ export { exportCar } from './car.ts';
 export { blockKey, CID, cidOfBytes, parseCid } from './cid.ts';
 export { removeStrays } from './collect.ts';
 export { Dag, type DagEntry } from './dag.ts';
-export type { Sealing, Sensed } from './direct.ts';
+export type { Sealing } from './direct.ts';
 export { CONTENT_PROFILE, type Profile } from './hash.ts';
 export { HashPool } from './hasher.ts';
 export { Sealer } from './seal.ts';
@@ -51,7 +52,14 @@ export interface ContentStoreOptions {
   readonly journal: Journal;
   readonly native: Pick<
     NativeFiles,
-    'fallocate' | 'seek' | 'copyFileRange' | 'reflink' | 'fdatasyncMany' | 'otherOpeners'
+    | 'fallocate'
+    | 'seek'
+    | 'copyFileRange'
+    | 'reflink'
+    | 'fdatasyncMany'
+    | 'otherOpeners'
+    | 'sense'
+    | 'truncate'
   >;
   /** Where backing files lie; made when absent. */
   readonly directory: string;

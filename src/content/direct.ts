@@ -6,35 +6,20 @@
  * knows its size; it comes to rest only when nobody can write to the file any more; small bytes are
  * packed then if nobody else sees the file either, for its mapping must go on to show them.
  */
-import {
-  closeSync,
-  copyFileSync,
-  constants as fsConstants,
-  fstatSync,
-  openSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
+import { closeSync, copyFileSync, constants as fsConstants, openSync, rmSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { assert } from '../base/assert.ts';
 import { asOpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
 import { PACKED_BYTES_MAX, SLOTS_PREPARED } from '../base/limits.ts';
 import type { ContentRow } from '../journal/journal.ts';
+import type { Sensed } from './backing.ts';
 import { readAt, writeAt } from './extents.ts';
 import { attempt, cutShort } from './faults.ts';
 import type { ContentObjects } from './objects.ts';
 
 /** In place of a slot's number: the object lies in a file of its own. */
 const OWN_FILE = 0;
-
-/** What the disk says of a backing file. Times: nanoseconds since 1970. */
-export interface Sensed {
-  readonly size: number;
-  readonly mtimeNs: bigint;
-  readonly ctimeNs: bigint;
-  readonly atimeNs: bigint;
-}
 
 /** What a sealed object was, to be that again if nothing changed. */
 export interface Sealing {
@@ -150,16 +135,10 @@ export class DirectContent {
   sense(id: ContentId): Sensed {
     const { rows, files } = this.#objects;
     const row = rows.get(id);
-    const lent = this.slotOf(id);
-    const stats = attempt('stat', row, () =>
-      lent === undefined
-        ? statSync(files.path(id, 'file'), { bigint: true })
-        : fstatSync(lent.fd, { bigint: true }),
-    );
+    const sensed = attempt('stat', row, () => files.sense(id));
     // In memory only: it is written with the next change of the row, at the latest at rest.
-    row.size = Number(stats.size);
-    const { mtimeNs, ctimeNs, atimeNs } = stats;
-    return { size: row.size, mtimeNs, ctimeNs, atimeNs };
+    row.size = sensed.size;
+    return sensed;
   }
 
   /** Who else has the backing file open, or mapped. */

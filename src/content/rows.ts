@@ -2,15 +2,15 @@
  * Rows of `content`, cached: reading and writing are the hot path, and must not ask SQLite who they
  * are talking about. Written through at once; a rollback drops what the transaction touched.
  */
-import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.ts';
 import type { ContentId } from '../base/ids.ts';
 import { CONTENTS_CACHED_MAX } from '../base/limits.ts';
+import { Recent } from '../base/recent.ts';
 import type { ContentRow, Journal, Tx } from '../journal/journal.ts';
 
 export class ContentRows {
   readonly #journal: Journal;
-  readonly #cached = new LRUCache<ContentId, ContentRow>({ max: CONTENTS_CACHED_MAX });
+  readonly #cached = new Recent<ContentId, ContentRow>(CONTENTS_CACHED_MAX);
   #tx: Tx | undefined;
   #touched = new Set<ContentId>();
 

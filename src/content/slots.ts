@@ -7,21 +7,14 @@
  * file of an earlier process is never used again but for the content that lies in it; numbers are
  * not given to another file.
  */
-import {
-  closeSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  rmSync,
-  truncateSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, linkSync, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs';
 import { asOpError, codeOf } from '../base/errors.ts';
 import { SLOTS_FREE_MAX, SLOTS_USED_MAX } from '../base/limits.ts';
+import type { NativeFiles } from '../base/native.ts';
 
 export class Slots {
   readonly #directory: string;
+  readonly #native: Pick<NativeFiles, 'truncate'>;
   /** Empty ones. */
   readonly #free: number[] = [];
   /** Descriptors for reading: one that could write would keep a lease from being granted. */
@@ -30,12 +23,13 @@ export class Slots {
   #next = 1;
   #used = 0;
 
-  constructor(directory: string) {
+  constructor(directory: string, native: Pick<NativeFiles, 'truncate'>) {
     this.#directory = directory;
+    this.#native = native;
   }
 
   path(slot: number): string {
-    return join(this.#directory, String(slot));
+    return `${this.#directory}/${slot}`;
   }
 
   /** Makes empty ones until there are `count`. @throws OpError no-space, io. */
@@ -76,7 +70,7 @@ export class Slots {
     this.#used -= 1;
     try {
       if (this.#free.length < SLOTS_FREE_MAX) {
-        truncateSync(this.path(slot), 0);
+        this.#native.truncate(this.path(slot), 0);
         this.#free.push(slot);
         return;
       }

@@ -13,7 +13,7 @@ import { O_ACCMODE, O_RDWR, O_TRUNC, writes } from '../base/posix.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import type { Caller } from './contract.ts';
 import type { Core } from './core.ts';
-import type { Live } from './live.ts';
+import { isSameRead, type Live } from './live.ts';
 
 /** Where the bytes of a file come from that is opened for the kernel to read and write. */
 type Source =
@@ -247,7 +247,7 @@ export function rest(core: Core, tx: Tx, live: Live): boolean {
 }
 
 /** Whether reading changed its access time. */
-export const isRead = ({ seen, saved }: Live): boolean => seen.atimeNs !== saved.atimeNs;
+export const isRead = ({ seen, saved }: Live): boolean => !isSameRead(seen, saved);
 
 /** Nobody has a file open any more that was only read: nothing is to be written. */
 export function leave(core: Core, live: Live): void {

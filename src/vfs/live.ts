@@ -46,9 +46,9 @@ export interface Live {
   isHeld: boolean;
 }
 
-const NS_PER_S = 1_000_000_000n;
+const NS_PER_S = 1_000_000_000;
 /** The longest a tick of the kernel lasts (CONFIG_HZ=100). */
-const TICK_NS = 10_000_000n;
+const TICK_NS = 10_000_000;
 
 /** A row the kernel may keep only for this moment is marked. */
 export interface MarkedRow extends InodeRow {
@@ -175,8 +175,8 @@ export class LiveFiles {
     live.row = row;
     live.seen = seen;
     this.#mark(live);
-    if (seen.atimeNs !== known.atimeNs) takeAtime(row, seen.atimeNs);
-    if (seen.mtimeNs === known.mtimeNs && seen.size === known.size) return;
+    if (!isSameRead(seen, known)) takeAtime(row, seen);
+    if (isSameWrite(seen, known) && seen.size === known.size) return;
     this.takeOver(row);
   }
 
@@ -237,30 +237,44 @@ export class LiveFiles {
   }
 }
 
-const secondsOf = (ns: bigint): number => Number(ns / NS_PER_S);
-const nanosOf = (ns: bigint): number => Number(ns % NS_PER_S);
+const isSameWrite = (one: Sensed, other: Sensed): boolean =>
+  one.mtimeNs === other.mtimeNs && one.mtimeS === other.mtimeS;
+
+/** Whether nobody read between the two, as far as the disk says. */
+export const isSameRead = (one: Sensed, other: Sensed): boolean =>
+  one.atimeNs === other.atimeNs && one.atimeS === other.atimeS;
+
+/** Negative when `one` is before `other`, positive when behind it. */
+export const compareTimes = (one: Instant, other: Instant): number =>
+  one.s === other.s ? one.ns - other.ns : one.s - other.s;
 
 /**
  * The disk's clock is that of the last tick, ours is exact: what happened after a change must not
  * seem to have happened with it or before it. Then it happened within the tick that followed.
  */
-function takeTimes(row: InodeRow, { mtimeNs }: Sensed, now: Instant): void {
-  const changedNs = BigInt(row.ctimeS) * NS_PER_S + BigInt(row.ctimeNs);
-  const nowNs = BigInt(now.s) * NS_PER_S + BigInt(now.ns);
-  const tickEndNs = mtimeNs + TICK_NS < nowNs ? mtimeNs + TICK_NS : nowNs;
-  const writtenNs = mtimeNs > changedNs ? mtimeNs : tickEndNs;
-  if (writtenNs > changedNs) {
-    row.ctimeS = secondsOf(writtenNs);
-    row.ctimeNs = nanosOf(writtenNs);
+function takeTimes(row: InodeRow, { mtimeS, mtimeNs }: Sensed, now: Instant): void {
+  const changed = { s: row.ctimeS, ns: row.ctimeNs };
+  const told = { s: mtimeS, ns: mtimeNs };
+  const written = compareTimes(told, changed) > 0 ? told : earlier(tickAfter(told), now);
+  if (compareTimes(written, changed) > 0) {
+    row.ctimeS = written.s;
+    row.ctimeNs = written.ns;
   }
   row.mtimeS = row.ctimeS;
   row.mtimeNs = row.ctimeNs;
 }
 
-function takeAtime(row: InodeRow, atimeNs: bigint): void {
-  const s = secondsOf(atimeNs);
-  const ns = nanosOf(atimeNs);
-  if (s < row.atimeS || (s === row.atimeS && ns <= row.atimeNs)) return;
-  row.atimeS = s;
-  row.atimeNs = ns;
+function takeAtime(row: InodeRow, { atimeS, atimeNs }: Sensed): void {
+  const known = { s: row.atimeS, ns: row.atimeNs };
+  if (compareTimes({ s: atimeS, ns: atimeNs }, known) <= 0) return;
+  row.atimeS = atimeS;
+  row.atimeNs = atimeNs;
+}
+
+const earlier = (one: Instant, other: Instant): Instant =>
+  compareTimes(one, other) < 0 ? one : other;
+
+function tickAfter({ s, ns }: Instant): Instant {
+  const end = ns + TICK_NS;
+  return end < NS_PER_S ? { s, ns: end } : { s: s + 1, ns: end - NS_PER_S };
 }

@@ -17,6 +17,7 @@ import type { Caller } from './contract.ts';
 import { blankRow, type Core, DIRECTORY_SIZE, EMPTY_NAME } from './core.ts';
 import { enter, mkdir, reapOrphans } from './create.ts';
 import { rest } from './direct.ts';
+import { compareTimes } from './live.ts';
 import type { Mounted, Superblock } from './mounts.ts';
 import { dropName, obituary } from './remove.ts';
 
@@ -189,10 +190,11 @@ function restDirect(core: Core, tx: Tx, row: InodeRow): void {
     isMappable: true,
     isNew: true,
   });
-  const { size, mtimeNs } = live.seen;
-  const ns = BigInt(row.mtimeS) * 1_000_000_000n + BigInt(row.mtimeNs);
+  const { size, mtimeS, mtimeNs } = live.seen;
+  const known = { s: row.mtimeS, ns: row.mtimeNs };
   // Its row was written before the last bytes were, or never.
-  if (size !== row.size || mtimeNs > ns) core.live.takeOver(row);
+  const isLater = compareTimes({ s: mtimeS, ns: mtimeNs }, known) > 0;
+  if (size !== row.size || isLater) core.live.takeOver(row);
   live.isChanged = true;
   core.inodes.change(tx, row);
   rest(core, tx, live);

@@ -284,10 +284,7 @@ describe('backing files', () => {
   test('whose sync fails stay in use by nobody, and unsettled', async () => {
     const { memoryDirectory, native } = fixture;
     const directory = join(fixture.directory, 'broken');
-    const broken = {
-      otherOpeners: (fd: number) => native.otherOpeners(fd),
-      fdatasyncMany: () => Promise.reject(coded('EIO')),
-    };
+    const broken = { ...native, fdatasyncMany: () => Promise.reject(coded('EIO')) };
     const files = new BackingFiles({ directory, memoryDirectory, native: broken });
     const id = 3 as ContentId;
     files.create(id, 'file');

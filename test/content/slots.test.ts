@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { SLOTS_FREE_MAX, SLOTS_USED_MAX } from '../../src/base/limits.ts';
+import { loadNative } from '../../src/base/native.ts';
 import { Slots } from '../../src/content/slots.ts';
 
 let scratch: string;
@@ -20,7 +21,7 @@ let slots: Slots;
 beforeEach(() => {
   scratch = mkdtempSync(join(tmpdir(), 'kitfs-slots-'));
   directory = join(scratch, 'slots');
-  slots = new Slots(directory);
+  slots = new Slots(directory, loadNative());
 });
 afterEach(() => {
   slots.close();
@@ -125,7 +126,7 @@ test('after a kill slots with content are as they were, and all others are gone'
   writeFileSync(slots.path(used), 'content');
   writeFileSync(slots.path(lost), 'of nobody');
   writeFileSync(join(directory, 'no-number'), '');
-  const next = new Slots(directory);
+  const next = new Slots(directory, loadNative());
   next.recover(new Set([used]));
   expect(names()).toEqual([String(used), 'no-number'].sort());
   expect(fstatSync(next.descriptor(used)).size).toBe(7);

@@ -71,6 +71,12 @@ const CALLS: readonly Row[] = [
   ['peerCredentials', [file, DESCRIPTOR]],
   ['flockTry', [file, DESCRIPTOR], [true, BOOLEAN]],
   ['otherOpeners', [file, DESCRIPTOR]],
+  [
+    'sense',
+    [file, { types: [undefined, null, {}, 1n, true], values: [-1, 0.5, '', 'a\0b'] }],
+    [new Float64Array(5), { types: [undefined, [], new Float32Array(5)], values: [] }],
+  ],
+  ['truncate', [join(dir, 'file'), NAME], [0, NUMBER]],
   ['fallocate', [file, DESCRIPTOR], [0, NUMBER], [0, NUMBER], [1, NUMBER]],
   [
     'seek',

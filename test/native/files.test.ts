@@ -8,6 +8,8 @@ import {
   openSync,
   readFileSync,
   rmSync,
+  statSync,
+  utimesSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -100,6 +102,30 @@ test('who else has a file open is told apart: writers, readers, nobody; mappings
   expect(native.otherOpeners(own)).toBe('none');
   closeSync(own);
   closeSync(reader);
+});
+
+test('what the disk says of a file is the same by path and by descriptor, to the nanosecond', () => {
+  utimesSync(path, 1_700_000_001.25, 1_600_000_002.5);
+  const [byPath, byDescriptor] = [new Float64Array(5), new Float64Array(5)];
+  native.sense(path, byPath);
+  native.sense(fd, byDescriptor);
+  const { size } = statSync(path);
+  expect([...byPath]).toEqual([size, 1_600_000_002, 5e8, 1_700_000_001, 25e7]);
+  expect(byDescriptor).toEqual(byPath);
+  expect(() => native.sense(join(dir, 'absent'), byPath)).toThrow(
+    expect.objectContaining({ code: 'ENOENT', syscall: 'stat' }),
+  );
+  expect(() => native.sense(path, new Float64Array(4))).toThrow(TypeError);
+});
+
+test('a file is cut, and made longer, by its path', () => {
+  native.truncate(path, 3);
+  expect(statSync(path).size).toBe(3);
+  native.truncate(path, 3_000_000_000);
+  expect(statSync(path).size).toBe(3_000_000_000);
+  expect(() => native.truncate(join(dir, 'absent'), 0)).toThrow(
+    expect.objectContaining({ code: 'ENOENT', syscall: 'truncate' }),
+  );
 });
 
 test('fdatasyncMany resolves when all are durable, and rejects with the first failure', async () => {
