@@ -40,7 +40,8 @@ export function open(
   demandOpenable(core, caller, row, flags);
   const plan = planOf(core, caller, row, flags);
   if (plan?.isLargeCopy === true && plan.aside !== undefined) {
-    return openLater(core, caller, ino, { flags, killSetId, aside: plan.aside });
+    const { version } = row;
+    return openLater(core, caller, ino, { flags, killSetId, aside: plan.aside, version });
   }
   return openPlanned(core, caller, row, { flags, killSetId, plan });
 }
@@ -78,14 +79,21 @@ async function openLater(
   core: Core,
   caller: Caller,
   ino: Ino,
-  given: { readonly flags: number; readonly killSetId: boolean; readonly aside: ContentId },
+  given: {
+    readonly flags: number;
+    readonly killSetId: boolean;
+    readonly aside: ContentId;
+    readonly version: number;
+  },
 ): Promise<OpenFile> {
   const { direct } = core.content;
-  const { flags, killSetId, aside } = given;
+  const { flags, killSetId, aside, version } = given;
   const slot = await direct.copyAsideLater(aside);
   const row = core.inodes.find(ino);
   const plan = row === undefined ? undefined : planOf(core, caller, row, flags);
-  if (row !== undefined && plan !== undefined && plan.aside === aside) {
+  // Who wrote meanwhile, and closed, may have left the same object sealed again with other bytes.
+  const isSame = row?.version === version && plan?.aside === aside;
+  if (row !== undefined && plan !== undefined && isSame) {
     return openDirect(core, caller, row, { flags, killSetId, plan, slot });
   }
   // Somebody else opened or changed it meanwhile.
