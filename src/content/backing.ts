@@ -7,15 +7,16 @@
  * call uses is not closed before it ends. Names are never reused for another object
  * that is committed, so a leftover of a rolled back transaction may be truncated.
  */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { assert } from '../base/assert.ts';
-import { asOpError, codeOf, OpError } from '../base/errors.ts';
+import { asOpError, codeOf } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
 import { BACKING_FILES_OPEN_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
-import { Slots } from './slots.ts';
+import { removed } from './faults.ts';
+import { removeFile, Slots } from './slots.ts';
 
 const SHARDS = 256;
 /** In the place of a shard: the directory above them. */
@@ -90,12 +91,17 @@ export class BackingFiles {
     return join(this.#directories[place], shardOf(id), String(id));
   }
 
-  /** Asks the disk about a file of place `file`. */
+  /** Asks the disk about a file of place `file`. @throws OpError io, integrity. */
   sense(id: ContentId): Sensed {
     const slot = this.#slotOf.get(id);
     const file = slot === undefined ? this.path(id, 'file') : this.slots.descriptor(slot);
     const into = this.#sensed;
-    this.#native.sense(file, into);
+    try {
+      this.#native.sense(file, into);
+    } catch (error) {
+      const op = `stat content ${id}`;
+      throw codeOf(error) === 'ENOENT' ? removed(op, id, error) : asOpError(error, op);
+    }
     const [size = 0, mtimeS = 0, mtimeNs = 0, atimeS = 0, atimeNs = 0] = into;
     return { size, mtimeS, mtimeNs, atimeS, atimeNs };
   }
@@ -153,6 +159,14 @@ export class BackingFiles {
     }
   }
 
+  #isUnseen(id: ContentId, place: BackingPlace): boolean {
+    try {
+      return this.otherOpeners(id, place) === 'none';
+    } catch {
+      return false;
+    }
+  }
+
   /** A descriptor for reading and writing, valid until the next call here. */
   descriptor(id: ContentId, place: BackingPlace): number {
     return this.#file(id, place).fd;
@@ -175,13 +189,16 @@ export class BackingFiles {
     this.slots.giveBack(slot);
   }
 
-  /** Closes and unlinks, or gives the slot back; a file that is gone already is fine. */
+  /**
+   * Closes and unlinks, or gives the slot back. Never throws, for the row is gone already: what stays
+   * only takes room, until the next start.
+   */
   remove(id: ContentId, place: BackingPlace): void {
     const slot = this.#slotOf.get(id);
     // Somebody who has it mapped keeps the file itself.
-    const isAlone = slot !== undefined && this.otherOpeners(id, place) === 'none';
+    const isAlone = slot !== undefined && this.#isUnseen(id, place);
     this.clearSlot(id);
-    if (slot === undefined) rmSync(this.path(id, place), { force: true });
+    if (slot === undefined) removeFile(this.path(id, place));
     else if (isAlone) this.slots.giveBack(slot);
     else this.slots.retire(slot);
   }
@@ -283,13 +300,7 @@ export class BackingFiles {
       return this.#keep(id, openSync(this.path(id, place), 'r+'));
     } catch (error) {
       const op = `open backing file of content ${id}`;
-      // Never `not-found`: to a reader of the file that would mean that its name is gone.
-      if (codeOf(error) !== 'ENOENT') throw asOpError(error, op);
-      throw new OpError('integrity', op, {
-        cause: error,
-        hint: 'the file was removed behind our back; restore the state directory',
-        details: { content: id },
-      });
+      throw codeOf(error) === 'ENOENT' ? removed(op, id, error) : asOpError(error, op);
     }
   }
 

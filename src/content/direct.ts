@@ -6,7 +6,15 @@
  * knows its size; it comes to rest only when nobody can write to the file any more; small bytes are
  * packed then if nobody else sees the file either, for its mapping must go on to show them.
  */
-import { closeSync, copyFileSync, constants as fsConstants, openSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  constants as fsConstants,
+  openSync,
+  rmSync,
+  truncateSync,
+} from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { assert } from '../base/assert.ts';
 import { asOpError } from '../base/errors.ts';
@@ -126,19 +134,54 @@ export class DirectContent {
     return { slot, fd: this.#objects.files.slots.descriptor(slot) };
   }
 
-  /** Whether it serves other content still, or will: its file did not go on under a name. */
-  isSlot(slot: number): boolean {
-    return this.#objects.files.slots.isMade(slot);
+  /** Tells of each slot that serves no content any more: its file is gone, or has a name. */
+  whenSlotGone(tell: (slot: number) => void): void {
+    this.#objects.files.slots.whenGone(tell);
   }
 
   /** Asks the disk; the object's size is that from now on. @throws OpError io, integrity. */
   sense(id: ContentId): Sensed {
-    const { rows, files } = this.#objects;
-    const row = rows.get(id);
-    const sensed = attempt('stat', row, () => files.sense(id));
+    const row = this.#objects.rows.get(id);
+    const sensed = this.#objects.files.sense(id);
     // In memory only: it is written with the next change of the row, at the latest at rest.
     row.size = sensed.size;
     return sensed;
+  }
+
+  /**
+   * The same of an object that was at rest, whose size is that of its row: the kernel must not see
+   * what a rollback or a kill left beyond the end, nor take for the end where the disk lost the rest.
+   * @throws OpError io, integrity.
+   */
+  senseAtRest(id: ContentId): Sensed {
+    const row = this.#objects.rows.get(id);
+    const { size } = row;
+    const sensed = this.#objects.files.sense(id);
+    if (sensed.size === size) return sensed;
+    if (sensed.size < size) throw cutShort(row);
+    attempt('trim', row, () => truncateSync(this.#path(id), size));
+    return this.sense(id);
+  }
+
+  /** Whether the disk has the backing file. */
+  isThere(id: ContentId): boolean {
+    return existsSync(this.#path(id));
+  }
+
+  /** Its backing file is lost: it is at rest, with so many bytes that nobody can read. */
+  abandon(id: ContentId, size: number): void {
+    const { rows, files, journal } = this.#objects;
+    const row = rows.get(id);
+    const { slot } = row;
+    rows.update(row, { size, slot: null, stable: 0 });
+    journal.commit((tx) => {
+      this.#direct.delete(id);
+      tx.onRollback(() => this.#direct.add(id));
+      tx.afterCommit(() => {
+        files.clearSlot(id);
+        if (slot !== null && slot !== OWN_FILE) files.slots.retire(slot);
+      });
+    });
   }
 
   /** Who else has the backing file open, or mapped. */

@@ -1,5 +1,6 @@
 /** What can be wrong with the bytes of a content object, as operating errors that name it. */
 import { asOpError, OpError } from '../base/errors.ts';
+import type { ContentId } from '../base/ids.ts';
 import { FILE_BYTES_MAX } from '../base/limits.ts';
 import type { ContentRow } from '../journal/journal.ts';
 
@@ -14,6 +15,15 @@ export function cutShort(row: Readonly<ContentRow>): OpError {
   return new OpError('integrity', `read content ${row.id}`, {
     hint: `fewer than its ${row.size} bytes are there; restore the state directory`,
     details: { content: row.id },
+  });
+}
+
+/** A backing file is gone. Never `not-found`: to who opens a file, that its name is gone. */
+export function removed(op: string, id: ContentId, cause: unknown): OpError {
+  return new OpError('integrity', op, {
+    cause,
+    hint: 'the file was removed behind our back; restore the state directory',
+    details: { content: id },
   });
 }
 

@@ -19,6 +19,7 @@ export class Slots {
   readonly #free: number[] = [];
   /** Descriptors for reading: one that could write would keep a lease from being granted. */
   readonly #descriptors = new Map<number, number>();
+  #onGone: (slot: number) => void = () => {};
   #isMade = false;
   #next = 1;
   #used = 0;
@@ -51,6 +52,11 @@ export class Slots {
     return slot;
   }
 
+  /** Tells of each slot whose file serves nobody any more, or goes on under another name. */
+  whenGone(tell: (slot: number) => void): void {
+    this.#onGone = tell;
+  }
+
   /** Of a slot that is empty or in use, until it is given back or retired. */
   descriptor(slot: number): number {
     const known = this.#descriptors.get(slot);
@@ -58,11 +64,6 @@ export class Slots {
     const fd = openSync(this.path(slot), 'r');
     this.#descriptors.set(slot, fd);
     return fd;
-  }
-
-  /** Whether its file is a slot still: empty or in use. */
-  isMade(slot: number): boolean {
-    return this.#descriptors.has(slot);
   }
 
   /** Its bytes lie elsewhere now, or are not wanted. */
@@ -107,6 +108,8 @@ export class Slots {
   /** Once, at the start: content lies in these; all other files here are nobody's. */
   recover(inUse: ReadonlySet<number>): void {
     this.#used = inUse.size;
+    // Also of one whose file is lost.
+    for (const slot of inUse) this.#next = Math.max(this.#next, slot + 1);
     let names: string[] = [];
     try {
       names = readdirSync(this.#directory);
@@ -147,6 +150,16 @@ export class Slots {
     const fd = this.#descriptors.get(slot);
     if (fd !== undefined) closeSync(fd);
     this.#descriptors.delete(slot);
-    rmSync(this.path(slot), { force: true });
+    removeFile(this.path(slot));
+    this.#onGone(slot);
+  }
+}
+
+/** Never throws: a file that stays only takes room, until the next start. */
+export function removeFile(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // As said.
   }
 }

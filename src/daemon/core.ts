@@ -99,6 +99,8 @@ function openVfs(
   if (recovery.sessionsEnded + recovery.orphansReaped > 0) {
     log.info({ ...recovery }, 'put in order what a killed daemon had left');
   }
+  const { contentsLost } = recovery;
+  if (contentsLost > 0) log.error({ contentsLost }, 'bytes of files are lost: see kitfs fsck');
   mountFirstTrees({ core: vfs.core, settings: config.settings, random, owner });
   teardown.push('drop what is in memory', () => {
     dropVolatile(vfs.core);

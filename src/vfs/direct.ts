@@ -234,14 +234,13 @@ export function rest(core: Core, tx: Tx, live: Live): boolean {
   }
   // Nobody writes any more: this is what it stays.
   const row = core.inodes.get(live.ino);
-  const lent = direct.slotOf(live.content);
   if (live.isWritable) settle(core, tx, live, row, openers === 'none');
   else core.inodes.change(tx, row);
   core.live.remove(tx, live);
   tx.afterCommit(() => {
     core.live.lingering.delete(live.ino);
     if (live.isChanged && !live.isNew) core.live.stalePages.add(live.ino);
-    core.live.letGo(live, lent?.slot, lent !== undefined && direct.isSlot(lent.slot));
+    core.live.letGo(live);
   });
   return true;
 }
@@ -251,9 +250,8 @@ export const isRead = ({ seen, saved }: Live): boolean => !isSameRead(seen, save
 
 /** Nobody has a file open any more that was only read: nothing is to be written. */
 export function leave(core: Core, live: Live): void {
-  const slot = core.content.direct.slotOf(live.content)?.slot;
   core.live.remove(undefined, live);
-  core.live.letGo(live, slot, false);
+  core.live.letGo(live);
 }
 
 function settle(core: Core, tx: Tx, live: Live, row: InodeRow, isAlone: boolean): void {

@@ -26,6 +26,8 @@ export interface Live {
   readonly content: ContentId;
   /** Undefined after a start, until somebody opens the file again. */
   backing: number | undefined;
+  /** Whether that number is its slot's, and stays with it. */
+  isInSlot: boolean;
   /** Whether somebody may write; else the object is at rest. */
   isWritable: boolean;
   /** Whether somebody may write through a mapping, which the kernel says nothing about. */
@@ -73,6 +75,7 @@ export class LiveFiles {
     this.#content = content;
     this.#clock = clock;
     this.#charge = charge;
+    content.direct.whenSlotGone((slot) => this.#forgetSlot(slot));
   }
 
   get size(): number {
@@ -106,14 +109,17 @@ export class LiveFiles {
     return this.#files.values();
   }
 
-  /** From now on the file is live. Its row and its object are in step. */
+  /**
+   * From now on the file is live. `seen`: what the disk says of it; by default its row and its object
+   * are in step. @throws OpError integrity, io.
+   */
   add(
     tx: Tx | undefined,
     row: InodeRow,
     given: Pick<Live, 'isWritable' | 'isMappable' | 'isNew'> & Partial<Pick<Live, 'copiedFrom'>>,
+    seen: Sensed = this.#content.direct.senseAtRest(row.content),
   ): Live {
     assert(!this.#files.has(row.ino) && row.content !== NO_CONTENT, 'a file becomes live once');
-    const seen = this.#content.direct.sense(row.content);
     const live: Live = {
       isWritable: given.isWritable,
       isMappable: given.isMappable,
@@ -123,6 +129,7 @@ export class LiveFiles {
       ino: row.ino,
       content: row.content,
       backing: undefined,
+      isInSlot: false,
       isChanged: false,
       seen,
       saved: seen,
@@ -130,7 +137,10 @@ export class LiveFiles {
       isHeld: false,
     };
     this.#files.set(row.ino, live);
-    tx?.onRollback(() => this.#files.delete(row.ino));
+    tx?.onRollback(() => {
+      this.#files.delete(row.ino);
+      this.letGo(live);
+    });
     this.#mark(live);
     return live;
   }
@@ -147,6 +157,7 @@ export class LiveFiles {
     if (live.backing !== undefined) return live.backing;
     const { direct } = this.#content;
     const lent = direct.slotOf(live.content);
+    live.isInSlot = lent !== undefined;
     if (lent !== undefined) {
       live.backing = this.#slots.get(lent.slot) ?? this.#register(lent.fd);
       this.#slots.set(lent.slot, live.backing);
@@ -156,14 +167,11 @@ export class LiveFiles {
     return live.backing;
   }
 
-  /** The file is live no more; its slot, if it had one, serves others or has gone. */
-  letGo(live: Live, slot: number | undefined, isSlotKept: boolean): void {
+  /** The file is live no more. The number of a slot ends with the slot. */
+  letGo(live: Live): void {
     const { backing } = live;
     live.backing = undefined;
-    if (backing === undefined) return;
-    if (slot !== undefined && isSlotKept) return;
-    if (slot !== undefined) this.#slots.delete(slot);
-    this.#passthrough?.unregister(backing);
+    if (backing !== undefined && !live.isInSlot) this.#passthrough?.unregister(backing);
   }
 
   /** Puts the row right when the disk says something else than before. */
@@ -228,6 +236,13 @@ export class LiveFiles {
   #mark(live: Live): void {
     const row: MarkedRow = live.row;
     row.isMappable = live.isMappable;
+  }
+
+  #forgetSlot(slot: number): void {
+    const backing = this.#slots.get(slot);
+    if (backing === undefined) return;
+    this.#slots.delete(slot);
+    this.#passthrough?.unregister(backing);
   }
 
   #register(fd: number): number {

@@ -48,6 +48,8 @@ export interface Recovery {
   readonly sessionsEnded: number;
   readonly orphansReaped: number;
   readonly volatileDropped: number;
+  /** Files being written whose bytes the disk has not. */
+  readonly contentsLost: number;
 }
 
 /** Makes the core ready: the root, the table, and order after a kill. */
@@ -60,10 +62,13 @@ export function recover(core: Core, owner: { uid: number; gid: number }): Recove
     attach(core, { ...row, superblock: core.mounts.superblock(row.superblock) });
   }
   const sessions = journal.sessions.all();
-  restOpen(core, new Map(sessions.map(({ ino }) => [contentOf(core, ino), ino])));
+  const contentsLost = restOpen(
+    core,
+    new Map(sessions.map(({ ino }) => [contentOf(core, ino), ino])),
+  );
   const sessionsEnded = endOldSessions(core);
   const orphansReaped = reapOrphans(core);
-  return { sessionsEnded, orphansReaped, volatileDropped };
+  return { sessionsEnded, orphansReaped, volatileDropped, contentsLost };
 }
 
 function makeRoot(core: Core, tx: Tx, owner: { uid: number; gid: number }): void {
@@ -168,9 +173,11 @@ const contentOf = (core: Core, ino: Ino): ContentId => core.inodes.find(ino)?.co
 
 /**
  * What was being written comes to rest. Of bytes the kernel wrote past the daemon, the disk knows
- * how many there are; somebody may have them mapped still.
+ * how many there are; somebody may have them mapped still. A loss of power may have taken the
+ * file itself: who opens it is told, and all others have theirs. Answers how many those are.
  */
-function restOpen(core: Core, inos: ReadonlyMap<ContentId, Ino>): void {
+function restOpen(core: Core, inos: ReadonlyMap<ContentId, Ino>): number {
+  let contentsLost = 0;
   for (const { id } of core.content.recoverOpen()) {
     core.journal.commit((tx) => {
       if (!core.content.direct.has(id)) {
@@ -178,18 +185,23 @@ function restOpen(core: Core, inos: ReadonlyMap<ContentId, Ino>): void {
         return;
       }
       const ino = inos.get(id) ?? core.journal.inodes.ofContent(id);
-      if (ino === undefined) core.content.discard(id);
-      else restDirect(core, tx, core.inodes.get(ino));
+      if (ino === undefined) {
+        core.content.discard(id);
+      } else if (core.content.direct.isThere(id)) {
+        restDirect(core, tx, core.inodes.get(ino));
+      } else {
+        core.content.direct.abandon(id, core.inodes.get(ino).size);
+        core.content.freeze(id);
+        contentsLost += 1;
+      }
     });
   }
+  return contentsLost;
 }
 
 function restDirect(core: Core, tx: Tx, row: InodeRow): void {
-  const live = core.live.add(tx, row, {
-    isWritable: true,
-    isMappable: true,
-    isNew: true,
-  });
+  const given = { isWritable: true, isMappable: true, isNew: true };
+  const live = core.live.add(tx, row, given, core.content.direct.sense(row.content));
   const { size, mtimeS, mtimeNs } = live.seen;
   const known = { s: row.mtimeS, ns: row.mtimeNs };
   // Its row was written before the last bytes were, or never.
