@@ -23,8 +23,8 @@ const SHARDS = 256;
 const ROOT = '';
 /** The directory of slots, beside the shards. */
 export const SLOTS = 'slots';
-/** Files of one fsync call that are held open together. */
-const SYNCED_AT_ONCE_MAX = 64;
+/** Files of one call of `sync`, held open together. */
+export const SYNCED_AT_ONCE_MAX = 64;
 
 export type BackingPlace = 'file' | 'memory';
 
@@ -204,35 +204,15 @@ export class BackingFiles {
   }
 
   /**
-   * Brings files of place `file` to stable storage, their names included.
+   * Brings files of place `file` to stable storage, their names included; at most
+   * `SYNCED_AT_ONCE_MAX`, all of which are there.
    * @returns those that nobody changed meanwhile.
-   * @throws OpError io, no-space.
+   * @throws OpError io, no-space, integrity.
    */
   async sync(ids: readonly ContentId[]): Promise<ContentId[]> {
-    const settled: ContentId[] = [];
-    for (let from = 0; from < ids.length; from += SYNCED_AT_ONCE_MAX) {
-      settled.push(...(await this.#syncSome(ids.slice(from, from + SYNCED_AT_ONCE_MAX))));
-    }
-    return settled;
-  }
-
-  close(): void {
-    for (const [id, file] of this.#open) {
-      assert(file.users === 0, `backing file of content ${id} closed while in use`);
-      closeSync(file.fd);
-    }
-    this.#open.clear();
-    this.slots.close();
-  }
-
-  async #syncSome(ids: readonly ContentId[]): Promise<ContentId[]> {
-    const files = ids.map((id) => {
-      const file = this.#file(id, 'file');
-      if (file.users === 0) this.#busy += 1;
-      file.users += 1;
-      return { id, file, changes: file.changes };
-    });
+    const files: { id: ContentId; file: OpenFile; changes: number }[] = [];
     try {
+      for (const id of ids) files.push(this.#use(id));
       await this.#native.fdatasyncMany(files.map(({ file }) => file.fd));
       const shards = ids.map((id) => (this.#slotOf.has(id) ? SLOTS : shardOf(id)));
       for (const shard of new Set(shards)) await this.#syncNames(shard);
@@ -244,6 +224,22 @@ export class BackingFiles {
       this.#shrink();
     }
     return files.filter(({ file, changes }) => file.changes === changes).map(({ id }) => id);
+  }
+
+  close(): void {
+    for (const [id, file] of this.#open) {
+      assert(file.users === 0, `backing file of content ${id} closed while in use`);
+      closeSync(file.fd);
+    }
+    this.#open.clear();
+    this.slots.close();
+  }
+
+  #use(id: ContentId): { id: ContentId; file: OpenFile; changes: number } {
+    const file = this.#file(id, 'file');
+    if (file.users === 0) this.#busy += 1;
+    file.users += 1;
+    return { id, file, changes: file.changes };
   }
 
   /** Makes the directory with its first file: most of them are never needed by a small tree. */

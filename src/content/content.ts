@@ -27,7 +27,7 @@ import {
 } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
 import type { ContentRow, Journal } from '../journal/journal.ts';
-import { BackingFiles, type BackingPlace } from './backing.ts';
+import { BackingFiles, type BackingPlace, SYNCED_AT_ONCE_MAX } from './backing.ts';
 import { DirectContent, type Sealing } from './direct.ts';
 import { type AllocateMode, allocateAt, copyAt, copyWhole, readAt, writeAt } from './extents.ts';
 import { attempt, checkSize, cutShort } from './faults.ts';
@@ -390,6 +390,13 @@ export class ContentStore {
    * @throws OpError io, no-space.
    */
   async fsync(ids: readonly ContentId[]): Promise<void> {
+    for (let from = 0; from < ids.length; from += SYNCED_AT_ONCE_MAX) {
+      await this.#fsyncSome(ids.slice(from, from + SYNCED_AT_ONCE_MAX));
+    }
+  }
+
+  /** Some may have been packed or discarded while others were synced. */
+  async #fsyncSome(ids: readonly ContentId[]): Promise<void> {
     const isFile = (id: ContentId) => this.#objects.rows.find(id)?.place === 'file';
     const settled = await this.#objects.files.sync(ids.filter(isFile));
     const fresh = settled.filter(

@@ -413,42 +413,6 @@ describe('lives', () => {
   });
 });
 
-describe('stable storage', () => {
-  test('a backing file is marked stable by fsync, and unmarked by the next write', async () => {
-    const { contents, journal } = fixture;
-    const id = fixture.make(noise(100_000));
-    expect(contents.row(id)?.stable).toBe(0);
-    await contents.fsync([id]);
-    expect(journal.contents.get(id)?.stable).toBe(1);
-    journal.commit(() => contents.write(id, Buffer.from('x'), 5));
-    expect(journal.contents.get(id)?.stable).toBe(0);
-  });
-
-  test('a write during fsync keeps the mark off', async () => {
-    const { contents, journal } = fixture;
-    const id = fixture.make(noise(100_000));
-    const synced = contents.fsync([id]);
-    journal.commit(() => contents.write(id, Buffer.from('x'), 5));
-    await synced;
-    expect(contents.row(id)?.stable).toBe(0);
-  });
-
-  test('an object discarded during fsync is no error', async () => {
-    const { contents, journal } = fixture;
-    const id = fixture.make(noise(100_000));
-    const synced = contents.fsync([id]);
-    journal.commit(() => contents.discard(id));
-    await synced;
-    expect(contents.row(id)).toBeUndefined();
-  });
-
-  test('packed and unknown content needs no fsync of its own', async () => {
-    const id = fixture.make(Buffer.from('small'));
-    await fixture.contents.fsync([id, 99_999 as ContentId]);
-    expect(fixture.contents.row(id)?.stable).toBe(1);
-  });
-});
-
 describe('after a start', () => {
   test('everything is there as it was committed', () => {
     const { contents, journal, native, clock, directory, memoryDirectory } = fixture;
