@@ -13,7 +13,7 @@
  * Calls that fail do so before they touch the journal, so that a full disk breaks no commit group
  * unless the caller makes the call inside a `commit` of its own.
  */
-import { ftruncateSync } from 'node:fs';
+import { fdatasyncSync, ftruncateSync } from 'node:fs';
 import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
@@ -68,6 +68,11 @@ export interface ContentStoreOptions {
   readonly clock: Clock;
   /** Told of every freezing, perhaps of one that is rolled back: there may be work to seal. */
   readonly onFrozen?: (() => void) | undefined;
+  /**
+   * Runs an action once the disk has the journal as it is now; absent: at once. What is on stable
+   * storage may be taken from its place only when the place it has instead is there too.
+   */
+  readonly afterSync?: ((action: () => void) => void) | undefined;
 }
 
 /** Rows read at once. */
@@ -91,7 +96,7 @@ export class ContentStore {
     this.#native = native;
     this.#clock = clock;
     const files = new BackingFiles({ directory, memoryDirectory, native });
-    this.#objects = new ContentObjects(journal, files);
+    this.#objects = new ContentObjects(journal, files, options.afterSync);
     this.direct = new DirectContent(this.#objects);
   }
 
@@ -398,7 +403,9 @@ export class ContentStore {
   /** Some may have been packed or discarded while others were synced. */
   async #fsyncSome(ids: readonly ContentId[]): Promise<void> {
     const isFile = (id: ContentId) => this.#objects.rows.find(id)?.place === 'file';
-    const settled = await this.#objects.files.sync(ids.filter(isFile));
+    const files = ids.filter(isFile);
+    const settled = await this.#objects.files.sync(files);
+    for (const id of files) if (this.direct.has(id)) this.#objects.promised.add(id);
     const fresh = settled.filter(
       (id) => this.#objects.rows.find(id)?.stable === 0 && !this.direct.has(id),
     );
@@ -415,7 +422,8 @@ export class ContentStore {
   resume(id: ContentId, { cid, profile }: Sealing): void {
     const row = this.#objects.rows.get(id);
     assert(row.state === 'open', `content ${id} is sealed again from open`);
-    this.#objects.rows.update(row, { state: 'sealed', cid, profile, slot: null });
+    const stable = this.#objects.promised.has(id) ? 1 : row.stable;
+    this.#objects.rows.update(row, { state: 'sealed', cid, profile, slot: null, stable });
     this.direct.leave(id);
   }
 
@@ -447,6 +455,8 @@ export class ContentStore {
       slots.add(slot);
       files.setSlot(id, slot);
     }
+    // The rows that say which files are nobody's must outlive them.
+    fdatasyncSync(journal.walFd);
     files.slots.recover(slots);
     return found;
   }

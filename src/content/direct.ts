@@ -109,12 +109,17 @@ export class DirectContent {
   /** After a start: it was direct when the daemon before was killed. */
   adopt(id: ContentId): void {
     this.#direct.add(id);
+    // It may have been fsynced.
+    this.#objects.promised.add(id);
   }
 
   /** It is at rest again without having changed. */
   leave(id: ContentId): void {
     this.#direct.delete(id);
-    this.#objects.journal.commit((tx) => tx.onRollback(() => this.#direct.add(id)));
+    this.#objects.journal.commit((tx) => {
+      tx.onRollback(() => this.#direct.add(id));
+      tx.afterCommit(() => this.#objects.promised.delete(id));
+    });
   }
 
   /** Hands an open backing file to `use`, which keeps it open itself if it wants it longer. */
@@ -278,8 +283,8 @@ export class DirectContent {
     const got = attempt('pack', row, () => readAt({ fd, position: 0 }, bytes, 0, size));
     if (got < size) throw cutShort(row);
     journal.contents.setBytes(id, bytes);
+    this.#objects.afterCommit(row, () => files.vacate(id));
     rows.update(row, { size, place: 'packed', slot: null, stable: 1 });
-    journal.commit((tx) => tx.afterCommit(() => files.vacate(id)));
   }
 
   #name(row: ContentRow, slot: number, size: number): void {
@@ -289,11 +294,9 @@ export class DirectContent {
     rows.update(row, { size, slot: null, stable: 0 });
     journal.commit((tx) => {
       tx.onRollback(() => rmSync(path, { force: true }));
-      tx.afterCommit(() => {
-        files.clearSlot(id);
-        files.slots.retire(slot);
-      });
+      tx.afterCommit(() => files.clearSlot(id));
     });
+    this.#objects.afterCommit(row, () => files.slots.retire(slot));
   }
 
   #path(id: ContentId): string {

@@ -20,8 +20,16 @@ export class ContentObjects {
   readonly journal: Journal;
   readonly rows: ContentRows;
   readonly files: BackingFiles;
+  /** Those the kernel may write whose bytes were fsynced, whatever their rows say. */
+  readonly promised = new Set<ContentId>();
+  readonly #afterSync: (action: () => void) => void;
 
-  constructor(journal: Journal, files: BackingFiles) {
+  constructor(
+    journal: Journal,
+    files: BackingFiles,
+    afterSync: (action: () => void) => void = (action) => action(),
+  ) {
+    this.#afterSync = afterSync;
     this.journal = journal;
     this.rows = new ContentRows(journal);
     this.files = files;
@@ -105,9 +113,24 @@ export class ContentObjects {
 
   /** Removes the object and its blocks now, and its backing file once that is committed. */
   discard(id: ContentId): void {
-    const { place } = this.rows.get(id);
+    const row = this.rows.get(id);
+    const { place } = row;
     this.rows.delete(id);
-    if (place === 'packed') return;
-    this.journal.commit((tx) => tx.afterCommit(() => this.files.remove(id, place)));
+    if (place !== 'packed') this.afterCommit(row, () => this.files.remove(id, place));
+  }
+
+  /**
+   * Takes bytes from where they lie once their row, which says so, is committed; and once that is on
+   * the disk, when the bytes are. A loss of power brings back the row from before.
+   */
+  afterCommit(row: Readonly<ContentRow>, action: () => void): void {
+    const isPromised = row.stable === 1 || this.promised.has(row.id);
+    this.journal.commit((tx) =>
+      tx.afterCommit(() => {
+        this.promised.delete(row.id);
+        if (isPromised) this.#afterSync(action);
+        else action();
+      }),
+    );
   }
 }

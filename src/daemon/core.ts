@@ -56,6 +56,7 @@ export function openCore(inputs: CoreInputs): CoreParts {
   folding.start('checkpoints', (signal) => new Checkpointer({ journal, clock, log }).run(signal));
   teardown.push('fold the WAL', () => folding.stop());
   let notify = () => {};
+  const journalSync = new JournalSync({ journal, native });
   const contents = new ContentStore({
     journal,
     native,
@@ -63,11 +64,11 @@ export function openCore(inputs: CoreInputs): CoreParts {
     memoryDirectory: memoryDirectoryOf(inputs.config.run),
     clock,
     onFrozen: () => notify(),
+    afterSync: (action) => journalSync.afterwards(action),
   });
   teardown.push('close the content', () => contents.close());
   const blocks = new BlockStore({ journal, contents });
   const dag = new Dag(blocks);
-  const journalSync = new JournalSync({ journal, native });
   const hasher = new HashPool();
   const sealer = new Sealer({ journal, contents, hasher, clock, log, isBusy: inputs.isBusy });
   notify = () => sealer.notify();

@@ -17,6 +17,8 @@ export class JournalSync {
   readonly #native: Pick<NativeFiles, 'fdatasyncMany'>;
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
+  /** To be done after a sync that has not begun yet. */
+  #waiting: (() => void)[] = [];
 
   constructor(options: {
     readonly journal: Journal;
@@ -38,9 +40,24 @@ export class JournalSync {
     return this.#next;
   }
 
+  /**
+   * Runs `action`, which must not throw, when everything committed before the call is on the disk:
+   * with the next sync that somebody asks for, or when many wait. Never, when that sync fails.
+   */
+  afterwards(action: () => void): void {
+    this.#waiting.push(action);
+    if (this.#waiting.length < WAITING_MAX) return;
+    void this.sync().catch(() => {}); // They stay undone.
+  }
+
   #begin(): Promise<void> {
-    const running = this.#native.fdatasyncMany([this.#journal.walFd]).catch((error: unknown) => {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    const synced = this.#native.fdatasyncMany([this.#journal.walFd]).catch((error: unknown) => {
       throw asOpError(error, 'sync the journal');
+    });
+    const running = synced.then(() => {
+      for (const action of waiting) action();
     });
     this.#running = running.finally(() => {
       this.#running = undefined;
@@ -48,6 +65,9 @@ export class JournalSync {
     return this.#running;
   }
 }
+
+/** Actions that wait for a sync of somebody else's; each may keep a slot. */
+const WAITING_MAX = 32;
 
 /** Rows looked at before others have their turn. */
 const ROWS_PER_TURN = 1024;

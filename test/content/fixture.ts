@@ -88,7 +88,7 @@ export class Fixture {
   readonly builder: Builder;
   readonly #stop = new AbortController();
 
-  constructor(clock: Clock = new SystemClock()) {
+  constructor(clock: Clock = new SystemClock(), afterSync?: (action: () => void) => void) {
     this.clock = clock;
     this.journal = new Journal({ path: join(this.directory, 'journal.db'), clock });
     const { journal, native, directory, memoryDirectory } = this;
@@ -98,6 +98,7 @@ export class Fixture {
       directory: join(directory, 'content'),
       memoryDirectory,
       clock,
+      afterSync,
     });
     this.contents = contents;
     this.blocks = new BlockStore({ journal, contents });

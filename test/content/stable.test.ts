@@ -1,7 +1,11 @@
 /** When bytes are known to be on stable storage. */
-import { rmSync } from 'node:fs';
+import { copyFileSync, existsSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { SystemClock } from '../../src/base/clock.ts';
 import type { ContentId } from '../../src/base/ids.ts';
+import { ContentStore } from '../../src/content/content.ts';
+import { Journal } from '../../src/journal/journal.ts';
 import { Fixture, noise } from './fixture.ts';
 
 let fixture: Fixture;
@@ -72,5 +76,97 @@ describe('stable storage', () => {
     const id = fixture.make(Buffer.from('small'));
     await fixture.contents.fsync([id, 99_999 as ContentId]);
     expect(fixture.contents.row(id)?.stable).toBe(1);
+  });
+});
+
+describe('a loss of power', () => {
+  const waiting: (() => void)[] = [];
+  let f: Fixture;
+  beforeEach(() => {
+    waiting.length = 0;
+    f = new Fixture(new SystemClock(), (action) => waiting.push(action));
+  });
+  afterEach(() => f.close());
+
+  const journalFiles = ['journal.db', 'journal.db-wal'];
+
+  /** The kernel has written it, and somebody fsynced it; the disk has the journal as it is then. */
+  async function fsynced(size: number): Promise<ContentId> {
+    const id = written(size);
+    await f.contents.fsync([id]);
+    await f.native.fdatasyncMany([f.journal.walFd]);
+    for (const name of journalFiles) {
+      copyFileSync(join(f.directory, name), join(f.directory, `disk-${name}`));
+    }
+    return id;
+  }
+
+  function written(size: number): ContentId {
+    const id = f.journal.commit(() => {
+      const made = f.contents.direct.create();
+      f.contents.retain(made);
+      return made;
+    });
+    writeFileSync(f.contents.backingPath(id) ?? '', noise(size, id));
+    return id;
+  }
+
+  function rest(id: ContentId): void {
+    f.journal.commit(() => {
+      f.contents.direct.settle(id, f.contents.direct.openers(id) === 'none');
+      f.contents.freeze(id);
+    });
+  }
+
+  /** The bytes after a start from what the disk has of the journal, and all that was done to files. */
+  function bytesAfter(id: ContentId): Buffer {
+    const next = join(f.directory, 'next.db');
+    copyFileSync(join(f.directory, 'disk-journal.db'), next);
+    copyFileSync(join(f.directory, 'disk-journal.db-wal'), `${next}-wal`);
+    const journal = new Journal({ path: next, clock: f.clock });
+    const { native, clock, memoryDirectory } = f;
+    const directory = join(f.directory, 'content');
+    const contents = new ContentStore({ journal, native, clock, memoryDirectory, directory });
+    contents.recoverOpen();
+    if (contents.direct.has(id)) contents.direct.sense(id);
+    const bytes = Buffer.alloc(contents.size(id));
+    contents.read(id, bytes, 0, bytes.length, 0);
+    contents.close();
+    journal.close();
+    return bytes;
+  }
+
+  test.each([
+    ['packed', 1000],
+    ['named', 100_000],
+  ])('takes nothing that was fsynced, though it was %s since', async (_, size) => {
+    const id = await fsynced(size);
+    rest(id);
+    // Another one might have its slot.
+    written(size);
+    expect(bytesAfter(id)).toEqual(noise(size, id));
+  });
+
+  test('takes nothing that was fsynced, though it was discarded since', async () => {
+    const id = f.makeFrozen(noise(100_000, 9));
+    await fsynced(10);
+    await f.contents.fsync([id]);
+    await fsynced(10);
+    f.journal.commit(() => f.contents.discard(id));
+    expect(bytesAfter(id)).toEqual(noise(100_000, 9));
+  });
+
+  test('is waited for by nothing that nobody fsynced, and by the rest until the next sync', async () => {
+    const path = (id: ContentId) => f.contents.backingPath(id) ?? '';
+    const careless = written(1000);
+    const slot = path(careless);
+    rest(careless);
+    expect([waiting.length, path(written(5))]).toEqual([0, slot]);
+    const careful = await fsynced(1000);
+    const kept = path(careful);
+    rest(careful);
+    expect([waiting.length, existsSync(kept)]).toEqual([1, true]);
+    for (const action of waiting) action();
+    expect(path(written(5))).toBe(kept);
   });
 });

@@ -260,6 +260,32 @@ describe('the journal is synced', () => {
     syncs[1]?.resolve();
     await second;
   });
+
+  test('before what waits for it is done, by a sync that began after it was asked for', async () => {
+    const { syncs, sync } = rig();
+    const done: string[] = [];
+    const first = sync.sync();
+    sync.afterwards(() => done.push('asked while it ran'));
+    syncs[0]?.resolve();
+    await first;
+    expect([done, syncs.length]).toEqual([[], 1]);
+    const second = sync.sync();
+    syncs[1]?.resolve();
+    await second;
+    expect(done).toEqual(['asked while it ran']);
+  });
+
+  test('when much waits for it, and nothing of that is done when it fails', async () => {
+    const { syncs, sync } = rig();
+    let done = 0;
+    while (syncs.length === 0) sync.afterwards(() => (done += 1));
+    syncs[0]?.reject(Object.assign(new Error('no'), { code: 'EIO' }));
+    await settle();
+    const next = sync.sync();
+    syncs[1]?.resolve();
+    await next;
+    expect(done).toBe(0);
+  });
 });
 
 test('the version is that of the package', () => {
