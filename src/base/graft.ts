@@ -26,7 +26,7 @@ export interface PlannedMetadata {
 
 export type PlannedNode =
   | { readonly type: 'directory' }
-  /** The bytes are at rest in `content`; with none, `size` bytes read as zeros. */
+  /** The bytes are at rest in `content`; with none they are not here, which only a rehearsal takes. */
   | { readonly type: 'file'; readonly content: ContentId; readonly size: number }
   | { readonly type: 'symlink'; readonly target: Name }
   /** FIFO, socket or device, by the type bits of `mode`. */

@@ -3,7 +3,7 @@
  * name with the records that undo it. The plan may be older than the tree: whatever it replaces or
  * removes must be what it was made for, and nothing it did not know of is lost.
  */
-import { unreachable } from '../base/assert.ts';
+import { assert, unreachable } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
 import type {
   PlannedAdjustment,
@@ -137,6 +137,8 @@ function showBytes(
 ): void {
   if (size === 0) return;
   if (content !== NO_CONTENT) demandAtRest(core, content, size);
+  // Nothing of a rehearsal is ever about to be committed.
+  else tx.beforeCommit(() => assert(false, 'bytes are brought here before they are shown'));
   core.mounts.demandRoom(row.superblock, 0, size, 'restore');
   const before = attributesOf(row);
   if (content !== NO_CONTENT) {

@@ -67,7 +67,7 @@ test('a tree is made as planned, with further names of its inodes', () => {
     making('g', { node: { type: 'link', to: [name('d'), name('f')] } }),
     making('l', { node: { type: 'symlink', target: name('f') } }),
     making('n', { node: { type: 'special', mode: S_IFCHR, rdev: 0x103 } }),
-    making('z', { node: { type: 'file', content: NO_CONTENT, size: 3 } }),
+    making('z', { node: { type: 'file', content: NO_CONTENT, size: 0 } }),
   ];
   world.vfs.graft(
     ROOT,
@@ -86,7 +86,7 @@ test('a tree is made as planned, with further names of its inodes', () => {
   expect(world.ino('/ipfs/d/g')).toBe(row.ino);
   expect(world.content.row(row.content)).toMatchObject({ refs: 1 });
   expect(world.vfs.core.inodes.get(world.ino('/ipfs/d/n'))).toMatchObject({ rdev: 0x103 });
-  expect(world.vfs.core.inodes.get(world.ino('/ipfs/d/z'))).toMatchObject({ size: 3 });
+  expect(world.vfs.core.inodes.get(world.ino('/ipfs/d/z'))).toMatchObject({ size: 0 });
   expect(world.vfs.core.inodes.get(world.ino('/ipfs/d'))).toMatchObject({ mtimeS: 3 });
 });
 
@@ -94,6 +94,13 @@ test('everything planned happens, or nothing', () => {
   const missing = making('b', { node: { type: 'file', content: 999 as ContentId, size: 1 } });
   expect(failureOf(planOf(making('a'), missing))).toBe('version-conflict');
   expect(() => world.ino('/ipfs/a')).toThrow();
+});
+
+test('bytes that are not here are shown by a rehearsal, and by nothing else', () => {
+  const plan = planOf(making('z', { node: { type: 'file', content: NO_CONTENT, size: 3 } }));
+  expect(world.journal.rehearse(() => world.vfs.graft(ROOT, plan))).toHaveLength(2);
+  expect(failureOf(plan)).toBe('internal');
+  expect(() => world.ino('/ipfs/z')).toThrow();
 });
 
 test('a name that appeared since the plan is not lost', () => {
