@@ -87,7 +87,14 @@ export class ContentStore {
   readonly #onFrozen: () => void;
   /** Forgotten ones count as frozen by somebody else: sealing is then tried again. */
   #canReflink = true;
-  readonly #stamps = new LRUCache<ContentId, Stamp>({ max: CONTENTS_CACHED_MAX });
+  readonly #stamps = new LRUCache<ContentId, Stamp>({
+    max: CONTENTS_CACHED_MAX,
+    dispose: (_stamp, _id, reason) => {
+      if (reason === 'evict') this.#unknown = { ...BEFORE_OUR_TIME };
+    },
+  });
+  /** Of those that have none: another one when one was forgotten, which may be any of them. */
+  #unknown = BEFORE_OUR_TIME;
 
   /** @throws OpError denied, no-space, io when the directories cannot be made. */
   constructor(options: ContentStoreOptions) {
@@ -469,7 +476,7 @@ export class ContentStore {
   /** When a frozen object was frozen; undefined when it is not frozen (any more). */
   stampOf(id: ContentId): Stamp | undefined {
     if (this.#objects.rows.find(id)?.state !== 'frozen') return undefined;
-    return this.#stamps.get(id) ?? BEFORE_OUR_TIME;
+    return this.#stamps.get(id) ?? this.#unknown;
   }
 
   /** Gives a frozen object its CID. The caller has checked its stamp and stored its blocks. */
