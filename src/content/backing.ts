@@ -159,6 +159,15 @@ export class BackingFiles {
     }
   }
 
+  /** Whether it is found that nobody has an empty slot open. */
+  tellsOpeners(slot: number): boolean {
+    try {
+      return this.#native.otherOpeners(this.slots.descriptor(slot)) === 'none';
+    } catch {
+      return false;
+    }
+  }
+
   #isUnseen(id: ContentId, place: BackingPlace): boolean {
     try {
       return this.otherOpeners(id, place) === 'none';

@@ -17,7 +17,7 @@ import {
 } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { assert } from '../base/assert.ts';
-import { asOpError } from '../base/errors.ts';
+import { asOpError, OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
 import { PACKED_BYTES_MAX, SLOTS_PREPARED } from '../base/limits.ts';
 import type { ContentRow } from '../journal/journal.ts';
@@ -47,12 +47,18 @@ export class DirectContent {
 
   /**
    * Makes what the first files need, before anybody waits for it.
-   * @returns an empty slot, to try what can be done with it. @throws OpError no-space, io.
+   * @returns an empty slot, to try what can be done with it. @throws OpError no-space, io;
+   *   unsupported when the disk does not say who has a file open: nothing would come to rest.
    */
   prepare(): { readonly slot: number; readonly fd: number } {
-    const { slots } = this.#objects.files;
-    slots.prepare(SLOTS_PREPARED);
-    return { slot: slots.sample, fd: slots.descriptor(slots.sample) };
+    const { files } = this.#objects;
+    files.slots.prepare(SLOTS_PREPARED);
+    const slot = files.slots.sample;
+    if (!files.tellsOpeners(slot)) {
+      const hint = 'leases do not work here: see fs.leases-enable, proc_sys_fs(5)';
+      throw new OpError('unsupported', 'prepare slots', { hint });
+    }
+    return { slot, fd: files.slots.descriptor(slot) };
   }
 
   /** Whether the object's bytes may change behind our back. */

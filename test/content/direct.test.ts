@@ -13,7 +13,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { OpError } from '../../src/base/errors.ts';
 import type { ContentId } from '../../src/base/ids.ts';
 import { PACKED_BYTES_MAX, SLOTS_USED_MAX } from '../../src/base/limits.ts';
@@ -159,6 +159,18 @@ describe('direct content', () => {
     writeFileSync(pathOf(last), 'bytes');
     rest(last);
     expect(row(last)).toMatchObject({ place: 'packed', size: 5 });
+  });
+
+  test('is not offered where nobody can tell who has a file open', () => {
+    const openers = vi.spyOn(f.native, 'otherOpeners');
+    openers.mockImplementation(() => {
+      throw Object.assign(new Error('leases are off'), { code: 'EINVAL' });
+    });
+    expect(() => direct().prepare()).toThrow(expect.objectContaining({ failure: 'unsupported' }));
+    openers.mockReturnValue('writers');
+    expect(() => direct().prepare()).toThrow(expect.objectContaining({ failure: 'unsupported' }));
+    openers.mockRestore();
+    expect(direct().prepare().fd).toBeGreaterThan(0);
   });
 
   test('is lent open to whoever registers it', () => {
