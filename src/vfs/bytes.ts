@@ -367,11 +367,7 @@ export function copyRange(
   core.mounts.demandRoom(target.superblock, 0, end - target.size, 'copy_file_range');
   return core.journal.commit((tx) => {
     beginSession(core, tx, to.file, target);
-    if (source.content === NO_CONTENT) {
-      core.content.write(target.content, Buffer.alloc(wanted), to.position);
-    } else {
-      core.content.copy(source.content, from.position, target.content, to.position, wanted);
-    }
+    core.content.copy(source.content, from.position, target.content, to.position, wanted);
     core.live.restamp(target.ino);
     extendRange(to.file, to.position, end);
     if (end > target.size) resize(core, tx, target, end);
