@@ -54,7 +54,7 @@ export interface Tx {
   record(entry: OpEntry): Seq;
   /** Runs before the transaction commits, once: writes rows that changed many times in it. */
   beforeCommit(action: () => void): void;
-  /** Runs once the transaction is committed, in order; must not throw. */
+  /** Runs once the transaction is committed, in order. It should not throw: see `group`. */
   afterCommit(action: () => void): void;
   /** Runs if the transaction is rolled back: puts memory back to what the rows say. */
   onRollback(action: () => void): void;
@@ -170,7 +170,8 @@ export class Journal {
   /**
    * Group commit: every `commit` inside `body` joins one transaction, committed when `body`
    * returns. If one of them broke, or the commit fails, nothing of the group happened.
-   * @throws the error that broke the group, as OpError.
+   * @throws the error that broke the group, as OpError; AggregateError, which is none: the group is
+   *   committed, and something went wrong in what was to follow.
    */
   group<T>(body: () => NotAPromise<T>): NotAPromise<T> {
     assert(this.#tx === undefined, 'groups do not nest');
@@ -192,7 +193,7 @@ export class Journal {
     } finally {
       this.#tx = undefined;
     }
-    for (const action of tx.committed) action();
+    runAll(tx.committed);
     return result;
   }
 
@@ -299,6 +300,19 @@ export function openForCheck(path: string): Database {
   } catch (error) {
     throw asOpError(error, `open ${path}`);
   }
+}
+
+/** All of them, whatever one throws: the others are owed too, and it is too late for a rollback. */
+function runAll(actions: readonly (() => void)[]): void {
+  const faults: unknown[] = [];
+  for (const action of actions) {
+    try {
+      action();
+    } catch (error) {
+      faults.push(error);
+    }
+  }
+  if (faults.length > 0) throw new AggregateError(faults, 'after a commit', { cause: faults[0] });
 }
 
 /** Requests still unanswered when a daemon dies are all in its last few groups. */

@@ -120,3 +120,23 @@ test('what fails once a group is committed is logged, and nothing of it is done 
   expect(rig.faulty.callsOf('mkdir')).toHaveLength(2);
   expect(rig.log.lines).toMatchObject([{ fields: { err: { message: 'after the commit' } } }]);
 });
+
+test('a failure of the disk once a group is committed is not taken for a rollback', () => {
+  const { journal } = rig.fixture;
+  const done: string[] = [];
+  rig.faulty.faults.set('mkdir', (real, args) => {
+    if (args[2] !== 'a') return real();
+    return journal.commit((tx) => {
+      tx.afterCommit(() => {
+        throw new OpError('io', 'stat content 1');
+      });
+      tx.afterCommit(() => done.push('the next'));
+      return real();
+    });
+  });
+  rig.drain(rig.mkdir(10n, 'a'), rig.mkdir(12n, 'b'));
+  expect([10n, 12n].map((unique) => rig.channel.answerTo(unique).errno)).toEqual([0, 0]);
+  expect(rig.faulty.callsOf('mkdir')).toHaveLength(2);
+  expect(done).toEqual(['the next']);
+  expect(rig.log.lines).toMatchObject([{ fields: { err: { cause: { failure: 'io' } } } }]);
+});
