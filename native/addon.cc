@@ -14,6 +14,7 @@ Napi::Object Start(Napi::Env env, Napi::Object exports) {
   AddMountHelper(env, exports);
   AddChannel(env, exports);
   AddNotifier(env, exports);
+  AddEnding(env, exports);
   AddNames(env, exports);
   AddFiles(env, exports);
   AddXattrs(env, exports);

@@ -15,6 +15,7 @@ void AddMounting(Napi::Env env, Napi::Object exports);
 void AddMountHelper(Napi::Env env, Napi::Object exports);
 void AddChannel(Napi::Env env, Napi::Object exports);
 void AddNotifier(Napi::Env env, Napi::Object exports);
+void AddEnding(Napi::Env env, Napi::Object exports);
 void AddNames(Napi::Env env, Napi::Object exports);
 void AddFiles(Napi::Env env, Napi::Object exports);
 void AddXattrs(Napi::Env env, Napi::Object exports);

@@ -35,6 +35,7 @@
         'addon.cc',
         'arguments.cc',
         'channel.cc',
+        'ending.cc',
         'failure.cc',
         'files.cc',
         'mount.cc',

@@ -359,13 +359,22 @@ export interface Libfuse2 {
   watchEnd(told: () => void): void;
 }
 
+export interface NativeProcess {
+  /**
+   * Ends the process with that code at the latest after `delayMs` (up to 60,000), whatever its threads wait for.
+   * Returns at once; an end that comes sooner, of any kind, stays what it is.
+   */
+  endWithin(delayMs: number, code: number): void;
+}
+
 /** The whole addon. Take the facet you need, not this. */
 export interface Native
   extends NativeMounting,
     NativeConnection,
     NativeNames,
     NativeXattrs,
-    NativeFiles {}
+    NativeFiles,
+    NativeProcess {}
 
 /** Where addons are built, from `src/base` and from `dist/src/base`. */
 const PLACES: readonly string[] = ['../../native/build/Release', '../../../native/build/Release'];

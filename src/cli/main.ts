@@ -3,6 +3,7 @@
  * The command: argv in, exit code out. The bridge is started once by every agent, so it is told
  * apart before anything that only people need is loaded.
  */
+import { leaveSoon } from './leave.ts';
 import type { run } from './program.ts';
 
 const args = process.argv.slice(2);
@@ -13,4 +14,4 @@ const load = (): Promise<{ run: typeof run }> =>
 
 // `kitfs log | head`: whoever has read enough closes the pipe.
 process.stdout.on('error', () => process.exit());
-process.exitCode = await (await load()).run(args);
+leaveSoon(await (await load()).run(args));

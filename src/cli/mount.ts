@@ -7,7 +7,6 @@ import { join, relative } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { SystemClock } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import {
   type Config,
@@ -28,6 +27,7 @@ import {
   withJson,
   withPlaces,
 } from './command.ts';
+import { leave } from './leave.ts';
 import { complain, EXIT, print, printJson, report, sentenceOf } from './output.ts';
 
 interface MountOptions extends PlaceOptions, JsonOption {
@@ -45,8 +45,6 @@ const MAIN = fileURLToPath(new URL('./main.js', import.meta.url));
 const PACKAGE = fileURLToPath(new URL('../../..', import.meta.url));
 /** Signals this close together are one: Ctrl-C reaches us from the terminal and from npm. */
 const SAME_SIGNAL_MS = 500;
-/** How long the process may outlive the daemon. */
-const LINGER_MS_MAX = 500;
 
 export function addMount(program: Command, ending: Ending): void {
   const command = program
@@ -92,9 +90,6 @@ async function serve(config: Config, onReady: (daemon: Daemon) => Promise<void>)
   if (why === 'unmounted') complain('somebody else unmounted the tree, so the daemon has stopped');
   if (why === 'broken') complain('the kernel ended the connection, so the daemon has stopped');
   for (const trouble of troubles) complain(`while stopping: ${trouble} failed`);
-  // A thread that waits for a dead disk must not keep the process.
-  const never = new AbortController();
-  void new SystemClock().sleep(LINGER_MS_MAX, never.signal).then(() => process.exit());
   return why === 'broken' || troubles.length > 0 ? EXIT.failed : EXIT.done;
 }
 
@@ -126,7 +121,7 @@ class Stop {
     this.#count += 1;
     if (this.#count === 1 && this.#daemon !== undefined) this.#stop(this.#daemon);
     if (this.#count === 2) this.#daemon?.hurry();
-    if (this.#count > 2) process.exit(EXIT.failed);
+    if (this.#count > 2) leave(EXIT.failed);
   }
 
   #stop(daemon: Daemon): void {

@@ -126,3 +126,17 @@ test('a connection that the kernel ends is a failure, which is told, and leaves 
   await daemon.restart();
   expect(await daemon.shell('cat ipfs/a')).toBe('kept\n');
 });
+
+test('a start at a mount that does not answer says so, and ends', async () => {
+  await using hanging = await TestDaemon.start();
+  await using daemon = await ended();
+  process.kill(hanging.pid, 'SIGSTOP');
+  try {
+    const place = { env: { KITFS_MOUNT: hanging.mountPoint }, in: '/', timeoutMs: 15_000 };
+    const { code, signal, stderr } = await daemon.kitfs(['mount'], place);
+    expect([code, signal]).toEqual([1, null]);
+    expect(stderr).toContain('does not answer');
+  } finally {
+    process.kill(hanging.pid, 'SIGCONT');
+  }
+});

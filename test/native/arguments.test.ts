@@ -68,6 +68,11 @@ const CALLS: readonly Row[] = [
   ['backingOpen', [file, DESCRIPTOR], [file, DESCRIPTOR]],
   ['backingClose', [file, DESCRIPTOR], [1, { ...NUMBER, values: [...NOT_INTEGERS, 0] }]],
   ['closeDescriptor', [file, DESCRIPTOR]],
+  [
+    'endWithin',
+    [0, { ...NUMBER, values: [...NOT_INTEGERS, 60_001] }],
+    [0, { ...NUMBER, values: [...NOT_INTEGERS, 256] }],
+  ],
   ['peerCredentials', [file, DESCRIPTOR]],
   ['flockTry', [file, DESCRIPTOR], [true, BOOLEAN]],
   ['otherOpeners', [file, DESCRIPTOR]],
