@@ -190,9 +190,14 @@ export class PathwiseServer implements Driver {
     const call = this.#callOf(number);
     if (isSync === true) return serve(call);
     const results: Awaitable<T>[] = [];
-    journal.group(() => {
-      results.push(serve(call));
-    });
+    try {
+      journal.group(() => {
+        results.push(serve(call));
+      });
+    } catch (error) {
+      if (error instanceof OpError) throw error;
+      this.#note(error); // It came after the commit, and what was done is done.
+    }
     return results[0] as Awaitable<T>;
   }
 

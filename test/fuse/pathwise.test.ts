@@ -139,6 +139,20 @@ describe('the fallback driver', () => {
     expect(find('d')).toBeDefined();
   });
 
+  test('what goes wrong once an operation is committed does not make it fail', () => {
+    faulty.faults.set('mkdir', (real) =>
+      fixture.journal.commit((tx) => {
+        tx.afterCommit(() => {
+          throw new OpError('io', 'stat content 1');
+        });
+        return real();
+      }),
+    );
+    expect(hand.ask('mkdir', { path: '/ipfs/d' }, 0o755)).toEqual([[0]]);
+    expect(find('d')).toBeDefined();
+    expect(errors()).toMatchObject([{ fields: { err: { cause: { failure: 'io' } } } }]);
+  });
+
   test('what is made belongs to who asked, and the journal knows which process it was', () => {
     hand.ask('mkdir', { path: '/ipfs/d', uid: 1001, gid: 1002, pid: process.pid }, 0o755);
     const { core } = fixture.vfs;
