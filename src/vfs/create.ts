@@ -169,7 +169,9 @@ export function create(
     // Somebody else made it since the kernel looked. It takes any answer for a new file and checks
     // nothing any more, so permissions are checked here.
     const judged = { ...caller, actor: () => caller.actor(), checked: false };
-    const given = { flags, killSetId: false, asker: caller };
+    // As the kernel asks of every OPEN that empties a file, and of a CREATE that turns out to be one.
+    const killSetId = (flags & O_TRUNC) !== 0 && caller.uid !== 0;
+    const given = { flags, killSetId, asker: caller };
     return { inode: existing, handle: openNow(core, judged, existing.ino, given) };
   }
   const directory = demandFree(core, caller, parent, name, 'create');

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Ino } from '../../src/base/ids.ts';
 import { request, text, u32, u64 } from './requests.ts';
 import { Rig } from './rig.ts';
 
@@ -62,4 +63,19 @@ test('a release in a group that breaks still ends what it has to', async () => {
   const files = readdirSync(`${directory}/content`, { recursive: true, withFileTypes: true });
   const [file] = files.filter((entry) => entry.isFile());
   expect(readFileSync(`${file?.parentPath}/${file?.name}`).length).toBe(200_000);
+});
+
+test('a file that is there already loses its set-id bits when a CREATE empties it', () => {
+  const O_RDWR_TRUNC = 0o1002;
+  const { ino } = rig.file('a', Buffer.from('x'));
+  const SETATTR_MODE = 1;
+  const setMode = Buffer.alloc(88);
+  setMode.writeUInt32LE(SETATTR_MODE, 0);
+  setMode.writeUInt32LE(0o106777, 68);
+  expect(rig.ask(4, ino, setMode).errno).toBe(0);
+  const unique = rig.unique();
+  const body = [u32(O_RDWR_TRUNC, 0o100644, 0, 1), text('a')];
+  rig.drain(request(35, { unique, nodeid: rig.ipfs, uid: 1000, gid: 1000, body }));
+  expect(rig.channel.answerTo(unique).errno).toBe(0);
+  expect(rig.fixture.vfs.core.inodes.get(ino as Ino).mode.toString(8)).toBe('100777');
 });
