@@ -55,6 +55,7 @@ export async function checkHost(question: HostQuestion): Promise<readonly HostCh
     checkNode(),
     checkSqlite(),
     checkAddon(),
+    await checkWalVfs(),
     ...(await checkFuse(question.uid)),
     checkKernel(question.uid),
     await checkOpenFiles(),
@@ -156,6 +157,19 @@ function checkAddon(): HostCheck {
     return ok('native addon', 'loads');
   } catch (error) {
     return missing('native addon', `does not load (${firstLine(error)})`, 'npm run build');
+  }
+}
+
+/** Loaded here, because it cannot be where SQLite itself does not load. */
+async function checkWalVfs(): Promise<HostCheck> {
+  const name = 'journal extension';
+  try {
+    const { loadWalVfs } = await import('../journal/sqlite.ts');
+    loadWalVfs();
+    return ok(name, 'loads');
+  } catch (error) {
+    const why = error instanceof OpError && error.cause !== undefined ? error.cause : error;
+    return missing(name, `does not load (${firstLine(why)})`, 'npm run build');
   }
 }
 

@@ -32,7 +32,7 @@ const WAL_VFS_PLACES: readonly string[] = [
  * `dependency-missing` when the native parts are not built.
  */
 export function openWriter(path: string, admit: Admit): Database {
-  useWalVfs();
+  loadWalVfs();
   return admitted(new BetterSqlite3(path, { timeout: BUSY_MS_MAX }), (db) => {
     admit(db);
     db.pragma(`page_size = ${PAGE_BYTES}`);
@@ -72,8 +72,9 @@ export function openCheckpointing(path: string): Database {
  * From here on SQLite writes a commit to the WAL by one call instead of two for each page: see
  * native/wal_vfs.cc. The VFS belongs to the process, so that threads need not ask for it, and to ask
  * again changes nothing.
+ * @throws OpError dependency-missing, with the reason as its cause.
  */
-function useWalVfs(): void {
+export function loadWalVfs(): void {
   const op = 'load the VFS of the WAL';
   const hint = 'run `npm run build`';
   const path = WAL_VFS_PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url))).find(

@@ -1,5 +1,6 @@
 /** What the checks say of machines that the test describes. */
 import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { OpError } from '../../src/base/errors.ts';
 import { checkHost, demandFuse, programAt } from '../../src/daemon/host.ts';
 
 const GIB = 1024 ** 3;
@@ -12,6 +13,7 @@ const machine = vi.hoisted(() => ({
   disks: new Map<string, { type: number; bavail: number; bsize: number }>(),
   addon: undefined as unknown,
   sqlite: undefined as unknown,
+  walVfs: undefined as unknown,
 }));
 
 const absent = vi.hoisted(
@@ -48,6 +50,11 @@ vi.mock('../../src/base/native.ts', () => ({
     if (machine.addon !== undefined) throw machine.addon;
   },
 }));
+vi.mock('../../src/journal/sqlite.ts', () => ({
+  loadWalVfs: () => {
+    if (machine.walVfs !== undefined) throw machine.walVfs;
+  },
+}));
 
 const ROOT = { uid: 0, programFolders: ['/usr/bin', '/opt/bin'], state: '/var/lib/kitfs' };
 const USER = { ...ROOT, uid: 1000 };
@@ -81,15 +88,16 @@ beforeEach(() => {
   machine.disks.set('/', { type: 0xef53, bavail: GIB / 4096, bsize: 4096 });
   machine.addon = undefined;
   machine.sqlite = undefined;
+  machine.walVfs = undefined;
 });
 
 describe('a machine that has all', () => {
   test('is told so, about each thing once, and no remedy', async () => {
     const checks = await checkHost(ROOT);
-    const names = ['Node.js', 'better-sqlite3', 'native addon', '/dev/fuse', 'kernel'];
+    const names = ['Node.js', 'better-sqlite3', 'native addon', 'journal extension'];
     expect(checks.map(({ name }) => name)).toEqual([
       ...names,
-      ...['open files', 'state directory', 'getfattr'],
+      ...['/dev/fuse', 'kernel', 'open files', 'state directory', 'getfattr'],
     ]);
     expect(checks.filter(({ state, remedy }) => state !== 'ok' || remedy !== undefined)).toEqual(
       [],
@@ -147,6 +155,17 @@ describe('what is lacking', () => {
     expect(await check('native addon')).toMatchObject({
       state: 'missing',
       found: 'does not load (not an Error)',
+    });
+    const op = 'load the VFS of the WAL';
+    machine.walVfs = new OpError('dependency-missing', op, { cause: new Error('no such symbol') });
+    expect(await check('journal extension')).toMatchObject({
+      state: 'missing',
+      found: 'does not load (no such symbol)',
+      remedy: 'npm run build',
+    });
+    machine.walVfs = new OpError('dependency-missing', op);
+    expect(await check('journal extension')).toMatchObject({
+      found: `does not load (${op}: dependency-missing)`,
     });
   });
 
