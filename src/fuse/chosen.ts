@@ -98,4 +98,4 @@ export class ChosenDriver implements Driver {
 const mountedBy = (): string =>
   process.geteuid?.() === 0
     ? 'mounted by mount(2), because the daemon is root'
-    : 'mounted by fusermount3, because the daemon is not root';
+    : 'mounted by the set-user-id helper of FUSE, because the daemon is not root';
