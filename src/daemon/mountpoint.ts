@@ -7,7 +7,6 @@
  */
 import {
   lstat,
-  mkdir,
   readdir,
   readFile,
   readlink,
@@ -22,6 +21,7 @@ import type { Clock } from '../base/clock.ts';
 import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import type { NativeMounting } from '../base/native.ts';
 import { detach } from '../fuse/native.ts';
+import { makeDirectories } from './directories.ts';
 import { type HostMount, hostMounts, mountAt } from './mount-table.ts';
 
 const FS_TYPE = 'fuse.kitfs';
@@ -60,7 +60,7 @@ export async function prepareMountPoint(options: MountPointOptions): Promise<str
   const there = mountAt(await hostMounts(), dir);
   if (there !== undefined) throw await occupied(op, there, options.clock);
   try {
-    await mkdir(dir, { recursive: true });
+    makeDirectories(dir);
     if ((await readdir(dir)).length === 0) return dir;
   } catch (error) {
     const code = codeOf(error);

@@ -7,6 +7,7 @@
 import { chmodSync, lstatSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { asOpError, codeOf, OpError } from '../base/errors.ts';
+import { makeDirectories } from './directories.ts';
 
 /** Root's is entered by a group; anybody else's is private. */
 const ROOT_MODE = 0o750;
@@ -17,7 +18,7 @@ export function prepareRunDirectory(directory: string, uid: number): void {
   const op = `use the run directory ${directory}`;
   const isShared = directory.startsWith('/tmp/');
   try {
-    mkdirSync(dirname(directory), { recursive: true });
+    makeDirectories(dirname(directory));
     mkdirSync(directory, { mode: USER_MODE });
     if (uid === 0 && !isShared) chmodSync(directory, ROOT_MODE);
   } catch (error) {

@@ -8,7 +8,6 @@ import {
   chmodSync,
   closeSync,
   ftruncateSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -19,6 +18,7 @@ import {
 import { join } from 'node:path';
 import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import type { NativeFiles } from '../base/native.ts';
+import { makeDirectories } from './directories.ts';
 
 /** First line of the file `format`; the number grows when an older kitfs must not touch it. */
 const FORMAT_NAME = 'kitfs-state';
@@ -70,7 +70,7 @@ export function openState(
 
 function prepare(directory: string): void {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectories(directory, 0o700);
     const { uid, mode } = statSync(directory);
     if (uid !== process.getuid?.()) throw foreign(directory, 'it belongs to another user');
     if ((mode & 0o077) !== 0) chmodSync(directory, 0o700);

@@ -101,6 +101,11 @@ describe('the mount point', () => {
       op: 'mount at /sys/kitfs-none',
       failure: expect.stringMatching(/^(denied|not-permitted|read-only)/),
     });
+    // Nor does procfs, which says that what is to be made is not there.
+    await expect(prepareMountPoint(optionsFor(scratch, '/proc/none/a/b'))).rejects.toMatchObject({
+      op: 'mount at /proc/none/a/b',
+      failure: 'not-found',
+    });
     const long = prepareMountPoint(optionsFor(scratch, scratch.path('x'.repeat(300))));
     await expect(long).rejects.toMatchObject({ failure: 'name-too-long' });
   });
