@@ -253,8 +253,9 @@ export class PathwiseServer implements Driver {
       if (!isAnswered) this.#drop(entry, value);
       refuse(new OpError('not-running', 'serve a mount that has ended'));
     }, refuse);
-    if (this.#waiting > FUSE_REQUESTS_WAITING_MAX) refuse(new OpError('busy', 'wait for content'));
+    // An fsync may take as long as the disk takes, and EBUSY would mean lost bytes to its client.
     if (entry.isSync === true) return;
+    if (this.#waiting > FUSE_REQUESTS_WAITING_MAX) refuse(new OpError('busy', 'wait for content'));
     this.#options.clock.sleep(FUSE_REQUEST_MS_MAX, answered.signal).then(
       () => refuse(new OpError('timeout', 'wait for content')),
       () => {}, // Answered in time.

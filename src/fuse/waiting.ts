@@ -2,6 +2,9 @@
  * Requests whose answer must be waited for. Each is answered exactly once: with its result, or
  * before that because the client was interrupted (EINTR), the deadline passed (EIO), or too many
  * wait already (EBUSY). What comes after is dropped, and what it handed out is taken back.
+ *
+ * An unhurried one, which is an fsync, knows neither deadline nor bound: its client would take EBUSY
+ * for lost bytes, and it holds no more than its header.
  */
 import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
@@ -41,6 +44,8 @@ export class Waiting {
   readonly #clock: Clock;
   readonly #answers: Answers;
   readonly #waiters = new Map<number, Waiter>();
+  /** Those of them that are not unhurried. */
+  #bounded = 0;
 
   constructor(clock: Clock, answers: Answers) {
     this.#clock = clock;
@@ -55,12 +60,14 @@ export class Waiting {
   add(wait: Wait): void {
     const waiter = new Waiter(wait);
     this.#follow(waiter);
-    if (this.#waiters.size >= FUSE_REQUESTS_WAITING_MAX) {
+    if (!wait.isUnhurried && this.#bounded >= FUSE_REQUESTS_WAITING_MAX) {
       this.#refuse(waiter, new OpError('busy', 'wait for content'));
       return;
     }
     this.#waiters.set(wait.unique, waiter);
-    if (!wait.isUnhurried) this.#setDeadline(waiter);
+    if (wait.isUnhurried) return;
+    this.#bounded += 1;
+    this.#setDeadline(waiter);
   }
 
   /** Takes a request over only to throw its result away. */
@@ -80,6 +87,7 @@ export class Waiting {
   end(): void {
     for (const waiter of this.#waiters.values()) waiter.answered.abort();
     this.#waiters.clear();
+    this.#bounded = 0;
   }
 
   #follow(waiter: Waiter): void {
@@ -108,7 +116,8 @@ export class Waiting {
 
   #leave(waiter: Waiter): void {
     waiter.answered.abort();
-    this.#waiters.delete(waiter.wait.unique);
+    const { unique, isUnhurried } = waiter.wait;
+    if (this.#waiters.delete(unique) && !isUnhurried) this.#bounded -= 1;
   }
 
   #setDeadline(waiter: Waiter): void {

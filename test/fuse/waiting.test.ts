@@ -87,6 +87,25 @@ describe('a request that must wait', () => {
     expect(rig.session.waitingCount).toBe(FUSE_REQUESTS_WAITING_MAX);
   });
 
+  test('is refused for no number of them when it is an fsync, nor is another because of those', async () => {
+    const synced = gate<void>();
+    rig.faulty.faults.set('fsync', () => synced.promise);
+    const asked = Array.from({ length: FUSE_REQUESTS_WAITING_MAX + 2 }, () => rig.unique());
+    for (const unique of asked) {
+      rig.drain(request(20, { unique, nodeid: 5, body: [u64(7), u32(0, 0)] }));
+    }
+    await settle();
+    expect(rig.channel.answers).toEqual([]);
+    rig.faulty.faults.set('lookup', (real) => synced.promise.then(real));
+    const looked = rig.unique();
+    rig.drain(rig.lookup(looked, 'a'));
+    synced.open();
+    await settle();
+    const answered = [...asked, looked].map((unique) => rig.channel.answerTo(unique).errno);
+    expect(new Set(answered)).toEqual(new Set([0]));
+    expect(rig.session.waitingCount).toBe(0);
+  });
+
   test('in a group that is undone is asked anew, and the first result is thrown away', async () => {
     const gates = [gate<{ fh: Fh }>(), gate<{ fh: Fh }>()];
     let calls = 0;
