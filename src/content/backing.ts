@@ -50,7 +50,7 @@ interface OpenFile {
 export interface BackingOptions {
   readonly directory: string;
   readonly memoryDirectory: string;
-  readonly native: Pick<NativeFiles, 'fdatasyncMany' | 'otherOpeners' | 'sense' | 'truncate'>;
+  readonly native: Pick<NativeFiles, 'fdatasyncMany' | 'otherOpeners' | 'sense' | 'empty'>;
 }
 
 /**

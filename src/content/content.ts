@@ -59,7 +59,7 @@ export interface ContentStoreOptions {
     | 'fdatasyncMany'
     | 'otherOpeners'
     | 'sense'
-    | 'truncate'
+    | 'empty'
   >;
   /** Where backing files lie; made when absent. */
   readonly directory: string;
@@ -204,12 +204,12 @@ export class ContentStore {
     }
     const fd = this.#objects.backing(row);
     if (size < row.size && this.direct.isWritten(id)) {
-      attempt('truncate', row, () => ftruncateSync(fd, size));
+      attempt('empty', row, () => ftruncateSync(fd, size));
     } else if (size < row.size) {
       // A kill or a rollback before the commit must not find the file shorter than its row.
       this.#objects.journal.commit((tx) => tx.afterCommit(() => this.#objects.trim(id)));
     } else {
-      attempt('truncate', row, () => {
+      attempt('empty', row, () => {
         ftruncateSync(fd, row.size);
         ftruncateSync(fd, size);
       });

@@ -14,7 +14,7 @@ import type { NativeFiles } from '../base/native.ts';
 
 export class Slots {
   readonly #directory: string;
-  readonly #native: Pick<NativeFiles, 'truncate'>;
+  readonly #native: Pick<NativeFiles, 'empty'>;
   /** Empty ones. */
   readonly #free: number[] = [];
   /** Descriptors for reading: one that could write would keep a lease from being granted. */
@@ -24,7 +24,7 @@ export class Slots {
   #next = 1;
   #used = 0;
 
-  constructor(directory: string, native: Pick<NativeFiles, 'truncate'>) {
+  constructor(directory: string, native: Pick<NativeFiles, 'empty'>) {
     this.#directory = directory;
     this.#native = native;
   }
@@ -71,7 +71,7 @@ export class Slots {
     this.#used -= 1;
     try {
       if (this.#free.length < SLOTS_FREE_MAX) {
-        this.#native.truncate(this.path(slot), 0);
+        this.#native.empty(this.path(slot));
         this.#free.push(slot);
         return;
       }

@@ -81,7 +81,7 @@ const CALLS: readonly Row[] = [
     [file, { types: [undefined, null, {}, 1n, true], values: [-1, 0.5, '', 'a\0b'] }],
     [new Float64Array(5), { types: [undefined, [], new Float32Array(5)], values: [] }],
   ],
-  ['truncate', [join(dir, 'file'), NAME], [0, NUMBER]],
+  ['empty', [join(dir, 'file'), NAME]],
   ['fallocate', [file, DESCRIPTOR], [0, NUMBER], [0, NUMBER], [1, NUMBER]],
   [
     'seek',

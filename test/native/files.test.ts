@@ -118,13 +118,11 @@ test('what the disk says of a file is the same by path and by descriptor, to the
   expect(() => native.sense(path, new Float64Array(4))).toThrow(TypeError);
 });
 
-test('a file is cut, and made longer, by its path', () => {
-  native.truncate(path, 3);
-  expect(statSync(path).size).toBe(3);
-  native.truncate(path, 3_000_000_000);
-  expect(statSync(path).size).toBe(3_000_000_000);
-  expect(() => native.truncate(join(dir, 'absent'), 0)).toThrow(
-    expect.objectContaining({ code: 'ENOENT', syscall: 'truncate' }),
+test('a file is cut to nothing by its path', () => {
+  native.empty(path);
+  expect(statSync(path).size).toBe(0);
+  expect(() => native.empty(join(dir, 'absent'))).toThrow(
+    expect.objectContaining({ code: 'ENOENT', syscall: 'open' }),
   );
 });
 
