@@ -31,6 +31,8 @@ export const SLOTS_USED_MAX = 256;
 /** Empty slots kept, and those made before anybody asks. */
 export const SLOTS_FREE_MAX = 64;
 export const SLOTS_PREPARED = 16;
+/** Names whose meaning is held in memory before the least recently used one goes. */
+export const DENTRIES_REMEMBERED_MAX = 16_384;
 /** Rows of content held in memory before the least recently used one goes. */
 export const CONTENTS_CACHED_MAX = 65_536;
 /** One call copies at most this much of a range, so that the event loop turns in between. */

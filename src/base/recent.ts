@@ -6,12 +6,14 @@ import { assert } from './assert.ts';
 
 export class Recent<Key, Value> {
   readonly #max: number;
+  readonly #onForgotten: () => void;
   readonly #values = new Map<Key, Value>();
 
-  /** Holds at most `max`, from 1; then the least recently used one goes. */
-  constructor(max: number) {
+  /** Holds at most `max`, from 1; then the least recently used one goes, and `onForgotten` is told. */
+  constructor(max: number, onForgotten = () => {}) {
     assert(max >= 1, 'something is remembered');
     this.#max = max;
+    this.#onForgotten = onForgotten;
   }
 
   get(key: Key): Value | undefined {
@@ -28,9 +30,14 @@ export class Recent<Key, Value> {
     if (this.#values.size <= this.#max) return;
     const [oldest] = this.#values.keys();
     this.#values.delete(oldest as Key);
+    this.#onForgotten();
   }
 
   delete(key: Key): void {
     this.#values.delete(key);
+  }
+
+  clear(): void {
+    this.#values.clear();
   }
 }

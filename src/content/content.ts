@@ -14,7 +14,6 @@
  * unless the caller makes the call inside a `commit` of its own.
  */
 import { fdatasyncSync, ftruncateSync } from 'node:fs';
-import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
@@ -26,8 +25,14 @@ import {
   PACKED_BYTES_MAX,
 } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
+import { Recent } from '../base/recent.ts';
 import type { ContentRow, Journal } from '../journal/journal.ts';
-import { BackingFiles, type BackingPlace, SYNCED_AT_ONCE_MAX } from './backing.ts';
+import {
+  BackingFiles,
+  type BackingOptions,
+  type BackingPlace,
+  SYNCED_AT_ONCE_MAX,
+} from './backing.ts';
 import { DirectContent, type Sealing } from './direct.ts';
 import { type AllocateMode, allocateAt, copyAt, copyWhole, readAt, writeAt } from './extents.ts';
 import { attempt, checkSize, cutShort } from './faults.ts';
@@ -50,17 +55,8 @@ export { Sealer } from './seal.ts';
 
 export interface ContentStoreOptions {
   readonly journal: Journal;
-  readonly native: Pick<
-    NativeFiles,
-    | 'fallocate'
-    | 'seek'
-    | 'copyFileRange'
-    | 'reflink'
-    | 'fdatasyncMany'
-    | 'otherOpeners'
-    | 'sense'
-    | 'empty'
-  >;
+  readonly native: BackingOptions['native'] &
+    Pick<NativeFiles, 'fallocate' | 'seek' | 'copyFileRange' | 'reflink'>;
   /** Where backing files lie; made when absent. */
   readonly directory: string;
   /** The same for objects of place `memory`: on tmpfs. */
@@ -87,11 +83,8 @@ export class ContentStore {
   readonly #onFrozen: () => void;
   /** Forgotten ones count as frozen by somebody else: sealing is then tried again. */
   #canReflink = true;
-  readonly #stamps = new LRUCache<ContentId, Stamp>({
-    max: CONTENTS_CACHED_MAX,
-    dispose: (_stamp, _id, reason) => {
-      if (reason === 'evict') this.#unknown = { ...BEFORE_OUR_TIME };
-    },
+  readonly #stamps = new Recent<ContentId, Stamp>(CONTENTS_CACHED_MAX, () => {
+    this.#unknown = { ...BEFORE_OUR_TIME };
   });
   /** Of those that have none: another one when one was forgotten, which may be any of them. */
   #unknown = BEFORE_OUR_TIME;

@@ -40,6 +40,8 @@ interface RawActor {
 
 export class Actors {
   readonly #known = new Map<string, ActorId>();
+  /** The same by the object, which a caller hands over again and again. */
+  #met = new WeakMap<Actor, ActorId>();
   readonly #insert: Statement;
   readonly #get: Statement;
 
@@ -50,6 +52,12 @@ export class Actors {
 
   /** Inside a transaction. */
   intern(actor: Actor): ActorId {
+    const met = this.#met.get(actor) ?? this.#intern(actor);
+    this.#met.set(actor, met);
+    return met;
+  }
+
+  #intern(actor: Actor): ActorId {
     const values = [
       actor.surface,
       actor.uid,
@@ -95,5 +103,6 @@ export class Actors {
   /** Rows made in a transaction that was rolled back are void. */
   forget(): void {
     this.#known.clear();
+    this.#met = new WeakMap();
   }
 }

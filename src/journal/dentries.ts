@@ -4,6 +4,8 @@
  * while it changes.
  */
 import { bytesOf, type Ino, type Name, nameOf } from '../base/ids.ts';
+import { DENTRIES_REMEMBERED_MAX } from '../base/limits.ts';
+import { Recent } from '../base/recent.ts';
 import type { Counters } from './counters.ts';
 import { COLUMNS, type InodeRow } from './inodes.ts';
 import type { Database, Statement } from './sqlite.ts';
@@ -13,6 +15,9 @@ export interface DentryRow {
   readonly ino: Ino;
   readonly cookie: number;
 }
+
+/** In place of a number: nothing has that name. */
+const FREE = 0;
 
 /** An entry, and what it names. */
 export interface ListedRow {
@@ -40,10 +45,13 @@ const listing = (columns: string) => `SELECT ${columns}, name, cookie
 
 export class Dentries {
   readonly #counters: Counters;
+  /** What names meant when they were last asked for or changed: most are soon asked for again. */
+  readonly #recent = new Recent<string, Ino | typeof FREE>(DENTRIES_REMEMBERED_MAX);
   readonly #find: Statement;
   readonly #insert: Statement;
   readonly #replace: Statement;
   readonly #remove: Statement;
+  readonly #removeAll: Statement;
   readonly #isEmpty: Statement;
   readonly #list: Statement;
   readonly #listInodes: Statement;
@@ -57,6 +65,7 @@ export class Dentries {
     this.#insert = db.prepare('INSERT INTO dentry VALUES (?, ?, ?, ?)');
     this.#replace = db.prepare('UPDATE dentry SET ino = ? WHERE parent = ? AND name = ?');
     this.#remove = db.prepare('DELETE FROM dentry WHERE parent = ? AND name = ?');
+    this.#removeAll = db.prepare('DELETE FROM dentry WHERE parent = ?');
     this.#isEmpty = db.prepare('SELECT 1 FROM dentry WHERE parent = ? LIMIT 1').pluck();
     this.#list = db.prepare(listing('ino, mode'));
     this.#listInodes = db.prepare(listing(COLUMNS));
@@ -68,20 +77,40 @@ export class Dentries {
   }
 
   find(parent: Ino, name: Name): Ino | undefined {
-    return this.#find.get(parent, bytesOf(name)) as Ino | undefined;
+    const key = `${parent}/${name}`;
+    let known = this.#recent.get(key);
+    if (known === undefined) {
+      known = (this.#find.get(parent, bytesOf(name)) as Ino | undefined) ?? FREE;
+      this.#recent.set(key, known);
+    }
+    return known === FREE ? undefined : known;
+  }
+
+  /** The transaction was rolled back: what was found in it may never have been. */
+  forget(): void {
+    this.#recent.clear();
   }
 
   insert(parent: Ino, name: Name, ino: Ino): void {
+    this.#recent.set(`${parent}/${name}`, ino);
     this.#insert.run(parent, bytesOf(name), ino, this.#counters.next('cookie'));
   }
 
   /** Points an existing name at another inode; its readdir position stays. */
   replace(parent: Ino, name: Name, ino: Ino): void {
+    this.#recent.set(`${parent}/${name}`, ino);
     this.#replace.run(ino, parent, bytesOf(name));
   }
 
   remove(parent: Ino, name: Name): void {
+    this.#recent.set(`${parent}/${name}`, FREE);
     this.#remove.run(parent, bytesOf(name));
+  }
+
+  /** All of a directory at once. */
+  removeAll(parent: Ino): void {
+    this.#removeAll.run(parent);
+    this.#recent.clear();
   }
 
   isEmpty(parent: Ino): boolean {

@@ -120,7 +120,7 @@ export class Journal {
     this.meta = new Meta(this.#db);
     this.ops = new Ops(this.#db);
     this.sessions = new WriteSessions(this.#db, this.counters);
-    this.superblocks = new Superblocks(this.#db);
+    this.superblocks = new Superblocks(this.#db, this.dentries);
     this.symlinks = new Symlinks(this.#db);
     this.xattrs = new Xattrs(this.#db);
     this.#begin = this.#db.prepare('BEGIN IMMEDIATE');
@@ -284,6 +284,7 @@ export class Journal {
     if (this.#db.inTransaction) this.#db.exec('ROLLBACK');
     this.contents.forget();
     this.counters.forget();
+    this.dentries.forget();
     this.inodes.forget();
     this.actors.forget();
     for (const action of tx.undone.reverse()) action();

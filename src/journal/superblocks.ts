@@ -1,6 +1,7 @@
 /** Rows of `superblock`, `mount` and `synced`: what is mounted where, and what was published. */
 import { bytesOf, type Ino, type Name, nameOf, type SuperblockId } from '../base/ids.ts';
 import { S_IFMT, S_IFREG } from '../base/posix.ts';
+import type { Dentries } from './dentries.ts';
 import type { Database, Statement } from './sqlite.ts';
 
 export interface SuperblockRow {
@@ -78,8 +79,10 @@ export class Superblocks {
   readonly #dropSessions: Statement;
   readonly #dropInode: readonly Statement[];
   readonly #dropUsage: Statement;
+  readonly #dentries: Dentries;
 
-  constructor(db: Database) {
+  constructor(db: Database, dentries: Dentries) {
+    this.#dentries = dentries;
     this.#all = db.prepare('SELECT * FROM superblock ORDER BY id');
     this.#insert = db.prepare('INSERT INTO superblock VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
     this.#update = db.prepare('UPDATE superblock SET read_only = ?, options = ? WHERE id = ?');
@@ -97,7 +100,6 @@ export class Superblocks {
     this.#dropSessions = db.prepare(`DELETE FROM write_session WHERE ino IN (
       SELECT w.ino FROM write_session w JOIN inode i ON i.ino = w.ino WHERE i.superblock = ?)`);
     this.#dropInode = [
-      'DELETE FROM dentry WHERE parent = ?',
       'DELETE FROM symlink WHERE ino = ?',
       'DELETE FROM xattr WHERE ino = ?',
       'DELETE FROM inode WHERE ino = ?',
@@ -162,7 +164,10 @@ export class Superblocks {
   dropInodes(id: SuperblockId): void {
     const inos = this.inosOf(id);
     this.#dropSessions.run(id);
-    for (const ino of inos) for (const statement of this.#dropInode) statement.run(ino);
+    for (const ino of inos) {
+      this.#dentries.removeAll(ino);
+      for (const statement of this.#dropInode) statement.run(ino);
+    }
     this.#dropUsage.run(id);
   }
 

@@ -38,6 +38,38 @@ describe('a directory', () => {
     expect(places.map(({ cookie }) => cookie)).not.toContain(was?.cookie);
   });
 
+  test('what names mean follows every change of them, and what is taken back', () => {
+    const { journal } = openScratch();
+    const { dentries } = journal;
+    enter(journal, 'a', 'b');
+    const meant = () => [
+      dentries.find(DIRECTORY, name('a')),
+      dentries.find(DIRECTORY, name('new')),
+    ];
+    const [a, none] = meant();
+    const other = dentries.find(DIRECTORY, name('b'));
+    if (a === undefined || other === undefined || none !== undefined) throw new Error('a and b');
+    const seen: unknown[] = [];
+    const change = () =>
+      journal.commit(() => {
+        dentries.insert(DIRECTORY, name('new'), a);
+        dentries.replace(DIRECTORY, name('a'), other);
+        seen.push(meant());
+        dentries.remove(DIRECTORY, name('a'));
+        seen.push(meant());
+        if (seen.length < 3) throw new Error('taken back');
+      });
+    expect(change).toThrow();
+    expect(meant()).toEqual([a, undefined]);
+    change();
+    expect(meant()).toEqual([undefined, a]);
+    const once = [
+      [other, a],
+      [undefined, a],
+    ];
+    expect(seen).toEqual([...once, ...once]);
+  });
+
   test('keeps the place of an entry that means another inode', () => {
     const { journal } = openScratch();
     enter(journal, 'a');
