@@ -35,8 +35,12 @@ export interface Sealing {
   readonly profile: string;
 }
 
+/** The bytes of a held object are kept in another one from now on. */
+export type Moved = (from: ContentId, to: ContentId) => void;
+
 export class DirectContent {
   readonly #objects: ContentObjects;
+  readonly #followers = new Set<Moved>();
   readonly #direct = new Set<ContentId>();
   /** Those whose becoming so is not committed yet: nothing of them may change on the disk. */
   readonly #entering = new Set<ContentId>();
@@ -258,6 +262,21 @@ export class DirectContent {
       tx.afterCommit(() => files.slots.retire(slot));
     });
     return copy;
+  }
+
+  /** Calls `moved` for each object that `move` is told of, inside its transaction, until disposed. */
+  follow(moved: Moved): Disposable {
+    this.#followers.add(moved);
+    return { [Symbol.dispose]: () => this.#followers.delete(moved) };
+  }
+
+  /** Whoever follows held objects finds the bytes of `from`, which are about to change, in `to`. */
+  move(from: ContentId, to: ContentId): void {
+    const tell = (was: ContentId, is: ContentId) => {
+      for (const moved of this.#followers) moved(was, is);
+    };
+    tell(from, to);
+    this.#objects.journal.commit((tx) => tx.onRollback(() => tell(to, from)));
   }
 
   /**

@@ -185,6 +185,7 @@ function giveOthers(core: Core, tx: Tx, live: Live, copy: ContentId): void {
   if (held) {
     content.hold(copy);
     content.unhold(live.content);
+    content.direct.move(live.content, copy);
   }
   if (isAlone(core, live.row)) return;
   core.inodes.flush();
