@@ -14,8 +14,8 @@ export interface WriteSession {
   readonly before: Readonly<Record<string, unknown>>;
   readonly oldContent: ContentId;
   readonly oldSize: number;
-  /** Version of the content when it began, or was last recorded. */
-  version: number;
+  /** Version of the content when it began. */
+  readonly version: number;
   /** Range of the bytes that changed: [from, to). */
   from: number;
   to: number;

@@ -4,7 +4,7 @@
  */
 import { NO_CONTENT } from '../base/ids.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
-import { type Core, EMPTY_NAME } from './core.ts';
+import { attributesOf, type Core, EMPTY_NAME } from './core.ts';
 import type { OpenFile, OpenInode, WriteSession } from './handles.ts';
 
 /** The row of a session that begins now. */
@@ -71,19 +71,20 @@ function endDirect(
   const row = core.inodes.find(file.ino);
   const open = core.handles.openInode(file.ino);
   if (row === undefined || open === undefined) return;
-  const { version } = session;
-  if (row.version !== version) {
+  const isChanged = row.version !== session.version;
+  if (isChanged) {
     core.inodes.change(tx, row);
     // Which bytes, nobody knows.
     session.from = 0;
     session.to = row.size;
     appendRecord(tx, file, session, row);
-    session.version = row.version;
-    tx.onRollback(() => {
-      session.version = version;
-    });
   }
-  if (isRelease) dropSession(core, tx, file, session, open);
+  if (isChanged || isRelease) dropSession(core, tx, file, session, open);
+  if (!isChanged || isRelease) return;
+  // What comes now follows what has its record, of which no copy was made.
+  const { size: oldSize, version } = row;
+  const before = attributesOf(row);
+  insertSession(core, tx, file, { oldContent: NO_CONTENT, oldSize, before, version });
 }
 
 function recordSession(

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Ino, type Name, nameOfText } from '../../src/base/ids.ts';
 import { HISTORY_COPY_BYTES_MAX, SLOTS_FREE_MAX } from '../../src/base/limits.ts';
 import { O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } from '../../src/base/posix.ts';
+import { endSession } from '../../src/vfs/sessions.ts';
 import { copyTree, mount } from '../../src/vfs/vfs.ts';
 import { HandPassthrough } from '../fakes/passthrough.ts';
 import { DirectRig, KERNEL, USER } from './direct-rig.ts';
@@ -288,6 +289,42 @@ describe('what the kernel writes', () => {
     rig.write(handle, 'three', 6);
     rig.release(handle);
     expect([writes(), rig.bytesOf(ino)]).toEqual([3, 'onetwothree']);
+    rig.expectAtRest();
+  });
+
+  test('has in each of its records what was there before that one, and old bytes in the first', async () => {
+    const { ino } = rig.putSealed('a', LARGE);
+    const handle = rig.open(ino, O_RDWR);
+    rig.write(handle, 'one', LARGE.length);
+    await rig.fixture.vfs.fsync(handle.fh, false);
+    const { mtimeS, mtimeNs } = rig.row(ino);
+    expect(rig.fixture.journal.sessions.all()).toMatchObject([
+      { oldContent: 0, oldSize: LARGE.length + 3 },
+    ]);
+    rig.write(handle, 'two', LARGE.length + 3);
+    rig.release(handle);
+    const [first, second] = rig.records(ino).slice(-2);
+    expect(rig.bytesIn(first?.old_content)).toBe(LARGE.toString());
+    expect(second).toMatchObject({ old_content: null, old_size: LARGE.length + 3 });
+    expect(JSON.parse(second?.before ?? '').times.slice(2, 4)).toEqual([mtimeS, mtimeNs]);
+    rig.expectAtRest();
+  });
+
+  test('whose record is undone with its group has all of it in the next one', async () => {
+    const { ino } = rig.putSealed('a', LARGE);
+    const handle = rig.open(ino, O_RDWR);
+    rig.write(handle, 'one', LARGE.length);
+    const { fixture, core } = rig;
+    const file = core.handles.get(handle.fh);
+    expect(() =>
+      fixture.journal.commit(() => {
+        endSession(core, file, false);
+        throw new Error('the group breaks');
+      }),
+    ).toThrow('internal');
+    rig.release(handle);
+    const record = rig.records(ino).at(-1);
+    expect(rig.bytesIn(record?.old_content)).toBe(LARGE.toString());
     rig.expectAtRest();
   });
 
