@@ -119,6 +119,14 @@ export function narrowMode({ mode, acl: value }: Inode): number {
   return (mode & ~0o77) | (groupBits << 3) | otherBits;
 }
 
+/** The mode of a copy that leaves the list behind: the group's bits are its own, not the mask. */
+export function unlistedMode({ mode, acl: value }: Inode): number {
+  const acl = value === undefined ? undefined : parseAcl(value);
+  if (acl === undefined) return mode;
+  const { group, mask = RWX } = acl;
+  return (mode & ~0o70) | ((group & mask) << 3);
+}
+
 /** What a new file gets from the default list of its directory: its list, bounded by `mode`. */
 export function inherited(acl: Acl, mode: number): Acl {
   return bounded(acl, (bits, shift) => bits & (mode >> shift));

@@ -18,6 +18,7 @@ import type {
 import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
 import { S_IFMT, S_IFREG } from '../base/posix.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
+import { followMode, isAcl } from './acl-change.ts';
 import { setattr } from './attributes.ts';
 import type { Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
@@ -190,10 +191,14 @@ function setMetadata(
   metadata: PlannedMetadata,
 ): void {
   const { mode, uid, gid, atime, mtime, xattrs } = metadata;
-  for (const { name, value } of xattrs ?? []) setxattr(core, caller, row.ino, name, value, 'any');
+  // Also of what came from a default ACL.
+  if (xattrs !== undefined) adjustXattrs(core, caller, row.ino, xattrs);
   row.uid = uid ?? row.uid;
   row.gid = gid ?? row.gid;
-  if (mode !== undefined) row.mode = (row.mode & S_IFMT) | (mode & 0o7777);
+  if (mode !== undefined) {
+    row.mode = (row.mode & S_IFMT) | (mode & 0o7777);
+    followMode(core, tx, row);
+  }
   if (atime !== undefined) [row.atimeS, row.atimeNs] = [atime.s, atime.ns];
   if (mtime !== undefined) [row.mtimeS, row.mtimeNs] = [mtime.s, mtime.ns];
   core.touchChange(tx, row);
@@ -238,7 +243,7 @@ function adjustXattrs(
   }
   for (const name of left.keys()) {
     // What only uid 0 may set is not missing from what others restore.
-    const isOthers = !name.startsWith('user.') && caller.uid !== 0;
+    const isOthers = !name.startsWith('user.') && !isAcl(name) && caller.uid !== 0;
     if (!isOthers) removexattr(core, caller, ino, name);
   }
 }

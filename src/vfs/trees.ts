@@ -5,13 +5,25 @@
 import { OpError } from '../base/errors.ts';
 import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
 import { FILE_BYTES_MAX } from '../base/limits.ts';
-import { isDirectory, isRegular, isSymlink, R_OK, S_IFREG, W_OK, X_OK } from '../base/posix.ts';
+import {
+  isDirectory,
+  isRegular,
+  isSymlink,
+  R_OK,
+  S_IFMT,
+  S_IFREG,
+  W_OK,
+  X_OK,
+} from '../base/posix.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
+import { unlistedMode } from './acl.ts';
+import { followMode, isAcl } from './acl-change.ts';
 import { clearSetId, makePrivate } from './bytes.ts';
 import type { Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
 import { link, mkdir, mknod, symlink } from './create.ts';
 import { keepAside, upgradeHere } from './direct.ts';
+import { ACL_ACCESS, ACL_DEFAULT } from './inodes.ts';
 import type { Live } from './live.ts';
 import { mountsInside } from './lookup.ts';
 import { demand, isPermitted } from './permissions.ts';
@@ -345,15 +357,24 @@ function copyOne(
     return undefined;
   }
   copies.set(row.ino, made.ino);
-  if (copier.preserve) {
-    for (const xattr of core.journal.xattrs.all(row.ino)) {
-      // Capabilities and the like are root's to give.
-      if (caller.uid !== 0 && !xattr.name.startsWith('user.')) continue;
-      core.journal.xattrs.set(made.ino, xattr.name, xattr.value);
-    }
-  }
+  if (copier.preserve) copyXattrs(copier, row, made);
   return made.ino;
 }
+
+/** All but ACLs, which would decide already about what is still to be made. */
+function copyXattrs({ core, caller }: Copier, from: Readonly<InodeRow>, made: InodeRow): void {
+  for (const { name, value } of core.journal.xattrs.all(from.ino)) {
+    // Capabilities and the like are root's to give.
+    const isAllowed = caller.uid === 0 || name.startsWith('user.');
+    if (!isAllowed || isAcl(name)) continue;
+    core.journal.xattrs.set(made.ino, name, value);
+    core.incapable.delete(made);
+  }
+}
+
+/** The permission bits of a copy, whose ACL comes along or does not. */
+const modeOf = ({ preserve }: Copier, row: Readonly<InodeRow>): number =>
+  (preserve ? row.mode : unlistedMode(row)) & 0o7777;
 
 function makeLike(
   copier: Copier,
@@ -364,7 +385,7 @@ function makeLike(
   const { core, caller, counts } = copier;
   if (isDirectory(row.mode)) {
     counts.directories += 1;
-    return mkdir(core, caller, parent, name, (row.mode & 0o7777) | 0o700);
+    return mkdir(core, caller, parent, name, modeOf(copier, row) | 0o700);
   }
   if (isSymlink(row.mode)) {
     counts.symlinks += 1;
@@ -373,7 +394,7 @@ function makeLike(
   }
   if (!isRegular(row.mode)) return undefined;
   demand(caller, row, R_OK, 'copy');
-  const made = mknod(core, caller, parent, name, S_IFREG | (row.mode & 0o777), 0);
+  const made = mknod(core, caller, parent, name, S_IFREG | (modeOf(copier, row) & 0o777), 0);
   counts.files += 1;
   counts.bytes += row.size;
   shareBytes(copier, row, made);
@@ -435,11 +456,13 @@ function copyAttributes(copier: Copier, from: Readonly<InodeRow>, into: Ino): vo
   const made = core.inodes.get(into);
   const oldMode = made.mode;
   if (isDirectory(from.mode) && (from.mode & 0o700) !== 0o700) {
-    made.mode = from.mode;
+    made.mode = (from.mode & S_IFMT) | modeOf(copier, from);
+    followMode(core, tx, made);
     core.touchChange(tx, made);
     core.record(tx, caller, 'chmod', { ino: into, mode: made.mode, oldMode });
   }
   if (!copier.preserve) return;
+  copyAcls(copier, from, made);
   if (caller.uid === 0) {
     made.uid = from.uid;
     made.gid = from.gid;
@@ -450,4 +473,17 @@ function copyAttributes(copier: Copier, from: Readonly<InodeRow>, into: Ino): vo
   made.mtimeS = from.mtimeS;
   made.mtimeNs = from.mtimeNs;
   core.touchChange(tx, made);
+}
+
+/** The copy has the lists of the original, and none where it has none. */
+function copyAcls({ core, tx }: Copier, from: Readonly<InodeRow>, made: InodeRow): void {
+  const { inodes } = core;
+  const lists = [
+    [ACL_ACCESS, from.acl, made.acl],
+    [ACL_DEFAULT, inodes.defaultAcl(from), inodes.defaultAcl(made)],
+  ] as const;
+  for (const [name, value, is] of lists) {
+    if (value !== undefined || is !== undefined) inodes.setAcl(tx, made, name, value);
+  }
+  made.mode = (made.mode & ~0o777) | (from.mode & 0o777);
 }
