@@ -340,12 +340,13 @@ export class ContentStore {
   /** One inode more shows these bytes. */
   retain(id: ContentId): void {
     const row = this.#objects.rows.get(id);
-    this.#objects.rows.update(row, { refs: row.refs + 1, released_s: null });
+    this.#objects.rows.update(row, { refs: row.refs + 1 });
   }
 
   /**
-   * One inode less. From the last one on only history wants the bytes, until `discard`. An object
-   * without bytes has nothing to go back to and goes at once; so does one in memory, for room.
+   * One inode less, whose history wants the bytes; from the last one on nobody else does, until
+   * `discard`. An object without bytes has nothing to go back to and goes at once; so does one in
+   * memory, for room.
    */
   release(id: ContentId): void {
     const row = this.#objects.rows.get(id);
@@ -353,7 +354,7 @@ export class ContentStore {
     const refs = row.refs - 1;
     const isWorthless = row.size === 0 || row.place === 'memory';
     if (refs === 0 && isWorthless && row.held === 0) this.discard(id);
-    else if (refs > 0) this.#objects.rows.update(row, { refs });
+    else if (row.place === 'memory') this.#objects.rows.update(row, { refs });
     else this.#objects.rows.update(row, { refs, released_s: this.#clock.now().s });
   }
 
@@ -373,13 +374,13 @@ export class ContentStore {
   /** The block store keeps the bytes, whatever inodes do. */
   hold(id: ContentId): void {
     const row = this.#objects.rows.get(id);
-    if (row.held === 0) this.#objects.rows.update(row, { held: 1, released_s: null });
+    if (row.held === 0) this.#objects.rows.update(row, { held: 1 });
   }
 
   unhold(id: ContentId): void {
     const row = this.#objects.rows.get(id);
     if (row.held === 0) return;
-    const released_s = row.refs === 0 ? this.#clock.now().s : null;
+    const released_s = row.refs === 0 ? this.#clock.now().s : row.released_s;
     this.#objects.rows.update(row, { held: 0, released_s });
   }
 

@@ -78,10 +78,11 @@ function sourceOf(core: Core, row: InodeRow): Source {
   return isAlone(core, row) ? 'here' : 'shared';
 }
 
-/** Whether only this inode shows the object, and the block store does not keep it. */
+/** Whether only this inode shows the object, and neither history nor the block store keeps it. */
 export function isAlone(core: Core, row: InodeRow): boolean {
   const content = core.content.row(row.content);
-  return content !== undefined && content.refs <= 1 && content.held === 0;
+  if (content === undefined || content.refs > 1 || content.held === 1) return false;
+  return content.released_s === null;
 }
 
 /**

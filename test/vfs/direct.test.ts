@@ -425,6 +425,21 @@ describe('an open for writing', () => {
     rig.expectAtRest();
   });
 
+  test('of bytes that history has of another file leaves them as they were', () => {
+    const { vfs, ipfs } = rig.fixture;
+    const { ino } = rig.putSealed('a', LARGE);
+    const to = { parent: ipfs, name: 'b' as Name };
+    const { ino: copy } = copyTree(rig.core, ROOT, ino, to, false);
+    vfs.unlink(ROOT, ipfs, 'a' as Name);
+    const handle = rig.open(copy, O_RDWR);
+    rig.write(handle, 'new');
+    rig.release(handle);
+    const removed = rig.records(ino).at(-1);
+    expect(rig.bytesIn(removed?.old_content)).toBe(LARGE.toString());
+    expect(rig.bytesOf(copy).slice(0, 4)).toBe('newl');
+    rig.expectAtRest();
+  });
+
   test('of bytes that are not sealed yet copies none', () => {
     const ino = rig.put('a', LARGE);
     const handle = rig.open(ino, O_RDWR);
