@@ -26,8 +26,16 @@ export interface PlannedMetadata {
 
 export type PlannedNode =
   | { readonly type: 'directory' }
-  /** The bytes are at rest in `content`; with none they are not here, which only a rehearsal takes. */
-  | { readonly type: 'file'; readonly content: ContentId; readonly size: number }
+  /**
+   * The bytes are at rest in `content`; with none they are not here, which only a rehearsal takes.
+   * Where others show it too it must still have this CID (binary): they may have written to it since.
+   */
+  | {
+      readonly type: 'file';
+      readonly content: ContentId;
+      readonly size: number;
+      readonly cid?: Uint8Array | undefined;
+    }
   | { readonly type: 'symlink'; readonly target: Name }
   /** FIFO, socket or device, by the type bits of `mode`. */
   | { readonly type: 'special'; readonly mode: number; readonly rdev: number }

@@ -46,7 +46,12 @@ export interface Conflict {
 /** A file that the plan makes, before it has its bytes. */
 export interface WaitingFile {
   readonly remote: RemoteEntry;
-  readonly node: { readonly type: 'file'; content: ContentId; readonly size: number };
+  readonly node: {
+    readonly type: 'file';
+    content: ContentId;
+    readonly size: number;
+    cid: Uint8Array | undefined;
+  };
 }
 
 export interface Comparison {
@@ -186,7 +191,7 @@ class Comparing {
     }
     if (target !== undefined) return { type: 'symlink', target };
     if (isSpecial(type)) return { type: 'special', mode: bitsOf(type), rdev };
-    const node = { type: 'file', content: NO_CONTENT, size } as const;
+    const node = { type: 'file', content: NO_CONTENT, size, cid: undefined } as const;
     const waiting = { remote, node: { ...node, content: NO_CONTENT as ContentId } };
     this.#files.push(waiting);
     this.#bytes += size;

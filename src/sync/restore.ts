@@ -143,6 +143,7 @@ export class Restorer {
         (await this.#copied(cid, size, dryRun ? undefined : made, run.signal));
       known.set(key, content);
       node.content = content;
+      if (!made.includes(content)) node.cid = blockKey(cid);
       bytes += size;
       run.progress({ bytes, bytesTotal });
     }

@@ -121,7 +121,7 @@ function makeNode(
       return mknod(core, caller, parent, name, (node.mode & S_IFMT) | FILE_MODE, node.rdev);
     case 'file': {
       const made = mknod(core, caller, parent, name, S_IFREG | FILE_MODE, 0);
-      showBytes(grafting, made, node.content, node.size);
+      showBytes(grafting, made, node);
       return made;
     }
     default:
@@ -133,11 +133,10 @@ function makeNode(
 function showBytes(
   { core, caller, tx }: Grafting,
   row: InodeRow,
-  content: ContentId,
-  size: number,
+  { content, size, cid }: Extract<PlannedNode, { readonly type: 'file' }>,
 ): void {
   if (size === 0) return;
-  if (content !== NO_CONTENT) demandAtRest(core, content, size);
+  if (content !== NO_CONTENT) demandAtRest(core, content, size, cid);
   // Nothing of a rehearsal is ever about to be committed.
   else tx.beforeCommit(() => assert(false, 'bytes are brought here before they are shown'));
   core.mounts.demandRoom(row.superblock, 0, size, 'restore');
@@ -158,10 +157,16 @@ function showBytes(
   });
 }
 
-/** @throws OpError version-conflict: old bytes that history has let go since, or opened again. */
-function demandAtRest(core: Core, content: ContentId, size: number): void {
+/** @throws OpError version-conflict: old bytes that history has let go since, or written again. */
+function demandAtRest(
+  core: Core,
+  content: ContentId,
+  size: number,
+  cid: Uint8Array | undefined,
+): void {
   const found = core.content.row(content);
-  if (found !== undefined && found.state !== 'open' && found.size === size) return;
+  const isSame = cid === undefined || found?.cid?.equals(cid) === true;
+  if (isSame && found !== undefined && found.state !== 'open' && found.size === size) return;
   throw new OpError('version-conflict', 'restore', { hint: 'the bytes went meanwhile; try again' });
 }
 

@@ -30,6 +30,8 @@ export interface Staged {
   readonly content: ContentId;
   /** Whether the content was here before. */
   readonly isShared: boolean;
+  /** What it has to have still when it is planted: whoever shows it may write to it meanwhile. */
+  readonly cid: Buffer | undefined;
   readonly children: readonly Staged[];
 }
 
@@ -98,7 +100,15 @@ async function stageOne(stager: Stager, name: Name, inode: Inode): Promise<Stage
       details: { partial: { max: STAGED_ENTRIES_MAX } },
     });
   }
-  const plain = { name, inode, size: 0, target: undefined, isShared: false, children: [] };
+  const plain = {
+    name,
+    inode,
+    size: 0,
+    target: undefined,
+    isShared: false,
+    cid: undefined,
+    children: [],
+  };
   if (isSymlink(inode.mode)) {
     const target = await fileSystem.readlink(caller, inode.ino);
     return { ...plain, content: NO_CONTENT, target };
@@ -128,15 +138,16 @@ async function entriesOf({ fileSystem, caller }: Stager, ino: Ino): Promise<Dire
   return entries;
 }
 
-type Bytes = Pick<Staged, 'content' | 'size' | 'isShared'>;
+type Bytes = Pick<Staged, 'content' | 'size' | 'isShared' | 'cid'>;
 
 async function stageBytes(stager: Stager, inode: Inode): Promise<Bytes> {
   const { core, fileSystem, caller, volatile } = stager;
   const text = await fileSystem.getxattr(caller, inode.ino, CID_XATTR);
   if (text !== undefined && !volatile) {
-    const known = core.journal.contents.byCid(blockKey(parseCid(text.toString())));
+    const cid = blockKey(parseCid(text.toString()));
+    const known = core.journal.contents.byCid(cid);
     const isWhole = known?.size === inode.size && inode.size > 0;
-    if (isWhole) return { content: known.id, size: inode.size, isShared: true };
+    if (isWhole) return { content: known.id, size: inode.size, isShared: true, cid };
   }
   return readBytes(stager, inode);
 }
@@ -159,7 +170,7 @@ async function readBytes(stager: Stager, inode: Inode): Promise<Bytes> {
     fileSystem.release(fh);
   }
   if (content !== NO_CONTENT) core.journal.commit(() => core.content.freeze(content));
-  return { content, size, isShared: false };
+  return { content, size, isShared: false, cid: undefined };
 }
 
 function append(
@@ -244,10 +255,11 @@ function plantOne(planter: Planter, staged: Staged, parent: Ino, name: Name): In
 }
 
 function plantBytes({ core, tx, caller }: Planter, staged: Staged, ino: Ino): void {
-  const { content, size } = staged;
+  const { content, size, cid } = staged;
   if (content === NO_CONTENT) return;
-  const state = core.content.row(content)?.state;
-  if (state === undefined || state === 'open') {
+  const found = core.content.row(content);
+  const isSame = cid === undefined || found?.cid?.equals(cid) === true;
+  if (found === undefined || found.state === 'open' || !isSame) {
     throw new OpError('content-missing', 'copy', { hint: 'it was let go meanwhile: try again' });
   }
   showContent(core, tx, caller, core.inodes.get(ino), content, size);

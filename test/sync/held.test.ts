@@ -4,12 +4,13 @@
  */
 import { closeSync, openSync, truncateSync, writeSync } from 'node:fs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { nameOfText } from '../../src/base/ids.ts';
 import { O_RDONLY, O_RDWR } from '../../src/base/posix.ts';
 import { assemble, freeze } from '../../src/sync/sync.ts';
-import type { Caller, Handle } from '../../src/vfs/vfs.ts';
+import { type Caller, type Handle, plant, stage } from '../../src/vfs/vfs.ts';
 import { noise } from '../content/fixture.ts';
 import { HandPassthrough } from '../fakes/passthrough.ts';
-import { Fixture, ROOT } from './fixture.ts';
+import { Fixture, failureOf, ROOT } from './fixture.ts';
 
 const KERNEL: Caller = { ...ROOT, checked: true };
 const BYTES = noise(300_000);
@@ -33,13 +34,16 @@ function open(flags: number): Handle {
   return handle;
 }
 
-/** A write and a truncation of the kernel past the daemon. */
-function change({ backing }: Handle): void {
-  const path = passthrough.pathOf(backing);
-  const fd = openSync(path, 'r+');
+/** A write of the kernel past the daemon. */
+function overwrite({ backing }: Handle): void {
+  const fd = openSync(passthrough.pathOf(backing), 'r+');
   writeSync(fd, 'later', 1000);
   closeSync(fd);
-  truncateSync(path, 200_000);
+}
+
+function change(handle: Handle): void {
+  overwrite(handle);
+  truncateSync(passthrough.pathOf(handle.backing), 200_000);
 }
 
 function publish(metadata: boolean) {
@@ -80,4 +84,41 @@ test.for(CASES)('what is published is of the moment that was kept: %o', async (g
   const bytes = await world.dag.readRange(cid, range, world.signal);
   expect([bytes.length, bytes.equals(BYTES)]).toEqual([BYTES.length, true]);
   expect(world.bytes('/ipfs/t/f').toString('latin1', 1000, 1005)).toBe('later');
+});
+
+test('bytes that were here are not restored when somebody wrote over them meanwhile', async () => {
+  const { root } = await world.publish('/ipfs/t');
+  const { content } = world.vfs.core.inodes.get(world.ino('/ipfs/t/f'));
+  // As what came here by itself, and is nobody's block to keep.
+  world.journal.commit(() => world.contents.unhold(content));
+  world.mkdir('/ipfs/here');
+  const work = world.restore(root, '/ipfs/here', {
+    writer: {
+      write: (plan) => {
+        const writer = open(O_RDWR);
+        expect(world.contents.row(content)?.state).toBe('open');
+        overwrite(writer);
+        world.vfs.release(writer.fh);
+        expect(world.contents.row(content)).toMatchObject({ state: 'frozen', size: BYTES.length });
+        world.vfs.graft(ROOT, plan);
+      },
+    },
+  });
+  expect((await failureOf(work)).failure).toBe('version-conflict');
+});
+
+test('bytes that were here are not copied when somebody wrote over them meanwhile', async () => {
+  const { content } = world.vfs.core.inodes.get(world.ino('/ipfs/t/f'));
+  const cid = await world.sealer.seal(content, world.signal);
+  const found = await world.vfs.content(cid.toString());
+  const { vfs, signal } = world;
+  const staged = await stage(vfs.core, vfs, ROOT, found, { volatile: false, signal });
+  expect(staged).toMatchObject({ content, isShared: true });
+  const writer = open(O_RDWR);
+  overwrite(writer);
+  vfs.release(writer.fh);
+  const to = { parent: world.ino('/ipfs/t'), name: nameOfText('copy') };
+  expect(() => plant(vfs.core, ROOT, staged, to, true)).toThrow(
+    expect.objectContaining({ failure: 'content-missing' }),
+  );
 });
