@@ -102,8 +102,8 @@ export function enterDirect(
   if (live !== undefined) {
     core.live.lingering.delete(row.ino);
     live.isMappable ||= isMappable;
-    const isUpgraded = plan.isWritable && !live.isWritable && tx !== undefined;
-    const oldContent = isUpgraded ? upgrade(core, tx, live, options) : NO_CONTENT;
+    if (!plan.isWritable || tx === undefined) return { live, oldContent: NO_CONTENT };
+    const oldContent = live.isWritable ? keptBefore(live) : upgrade(core, tx, live, options);
     return { live, oldContent };
   }
   if (!plan.isWritable || tx === undefined) {
@@ -111,6 +111,11 @@ export function enterDirect(
     return { live: core.live.add(tx, row, given), oldContent: NO_CONTENT };
   }
   return begin(core, tx, row, plan, { ...options, isMappable });
+}
+
+/** The object with a live file's bytes that was kept when it was opened for writing, if they are those. */
+export function keptBefore({ isChanged, before, copiedFrom }: Live): ContentId {
+  return isChanged ? NO_CONTENT : (before?.aside ?? copiedFrom);
 }
 
 function begin(

@@ -22,7 +22,7 @@ import { clearSetId, makePrivate } from './bytes.ts';
 import type { Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
 import { link, mkdir, mknod, symlink } from './create.ts';
-import { keepAside, upgradeHere } from './direct.ts';
+import { keepAside, keptBefore, upgradeHere } from './direct.ts';
 import { ACL_ACCESS, ACL_DEFAULT } from './inodes.ts';
 import type { Live } from './live.ts';
 import { mountsInside } from './lookup.ts';
@@ -105,10 +105,6 @@ export function prepareBytes(core: Core, caller: Caller, ino: Ino): void {
   const row = core.inodes.get(ino);
   if (isPermitted(caller, row, W_OK)) core.journal.commit((tx) => upgradeHere(core, tx, live));
 }
-
-/** The copy of a live file's bytes that was made when it was opened for writing, if they are those. */
-const keptBefore = (live: Live): ContentId =>
-  live.isChanged || live.before === undefined ? NO_CONTENT : live.before.aside;
 
 /** Writes `bytes` at `position` ('end' = append) without touching the rest. */
 export function patchBytes(

@@ -4,7 +4,6 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Ino, type Name, nameOfText } from '../../src/base/ids.ts';
 import { HISTORY_COPY_BYTES_MAX, SLOTS_FREE_MAX } from '../../src/base/limits.ts';
 import { O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } from '../../src/base/posix.ts';
-import { endSession } from '../../src/vfs/sessions.ts';
 import { copyTree, mount } from '../../src/vfs/vfs.ts';
 import { HandPassthrough } from '../fakes/passthrough.ts';
 import { DirectRig, KERNEL, USER } from './direct-rig.ts';
@@ -292,42 +291,6 @@ describe('what the kernel writes', () => {
     rig.expectAtRest();
   });
 
-  test('has in each of its records what was there before that one, and old bytes in the first', async () => {
-    const { ino } = rig.putSealed('a', LARGE);
-    const handle = rig.open(ino, O_RDWR);
-    rig.write(handle, 'one', LARGE.length);
-    await rig.fixture.vfs.fsync(handle.fh, false);
-    const { mtimeS, mtimeNs } = rig.row(ino);
-    expect(rig.fixture.journal.sessions.all()).toMatchObject([
-      { oldContent: 0, oldSize: LARGE.length + 3 },
-    ]);
-    rig.write(handle, 'two', LARGE.length + 3);
-    rig.release(handle);
-    const [first, second] = rig.records(ino).slice(-2);
-    expect(rig.bytesIn(first?.old_content)).toBe(LARGE.toString());
-    expect(second).toMatchObject({ old_content: null, old_size: LARGE.length + 3 });
-    expect(JSON.parse(second?.before ?? '').times.slice(2, 4)).toEqual([mtimeS, mtimeNs]);
-    rig.expectAtRest();
-  });
-
-  test('whose record is undone with its group has all of it in the next one', async () => {
-    const { ino } = rig.putSealed('a', LARGE);
-    const handle = rig.open(ino, O_RDWR);
-    rig.write(handle, 'one', LARGE.length);
-    const { fixture, core } = rig;
-    const file = core.handles.get(handle.fh);
-    expect(() =>
-      fixture.journal.commit(() => {
-        endSession(core, file, false);
-        throw new Error('the group breaks');
-      }),
-    ).toThrow('internal');
-    rig.release(handle);
-    const record = rig.records(ino).at(-1);
-    expect(rig.bytesIn(record?.old_content)).toBe(LARGE.toString());
-    rig.expectAtRest();
-  });
-
   test('is at rest when the last who has it open closes it', () => {
     const { ino, handle } = rig.create('a');
     const reader = rig.open(ino, O_RDONLY);
@@ -422,21 +385,6 @@ describe('an open for writing', () => {
     rig.release(handle);
     expect(rig.records(ino).at(-1)).toMatchObject({ old_content: null, old_size: size });
     expect(rig.contentOf(ino)).toMatchObject({ state: 'frozen', cid: null });
-    rig.expectAtRest();
-  });
-
-  test('of bytes that history has of another file leaves them as they were', () => {
-    const { vfs, ipfs } = rig.fixture;
-    const { ino } = rig.putSealed('a', LARGE);
-    const to = { parent: ipfs, name: 'b' as Name };
-    const { ino: copy } = copyTree(rig.core, ROOT, ino, to, false);
-    vfs.unlink(ROOT, ipfs, 'a' as Name);
-    const handle = rig.open(copy, O_RDWR);
-    rig.write(handle, 'new');
-    rig.release(handle);
-    const removed = rig.records(ino).at(-1);
-    expect(rig.bytesIn(removed?.old_content)).toBe(LARGE.toString());
-    expect(rig.bytesOf(copy).slice(0, 4)).toBe('newl');
     rig.expectAtRest();
   });
 
