@@ -7,13 +7,21 @@
  * call uses is not closed before it ends. Names are never reused for another object
  * that is committed, so a leftover of a rolled back transaction may be truncated.
  */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  statSync,
+} from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { assert } from '../base/assert.ts';
 import { asOpError, codeOf } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
-import { BACKING_FILES_OPEN_MAX } from '../base/limits.ts';
+import { BACKING_FILES_OPEN_MAX, PACKED_BYTES_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
 import { removed } from './faults.ts';
 import { removeFile, Slots } from './slots.ts';
@@ -70,6 +78,8 @@ export class BackingFiles {
   readonly #sensed = new Float64Array(5);
   /** Content that lies in a slot. */
   readonly #slotOf = new Map<ContentId, number>();
+  /** Of those, the ones whose file has the name it keeps as well. */
+  readonly #namedEarly = new Set<ContentId>();
   /** In order of use, the least recent first. */
   readonly #open = new Map<ContentId, OpenFile>();
   /** Open files in use by asynchronous calls: they do not count against the pool's bound. */
@@ -129,19 +139,56 @@ export class BackingFiles {
     this.#namesOf(SLOTS).made += 1;
   }
 
+  /** The same of content of an earlier process, whose slot may have its other name already. */
+  adoptSlot(id: ContentId, slot: number): void {
+    this.setSlot(id, slot);
+    const [own, lent] = [this.#ownPath(id), this.slots.path(slot)].map((path) =>
+      statSync(path, { throwIfNoEntry: false }),
+    );
+    if (own !== undefined && own.ino === lent?.ino) this.#namedEarly.add(id);
+  }
+
   /** The content left its slot; whose that is now is the caller's business. */
   clearSlot(id: ContentId): void {
     this.#forget(id);
     this.#slotOf.delete(id);
+    this.#namedEarly.delete(id);
   }
 
   /** Gives the file in the content's slot the name it keeps. @throws OpError no-space, io. */
   name(id: ContentId, slot: number): string {
-    const path = join(this.#directories.file, shardOf(id), String(id));
+    const path = this.#ownPath(id);
+    if (this.#namedEarly.has(id)) return path;
     if (!existsSync(dirname(path))) this.#makeShard(path);
     this.slots.linkTo(slot, path);
     this.#namesOf(shardOf(id)).made += 1;
     return path;
+  }
+
+  /** Takes `name` back; what was named before it stays so. */
+  takeNameBack(id: ContentId): void {
+    if (!this.#namedEarly.has(id)) removeFile(this.#ownPath(id));
+  }
+
+  /**
+   * A slot with more than is packed gets the name it keeps with its first fsync: given at its rest
+   * alone, the row that relies on it could reach the disk before the name does.
+   */
+  #nameEarly(id: ContentId, fd: number): void {
+    const slot = this.#slotOf.get(id);
+    if (slot === undefined || this.#namedEarly.has(id)) return;
+    if (fstatSync(fd).size <= PACKED_BYTES_MAX) return;
+    this.name(id, slot);
+    this.#namedEarly.add(id);
+  }
+
+  /** Takes back the name of a file that is to be a slot and nothing else. */
+  #unname(id: ContentId): void {
+    if (this.#namedEarly.delete(id)) removeFile(this.#ownPath(id));
+  }
+
+  #ownPath(id: ContentId): string {
+    return join(this.#directories.file, shardOf(id), String(id));
   }
 
   /** Who else has the file open or mapped; 'writers' also while an fsync of ours is under way. */
@@ -194,6 +241,7 @@ export class BackingFiles {
       this.remove(id, 'file');
       return;
     }
+    this.#unname(id);
     this.clearSlot(id);
     this.slots.giveBack(slot);
   }
@@ -206,6 +254,7 @@ export class BackingFiles {
     const slot = this.#slotOf.get(id);
     // Somebody who has it mapped keeps the file itself.
     const isAlone = slot !== undefined && this.#isUnseen(id, place);
+    this.#unname(id);
     this.clearSlot(id);
     if (slot === undefined) removeFile(this.path(id, place));
     else if (isAlone) this.slots.giveBack(slot);
@@ -222,8 +271,9 @@ export class BackingFiles {
     const files: { id: ContentId; file: OpenFile; changes: number }[] = [];
     try {
       for (const id of ids) files.push(this.#use(id));
+      for (const { id, file } of files) this.#nameEarly(id, file.fd);
       await this.#native.fdatasyncMany(files.map(({ file }) => file.fd));
-      const shards = ids.map((id) => (this.#slotOf.has(id) ? SLOTS : shardOf(id)));
+      const shards = ids.flatMap((id) => this.#shardsOf(id));
       for (const shard of new Set(shards)) await this.#syncNames(shard);
       if (ids.length > 0) await this.#syncNames(ROOT);
     } catch (error) {
@@ -249,6 +299,12 @@ export class BackingFiles {
     if (file.users === 0) this.#busy += 1;
     file.users += 1;
     return { id, file, changes: file.changes };
+  }
+
+  /** The directories that have a name of it. */
+  #shardsOf(id: ContentId): string[] {
+    if (!this.#slotOf.has(id)) return [shardOf(id)];
+    return this.#namedEarly.has(id) ? [SLOTS, shardOf(id)] : [SLOTS];
   }
 
   /** Makes the directory with its first file: most of them are never needed by a small tree. */

@@ -454,7 +454,7 @@ export class ContentStore {
       this.direct.adopt(id);
       if (slot === 0) continue;
       slots.add(slot);
-      files.setSlot(id, slot);
+      files.adoptSlot(id, slot);
     }
     // The rows that say which files are nobody's must outlive them.
     fdatasyncSync(journal.walFd);

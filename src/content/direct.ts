@@ -315,10 +315,10 @@ export class DirectContent {
   #name(row: ContentRow, slot: number, size: number): void {
     const { rows, files, journal } = this.#objects;
     const { id } = row;
-    const path = files.name(id, slot);
+    files.name(id, slot);
     rows.update(row, { size, slot: null, stable: 0 });
     journal.commit((tx) => {
-      tx.onRollback(() => rmSync(path, { force: true }));
+      tx.onRollback(() => files.takeNameBack(id));
       tx.afterCommit(() => files.clearSlot(id));
     });
     this.#objects.afterCommit(row, () => files.slots.retire(slot));

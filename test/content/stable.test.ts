@@ -1,9 +1,17 @@
 /** When bytes are known to be on stable storage. */
-import { copyFileSync, existsSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { SystemClock } from '../../src/base/clock.ts';
 import type { ContentId } from '../../src/base/ids.ts';
+import { shardOf } from '../../src/content/backing.ts';
 import { ContentStore } from '../../src/content/content.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { Fixture, noise } from './fixture.ts';
@@ -145,6 +153,29 @@ describe('a loss of power', () => {
     // Another one might have its slot.
     written(size);
     expect(bytesAfter(id)).toEqual(noise(size, id));
+  });
+
+  test('takes no name that a row relies on, though the row reached the disk before the rest', async () => {
+    const directory = join(f.directory, 'content');
+    const names = () => readdirSync(directory, { recursive: true, encoding: 'utf8' });
+    const id = await fsynced(100_000);
+    const synced = new Set(names());
+    rest(id);
+    for (const name of journalFiles) {
+      copyFileSync(join(f.directory, name), join(f.directory, `disk-${name}`));
+    }
+    for (const name of names()) if (!synced.has(name)) rmSync(join(directory, name));
+    expect(bytesAfter(id)).toEqual(noise(100_000, id));
+  });
+
+  test('leaves no second name of what was fsynced when large and is small at rest', async () => {
+    const id = await fsynced(100_000);
+    const own = join(f.directory, 'content', shardOf(id), String(id));
+    expect(existsSync(own)).toBe(true);
+    truncateSync(f.contents.backingPath(id) ?? '', 10);
+    rest(id);
+    for (const action of waiting) action();
+    expect([existsSync(own), f.bytesOf(id)]).toEqual([false, noise(100_000, id).subarray(0, 10)]);
   });
 
   test('takes nothing that was fsynced, though it was discarded since', async () => {
