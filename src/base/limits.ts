@@ -87,8 +87,8 @@ export const FUSE_REPLY_ARENA_BYTES = 4 * 1024 * 1024;
 /** Handles and inodes the kernel gave back are ended together: after so long, or so many. */
 export const FUSE_LATER_MS = 2;
 export const FUSE_LATER_MAX = 32;
-/** Requests that wait for content at once, fsync apart; one more is answered EBUSY. */
-export const FUSE_REQUESTS_WAITING_MAX = 256;
+/** Reads of content by CID, of files and directories, under way at once; more wait in order. */
+export const FUSE_CID_READS_MAX = 256;
 /** A request that waits for content longer is answered EIO. */
 export const FUSE_REQUEST_MS_MAX = 120_000;
 /** Threads whose identity is kept. */

@@ -13,7 +13,7 @@ import {
   READ_IN,
   RELEASE_IN,
 } from './layout.ts';
-import { type Call, type Operation, settle } from './operation.ts';
+import { type Call, type Deferred, type Operation, readInTurn, settle } from './operation.ts';
 
 function opendir({ fileSystem, caller, request, reply }: Call): void | Promise<void> {
   const flags = isControl(request.ino) ? 0 : FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE;
@@ -22,12 +22,12 @@ function opendir({ fileSystem, caller, request, reply }: Call): void | Promise<v
   });
 }
 
-function readdir(call: Call): void | Promise<void> {
+function readdir(call: Call): void | Promise<void> | Deferred {
   const { reply } = call;
   return list(call, false, (entry) => reply.dirent(entry));
 }
 
-function readdirplus(call: Call): void | Promise<void> {
+function readdirplus(call: Call): void | Promise<void> | Deferred {
   const { reply } = call;
   return list(call, true, (entry) => reply.direntplus(entry));
 }
@@ -36,15 +36,18 @@ function list(
   { fileSystem, request, reply }: Call,
   withInodes: boolean,
   put: (entry: DirectoryEntry) => boolean,
-): void | Promise<void> {
+): void | Promise<void> | Deferred {
   // By inode: a kernel that was told so opens no directories (see `Server`).
+  const { ino } = request;
   const cookie = request.cookie(READ_IN.offset);
-  let isCut = false;
-  const done = fileSystem.list(request.ino, cookie, withInodes, (entry) => {
-    isCut = !put(entry);
-    return !isCut;
+  return readInTurn(ino, () => {
+    let isCut = false;
+    const done = fileSystem.list(ino, cookie, withInodes, (entry) => {
+      isCut = !put(entry);
+      return !isCut;
+    });
+    return settle(done, () => demandProgress(reply, isCut));
   });
-  return settle(done, () => demandProgress(reply, isCut));
 }
 
 /** An empty answer is the end of the directory, so it may not stand for "no room". */

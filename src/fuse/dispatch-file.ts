@@ -39,7 +39,7 @@ import {
   WRITE_IN,
   WRITE_OUT,
 } from './layout.ts';
-import { type Call, type Operation, settle } from './operation.ts';
+import { type Call, type Deferred, type Operation, readInTurn, settle } from './operation.ts';
 
 /** MAX_RW_COUNT of the kernel: what one copy may be asked to do. */
 const COPY_BYTES_MAX = 0x7fff_f000;
@@ -87,15 +87,17 @@ function answerOpened(reply: Reply, { inode, handle }: Opened): void {
   answerOpen(reply, inode.ino, handle);
 }
 
-function read({ fileSystem, request, reply }: Call): void | Promise<void> {
+function read({ fileSystem, request, reply }: Call): void | Promise<void> | Deferred {
   const fh = request.fh(READ_IN.fh);
   const position = request.u64(READ_IN.offset);
   const length = request.u32(READ_IN.size);
   // Nothing lies there; an empty answer is the end of the file.
   if (position > FILE_BYTES_MAX) return undefined;
-  const { into, offset } = reply.lend();
-  const bytes = fileSystem.read(fh, into, offset, length, position);
-  return settle(bytes, (count) => reply.lent(count));
+  return readInTurn(request.ino, () => {
+    const { into, offset } = reply.lend();
+    const bytes = fileSystem.read(fh, into, offset, length, position);
+    return settle(bytes, (count) => reply.lent(count));
+  });
 }
 
 function write({ fileSystem, caller, request, reply }: Call): void {

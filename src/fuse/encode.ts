@@ -37,6 +37,8 @@ const TWO_TO_32 = 2 ** 32;
 /** What the kernel takes for an errno; more is refused with EINVAL (fs/fuse/dev.c). */
 const ERRNO_MAX = 511;
 const IO_BLOCK_BYTES = 4096;
+/** No body of structures alone, with its header, is longer. */
+const STRUCTURES_BYTES_MAX = 512;
 
 /**
  * How long names and attributes stay valid: for ever, because every change that does not come from
@@ -169,15 +171,12 @@ export class Reply {
     return this.#arena.buffer.subarray(this.#start, this.#end);
   }
 
-  /** Moves what is written to an arena of its own, for an answer that comes later. */
+  /**
+   * Moves what is written to an arena of its own, for an answer that comes later. It has room for
+   * every structure; for bytes and names not before they come, because many may wait for them.
+   */
   moveToOwnArena(): void {
-    assert(!this.isLent, 'bytes that are lent stay where they are');
-    const own = new Arena(this.lengthMax);
-    const length = this.length;
-    this.message.copy(own.buffer);
-    this.#arena = own;
-    this.#start = 0;
-    this.#end = length;
+    this.#move(Math.min(this.lengthMax, STRUCTURES_BYTES_MAX));
   }
 
   /** Makes the answer an error; what the body holds is not sent. */
@@ -293,6 +292,7 @@ export class Reply {
    * many there are (`lent`); until then the arena is not used for anything else.
    */
   lend(): { readonly into: Buffer; readonly offset: number } {
+    this.#makeRoom(this.#bodyMax);
     this.isLent = true;
     return { into: this.#arena.buffer, offset: this.#start + OUT_HEADER.bytes };
   }
@@ -332,11 +332,26 @@ export class Reply {
 
   /** Zeroed room for `bytes` more. */
   #take(bytes: number): number {
-    const at = this.#end;
     assert(this.length + bytes <= this.lengthMax, 'the reply is longer than its opcode allows');
+    this.#makeRoom(this.length - OUT_HEADER.bytes + bytes);
+    const at = this.#end;
     this.#arena.buffer.fill(0, at, at + bytes);
     this.#end = at + bytes;
     return at;
+  }
+
+  #move(bytes: number): void {
+    assert(!this.isLent, 'bytes that are lent stay where they are');
+    const length = this.length;
+    const own = new Arena(Math.max(length, bytes));
+    this.message.copy(own.buffer);
+    this.#arena = own;
+    this.#start = 0;
+    this.#end = length;
+  }
+
+  #makeRoom(body: number): void {
+    if (!Reply.fits(this.#arena, this.#start, body)) this.#move(this.lengthMax);
   }
 
   #entryAt(at: number, inode: Inode): void {

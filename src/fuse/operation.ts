@@ -2,8 +2,8 @@
  * What it means to serve an opcode: one call on the file system, its answer written as a reply.
  * The operations themselves are in `dispatch-*.ts`, by groups; `dispatch.ts` is their table.
  */
-import type { Fh } from '../base/ids.ts';
-import type { Awaitable, Caller, FileSystem } from '../vfs/vfs.ts';
+import type { Fh, Ino } from '../base/ids.ts';
+import { type Awaitable, type Caller, CID_INO_FROM, type FileSystem } from '../vfs/vfs.ts';
 import type { Request } from './decode.ts';
 import type { Reply } from './encode.ts';
 import type { Features } from './handshake.ts';
@@ -21,12 +21,15 @@ export interface Call {
   closed(fh: Fh): void;
 }
 
+/** Fills the reply when it is its turn; until then it holds nothing but numbers. */
+export type Deferred = () => Promise<void>;
+
 export interface Operation {
   /**
-   * Serves the request: fills the reply, or returns a promise that does. What it throws, or
-   * rejects with, becomes the errno of the reply.
+   * Serves the request: fills the reply, or returns a promise that does, or what is to be done in
+   * its turn. What it throws, or rejects with, becomes the errno of the reply.
    */
-  readonly serve: (call: Call) => void | Promise<void>;
+  readonly serve: (call: Call) => void | Promise<void> | Deferred;
   /** Bytes of a successful body: exactly so many, or at most as many as the request admits. */
   readonly body: number | ((request: Request) => number);
   /** Whether it changes the tree, so that the journal shall know the request and keep its reply. */
@@ -38,6 +41,17 @@ export interface Operation {
   readonly again?: (call: Call, stored: Buffer) => void | Promise<void>;
   /** Whether it may take as long as the disk takes: it has no deadline. */
   readonly isUnhurried?: boolean;
+}
+
+/**
+ * Reads bytes or names of that inode into a reply. Content by CID may have to be waited for, and the
+ * place for up to 1 MiB of it is kept as long: so it waits for its turn before it takes one.
+ */
+export function readInTurn(
+  ino: Ino,
+  read: () => void | Promise<void>,
+): void | Promise<void> | Deferred {
+  return ino < CID_INO_FROM ? read() : async () => read();
 }
 
 /** Hands a result on at once when it is there, so that only what must wait costs a promise. */

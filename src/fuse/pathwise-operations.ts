@@ -17,7 +17,7 @@ import type {
   Statfs,
   TimeChange,
 } from '../vfs/vfs.ts';
-import { narrowMode } from '../vfs/vfs.ts';
+import { CID_INO_FROM, narrowMode } from '../vfs/vfs.ts';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from './layout.ts';
 import type { Opening } from './openings.ts';
 import { after, type Place, walk, walkToPlace } from './walk.ts';
@@ -66,6 +66,15 @@ const handle = ({ opened }: PathCall): Fh => {
   if (opened === undefined) throw new OpError('bad-handle', 'use a file that is not open');
   return opened.fh;
 };
+
+/** What is to be done in its turn. */
+export type InTurn<T> = () => Promise<T>;
+
+/** Content by CID may have to be waited for: what reads it takes no memory before its turn. */
+function inTurn<T>({ opened }: PathCall, read: () => Awaitable<T>): Awaitable<T> | InTurn<T> {
+  const isByCid = opened !== undefined && opened.ino >= CID_INO_FROM;
+  return isByCid ? async () => read() : read();
+}
 
 /** What stat(2) tells, as far as libfuse carries it. */
 export interface Attributes {
@@ -212,11 +221,17 @@ export function create(call: PathCall, mode: number): Awaitable<Opening> {
  * At most `length` bytes. In memory of its own: what the package lends is gone when the answer is
  * given, and the answer may be given before the bytes come.
  */
-export function read(call: PathCall, length: number, position: number): Awaitable<Buffer> {
+export function read(
+  call: PathCall,
+  length: number,
+  position: number,
+): Awaitable<Buffer> | InTurn<Buffer> {
   if (position > FILE_BYTES_MAX) return Buffer.alloc(0);
-  const bytes = Buffer.allocUnsafe(length);
-  const count = call.fileSystem.read(handle(call), bytes, 0, length, position);
-  return after(count, (number) => bytes.subarray(0, number));
+  return inTurn(call, () => {
+    const bytes = Buffer.allocUnsafe(length);
+    const count = call.fileSystem.read(handle(call), bytes, 0, length, position);
+    return after(count, (number) => bytes.subarray(0, number));
+  });
 }
 
 export function write(call: PathCall, bytes: Buffer, position: number): void {
@@ -246,13 +261,17 @@ export function opendir(call: PathCall): Awaitable<Opening> {
 }
 
 /** All entries: libfuse keeps them from here until the directory is read from its start again. */
-export function readdir(call: PathCall): Awaitable<readonly DirectoryEntry[]> {
-  const entries: DirectoryEntry[] = [];
-  const done = call.fileSystem.readdir(handle(call), 0, false, (entry) => {
-    entries.push(entry);
-    return true;
+export function readdir(
+  call: PathCall,
+): Awaitable<readonly DirectoryEntry[]> | InTurn<readonly DirectoryEntry[]> {
+  return inTurn(call, () => {
+    const entries: DirectoryEntry[] = [];
+    const done = call.fileSystem.readdir(handle(call), 0, false, (entry) => {
+      entries.push(entry);
+      return true;
+    });
+    return after(done, () => entries);
   });
-  return after(done, () => entries);
 }
 
 export function statfs(call: PathCall): Awaitable<Statfs> {

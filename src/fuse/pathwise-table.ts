@@ -18,6 +18,7 @@ import {
   fsyncdir,
   getattr,
   getxattr,
+  type InTurn,
   link,
   listxattr,
   mkdir,
@@ -44,7 +45,7 @@ import type { Answer, PackageOperations, Ticket } from './pathwise-package.ts';
 
 /** How one operation is served. */
 export interface Entry<T> {
-  readonly serve: (call: PathCall) => Awaitable<T>;
+  readonly serve: (call: PathCall) => Awaitable<T> | InTurn<T>;
   /** Answers with the result: leaves what the package would garble, then calls `done`. */
   readonly answer: (value: T, libfuse: Libfuse2, number: number) => void;
   /** Answers with an error, or whatever `answer` makes of it. */

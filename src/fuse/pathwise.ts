@@ -12,7 +12,7 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import type { Name } from '../base/ids.ts';
-import { FUSE_REQUEST_MS_MAX, FUSE_REQUESTS_WAITING_MAX } from '../base/limits.ts';
+import { FUSE_CID_READS_MAX, FUSE_REQUEST_MS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { Libfuse2, NativeMounting } from '../base/native.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -22,9 +22,10 @@ import type { Driver, MountEnd, MountStatus } from './driver.ts';
 import { EIO, ENOTCONN, errnoOf } from './errno.ts';
 import { detach, deviceAt } from './native.ts';
 import { type Opening, Openings } from './openings.ts';
-import type { PathCall } from './pathwise-operations.ts';
+import type { InTurn, PathCall } from './pathwise-operations.ts';
 import { type Loaded, loadPackage, type PackageMount, type Ticket } from './pathwise-package.ts';
 import { type Entry, operationsAt } from './pathwise-table.ts';
+import { Turns } from './turns.ts';
 
 export interface PathwiseOptions {
   readonly fileSystem: FileSystem;
@@ -74,6 +75,9 @@ export class PathwiseServer implements Driver {
   readonly #options: PathwiseOptions;
   readonly #callers: Callers;
   readonly #openings = new Openings();
+  readonly #turns = new Turns(FUSE_CID_READS_MAX);
+  /** Aborts at the end, for those whose turn did not come. */
+  readonly #over = new AbortController();
   #libfuse: Libfuse2 | undefined;
   #fuse: PackageMount | undefined;
   #mountPoint: string | undefined;
@@ -178,18 +182,18 @@ export class PathwiseServer implements Driver {
     const number = Number(ticket);
     this.#trying(entry, () => {
       const result = this.#begin(number, entry);
-      if (result instanceof Promise) this.#wait(number, entry, result);
+      if (result instanceof Promise || isInTurn(result)) this.#wait(number, entry, result);
       else this.#answer(number, entry, result);
     });
   }
 
-  #begin<T>(number: number, { serve, isSync }: Entry<T>): Awaitable<T> {
+  #begin<T>(number: number, { serve, isSync }: Entry<T>): Awaitable<T> | InTurn<T> {
     const { journal } = this.#options;
     if (!this.#isServing) throw new OpError('not-running', 'serve a mount that has ended');
     this.#requests += 1;
     const call = this.#callOf(number);
     if (isSync === true) return serve(call);
-    const results: Awaitable<T>[] = [];
+    const results: (Awaitable<T> | InTurn<T>)[] = [];
     try {
       journal.group(() => {
         results.push(serve(call));
@@ -198,7 +202,7 @@ export class PathwiseServer implements Driver {
       if (error instanceof OpError) throw error;
       this.#note(error); // It came after the commit, and what was done is done.
     }
-    return results[0] as Awaitable<T>;
+    return results[0] as Awaitable<T> | InTurn<T>;
   }
 
   #callOf(number: number): PathCall {
@@ -237,7 +241,7 @@ export class PathwiseServer implements Driver {
   }
 
   /** Answers once: with the result, or when the deadline has passed. */
-  #wait<T>(number: number, entry: Entry<T>, result: Promise<T>): void {
+  #wait<T>(number: number, entry: Entry<T>, work: Promise<T> | InTurn<T>): void {
     const answered = new AbortController();
     const once = (answer: () => void): boolean => {
       if (answered.signal.aborted) return false;
@@ -248,14 +252,15 @@ export class PathwiseServer implements Driver {
     };
     const refuse = (error: unknown) => once(() => this.#refuse(entry, error));
     this.#waiting += 1;
+    const given = () => AbortSignal.any([answered.signal, this.#over.signal]);
+    const result = work instanceof Promise ? work : this.#turns.run(work, given());
     result.then((value) => {
       const isAnswered = this.#isServing && once(() => this.#answer(number, entry, value));
       if (!isAnswered) this.#drop(entry, value);
       refuse(new OpError('not-running', 'serve a mount that has ended'));
     }, refuse);
-    // An fsync may take as long as the disk takes, and EBUSY would mean lost bytes to its client.
+    // An fsync may take as long as the disk takes.
     if (entry.isSync === true) return;
-    if (this.#waiting > FUSE_REQUESTS_WAITING_MAX) refuse(new OpError('busy', 'wait for content'));
     this.#options.clock.sleep(FUSE_REQUEST_MS_MAX, answered.signal).then(
       () => refuse(new OpError('timeout', 'wait for content')),
       () => {}, // Answered in time.
@@ -285,6 +290,7 @@ export class PathwiseServer implements Driver {
     if (!this.#isServing || mountPoint === undefined) return;
     this.#isServing = false;
     this.#mountPoint = undefined;
+    this.#over.abort();
     this.#giveBackAll();
     this.#leaveLoop();
     log.info({ mountPoint }, 'the mount has ended');
@@ -328,3 +334,6 @@ export class PathwiseServer implements Driver {
     this.#options.log.error({ failure, err: error }, 'a request of the kernel failed');
   }
 }
+
+/** No result is a function. */
+const isInTurn = <T>(result: T | InTurn<T>): result is InTurn<T> => typeof result === 'function';

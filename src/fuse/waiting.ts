@@ -1,21 +1,26 @@
 /**
  * Requests whose answer must be waited for. Each is answered exactly once: with its result, or
- * before that because the client was interrupted (EINTR), the deadline passed (EIO), or too many
- * wait already (EBUSY). What comes after is dropped, and what it handed out is taken back.
+ * before that because the client was interrupted (EINTR), or the deadline passed (EIO); an
+ * unhurried one, which is an fsync, has none. What comes after is dropped, and what it handed out
+ * is taken back.
  *
- * An unhurried one, which is an fsync, knows neither deadline nor bound: its client would take EBUSY
- * for lost bytes, and it holds no more than its header.
+ * However many wait, none is refused for it: a client would take that for lost bytes. There are no
+ * more of them than threads that wait, and each holds little more than a header, but for those that
+ * read content by CID. These begin in turn, and a number of them at once.
  */
 import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
-import { FUSE_REQUEST_MS_MAX, FUSE_REQUESTS_WAITING_MAX } from '../base/limits.ts';
+import { FUSE_CID_READS_MAX, FUSE_REQUEST_MS_MAX } from '../base/limits.ts';
 import type { Reply } from './encode.ts';
+import type { Deferred } from './operation.ts';
+import { Turns } from './turns.ts';
 
 /** One of them, from the call that returned a promise until that promise has settled. */
 export interface Wait {
   readonly unique: number;
   readonly reply: Reply;
-  readonly result: Promise<void>;
+  /** Under way already, or begun when it is its turn. */
+  readonly result: Promise<void> | Deferred;
   /** Whether it may take as long as it takes. */
   readonly isUnhurried: boolean;
 }
@@ -44,8 +49,7 @@ export class Waiting {
   readonly #clock: Clock;
   readonly #answers: Answers;
   readonly #waiters = new Map<number, Waiter>();
-  /** Those of them that are not unhurried. */
-  #bounded = 0;
+  readonly #turns = new Turns(FUSE_CID_READS_MAX);
 
   constructor(clock: Clock, answers: Answers) {
     this.#clock = clock;
@@ -59,22 +63,21 @@ export class Waiting {
   /** Takes a request over, which is answered later from here. */
   add(wait: Wait): void {
     const waiter = new Waiter(wait);
-    this.#follow(waiter);
-    if (!wait.isUnhurried && this.#bounded >= FUSE_REQUESTS_WAITING_MAX) {
-      this.#refuse(waiter, new OpError('busy', 'wait for content'));
-      return;
-    }
+    const { result } = wait;
+    const { signal } = waiter.answered;
+    const isBegun = result instanceof Promise;
+    this.#follow(waiter, isBegun ? result : this.#turns.run(result, signal));
     this.#waiters.set(wait.unique, waiter);
-    if (wait.isUnhurried) return;
-    this.#bounded += 1;
-    this.#setDeadline(waiter);
+    if (!wait.isUnhurried) this.#setDeadline(waiter);
   }
 
   /** Takes a request over only to throw its result away. */
   abandon(wait: Wait): void {
+    const { result } = wait;
+    if (!(result instanceof Promise)) return;
     const waiter = new Waiter(wait);
     waiter.answered.abort();
-    this.#follow(waiter);
+    this.#follow(waiter, result);
   }
 
   /** The client was interrupted. A request that was answered already is not known here. */
@@ -87,11 +90,10 @@ export class Waiting {
   end(): void {
     for (const waiter of this.#waiters.values()) waiter.answered.abort();
     this.#waiters.clear();
-    this.#bounded = 0;
   }
 
-  #follow(waiter: Waiter): void {
-    const { reply, result } = waiter.wait;
+  #follow(waiter: Waiter, result: Promise<void>): void {
+    const { reply } = waiter.wait;
     const { arena, isLent } = reply;
     if (isLent) arena.pins += 1;
     const settled = (answer: () => void) => {
@@ -116,8 +118,7 @@ export class Waiting {
 
   #leave(waiter: Waiter): void {
     waiter.answered.abort();
-    const { unique, isUnhurried } = waiter.wait;
-    if (this.#waiters.delete(unique) && !isUnhurried) this.#bounded -= 1;
+    this.#waiters.delete(waiter.wait.unique);
   }
 
   #setDeadline(waiter: Waiter): void {

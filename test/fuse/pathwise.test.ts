@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { OpError } from '../../src/base/errors.ts';
 import { nameOfText } from '../../src/base/ids.ts';
-import { FUSE_REQUEST_MS_MAX, FUSE_REQUESTS_WAITING_MAX } from '../../src/base/limits.ts';
+import { FUSE_CID_READS_MAX, FUSE_REQUEST_MS_MAX } from '../../src/base/limits.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { O_RDWR, O_TRUNC } from '../../src/base/posix.ts';
 import { type PathwiseOptions, PathwiseServer } from '../../src/fuse/pathwise.ts';
 import { countable } from '../../src/fuse/pathwise-operations.ts';
 import { loadPackage } from '../../src/fuse/pathwise-package.ts';
+import { CID_INO_FROM } from '../../src/vfs/vfs.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { FaultyFileSystem } from '../fakes/faulty.ts';
 import { RememberedLog } from '../fakes/log.ts';
@@ -19,6 +20,8 @@ import { HandPackage } from './hand-package.ts';
 import { gate } from './rig.ts';
 
 const { errno } = constants;
+/** More reads of content by CID than may be under way. */
+const MANY = FUSE_CID_READS_MAX + 3;
 
 let fixture: Fixture;
 let faulty: FaultyFileSystem;
@@ -299,13 +302,61 @@ describe('the fallback driver', () => {
     expect(fixture.vfs.core.handles.size).toBe(1);
   });
 
-  test('one more than may wait is EBUSY', () => {
-    faulty.faults.set('getattr', () => new Promise(() => {}));
-    for (let count = 0; count < FUSE_REQUESTS_WAITING_MAX; count++) {
-      expect(hand.ask('getattr', { path: '/' })).toEqual([]);
-    }
-    expect(hand.ask('getattr', { path: '/' })).toEqual([[-errno.EBUSY]]);
-    expect(server.status().waiting).toBe(FUSE_REQUESTS_WAITING_MAX);
+  test('however many wait, none is refused for it', async () => {
+    const { promise, open } = gate<unknown>();
+    faulty.faults.set('getattr', (real) => promise.then(real));
+    const many = Array.from({ length: MANY }, () => hand.ask('getattr', { path: '/' }));
+    await settle();
+    expect(many.flat()).toEqual([]);
+    expect(server.status().waiting).toBe(MANY);
+    open(undefined);
+    await settle();
+    expect(many).toEqual(many.map(() => [[0]]));
+  });
+
+  describe('content by CID', () => {
+    let reads: ReturnType<typeof gate<number>>[];
+    let answers: (readonly unknown[])[][];
+    beforeEach(async () => {
+      reads = [];
+      faulty.faults.set('lookup', (real, [, , name]) => {
+        const inode = real();
+        return name === 'a' ? { ...(inode as object), ino: CID_INO_FROM + 1 } : inode;
+      });
+      create('/ipfs/a');
+      faulty.faults.set('open', () => ({ fh: 77 }));
+      faulty.faults.set('read', () => {
+        const bytes = gate<number>();
+        reads.push(bytes);
+        return bytes.promise;
+      });
+      const [[, fd] = []] = hand.ask('open', { path: '/ipfs/a' }, 0);
+      const fh = Number(fd);
+      answers = Array.from({ length: MANY }, () => {
+        return hand.ask('read', { fh }, fh, Buffer.alloc(16), 16, 0);
+      });
+      await settle();
+    });
+
+    test('is read in turn, a number of files at once', async () => {
+      expect([reads.length, server.status().waiting]).toEqual([FUSE_CID_READS_MAX, MANY]);
+      for (let next = 0; next < MANY; next++) {
+        reads[next]?.open(next % 16);
+        await settle();
+      }
+      expect(answers).toEqual(answers.map((_, index) => [[index % 16]]));
+    });
+
+    test('is not read any more after the end, and who waits for it is answered', async () => {
+      hand.end();
+      await settle();
+      const late = answers.slice(FUSE_CID_READS_MAX);
+      expect(late).toEqual(late.map(() => [[-errno.ENOTCONN]]));
+      for (const { open } of reads) open(1);
+      await settle();
+      expect(answers).toEqual(answers.map(() => [[-errno.ENOTCONN]]));
+      expect(reads).toHaveLength(FUSE_CID_READS_MAX);
+    });
   });
 
   test('fsync waits as long as the disk takes, and says what went wrong there', async () => {

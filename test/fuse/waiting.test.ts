@@ -2,12 +2,16 @@ import { constants } from 'node:os';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { OpError } from '../../src/base/errors.ts';
 import type { Fh } from '../../src/base/ids.ts';
-import { FUSE_REQUEST_MS_MAX, FUSE_REQUESTS_WAITING_MAX } from '../../src/base/limits.ts';
+import { FUSE_CID_READS_MAX, FUSE_REQUEST_MS_MAX } from '../../src/base/limits.ts';
+import { CID_INO_FROM } from '../../src/vfs/vfs.ts';
 import { settle } from '../fakes/clock.ts';
-import { request, text, u32, u64 } from './requests.ts';
+import { request, u32, u64 } from './requests.ts';
 import { gate, Rig } from './rig.ts';
 
 const { errno } = constants;
+
+/** More than may be under way. */
+const MANY = FUSE_CID_READS_MAX + 3;
 
 let rig: Rig;
 beforeEach(() => {
@@ -77,33 +81,111 @@ describe('a request that must wait', () => {
     expect(rig.session.waitingCount).toBe(1);
   });
 
-  test('is refused when too many wait', () => {
-    rig.faulty.faults.set('lookup', () => gate<void>().promise);
-    for (let count = 0; count < FUSE_REQUESTS_WAITING_MAX; count++) {
-      rig.drain(rig.lookup(rig.unique(), 'a'));
+  test('is refused for no number of others', async () => {
+    const done = gate<void>();
+    rig.faulty.faults.set('fsync', () => done.promise);
+    rig.faulty.faults.set('lookup', (real) => done.promise.then(real));
+    const asked = Array.from({ length: 2 * MANY }, () => rig.unique());
+    for (const [index, unique] of asked.entries()) {
+      const fsync = request(20, { unique, nodeid: 5, body: [u64(7), u32(0, 0)] });
+      rig.drain(index % 2 === 0 ? fsync : rig.lookup(unique, 'a'));
     }
+    await settle();
     expect(rig.channel.answers).toEqual([]);
-    expect(rig.ask(1, rig.ipfs, text('a')).errno).toBe(errno.EBUSY);
-    expect(rig.session.waitingCount).toBe(FUSE_REQUESTS_WAITING_MAX);
+    expect(rig.session.waitingCount).toBe(2 * MANY);
+    done.open();
+    await settle();
+    const answered = asked.map((unique) => rig.channel.answerTo(unique).errno);
+    expect(new Set(answered)).toEqual(new Set([0]));
+    expect([rig.session.waitingCount, rig.clock.sleeping]).toEqual([0, 0]);
   });
 
-  test('is refused for no number of them when it is an fsync, nor is another because of those', async () => {
-    const synced = gate<void>();
-    rig.faulty.faults.set('fsync', () => synced.promise);
-    const asked = Array.from({ length: FUSE_REQUESTS_WAITING_MAX + 2 }, () => rig.unique());
-    for (const unique of asked) {
-      rig.drain(request(20, { unique, nodeid: 5, body: [u64(7), u32(0, 0)] }));
-    }
-    await settle();
-    expect(rig.channel.answers).toEqual([]);
-    rig.faulty.faults.set('lookup', (real) => synced.promise.then(real));
-    const looked = rig.unique();
-    rig.drain(rig.lookup(looked, 'a'));
-    synced.open();
-    await settle();
-    const answered = [...asked, looked].map((unique) => rig.channel.answerTo(unique).errno);
-    expect(new Set(answered)).toEqual(new Set([0]));
-    expect(rig.session.waitingCount).toBe(0);
+  describe('for content by CID', () => {
+    let reads: ReturnType<typeof gate<number>>[];
+    let asked: bigint[];
+    beforeEach(() => {
+      reads = [];
+      rig.faulty.faults.set('read', (_real, [, into, offset, , position]) => {
+        (into as Buffer).write(`bytes of ${position}`, offset as number);
+        const bytes = gate<number>();
+        reads.push(bytes);
+        return bytes.promise;
+      });
+      asked = Array.from({ length: MANY }, () => rig.unique());
+    });
+
+    const read = (unique: bigint, at: number) => {
+      const body = [u64(7, at), u32(4096, 0), u64(0), u32(0, 0)];
+      return request(15, { unique, nodeid: CID_INO_FROM + 1, body });
+    };
+    const readAll = () => {
+      for (const [index, unique] of asked.entries()) rig.drain(read(unique, index));
+      return settle();
+    };
+    const numberOf = (unique: bigint) => asked.indexOf(unique);
+
+    test('waits for its turn, and is answered with its bytes', async () => {
+      await readAll();
+      expect(rig.channel.answers).toEqual([]);
+      expect([reads.length, rig.session.waitingCount]).toEqual([FUSE_CID_READS_MAX, MANY]);
+      for (let next = 0; next < MANY; next++) {
+        reads[next]?.open(9 + String(next).length);
+        await settle();
+      }
+      expect(rig.channel.answers.map(({ errno: error, body }) => [error, body.toString()])).toEqual(
+        asked.map((_, index) => [0, `bytes of ${index}`]),
+      );
+      expect([rig.session.waitingCount, rig.clock.sleeping]).toEqual([0, 0]);
+    });
+
+    test('lets others be answered before it, however many wait', async () => {
+      const { fh } = rig.file('a', Buffer.from('here'));
+      await readAll();
+      rig.faulty.faults.delete('read');
+      const unique = rig.unique();
+      rig.drain(rig.read(unique, fh, 0, 100));
+      expect(rig.channel.answerTo(unique).body.toString()).toBe('here');
+    });
+
+    test('is answered EINTR before its turn, which goes to the next', async () => {
+      await readAll();
+      const [first = 0n, second = 0n] = asked.slice(FUSE_CID_READS_MAX);
+      rig.drain(interrupt(first));
+      expect(rig.channel.answerTo(first).errno).toBe(errno.EINTR);
+      reads[0]?.open(0);
+      await settle();
+      const positions = rig.faulty.callsOf('read').map((args) => args[4]);
+      expect(positions).toHaveLength(FUSE_CID_READS_MAX + 1);
+      expect(positions.at(-1)).toBe(numberOf(second));
+    });
+
+    test('that is interrupted while it is read keeps its turn, and its memory, to the end', async () => {
+      await readAll();
+      rig.drain(interrupt(asked[0] ?? 0n));
+      await settle();
+      expect(rig.channel.answerTo(asked[0] ?? 0n).errno).toBe(errno.EINTR);
+      expect(reads).toHaveLength(FUSE_CID_READS_MAX);
+      reads[0]?.open(0);
+      await settle();
+      expect(reads).toHaveLength(FUSE_CID_READS_MAX + 1);
+    });
+
+    test('has its deadline also before its turn', async () => {
+      await readAll();
+      await rig.clock.turn(FUSE_REQUEST_MS_MAX);
+      const errors = asked.map((unique) => rig.channel.answerTo(unique).errno);
+      expect(new Set(errors)).toEqual(new Set([errno.EIO]));
+    });
+
+    test('is not begun when the mount has ended', async () => {
+      await readAll();
+      rig.session.end();
+      for (const { open } of reads) open(0);
+      await settle();
+      expect(reads).toHaveLength(FUSE_CID_READS_MAX);
+      expect([rig.channel.answers.length, rig.session.waitingCount]).toEqual([0, 0]);
+      expect(rig.clock.sleeping).toBe(0);
+    });
   });
 
   test('in a group that is undone is asked anew, and the first result is thrown away', async () => {
