@@ -24,7 +24,7 @@ import type { ContentId } from '../base/ids.ts';
 import { BACKING_FILES_OPEN_MAX, PACKED_BYTES_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
 import { removed } from './faults.ts';
-import { removeFile, Slots } from './slots.ts';
+import { closeFile, removeFile, Slots } from './slots.ts';
 
 const SHARDS = 256;
 /** In the place of a shard: the directory above them. */
@@ -288,7 +288,7 @@ export class BackingFiles {
   close(): void {
     for (const [id, file] of this.#open) {
       assert(file.users === 0, `backing file of content ${id} closed while in use`);
-      closeSync(file.fd);
+      closeFile(file.fd);
     }
     this.#open.clear();
     this.slots.close();
@@ -379,7 +379,7 @@ export class BackingFiles {
       if (excess <= 0) return;
       if (file.users > 0) continue;
       this.#open.delete(id);
-      closeSync(file.fd);
+      closeFile(file.fd);
       excess -= 1;
     }
   }
@@ -389,14 +389,14 @@ export class BackingFiles {
     if (file === undefined) return;
     this.#open.delete(id);
     if (file.users > 0) file.isDoomed = true;
-    else closeSync(file.fd);
+    else closeFile(file.fd);
   }
 
   #leave(file: OpenFile): void {
     file.users -= 1;
     if (file.users > 0) return;
     this.#busy -= 1;
-    if (file.isDoomed) closeSync(file.fd);
+    if (file.isDoomed) closeFile(file.fd);
   }
 }
 

@@ -129,7 +129,7 @@ export class Slots {
   close(): void {
     for (const slot of this.#free) rmSync(this.path(slot), { force: true });
     this.#free.length = 0;
-    for (const fd of this.#descriptors.values()) closeSync(fd);
+    for (const fd of this.#descriptors.values()) closeFile(fd);
     this.#descriptors.clear();
   }
 
@@ -148,10 +148,22 @@ export class Slots {
 
   #remove(slot: number): void {
     const fd = this.#descriptors.get(slot);
-    if (fd !== undefined) closeSync(fd);
     this.#descriptors.delete(slot);
+    if (fd !== undefined) closeFile(fd);
     removeFile(this.path(slot));
     this.#onGone(slot);
+  }
+}
+
+/**
+ * Throws for a descriptor that is not open, and for nothing else: Linux has closed it whatever the
+ * disk says then (close(2)), and of bytes that are not on it fsync(2) tells.
+ */
+export function closeFile(fd: number): void {
+  try {
+    closeSync(fd);
+  } catch (error) {
+    if (codeOf(error) === 'EBADF') throw error;
   }
 }
 

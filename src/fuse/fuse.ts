@@ -196,7 +196,12 @@ export class FuseServer implements Driver {
       },
       // It is gone with the connection, if that has ended.
       unregister: (backing) => {
-        if (this.#connected?.fd === fd) native.backingClose(fd, backing);
+        if (this.#connected?.fd !== fd) return;
+        try {
+          native.backingClose(fd, backing);
+        } catch (error) {
+          log.warn({ err: error }, 'the kernel did not let go of a backing file');
+        }
       },
     };
     try {

@@ -18,6 +18,7 @@ import type { InodeRow, Tx } from '../journal/journal.ts';
 export interface Passthrough {
   /** Registers an open file; its number. @throws OpError io. */
   register(fd: number): number;
+  /** Never throws: it is told of what is committed already. */
   unregister(backing: number): void;
 }
 
@@ -202,12 +203,12 @@ export class LiveFiles {
     takeTimes(row, seen, this.#clock.now());
   }
 
-  /** The disk was changed by us, and the row says so already. */
+  /** The disk was changed by us, and the row says so already. @throws OpError io, integrity. */
   restamp(ino: Ino): void {
     const live = this.#files.get(ino);
     if (live === undefined) return;
-    live.seen = this.#content.direct.sense(live.content);
     live.isChanged = true;
+    live.seen = this.#content.direct.sense(live.content);
   }
 
   /** What the disk says counts again once the transaction is over. */
@@ -219,7 +220,12 @@ export class LiveFiles {
     tx.onRollback(end);
     tx.afterCommit(() => {
       end();
-      this.restamp(live.ino);
+      try {
+        this.restamp(live.ino);
+      } catch (error) {
+        // The change is made, and answered as made. Who looks at the file next asks the disk anew.
+        if (!(error instanceof OpError)) throw error;
+      }
     });
   }
 

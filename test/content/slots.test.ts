@@ -10,10 +10,21 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { SLOTS_FREE_MAX, SLOTS_USED_MAX } from '../../src/base/limits.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { Slots } from '../../src/content/slots.ts';
+
+/** Descriptors whose close tells of bytes that did not reach the disk. */
+const faulty = vi.hoisted(() => new Set<number>());
+vi.mock('node:fs', async (importOriginal) => {
+  const real = await importOriginal<typeof import('node:fs')>();
+  const closeSync = (fd: number) => {
+    real.closeSync(fd);
+    if (faulty.delete(fd)) throw Object.assign(new Error('EIO: close'), { code: 'EIO' });
+  };
+  return { ...real, closeSync };
+});
 
 let scratch: string;
 let directory: string;
@@ -84,6 +95,15 @@ test('a slot that cannot be emptied is not used again', () => {
   slots.giveBack(slot);
   expect(gone).toEqual([slot]);
   expect(take()).not.toBe(slot);
+});
+
+test('what was committed is not undone by a disk that fails at the close of a slot', () => {
+  const slot = take();
+  faulty.add(slots.descriptor(slot));
+  const gone: number[] = [];
+  slots.whenGone((one) => gone.push(one));
+  slots.retire(slot);
+  expect([names(), gone, faulty.size]).toEqual([[], [slot], 0]);
 });
 
 test('there is a bound on those in use, and each that is given back makes room', () => {

@@ -209,6 +209,19 @@ describe('files for the kernel', () => {
     expect(passthrough.detach).toHaveBeenCalledOnce();
   });
 
+  test('that the kernel does not let go of fail nobody, and are logged', async () => {
+    const { offered, passthrough } = host();
+    const backingClose = () => {
+      throw Object.assign(new Error('ENOENT'), { code: 'ENOENT' });
+    };
+    const server = serverOf({ backingClose }, { passthrough });
+    await mounted(server);
+    offered[0]?.unregister(31);
+    const messages = log.lines.filter(({ level }) => level === 'warn').map((line) => line.message);
+    expect(messages).toEqual(['the kernel did not let go of a backing file']);
+    await server.unmount();
+  });
+
   test('are not offered by whoever is not root, nor to a kernel that takes none', async () => {
     const { offered, passthrough } = host();
     const old = serverOf({}, { passthrough });

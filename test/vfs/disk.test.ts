@@ -75,6 +75,21 @@ describe('a file whose bytes the disk has lost', () => {
     rig.expectAtRest();
   });
 
+  test('lost as it is cut is cut, as its row says, and who reads it is told', () => {
+    const { ino } = rig.putSealed('a', LARGE);
+    const handle = rig.open(ino, O_RDWR);
+    const { vfs, journal } = rig.fixture;
+    journal.commit(() => {
+      vfs.setattr(KERNEL, ino, { size: 100 });
+      rmSync(rig.passthrough.pathOf(handle.backing));
+    });
+    expect(rig.kinds(ino).at(-1)).toBe('truncate');
+    expect(journal.inodes.get(ino)?.size).toBe(100);
+    expect(() => rig.core.inodes.get(ino)).toThrow(
+      expect.objectContaining({ failure: 'integrity' }),
+    );
+  });
+
   test('lost while the kernel has it is EIO, never a name that is gone', () => {
     const { ino, handle } = rig.create('a');
     rig.write(handle, LARGE);
