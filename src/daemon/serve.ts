@@ -82,6 +82,8 @@ export class Daemon {
   #fuse: ChosenDriver | undefined;
   readonly #activity = new Activity(this.#clock, () => this.#fuse?.status().requests ?? 0);
   #setEnded: (end: DaemonEnd) => void = () => {};
+  /** Settles with the start. */
+  #started: Promise<void> | undefined;
   #end: Promise<void> | undefined;
 
   private constructor(config: Config, isTerminal: boolean) {
@@ -103,8 +105,9 @@ export class Daemon {
    */
   static async start(config: Config, options: { isTerminal: boolean }): Promise<Daemon> {
     const daemon = new Daemon(config, options.isTerminal);
+    daemon.#started = daemon.#start();
     try {
-      await daemon.#start();
+      await daemon.#started;
       return daemon;
     } catch (error) {
       daemon.#stopping.abort();
@@ -123,11 +126,13 @@ export class Daemon {
   }
 
   /**
-   * Stops, and resolves when everything has stopped.
+   * Stops, and resolves when everything has stopped. While it starts, it stops after that: what is
+   * half made cannot be taken apart by two.
    * @throws OpError mount-busy: programs use the mount, and `force` was not asked for; the daemon
-   *   goes on.
+   *   goes on. What kept it from starting.
    */
   async stop({ force, onBusy = () => {} }: StopRequest): Promise<void> {
+    await this.#started;
     if (this.#end === undefined) {
       this.#isAsked = true;
       try {
