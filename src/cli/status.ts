@@ -47,6 +47,7 @@ function textOf(status: Status): string {
     ]),
     ...mounts.flatMap(({ trees }) => trees.map((tree) => ['', treeText(tree)])),
     ['driver', `${driver}: ${driver_reason}`],
+    ['passthrough', passthroughText(status)],
     ['dirty', dirty.files === 0 ? 'nothing' : `${dirty.files} files, ${sizeText(dirty.bytes)}`],
     ['journal', `${journal.seq} records`],
     ['kernel', `${kernel.requests} requests, ${kernel.handles} files open`],
@@ -57,6 +58,10 @@ function textOf(status: Status): string {
   ];
   return table(rows);
 }
+
+/** Whether the kernel reads and writes files by itself. */
+export const passthroughText = ({ passthrough }: Status): string =>
+  passthrough.in_use ? 'in use' : `not in use: ${passthrough.reason}`;
 
 type Tree = Status['mounts'][number]['trees'][number];
 

@@ -42,6 +42,8 @@ export interface Status {
   readonly driver: string;
   /** Why it is this driver, in a sentence for people. */
   readonly driver_reason: string;
+  /** Whether the kernel reads and writes files by itself; if not, why, for people. */
+  readonly passthrough: { readonly in_use: boolean; readonly reason?: string };
   /** Files whose bytes have no CID yet. */
   readonly dirty: { readonly files: number; readonly bytes: number };
   readonly services: readonly never[];
@@ -77,6 +79,7 @@ export function statusOf(sources: StatusSources): Status {
     mounts: mountsOf(driver, config, core),
     driver: driver.driver,
     driver_reason: driver.reason,
+    passthrough: passthroughOf(driver),
     dirty: journal.contents.unsealed(),
     services: [],
     journal: { seq, hash: hash.toString('hex') },
@@ -114,6 +117,9 @@ function mountsOf({ mountPoint }: MountStatus, config: Config, core: Core): Stat
   const { read_only } = config.settings.mount;
   return [{ mount_point: mountPoint, read_only, trees: treesOf(core) }];
 }
+
+const passthroughOf = ({ noPassthrough: reason }: MountStatus): Status['passthrough'] =>
+  reason === undefined ? { in_use: true } : { in_use: false, reason };
 
 function kernelOf({ protocolMinor, inodes, handles, requests, waiting }: MountStatus) {
   const protocol = protocolMinor === undefined ? {} : { protocol: `7.${protocolMinor}` };

@@ -20,6 +20,8 @@ export interface MountStatus {
   /** Requests served so far, and those that wait for content. */
   readonly requests: number;
   readonly waiting: number;
+  /** Why the kernel does not read and write files by itself, for people; undefined: it does. */
+  readonly noPassthrough: string | undefined;
   /** Invalidations the kernel has not taken yet. */
   readonly invalidations: number;
 }

@@ -5,7 +5,7 @@
 import { resolve } from 'node:path';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
-import { asOpError, OpError } from '../base/errors.ts';
+import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import {
   FUSE_IO_BYTES_MAX,
   FUSE_REQUEST_ARENA_BYTES,
@@ -60,6 +60,8 @@ export interface PassthroughHost {
 /** The largest request is a WRITE: its header, its structure, its bytes; a page is room enough. */
 const REQUEST_BYTES_MAX = FUSE_IO_BYTES_MAX + 4096;
 
+const NOT_MOUNTED = 'nothing is mounted';
+
 /** A mount that lives. */
 interface Connected {
   readonly mountPoint: string;
@@ -78,6 +80,7 @@ export class FuseServer implements Driver {
   #connected: Connected | undefined;
   #features: Features | undefined;
   #device: string | undefined;
+  #noPassthrough: string | undefined = NOT_MOUNTED;
   #isUsed = false;
   #isServing = false;
   #setEnded: (end: MountEnd) => void = () => {};
@@ -101,6 +104,7 @@ export class FuseServer implements Driver {
       handles: this.#references.handleCount,
       requests: connected?.session.requestCount ?? 0,
       waiting: connected?.session.waitingCount ?? 0,
+      noPassthrough: this.#noPassthrough,
       invalidations: this.#invalidator.queuedCount,
     };
   }
@@ -150,8 +154,7 @@ export class FuseServer implements Driver {
         clock,
         log,
         references: this.#references,
-        // Registering files needs CAP_SYS_ADMIN.
-        wantsPassthrough: this.#options.passthrough !== undefined && process.geteuid?.() === 0,
+        wantsPassthrough: this.#unwanted() === undefined,
         generation: journal.commit(() => journal.counters.next('connection')),
         onInit: (result) => {
           if (result instanceof OpError) {
@@ -160,6 +163,7 @@ export class FuseServer implements Driver {
           }
           this.#features = result;
           if (result.hasPassthrough) this.#offerPassthrough(fd);
+          else this.#noPassthrough = this.#unwanted() ?? 'the kernel does not offer it';
           agree();
         },
       });
@@ -184,6 +188,13 @@ export class FuseServer implements Driver {
     });
   }
 
+  /** Why the kernel is not asked to take files for itself. */
+  #unwanted(): string | undefined {
+    if (this.#options.passthrough === undefined) return 'mount.passthrough is false';
+    // Registering files needs CAP_SYS_ADMIN.
+    return process.geteuid?.() === 0 ? undefined : 'the daemon is not root';
+  }
+
   #offerPassthrough(fd: number): void {
     const { native, passthrough, log } = this.#options;
     const registering: Passthrough = {
@@ -206,7 +217,9 @@ export class FuseServer implements Driver {
     };
     try {
       passthrough?.attach(registering);
+      this.#noPassthrough = undefined;
     } catch (error) {
+      this.#noPassthrough = refusalOf(error);
       // The disk may be one that nothing can be stacked on (ELOOP), or this process lack the right.
       log.warn({ err: error }, 'the kernel takes no files for itself: all bytes go through here');
     }
@@ -225,6 +238,7 @@ export class FuseServer implements Driver {
     const { mountPoint, fd, session, channel, notifier } = connected;
     const { native, log } = this.#options;
     this.#connected = undefined;
+    this.#noPassthrough = NOT_MOUNTED;
     channel.close();
     this.#invalidator.detach();
     this.#options.passthrough?.detach();
@@ -239,4 +253,10 @@ export class FuseServer implements Driver {
         this.#setEnded({ error });
       });
   }
+}
+
+/** In a few words what did not work, and how the kernel or the disk said so. */
+function refusalOf(error: unknown): string {
+  const { op, hint, failure, cause } = asOpError(error, 'offer passthrough');
+  return `could not ${op}: ${hint ?? codeOf(cause) ?? failure}`;
 }

@@ -105,6 +105,7 @@ export class PathwiseServer implements Driver {
       handles: this.#openings.size,
       requests: this.#requests,
       waiting: this.#waiting,
+      noPassthrough: 'libfuse 2 does not know it',
       invalidations: 0,
     };
   }

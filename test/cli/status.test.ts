@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { OpError } from '../../src/base/errors.ts';
 import { Asked } from './asking.ts';
 
 const STATUS = {
@@ -18,6 +19,7 @@ const STATUS = {
   ],
   driver: 'native',
   driver_reason: 'it works',
+  passthrough: { in_use: false, reason: 'the daemon is not root' } as object,
   dirty: { files: 2, bytes: 2048 },
   journal: { seq: 12 },
   kernel: { requests: 5, handles: 1 },
@@ -42,6 +44,28 @@ test('what may not be written to, and what does not last, is marked', async () =
   expect(await shown({ mounts: mount === undefined ? [] : [mount] })).toMatch(
     /^mounted +\/srv\/tree$/m,
   );
+});
+
+test('whether the kernel reads and writes files by itself is said, and why not', async () => {
+  expect(await shown()).toMatch(/^passthrough +not in use: the daemon is not root$/m);
+  expect(await shown({ passthrough: { in_use: true } })).toMatch(/^passthrough +in use$/m);
+});
+
+test('doctor says of a daemon that answers whether it is in use, and nothing without one', async () => {
+  const passthrough = { in_use: false, reason: 'mount.passthrough is false' };
+  let isReady = true;
+  const status = async () => {
+    if (!isReady) throw new OpError('not-ready', 'test');
+    return { ...STATUS, passthrough };
+  };
+  await using asked = await Asked.open({ status });
+  const line = async () => {
+    const { stdout } = await asked.kitfs(['doctor']);
+    return /^.*passthrough {2}.*$/m.exec(stdout)?.[0];
+  };
+  expect(await line()).toMatch(/^limited +passthrough +not in use: mount.passthrough is false$/);
+  isReady = false;
+  expect(await line()).toBeUndefined();
 });
 
 test('why it is not well is said below the health, and errors are counted by their code', async () => {

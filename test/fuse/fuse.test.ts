@@ -202,11 +202,13 @@ describe('files for the kernel', () => {
     const backing = offer?.register(12);
     expect(callsOf('backingOpen')).toEqual([['backingOpen', FD, 12]]);
     expect(backing).toBe(31);
+    expect(server.status().noPassthrough).toBeUndefined();
     offer?.unregister(31);
     await server.unmount();
     offer?.unregister(31);
     expect(callsOf('backingClose')).toEqual([['backingClose', FD, 31]]);
     expect(passthrough.detach).toHaveBeenCalledOnce();
+    expect(server.status().noPassthrough).toBe('nothing is mounted');
   });
 
   test('that the kernel does not let go of fail nobody, and are logged', async () => {
@@ -225,15 +227,23 @@ describe('files for the kernel', () => {
   test('are not offered by whoever is not root, nor to a kernel that takes none', async () => {
     const { offered, passthrough } = host();
     const old = serverOf({}, { passthrough });
+    expect(old.status().noPassthrough).toBe('nothing is mounted');
     await mounted(old, init(45, 0xffff_ffff, ~PASSTHROUGH >>> 0));
+    expect(old.status().noPassthrough).toBe('the kernel does not offer it');
     old.abandon();
     await old.ended;
     vi.spyOn(process, 'geteuid').mockReturnValue(1000);
     const server = serverOf({}, { passthrough });
     await mounted(server);
+    expect(server.status().noPassthrough).toBe('the daemon is not root');
     expect(offered).toEqual([]);
     server.abandon();
     await server.ended;
+    const unasked = serverOf();
+    await mounted(unasked);
+    expect(unasked.status().noPassthrough).toBe('mount.passthrough is false');
+    unasked.abandon();
+    await unasked.ended;
   });
 
   test('that the kernel refuses are an operating error, and the mount works without', async () => {
@@ -250,6 +260,7 @@ describe('files for the kernel', () => {
     expect(server.status().mountPoint).toBe(POINT);
     const [line] = log.lines.filter(({ level }) => level === 'warn');
     expect(line).toMatchObject({ fields: { err: { op: 'register a backing file' } } });
+    expect(server.status().noPassthrough).toBe('could not register a backing file: ELOOP');
     server.abandon();
     await server.ended;
   });
