@@ -91,6 +91,8 @@ export const FUSE_LATER_MAX = 32;
 export const FUSE_CID_READS_MAX = 256;
 /** A request that waits for content longer is answered EIO. */
 export const FUSE_REQUEST_MS_MAX = 120_000;
+/** Notifications that are in the kernel longer, when the mount ends, are cut off. */
+export const FUSE_NOTIFIER_CLOSE_MS_MAX = 1000;
 /** Threads whose identity is kept. */
 export const FUSE_CALLERS_MAX = 1024;
 

@@ -8,6 +8,7 @@ import type { Clock } from '../base/clock.ts';
 import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import {
   FUSE_IO_BYTES_MAX,
+  FUSE_NOTIFIER_CLOSE_MS_MAX,
   FUSE_REQUEST_ARENA_BYTES,
   NOTIFICATIONS_QUEUED_MAX,
   REQUESTS_PER_DRAIN_MAX,
@@ -24,7 +25,7 @@ import type { Journal } from '../journal/journal.ts';
 import type { FileSystem, Invalidator, Passthrough } from '../vfs/vfs.ts';
 import type { Driver, MountEnd, MountStatus } from './driver.ts';
 import type { Features } from './handshake.ts';
-import { attach, detach, deviceAt, setReadAhead } from './native.ts';
+import { abortConnection, attach, detach, deviceAt, setReadAhead } from './native.ts';
 import { KernelInvalidator } from './notify.ts';
 import { KernelReferences } from './references.ts';
 import { Session } from './session.ts';
@@ -231,6 +232,31 @@ export class FuseServer implements Driver {
     await detach(this.#options.native, mountPoint, true);
   }
 
+  /**
+   * A notification may wait for the lock of a directory whose holder waits for an answer that never
+   * comes. Then the mount is there for certain, and has its number: it is cut off.
+   */
+  async #closeNotifier(notifier: Notifier): Promise<void> {
+    const { clock, log } = this.#options;
+    const device = this.#device;
+    const closed = new AbortController();
+    clock.sleep(FUSE_NOTIFIER_CLOSE_MS_MAX, closed.signal).then(
+      () => {
+        const isAborted = device !== undefined && abortConnection(device);
+        log.warn(
+          { device, isAborted },
+          'a notification waits in the kernel at the end of the mount',
+        );
+      },
+      () => {}, // Closed in time.
+    );
+    try {
+      await notifier.close();
+    } finally {
+      closed.abort();
+    }
+  }
+
   /** The kernel has let go of the mount. */
   #end(errno: number): void {
     const connected = this.#connected;
@@ -246,7 +272,7 @@ export class FuseServer implements Driver {
     const error =
       errno === 0 ? undefined : new OpError('io', `serve ${mountPoint}`, { details: { errno } });
     log.info({ mountPoint, errno }, 'the mount has ended');
-    Promise.all([notifier.close(), this.#clearAway(mountPoint)])
+    Promise.all([this.#closeNotifier(notifier), this.#clearAway(mountPoint)])
       .catch((cause: unknown) => log.error({ err: cause }, 'the mount did not end cleanly'))
       .finally(() => {
         native.closeDescriptor(fd);

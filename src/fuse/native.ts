@@ -137,6 +137,21 @@ export function setReadAhead(device: string): boolean {
   }
 }
 
+/**
+ * Ends the connection of the mount with that device number, with all that waits in the kernel for
+ * an answer. The caller knows that it is still his: a number is given to another mount afterwards.
+ * False when this process may not, or the file system for it (fusectl) is not mounted.
+ */
+export function abortConnection(device: string): boolean {
+  const [, minor] = device.split(':');
+  try {
+    writeFileSync(`/sys/fs/fuse/connections/${minor}/abort`, '1');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** @throws OpError mount-busy, mount-failed, dependency-missing. */
 export async function detach(native: NativeMounting, dir: string, lazy: boolean): Promise<void> {
   try {

@@ -1,25 +1,42 @@
 /** The native driver from its mount to its end, with the native calls held by hand. */
 import { constants } from 'node:os';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { FUSE_NOTIFIER_CLOSE_MS_MAX } from '../../src/base/limits.ts';
 import { FuseServer, type FuseServerOptions } from '../../src/fuse/fuse.ts';
 import type { Passthrough } from '../../src/vfs/vfs.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { Fixture } from '../vfs/fixture.ts';
 import { HandChannel, init } from './requests.ts';
+import { gate } from './rig.ts';
 
 const { errno } = constants;
 const FD = 7;
 /** FUSE_PASSTHROUGH, bit 37 of all flags. */
 const PASSTHROUGH = 1 << 5;
-/** Nothing is mounted there, so /proc has no device of it. */
+/** In the table of mounts when a test says so. */
 const POINT = '/absent/mount';
+
+const machine = vi.hoisted(() => ({
+  /** The table of mounts. */
+  mounts: '',
+  onWrite: (_path: string, _text: string) => {},
+}));
 
 // The mount helper is installed, whatever machine this is.
 vi.mock('node:fs', async (importOriginal) => {
   const real = await importOriginal<typeof import('node:fs')>();
   const existsSync = (path: string) => path === '/bin/fusermount3' || real.existsSync(path);
-  return { ...real, existsSync };
+  return {
+    ...real,
+    existsSync,
+    readFileSync: (path: string, encoding: 'latin1') =>
+      path === '/proc/self/mountinfo' ? machine.mounts : real.readFileSync(path, encoding),
+    writeFileSync: (path: string, text: string) => {
+      if (!path.startsWith('/sys/')) return real.writeFileSync(path, text);
+      return machine.onWrite(path, text);
+    },
+  };
 });
 
 let fixture: Fixture;
@@ -35,6 +52,8 @@ beforeEach(() => {
   channel = new HandChannel();
   calls = [];
   kernel = { drain: () => {}, end: () => {} };
+  machine.mounts = '';
+  machine.onWrite = () => {};
 });
 afterEach(() => {
   vi.restoreAllMocks();
@@ -165,6 +184,41 @@ describe('the end', () => {
     });
     await settle();
     expect(callsOf('closeDescriptor')).toHaveLength(1);
+  });
+
+  test('comes also when a notification waits in the kernel for who waits for us', async () => {
+    const clock = new TurnedClock();
+    const closing = gate<void>();
+    const notifier = { send: async () => 0, close: () => closing.promise };
+    const server = serverOf({ openNotifier: () => notifier }, { clock });
+    machine.mounts = `90 20 0:52 / ${POINT} rw - fuse.kitfs kitfs rw\n`;
+    await mounted(server);
+    machine.mounts = '';
+    const written: string[] = [];
+    machine.onWrite = (path, text) => {
+      written.push(`${path}=${text}`);
+      closing.open();
+    };
+    server.abandon();
+    await clock.turn(FUSE_NOTIFIER_CLOSE_MS_MAX - 1);
+    expect(written).toEqual([]);
+    await clock.turn(1);
+    expect(written).toEqual(['/sys/fs/fuse/connections/52/abort=1']);
+    expect(await server.ended).toEqual({ error: undefined });
+    expect(callsOf('closeDescriptor')).toEqual([['closeDescriptor', FD]]);
+  });
+
+  test('leaves a connection alone whose notifier ends by itself', async () => {
+    const clock = new TurnedClock();
+    const server = serverOf({}, { clock });
+    machine.mounts = `90 20 0:52 / ${POINT} rw - fuse.kitfs kitfs rw\n`;
+    await mounted(server);
+    machine.mounts = '';
+    const written = vi.fn();
+    machine.onWrite = written;
+    server.abandon();
+    await server.ended;
+    expect([written.mock.calls, clock.sleeping]).toEqual([[], 0]);
   });
 
   test('comes also when the notifier fails, which is logged', async () => {

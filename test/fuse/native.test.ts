@@ -5,6 +5,7 @@ import { FUSE_IO_BYTES_MAX } from '../../src/base/limits.ts';
 import {
   type AttachNative,
   type AttachOptions,
+  abortConnection,
   attach,
   detach,
   deviceAt,
@@ -261,5 +262,12 @@ describe('the device of a mount', () => {
     expect(machine.written).toEqual([['/sys/class/bdi/0:52/read_ahead_kb', kib]]);
     machine.isReadOnly = true;
     expect(setReadAhead('0:52')).toBe(false);
+  });
+
+  test('is cut off by its number, where fusectl is there for us', () => {
+    expect(abortConnection('0:52')).toBe(true);
+    expect(machine.written).toEqual([['/sys/fs/fuse/connections/52/abort', '1']]);
+    machine.isReadOnly = true;
+    expect(abortConnection('0:52')).toBe(false);
   });
 });
