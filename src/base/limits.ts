@@ -157,6 +157,8 @@ export const FINDINGS_MAX = 10_000;
  */
 export const HEAP_GROWTH_PERCENT_MAX = 30;
 
+/** A detached daemon whose log is longer begins another one. */
+export const DAEMON_LOG_BYTES_MAX = 16 * 1024 * 1024;
 /** Operating errors remembered, to be shown and counted. */
 export const ERRORS_KEPT_MAX = 1000;
 /** A background loop that failed is begun again after so long. */

@@ -1,8 +1,6 @@
 /** `kitfs mount`: the daemon, in the foreground or detached. */
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -27,6 +25,7 @@ import {
   withJson,
   withPlaces,
 } from './command.ts';
+import { openLog, type Told, toldBy } from './detached.ts';
 import { leave } from './leave.ts';
 import { complain, EXIT, print, printJson, report, sentenceOf } from './output.ts';
 
@@ -138,24 +137,19 @@ class Stop {
 
 /** In the detached process: tells who waits, on `fd`. */
 async function serveDetached(config: Config, fd: number): Promise<number> {
-  const tell = (text: string) => void createWriteStream('', { fd }).end(text);
+  const tell = (told: Told) => void createWriteStream('', { fd }).end(JSON.stringify(told));
   let isTold = false;
   try {
     return await serve(config, async ({ mountPoint }) => {
       isTold = true;
-      tell(JSON.stringify({ mountPoint }));
+      tell({ mountPoint });
     });
   } catch (error) {
     if (isTold) throw error;
     const { failure, op, hint, details } = asOpError(error, 'start kitfs');
-    tell(JSON.stringify({ error: { failure, op, hint, details } }));
+    tell({ error: { failure, op, hint, details } });
     return report(error, false);
   }
-}
-
-interface Told {
-  readonly mountPoint?: string;
-  readonly error?: Pick<OpError, 'failure' | 'op' | 'hint' | 'details'>;
 }
 
 /** Starts a daemon of its own session, and returns when it is ready or has failed. */
@@ -166,7 +160,7 @@ async function startDetached(
 ): Promise<number> {
   prepareRunDirectory(config.run, config.uid);
   const logPath = join(config.run, 'daemon.log');
-  const log = await open(logPath, 'a', 0o600);
+  const log = await openLog(logPath);
   // First: a directory ends the options.
   const args = ['--ready-fd', '3', ...argumentsOf(options, dir)];
   const child = spawn(process.execPath, [...process.execArgv, MAIN, 'mount', ...args], {
@@ -197,16 +191,6 @@ function argumentsOf(options: MountOptions, dir: string | undefined): string[] {
   if (readOnly === true) places.push('--read-only');
   if (allowOther !== undefined) places.push(allowOther ? '--allow-other' : '--no-allow-other');
   return dir === undefined ? places : [...places, '--', dir];
-}
-
-/** What comes through the pipe until it is closed; undefined when that is nothing. */
-async function toldBy(pipe: Readable): Promise<Told | undefined> {
-  let text = '';
-  pipe.setEncoding('utf8').on('data', (part: string) => {
-    text += part;
-  });
-  await once(pipe, 'close');
-  return text === '' ? undefined : (JSON.parse(text) as Told);
 }
 
 /** The last lines of a start: that it works, and what to do with it. */
