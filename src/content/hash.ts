@@ -19,7 +19,7 @@ export const CHUNK_BYTES = 1024 * 1024;
 /** Links of one node in that profile. */
 const LINKS_MAX = 1024;
 
-/** A block that is a range of the bytes. */
+/** A block that is a range of the bytes, and may be at other places of them too. */
 export interface Leaf {
   readonly cid: Uint8Array;
   readonly position: number;
@@ -45,40 +45,82 @@ export function hashChunk(bytes: Uint8Array): Hashed {
   return { cid, leaves: [{ cid, position: 0, size: bytes.length }], nodes: [] };
 }
 
-/** For any number of bytes, in buffers of any size. */
-export async function hashStream(source: AsyncIterable<Uint8Array>): Promise<Hashed> {
+/** Bytes of a file in order: some, or so many whole chunks of zeros, at a multiple of a chunk. */
+export type Piece = Uint8Array | { readonly zeroChunks: number };
+
+/** For any number of bytes, in pieces of any size; chunks of zeros cost nothing. */
+export async function hashStream(source: AsyncIterable<Piece>): Promise<Hashed> {
   const leaves: Leaf[] = [];
+  const level: Run[] = [];
   let position = 0;
+  let zeros: Child | undefined;
+  const add = (child: Child, count: number, isNew: boolean): void => {
+    const { cid, size } = child;
+    if (isNew) leaves.push({ cid, position, size });
+    level.push({ child, count });
+    position += size * count;
+  };
   for await (const chunk of chunksOf(source)) {
-    leaves.push({ cid: rawCid(chunk).bytes, position, size: chunk.length });
-    position += chunk.length;
+    if (chunk instanceof Uint8Array) {
+      add(leafOver(chunk), 1, true);
+      continue;
+    }
+    const isNew = zeros === undefined;
+    zeros ??= leafOver(new Uint8Array(CHUNK_BYTES));
+    add(zeros, chunk.zeroChunks, isNew);
   }
-  return leaves.length === 0 ? hashChunk(new Uint8Array()) : treeOver(leaves);
+  if (level.length === 0) return hashChunk(new Uint8Array());
+  return { ...treeOver(level), leaves };
 }
 
-/** The balanced tree over at least one leaf. */
-export function treeOver(leaves: readonly Leaf[]): Hashed {
+function leafOver(bytes: Uint8Array): Child {
+  const size = bytes.length;
+  return { cid: rawCid(bytes).bytes, size, totalSize: size };
+}
+
+/** The balanced tree over at least one leaf. A node that comes again and again is given once. */
+export function treeOver(leaves: readonly Run[]): Pick<Hashed, 'cid' | 'nodes'> {
   const nodes: InnerNode[] = [];
-  let level: readonly Child[] = leaves.map(({ cid, size }) => ({ cid, size, totalSize: size }));
-  while (level.length > 1) {
-    const above: Child[] = [];
-    for (let from = 0; from < level.length; from += LINKS_MAX) {
-      const children = level.slice(from, from + LINKS_MAX);
-      const node = nodeOver(children);
-      nodes.push(node);
-      const size = sum(children.map((child) => child.size));
-      const below = sum(children.map((child) => child.totalSize));
-      above.push({ cid: node.cid, size, totalSize: below + node.bytes.length });
-    }
-    level = above;
+  let level = leaves;
+  while (level.length > 1 || level[0]?.count !== 1) {
+    assert(level.length > 0, 'a tree has leaves');
+    level = levelAbove(level, nodes);
   }
-  const [root] = level;
-  assert(root !== undefined, 'a tree has a root');
-  return { cid: root.cid, leaves, nodes };
+  return { cid: level[0].child.cid, nodes };
+}
+
+function levelAbove(level: readonly Run[], nodes: InnerNode[]): Run[] {
+  const above: Run[] = [];
+  let group: Child[] = [];
+  const close = (count: number): void => {
+    const node = nodeOver(group);
+    nodes.push(node);
+    const size = sum(group.map((child) => child.size));
+    const below = sum(group.map((child) => child.totalSize));
+    above.push({ child: { cid: node.cid, size, totalSize: below + node.bytes.length }, count });
+    group = [];
+  };
+  for (const { child, count } of level) {
+    for (let left = count; left > 0; ) {
+      const taken = Math.min(left, LINKS_MAX - group.length);
+      const repeats = group.length === 0 ? Math.max(1, Math.floor(left / LINKS_MAX)) : 1;
+      for (let i = 0; i < taken; i++) group.push(child);
+      left -= taken * repeats;
+      if (group.length === LINKS_MAX) close(repeats);
+    }
+  }
+  if (group.length > 0) close(1);
+  return above;
+}
+
+/** The same leaf or node so many times, one after another. */
+export interface Run {
+  readonly child: Child;
+  readonly count: number;
 }
 
 /** A leaf or a node, as the node above it tells of it. */
-interface Child {
+export interface Child {
   readonly cid: Uint8Array;
   /** Bytes of the file below it. */
   readonly size: number;
@@ -122,10 +164,15 @@ function field(tag: number, value: number): Buffer {
 }
 
 /** The same bytes in pieces of a chunk each, the last aside. */
-async function* chunksOf(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* chunksOf(source: AsyncIterable<Piece>): AsyncGenerator<Piece> {
   let pieces: Uint8Array[] = [];
   let held = 0;
   for await (const piece of source) {
+    if (!(piece instanceof Uint8Array)) {
+      assert(held === 0, 'chunks of zeros begin at a multiple of a chunk');
+      yield piece;
+      continue;
+    }
     let rest = piece;
     while (held + rest.length >= CHUNK_BYTES) {
       const missing = CHUNK_BYTES - held;

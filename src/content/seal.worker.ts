@@ -1,9 +1,10 @@
 /** A hashing thread: takes batches from `HashPool`, answers each with one message. */
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
 import { codeOf } from '../base/errors.ts';
-import { CHUNK_BYTES, type Hashed, hashChunk, hashStream } from './hash.ts';
+import { loadNative } from '../base/native.ts';
+import { CHUNK_BYTES, type Hashed, hashChunk, hashStream, type Piece } from './hash.ts';
 import type { HashFailure, HashItem, HashReply, HashRequest } from './hasher.ts';
 
 function serve(port: MessagePort): void {
@@ -29,39 +30,54 @@ function serve(port: MessagePort): void {
 
 async function hashed(item: HashItem, signal: AbortSignal): Promise<Hashed | HashFailure> {
   try {
-    return 'bytes' in item ? hashChunk(item.bytes) : await hashStream(chunks(item, signal));
+    return 'bytes' in item ? hashChunk(item.bytes) : await hashStream(pieces(item, signal));
   } catch (error) {
     return { message: String(error), code: codeOf(error) };
   }
 }
 
 /** The first `size` bytes of a file; the wait for each lets an abort message in. */
-async function* chunks(
+async function* pieces(
   { path, size }: { readonly path: string; readonly size: number },
   signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
+): AsyncGenerator<Piece> {
   const file = await open(path, 'r');
   try {
+    const there = (await file.stat()).size;
     for (let position = 0; position < size; ) {
       signal.throwIfAborted();
-      // Not reused: the hasher keeps a chunk until the next one is complete.
-      const wanted = Math.min(CHUNK_BYTES, size - position);
-      const { bytesRead, buffer } = await file.read(
-        Buffer.allocUnsafe(wanted),
-        0,
-        wanted,
-        position,
-      );
-      if (bytesRead === 0) {
-        throw Object.assign(new Error(`${path} ends at ${position} of ${size}`), { code: 'SHORT' });
+      if (there < size) throw short(path, there, size);
+      const zeroChunks = Math.floor((holeAt(file.fd, position, size) - position) / CHUNK_BYTES);
+      if (zeroChunks > 0) {
+        yield { zeroChunks };
+        position += zeroChunks * CHUNK_BYTES;
+        continue;
       }
-      yield buffer.subarray(0, bytesRead);
-      position += bytesRead;
+      const bytes = await readChunk(file, position, Math.min(CHUNK_BYTES, size - position));
+      if (bytes.length === 0) throw short(path, position, size);
+      yield bytes;
+      position += bytes.length;
     }
   } finally {
     await file.close();
   }
 }
 
+/** Where the hole at `position` ends; `position` itself when none is there, or it is no chunk's begin. */
+function holeAt(fd: number, position: number, size: number): number {
+  if (position % CHUNK_BYTES !== 0) return position;
+  return Math.min(native.seek(fd, position, 'data') ?? size, size);
+}
+
+/** Into new memory: the hasher keeps a chunk until the next one is complete. */
+async function readChunk(file: FileHandle, position: number, wanted: number): Promise<Uint8Array> {
+  const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(wanted), 0, wanted, position);
+  return buffer.subarray(0, bytesRead);
+}
+
+const short = (path: string, end: number, size: number): Error =>
+  Object.assign(new Error(`${path} ends at ${end} of ${size}`), { code: 'SHORT' });
+
+const native = loadNative();
 assert(parentPort !== null, 'runs as a thread');
 serve(parentPort);

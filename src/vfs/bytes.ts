@@ -8,7 +8,7 @@
  */
 import { OpError } from '../base/errors.ts';
 import { type ContentId, type Fh, type Ino, NO_CONTENT } from '../base/ids.ts';
-import { FILE_BYTES_MAX } from '../base/limits.ts';
+import { COPY_ON_MAIN_BYTES_MAX, FILE_BYTES_MAX } from '../base/limits.ts';
 import {
   O_ACCMODE,
   O_APPEND,
@@ -221,8 +221,13 @@ function forkOf(core: Core, row: InodeRow, mayReopen: boolean): ContentId | unde
   const whole = core.content.create(volatile ? 'memory' : 'local');
   const size = core.content.size(row.content);
   for (let at = 0; at < size; ) {
-    at += core.content.copy(row.content, at, whole, at, Math.min(COPY_BYTES_MAX, size - at));
+    const data = core.content.seek(row.content, at, 'data') ?? size;
+    const hole = data < size ? (core.content.seek(row.content, data, 'hole') ?? size) : size;
+    for (at = data; at < hole; ) {
+      at += core.content.copy(row.content, at, whole, at, Math.min(COPY_BYTES_MAX, hole - at));
+    }
   }
+  core.content.truncate(whole, size);
   return whole;
 }
 
@@ -248,7 +253,8 @@ export function truncate(
   const oldSize = row.size;
   const before = attributesOf(row);
   const file = fh === undefined ? undefined : core.handles.find(fh);
-  const oldContent = cut(core, tx, row, size);
+  const staysOpen = file !== undefined && writes(file.flags) && size > COPY_ON_MAIN_BYTES_MAX;
+  const oldContent = cut(core, tx, row, size, staysOpen);
   core.touchBytes(tx, row);
   clearCapability(core, tx, row, caller);
   core.record(tx, caller, 'truncate', {
@@ -262,8 +268,11 @@ export function truncate(
   core.announceInode(tx, caller, row.ino, true);
 }
 
-/** Changes the size; answers the object with the bytes before, if they are another one now. */
-function cut(core: Core, tx: Tx, row: InodeRow, size: number): ContentId {
+/**
+ * Changes the size; answers the object with the bytes before, if they are another one now. With
+ * `staysOpen` whoever did it may go on to write to the same bytes: they are no version of their own.
+ */
+function cut(core: Core, tx: Tx, row: InodeRow, size: number, staysOpen: boolean): ContentId {
   const open = core.handles.openInode(row.ino);
   const live = core.live.find(row.ino);
   const old = row.content;
@@ -284,7 +293,7 @@ function cut(core: Core, tx: Tx, row: InodeRow, size: number): ContentId {
   if (live !== undefined) return kept;
   // Without a handle nobody will end a session: the bytes are at rest again.
   if (open === undefined) core.content.freeze(row.content);
-  else if (open.writers === 0) {
+  else if (open.writers === 0 && !staysOpen) {
     open.isPrivate = false;
     core.content.freeze(row.content);
   }

@@ -6,9 +6,11 @@ import { CID } from 'multiformats/cid';
 import { describe, expect, test } from 'vitest';
 import {
   CHUNK_BYTES,
+  type Child,
   CONTENT_PROFILE,
   hashStream,
-  type Leaf,
+  type Piece,
+  type Run,
   rawCid,
   treeOver,
 } from '../../src/content/hash.ts';
@@ -22,6 +24,13 @@ async function* zeros(size: number, pieceBytes: number): AsyncGenerator<Uint8Arr
   }
 }
 
+/** The same, told as it is. */
+async function* holed(size: number): AsyncGenerator<Piece> {
+  const zeroChunks = Math.floor(size / CHUNK_BYTES);
+  if (zeroChunks > 0) yield { zeroChunks };
+  yield new Uint8Array(size % CHUNK_BYTES);
+}
+
 test.each([0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 7 * CHUNK_BYTES + 13])(
   '%d bytes have the blocks the importer makes of them',
   async (size) => {
@@ -33,6 +42,7 @@ test.each([0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 7 * CHUNK_BYTES 
     const content = zeros(size, CHUNK_BYTES);
     const { cid } = await importFile({ content }, { put }, { profile: CONTENT_PROFILE });
     const hashed = await hashStream(zeros(size, 300_001));
+    expect(await hashStream(holed(size))).toMatchObject({ cid: hashed.cid });
     expect(CID.decode(hashed.cid).toString()).toBe(cid.toString());
     for (const { cid: node, bytes } of hashed.nodes) {
       const theirs = blocks.get(CID.decode(node).toString());
@@ -43,11 +53,47 @@ test.each([0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 7 * CHUNK_BYTES 
 
 describe('a tree over more than a thousand chunks', () => {
   const chunk = rawCid(new Uint8Array(CHUNK_BYTES)).bytes;
-  const leavesOf = (size: number): Leaf[] =>
+  const leafOf = (size: number): Child => ({ cid: chunk, size, totalSize: size });
+  /** Each a leaf of its own, though they are equal. */
+  const leavesOf = (size: number): Run[] =>
     Array.from({ length: Math.ceil(size / CHUNK_BYTES) }, (_, index) => {
-      const position = index * CHUNK_BYTES;
-      return { cid: chunk, position, size: Math.min(CHUNK_BYTES, size - position) };
+      const left = size - index * CHUNK_BYTES;
+      return { child: leafOf(Math.min(CHUNK_BYTES, left)), count: 1 };
     });
+
+  test.each([
+    [[3]],
+    [[1024]],
+    [[1025]],
+    [[700, 700]],
+    [[5, 4000, 1, 1]],
+    [[1024 * 1024 + 1]],
+    [[1, 2 * 1024 * 1024, 1023]],
+  ])('is the same whether equal ones are told one by one or as runs of %j', (counts) => {
+    const runs = counts.map((count) => ({ child: leafOf(CHUNK_BYTES), count }));
+    const whole = counts.reduce((a, b) => a + b, 0) * CHUNK_BYTES;
+    const told = treeOver(runs);
+    const one = treeOver(leavesOf(whole));
+    expect(told.cid).toEqual(one.cid);
+    const distinct = (nodes: typeof one.nodes) =>
+      new Set(nodes.map(({ cid }) => Buffer.from(cid).toString('hex')));
+    expect(distinct(told.nodes)).toEqual(distinct(one.nodes));
+  });
+
+  test('is made in no time for the largest file there can be, zeros but for its end', async () => {
+    const zeroChunks = 2 ** 33 - 1;
+    async function* most(): AsyncGenerator<Piece> {
+      yield { zeroChunks };
+      yield new Uint8Array(5);
+    }
+    const { leaves, nodes } = await hashStream(most());
+    expect(leaves.map(({ position, size }) => [position, size])).toEqual([
+      [0, CHUNK_BYTES],
+      [zeroChunks * CHUNK_BYTES, 5],
+    ]);
+    const file = UnixFS.unmarshal(decode(nodes.at(-1)?.bytes ?? new Uint8Array()).Data ?? chunk);
+    expect(Number(file.fileSize())).toBe(zeroChunks * CHUNK_BYTES + 5);
+  });
 
   // Between 2 and 4 GiB a size has bit 31 and no higher one.
   test.each([

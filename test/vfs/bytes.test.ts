@@ -274,3 +274,31 @@ describe('attributes beside the bytes', () => {
     expect(set).toThrowError(failure('not-permitted'));
   });
 });
+
+describe('a file made long and written to in one open', () => {
+  const sectorsOf = (ino: Ino) => f.vfs.sectors(f.vfs.getattr(ROOT, ino));
+
+  test('takes the room of what was written, and no more', () => {
+    const { fh, ino } = opened('/ipfs/a');
+    f.vfs.setattr(ROOT, ino, { size: 2 ** 40 }, fh);
+    f.vfs.write(ROOT, fh, Buffer.from('x'), 0, false);
+    expect(sectorsOf(ino)).toBeLessThan(1000);
+    f.vfs.release(fh);
+    expect([f.vfs.getattr(ROOT, ino).size, f.content.row(f.vfs.getattr(ROOT, ino).content)?.state])
+      // It has come to rest.
+      .toEqual([2 ** 40, 'frozen']);
+  });
+
+  test('takes no more also when another one was faster to close', () => {
+    const { fh, ino } = opened('/ipfs/a');
+    const other = f.vfs.openNow(ROOT, ino, O_RDWR, false);
+    f.vfs.setattr(ROOT, ino, { size: 2 ** 36 });
+    f.vfs.write(ROOT, other.fh, Buffer.from('x'), 0, false);
+    f.vfs.release(other.fh);
+    f.vfs.setattr(ROOT, ino, { size: 2 ** 37 });
+    f.vfs.write(ROOT, fh, Buffer.from('y'), 2 ** 36, false);
+    expect(sectorsOf(ino)).toBeLessThan(1000);
+    expect([bytesOf(fh, 1), bytesOf(fh, 2, 2 ** 36)]).toEqual(['x', 'y\0']);
+    f.vfs.release(fh);
+  });
+});
