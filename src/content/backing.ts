@@ -191,6 +191,48 @@ export class BackingFiles {
     return join(this.#directories.file, shardOf(id), String(id));
   }
 
+  /**
+   * The content's file goes on in a slot, where somebody may write it, and the content lies in its
+   * `copy` from now on, under its own name; of what was fsynced, on stable storage.
+   * @returns that slot. @throws OpError no-space, io.
+   */
+  part(id: ContentId, copy: number, isStable: boolean): number {
+    assert(!this.#slotOf.has(id), `content ${id} lies under its name`);
+    const path = this.path(id, 'file');
+    // Also when an fsync of ours is under way, which will tell of the other file.
+    const isPromised = isStable || (this.#open.get(id)?.users ?? 0) > 0;
+    if (isPromised) syncPath(this.slots.path(copy));
+    const slot = this.slots.adopt(path);
+    try {
+      if (isPromised) syncPath(dirname(this.slots.path(slot)));
+      this.slots.moveTo(copy, path);
+      this.#exchanged(id);
+      if (isPromised) syncPath(dirname(path));
+      return slot;
+    } catch (error) {
+      this.rejoin(id, slot);
+      throw error;
+    }
+  }
+
+  /** Takes `part` back while nobody has written. Never throws: both files hold the same bytes. */
+  rejoin(id: ContentId, slot: number): void {
+    try {
+      this.slots.moveTo(slot, this.path(id, 'file'));
+    } catch {
+      // As said.
+    }
+    this.slots.retire(slot);
+    this.#exchanged(id);
+  }
+
+  /** Who has the other file open uses and syncs that one, not the content's. */
+  #exchanged(id: ContentId): void {
+    this.changed(id);
+    this.#forget(id);
+    this.#namesOf(shardOf(id)).made += 1;
+  }
+
   /** Who else has the file open or mapped; 'writers' also while an fsync of ours is under way. */
   otherOpeners(id: ContentId, place: BackingPlace): 'none' | 'readers' | 'writers' {
     const file = this.#open.get(id);
@@ -405,13 +447,22 @@ function makeRoot(root: string): void {
   if (existsSync(root)) return;
   try {
     mkdirSync(root, { recursive: true, mode: 0o700 });
-    const fd = openSync(dirname(root), 'r');
+    syncPath(dirname(root));
+  } catch (error) {
+    throw asOpError(error, `make content directory ${root}`);
+  }
+}
+
+/** Brings a file, or the names in a directory, to stable storage while everybody waits. */
+function syncPath(path: string): void {
+  try {
+    const fd = openSync(path, 'r');
     try {
       fsyncSync(fd);
     } finally {
       closeSync(fd);
     }
   } catch (error) {
-    throw asOpError(error, `make content directory ${root}`);
+    throw asOpError(error, `sync ${path}`);
   }
 }

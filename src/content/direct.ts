@@ -35,12 +35,12 @@ export interface Sealing {
   readonly profile: string;
 }
 
-/** The bytes of a held object are kept in another one from now on. */
-export type Moved = (from: ContentId, to: ContentId) => void;
+/** An object lies in another file from now on, with the same bytes; the one before may change. */
+export type Exchanged = (id: ContentId) => void;
 
 export class DirectContent {
   readonly #objects: ContentObjects;
-  readonly #followers = new Set<Moved>();
+  readonly #followers = new Set<Exchanged>();
   readonly #direct = new Set<ContentId>();
   /** Those whose becoming so is not committed yet: nothing of them may change on the disk. */
   readonly #entering = new Set<ContentId>();
@@ -103,6 +103,10 @@ export class DirectContent {
     const row = rows.get(id);
     assert(row.place === 'file' && row.state === 'open', `content ${id} is open in a file`);
     rows.update(row, { slot: OWN_FILE, stable: 0 });
+    this.#enter(id);
+  }
+
+  #enter(id: ContentId): void {
     this.#note(id);
     this.#entering.add(id);
     this.#objects.journal.commit((tx) => {
@@ -264,19 +268,40 @@ export class DirectContent {
     return copy;
   }
 
-  /** Calls `moved` for each object that `move` is told of, inside its transaction, until disposed. */
-  follow(moved: Moved): Disposable {
-    this.#followers.add(moved);
-    return { [Symbol.dispose]: () => this.#followers.delete(moved) };
+  /**
+   * Bytes that somebody reads where they lie are to be written there, and the object is wanted as it
+   * is: its file goes on as that of a new open object without references, which this answers, and
+   * the object itself lies in the copy made by `copyAside`, which was in `slot`.
+   *
+   * Until this is committed both files hold the same bytes, so a kill may come between any two steps.
+   * First the file gets a second name, in a slot that no row knows: the next start removes such. Then
+   * the copy takes the object's name, in one step. Then the commit tells of the slot.
+   * @throws OpError no-space, io.
+   */
+  part(id: ContentId, slot: number): ContentId {
+    const { rows, files, journal } = this.#objects;
+    const row = rows.get(id);
+    assert(row.place === 'file' && row.slot === null, `content ${id} is at rest in a file`);
+    const lent = files.part(id, slot, row.stable === 1);
+    journal.commit((tx) => {
+      tx.onRollback(() => files.rejoin(id, lent));
+      tx.afterCommit(() => files.slots.retire(slot));
+    });
+    const made = this.#objects.insert({ place: 'file', size: row.size, slot: lent });
+    files.setSlot(made, lent);
+    journal.commit((tx) => tx.onRollback(() => files.clearSlot(made)));
+    this.#enter(made);
+    // Its file may hold what was fsynced until the disk has the commit that takes its place.
+    if (row.stable === 1) this.#objects.promised.add(made);
+    journal.commit((tx) => tx.onRollback(() => this.#objects.promised.delete(made)));
+    for (const exchanged of this.#followers) exchanged(id);
+    return made;
   }
 
-  /** Whoever follows held objects finds the bytes of `from`, which are about to change, in `to`. */
-  move(from: ContentId, to: ContentId): void {
-    const tell = (was: ContentId, is: ContentId) => {
-      for (const moved of this.#followers) moved(was, is);
-    };
-    tell(from, to);
-    this.#objects.journal.commit((tx) => tx.onRollback(() => tell(to, from)));
+  /** Calls `exchanged` for each object that is parted from its file, until disposed. */
+  follow(exchanged: Exchanged): Disposable {
+    this.#followers.add(exchanged);
+    return { [Symbol.dispose]: () => this.#followers.delete(exchanged) };
   }
 
   /**

@@ -132,10 +132,16 @@ export class Sealer {
   }
 
   async #hash(row: Readonly<ContentRow>, signal: AbortSignal): Promise<Hashed> {
-    const [outcome] = await this.#hasher.hash([this.#itemOf(row)], signal);
-    if (outcome === undefined) throw new OpError('io', `hash content ${row.id}`);
-    if (outcome instanceof OpError) throw outcome;
-    return outcome;
+    for (;;) {
+      const exchanged = new Set<ContentId>();
+      using _ = this.#contents.direct.follow((id) => exchanged.add(id));
+      const [outcome] = await this.#hasher.hash([this.#itemOf(row)], signal);
+      // The file that was read may have changed: the bytes lie in another one.
+      if (exchanged.has(row.id)) continue;
+      if (outcome === undefined) throw new OpError('io', `hash content ${row.id}`);
+      if (outcome instanceof OpError) throw outcome;
+      return outcome;
+    }
   }
 
   /** One look at all that is frozen. Returns in how many milliseconds to look again, if at all. */
@@ -180,10 +186,16 @@ export class Sealer {
   /** Returns how many objects could not be sealed. */
   async #sealBatch(batch: readonly Work[], signal: AbortSignal): Promise<number> {
     const works = batch.filter((work) => this.#isStill(work));
+    const exchanged = new Set<ContentId>();
+    using _ = this.#contents.direct.follow((id) => exchanged.add(id));
     const outcomes = await this.#outcomes(works, signal);
     const failed = new Map<Work, unknown>();
     const done: Done[] = [];
+    // What lies in another file since is read again.
+    let failures = 0;
     for (const [index, work] of works.entries()) {
+      if (exchanged.has(work.id)) failures += 1;
+      if (exchanged.has(work.id)) continue;
       const outcome = outcomes[index] ?? lost();
       if (outcome instanceof OpError) failed.set(work, outcome);
       else done.push({ ...work, hashed: outcome });
@@ -195,7 +207,6 @@ export class Sealer {
       signal.throwIfAborted();
       for (const work of done) failed.set(work, error);
     }
-    let failures = 0;
     for (const [{ id }, error] of failed) {
       // Gone or opened again while it was read: there is nothing to be sealed any more.
       if (this.#contents.stampOf(id) === undefined) continue;

@@ -7,7 +7,7 @@
  * file of an earlier process is never used again but for the content that lies in it; numbers are
  * not given to another file.
  */
-import { closeSync, linkSync, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs';
+import { closeSync, linkSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { asOpError, codeOf } from '../base/errors.ts';
 import { SLOTS_FREE_MAX, SLOTS_USED_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
@@ -96,6 +96,27 @@ export class Slots {
       }
     } catch (error) {
       throw asOpError(error, `name the backing file ${path}`);
+    }
+  }
+
+  /** The file of that name lies in a slot too from now on. @throws OpError no-space, io. */
+  adopt(path: string): number {
+    const slot = this.#next++;
+    try {
+      linkSync(path, this.path(slot));
+      this.#used += 1;
+      return slot;
+    } catch (error) {
+      throw asOpError(error, `give the backing file ${path} a slot`);
+    }
+  }
+
+  /** Its file takes the place of the one of that name, in one step; the slot is to be retired. */
+  moveTo(slot: number, path: string): void {
+    try {
+      renameSync(this.path(slot), path);
+    } catch (error) {
+      throw asOpError(error, `replace the backing file ${path}`);
     }
   }
 

@@ -118,7 +118,6 @@ class Assembly {
   }
 
   async run(): Promise<Assembled> {
-    using _ = this.#follow();
     const [top] = this.#frozen.entries;
     assert(top !== undefined, 'what is frozen has a root');
     if (isSpecial(typeOf(top.row.mode))) {
@@ -131,17 +130,9 @@ class Assembly {
     return { root, built: this.#built, counts: this.#counts, skipped };
   }
 
-  /** Bytes that the kernel reads may be kept in another object before it is their turn. */
-  #follow(): Disposable {
-    return this.#ports.contents.direct.follow((from, to) => {
-      for (const entry of this.#frozen.entries) if (entry.content === from) entry.content = to;
-    });
-  }
-
   /** Some files at a time, each content once. */
   async #files(): Promise<void> {
     const files = this.#frozen.entries.filter(({ row }) => isRegular(row.mode));
-    const keys = new Map(files.map((entry) => [entry, this.#keyOf(entry)]));
     const bytesTotal = files.reduce((sum, { row }) => sum + row.size, 0);
     const known = new Map<string, Parts>();
     for (let at = 0; at < files.length; at += PUBLISHED_FILES_AT_ONCE) {
@@ -149,14 +140,14 @@ class Assembly {
       const batch = files.slice(at, at + PUBLISHED_FILES_AT_ONCE);
       const wanted = new Map<string, FrozenEntry>();
       for (const entry of batch) {
-        const key = keys.get(entry) ?? '';
+        const key = this.#keyOf(entry);
         if (!known.has(key)) wanted.set(key, entry);
       }
       await settled(
         [...wanted].map(async ([key, entry]) => known.set(key, await this.#file(entry))),
       );
       for (const entry of batch) {
-        const parts = known.get(keys.get(entry) ?? '');
+        const parts = known.get(this.#keyOf(entry));
         assert(parts !== undefined, 'every file of the batch was made');
         this.#built.set(entry, parts);
         this.#counts.files += 1;
@@ -174,20 +165,6 @@ class Assembly {
   }
 
   async #file(entry: FrozenEntry): Promise<Parts> {
-    for (;;) {
-      const { content } = entry;
-      // Of bytes that were written meanwhile it is for naught, however it ends.
-      const isVain = () => entry.content !== content;
-      try {
-        const parts = await this.#made(entry);
-        if (!isVain()) return parts;
-      } catch (error) {
-        if (!isVain()) throw error;
-      }
-    }
-  }
-
-  async #made(entry: FrozenEntry): Promise<Parts> {
     const { content, row } = entry;
     const isPlain = !this.#options.metadata && this.#options.profile === CONTENT_PROFILE;
     const known = content === NO_CONTENT ? undefined : this.#ports.contents.row(content);

@@ -3,9 +3,7 @@
  * are content objects that cannot change any more, and that the block store keeps from then on.
  *
  * Invariants: bytes that are being written are copied within the same transaction; an object that
- * is held keeps its bytes, whoever writes to the file gets another one. But one that the kernel has
- * open for reading is written where it lies: then the copy made before is what is held, by another
- * number, and whoever goes on with it later than now follows it there (`DirectContent.follow`).
+ * is held keeps its bytes, whoever writes to the file gets another one.
  */
 import { OpError } from '../base/errors.ts';
 import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
@@ -19,7 +17,7 @@ export interface FrozenEntry {
   /** From the root of what was frozen, `a/b`; of the root itself ''. */
   readonly path: Name;
   readonly row: Readonly<InodeRow>;
-  /** The bytes of a regular file; `assemble` follows them when they are kept in another object. */
+  /** The bytes of a regular file. */
   content: ContentId;
   /** Of a symbolic link. */
   readonly target: Name | undefined;

@@ -151,8 +151,9 @@ function contentFor(core: Core, { content }: InodeRow, source: Source): ContentI
 }
 
 /**
- * Bytes at rest may change from now on, where they lie. The object is opened, and its CID taken
- * away, before the first of them does; `slot` holds a copy of them.
+ * Bytes at rest may change from now on, where they lie; `slot` holds a copy of them. An object that
+ * somebody else names keeps them, in the copy. One that nobody else does is opened, and its CID taken
+ * away, before the first of them changes.
  */
 function upgrade(
   core: Core,
@@ -160,50 +161,52 @@ function upgrade(
   live: Live,
   { slot }: { readonly slot: number | undefined },
 ): ContentId {
-  const { content } = core;
+  const was = { ...live };
+  tx.onRollback(() => {
+    const { content, copiedFrom, before, isWritable } = was;
+    Object.assign(live, { content, copiedFrom, before, isWritable });
+  });
+  live.isWritable = true;
+  if (isAlone(core, live.row)) return reopen(core, live, slot);
+  part(core, tx, live, slot);
+  return was.content;
+}
+
+function reopen({ content, clock }: Core, live: Live, slot: number | undefined): ContentId {
   const row = content.row(live.content);
-  const aside = setAside(core, live.content, slot);
-  if (!isAlone(core, live.row)) giveOthers(core, tx, live, aside);
+  const aside = setAside({ content, clock }, live.content, slot);
   const wasSealed = row?.state === 'sealed' && row.cid !== null && row.profile !== null;
-  const before = wasSealed ? { sealing: { cid: row.cid, profile: row.profile }, aside } : undefined;
+  if (wasSealed) live.before = { sealing: { cid: row.cid, profile: row.profile }, aside };
   content.reopen(live.content);
   content.direct.enter(live.content);
-  const was = live.before;
-  live.before = before as Live['before'];
-  live.isWritable = true;
-  tx.onRollback(() => {
-    live.before = was;
-    live.isWritable = false;
-  });
   return aside;
 }
 
-const setAside = (core: Core, id: ContentId, slot: number | undefined): ContentId =>
-  slot === undefined ? NO_CONTENT : core.content.direct.setAside(id, slot, core.clock.now().s);
-
-/** Whoever else shows the bytes, or holds them, has the copy from now on. @throws OpError busy. */
-function giveOthers(core: Core, tx: Tx, live: Live, copy: ContentId): void {
+/**
+ * The kernel goes on with the file it reads, which is another object's from now on. @throws OpError busy.
+ */
+function part(core: Core, tx: Tx, live: Live, slot: number | undefined): void {
   const { content } = core;
-  if (copy === NO_CONTENT) {
+  if (slot === undefined) {
     throw new OpError('busy', 'open', { hint: 'too many files are open for writing' });
   }
-  const held = content.row(live.content)?.held === 1;
-  if (held) {
-    content.hold(copy);
-    content.unhold(live.content);
-    content.direct.move(live.content, copy);
-  }
-  if (isAlone(core, live.row)) return;
-  core.inodes.flush();
-  for (const ino of core.journal.inodes.showing(live.content)) {
-    if (ino === live.ino) continue;
-    const row = core.inodes.get(ino);
-    row.content = copy;
-    core.inodes.change(tx, row);
-    content.retain(copy);
-    content.release(live.content);
-  }
+  const row = core.inodes.get(live.ino);
+  const old = live.content;
+  const made = content.direct.part(old, slot);
+  content.retain(made);
+  content.release(old);
+  row.content = made;
+  core.inodes.change(tx, row);
+  live.content = made;
+  live.copiedFrom = old;
 }
+
+const setAside = (
+  { content, clock }: Pick<Core, 'content' | 'clock'>,
+  id: ContentId,
+  slot: number | undefined,
+): ContentId =>
+  slot === undefined ? NO_CONTENT : content.direct.setAside(id, slot, clock.now().s);
 
 /** As `upgrade`, for a change that comes from us while others only read. */
 export function upgradeHere(core: Core, tx: Tx, live: Live): ContentId {

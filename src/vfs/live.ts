@@ -24,7 +24,8 @@ export interface Passthrough {
 
 export interface Live {
   readonly ino: Ino;
-  readonly content: ContentId;
+  /** What lies in the backing file. */
+  content: ContentId;
   /** Undefined after a start, until somebody opens the file again. */
   backing: number | undefined;
   /** Whether that number is its slot's, and stays with it. */
@@ -35,8 +36,8 @@ export interface Live {
   isMappable: boolean;
   /** Made by the open that made it live: the kernel has no pages of it. */
   readonly isNew: boolean;
-  /** Small bytes at rest that were copied for it; NO_CONTENT when there were none. */
-  readonly copiedFrom: ContentId;
+  /** The object at rest whose bytes it began with; NO_CONTENT when there was none. */
+  copiedFrom: ContentId;
   /** What the object was before it was opened for writing, and the copy of it made then. */
   before: { readonly sealing: Sealing; readonly aside: ContentId } | undefined;
   /** Whether the bytes changed since it is writable. */

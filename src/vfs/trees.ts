@@ -76,8 +76,8 @@ export function replaceBytes(core: Core, caller: Caller, ino: Ino, bytes: Buffer
  * before are copied aside and it is written over. Who reads meanwhile may see some of each.
  */
 function rewriteBytes(core: Core, caller: Caller, live: Live, bytes: Buffer): InodeRow {
-  const { row } = live;
   prepareBytes(core, caller, live.ino);
+  const row = core.inodes.get(live.ino);
   return core.journal.commit((tx) => {
     const { size: oldSize, content } = row;
     const before = attributesOf(row);

@@ -269,6 +269,54 @@ describe('bytes copied aside', () => {
   });
 });
 
+describe('an object parted from its file', () => {
+  function part(id: ContentId): ContentId {
+    const slot = direct().copyAside(id) ?? 0;
+    return f.journal.commit(() => {
+      const made = direct().part(id, slot);
+      f.contents.retain(made);
+      return made;
+    });
+  }
+
+  test('keeps its bytes, its CID and its blocks, and the file is the new one of another', async () => {
+    const id = f.makeFrozen(noise(3 * 1024 * 1024));
+    await seal(id);
+    const before = { ...row(id) };
+    const { ino } = statSync(pathOf(id));
+    const made = part(id);
+    expect(row(made)).toMatchObject({ state: 'open', size: before.size, cid: null });
+    expect([statSync(pathOf(made)).ino, statSync(pathOf(id)).ino === ino]).toEqual([ino, false]);
+    writeFileSync(pathOf(made), noise(LARGE));
+    expect(row(id)).toEqual(before);
+    expect(f.bytesOf(id).equals(noise(3 * 1024 * 1024))).toBe(true);
+    rest(made);
+    expect(f.bytesOf(made)).toEqual(noise(LARGE));
+    expect(statSync(pathOf(made)).nlink).toBe(1);
+    expect(slotFiles()).toEqual([]);
+  });
+
+  test('is not marked stable by an fsync of the file it lay in', async () => {
+    const id = f.makeFrozen(noise(LARGE));
+    const syncing = f.contents.fsync([id]);
+    part(id);
+    await syncing;
+    expect(row(id)).toMatchObject({ stable: 0 });
+    await f.contents.fsync([id]);
+    expect(row(id)).toMatchObject({ stable: 1 });
+  });
+
+  test('is hashed in the file it lies in now', async () => {
+    const id = f.makeFrozen(noise(3 * 1024 * 1024));
+    const other = f.makeFrozen(noise(3 * 1024 * 1024));
+    const sealing = seal(id);
+    writeFileSync(pathOf(part(id)), 'changed');
+    await sealing;
+    await seal(other);
+    expect(row(id)?.cid).toEqual(row(other)?.cid);
+  });
+});
+
 describe('what was opened and not changed', () => {
   test('is sealed again as it was', async () => {
     const id = f.makeFrozen(noise(LARGE));

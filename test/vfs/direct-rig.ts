@@ -26,10 +26,16 @@ export const KERNEL: Caller = { ...ROOT, checked: true };
 export const USER: Caller = { ...KERNEL, uid: 1000, gid: 1000 };
 
 export class DirectRig {
-  readonly fixture = new Fixture();
-  passthrough = this.#attach();
+  readonly fixture: Fixture;
+  passthrough: HandPassthrough;
   /** Inodes the kernel was told of, and whether of their bytes too. */
   readonly told: [ino: Ino, bytes: boolean][] = [];
+
+  /** `directory`: the state another one left; absent: a new one. */
+  constructor(directory?: string) {
+    this.fixture = new Fixture(directory);
+    this.passthrough = this.#attach();
+  }
 
   get core() {
     return this.fixture.vfs.core;

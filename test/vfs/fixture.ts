@@ -34,8 +34,8 @@ export class Fixture {
   vfs: Vfs;
   readonly #clock = new SystemClock();
 
-  constructor() {
-    this.directory = mkdtempSync(join(tmpdir(), 'kitfs-vfs-'));
+  constructor(directory = mkdtempSync(join(tmpdir(), 'kitfs-vfs-'))) {
+    this.directory = directory;
     [this.journal, this.content, this.vfs] = this.#open();
   }
 

@@ -176,13 +176,14 @@ describe('a file the kernel reads', () => {
   test('goes on being read and written when a pin keeps its bytes', () => {
     const { ino, cid, reader } = read('a');
     const { journal, content } = rig.fixture;
-    journal.commit(() => content.hold(rig.row(ino).content));
+    const kept = rig.row(ino).content;
+    journal.commit(() => content.hold(kept));
     const again = rig.open(ino, O_RDONLY);
     expect(again.backing).toBe(reader.backing);
     const writer = rig.open(ino, O_RDWR);
     rig.write(writer, 'W');
     const pinned = journal.contents.byCid(cid);
-    expect(pinned).toMatchObject({ held: 1, refs: 0 });
+    expect(pinned).toMatchObject({ id: kept, held: 1, refs: 0 });
     expect(rig.bytesIn(pinned?.id)).toBe(LARGE.toString());
     rig.release(reader, again, writer);
     expect(rig.contentOf(ino)).toMatchObject({ held: 0, refs: 1, cid: null });
@@ -194,7 +195,7 @@ describe('a file the kernel reads', () => {
     const other = copy(ino, 'b');
     rig.release(rig.open(ino, O_RDWR), reader);
     for (const each of [ino, other]) {
-      expect(rig.contentOf(each)).toMatchObject({ cid, refs: 1, state: 'sealed' });
+      expect(rig.contentOf(each)).toMatchObject({ cid, refs: 2, state: 'sealed' });
       expect(rig.bytesOf(each)).toBe(LARGE.toString());
     }
     rig.expectAtRest();
