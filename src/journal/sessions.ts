@@ -37,12 +37,16 @@ interface Raw {
 export class WriteSessions {
   readonly #counters: Counters;
   readonly #insert: Statement;
+  readonly #rebase: Statement;
   readonly #delete: Statement;
   readonly #all: Statement;
 
   constructor(db: Database, counters: Counters) {
     this.#counters = counters;
     this.#insert = db.prepare('INSERT INTO write_session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
+    this.#rebase = db.prepare(
+      'UPDATE write_session SET old_content = ?, old_size = ?, before = ? WHERE ino = ?',
+    );
     this.#delete = db.prepare('DELETE FROM write_session WHERE id = ?');
     this.#all = db.prepare('SELECT * FROM write_session ORDER BY id');
   }
@@ -63,6 +67,11 @@ export class WriteSessions {
       JSON.stringify(before),
     );
     return { id, ...row };
+  }
+
+  /** All sessions of the inode, from now on: a record told of what was before. */
+  rebase(ino: Ino, base: Pick<WriteSessionRow, 'oldContent' | 'oldSize' | 'before'>): void {
+    this.#rebase.run(base.oldContent, base.oldSize, JSON.stringify(base.before), ino);
   }
 
   delete(id: number): void {

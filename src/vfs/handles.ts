@@ -11,14 +11,19 @@ export interface WriteSession {
   readonly id: number;
   /** Who opened it. */
   readonly actor: ActorId;
-  readonly before: Readonly<Record<string, unknown>>;
-  readonly oldContent: ContentId;
-  readonly oldSize: number;
-  /** Version of the content when it began. */
-  readonly version: number;
+  /** Version of the content when it began, or was last recorded. */
+  version: number;
   /** Range of the bytes that changed: [from, to). */
   from: number;
   to: number;
+}
+
+/** What was there before bytes that no record tells of yet. */
+export interface Before {
+  readonly before: Readonly<Record<string, unknown>>;
+  /** NO_CONTENT when the bytes were not kept. */
+  readonly oldContent: ContentId;
+  readonly oldSize: number;
 }
 
 export interface OpenFile extends Handle {
@@ -36,6 +41,8 @@ export interface OpenInode {
   isPrivate: boolean;
   /** Handles with a write session. */
   writers: number;
+  /** While there are some: what the next record of any of them says of before. */
+  base: Before | undefined;
 }
 
 export class Handles {
@@ -51,8 +58,8 @@ export class Handles {
     const file: OpenFile = { fh, ino, flags, path, opener, session, backing, dropsPages };
     this.#files.set(file.fh, file);
     const open = this.#inodes.get(ino);
-    if (open === undefined) this.#inodes.set(ino, { count: 1, isPrivate: false, writers: 0 });
-    else open.count += 1;
+    if (open !== undefined) open.count += 1;
+    else this.#inodes.set(ino, { count: 1, isPrivate: false, writers: 0, base: undefined });
     return file;
   }
 

@@ -14,7 +14,7 @@ import {
 import { isDirectory, S_IFDIR } from '../base/posix.ts';
 import type { InodeRow, SuperblockRow, Tx } from '../journal/journal.ts';
 import type { Caller } from './contract.ts';
-import { blankRow, type Core, DIRECTORY_SIZE, EMPTY_NAME } from './core.ts';
+import { attributesOf, blankRow, type Core, DIRECTORY_SIZE, EMPTY_NAME } from './core.ts';
 import { enter, mkdir, reapOrphans } from './create.ts';
 import { rest } from './direct.ts';
 import { compareTimes } from './live.ts';
@@ -140,13 +140,19 @@ function releaseContents(core: Core, id: SuperblockId): void {
   }
 }
 
-/** Sessions whose daemon died get their record now, with the whole file as their range. */
+/**
+ * Sessions whose daemon died get their record now, with the whole file as their range. The first one
+ * of a file tells of all that was written to it.
+ */
 function endOldSessions(core: Core): number {
   const { journal } = core;
   const sessions = journal.sessions.all();
+  const told = new Set<Ino>();
   for (const session of sessions) {
     journal.commit((tx) => {
       const row = core.inodes.find(session.ino);
+      const isTold = row !== undefined && told.has(row.ino);
+      const { oldContent } = session;
       tx.record({
         kind: 'write',
         actor: session.actor,
@@ -155,16 +161,17 @@ function endOldSessions(core: Core): number {
         name: EMPTY_NAME,
         path: session.path,
         size: row?.size,
-        oldSize: session.oldSize,
+        oldSize: isTold ? row.size : session.oldSize,
         content: row?.content,
-        oldContent: session.oldContent === NO_CONTENT ? undefined : session.oldContent,
+        oldContent: isTold || oldContent === NO_CONTENT ? undefined : oldContent,
         position: 0,
         length: row?.size,
-        before: session.before,
+        before: isTold ? attributesOf(row) : session.before,
         after: { interrupted: true },
       });
       journal.sessions.delete(session.id);
     });
+    told.add(session.ino);
   }
   return sessions.length;
 }

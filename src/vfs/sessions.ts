@@ -5,18 +5,22 @@
 import { NO_CONTENT } from '../base/ids.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import { attributesOf, type Core, EMPTY_NAME } from './core.ts';
-import type { OpenFile, OpenInode, WriteSession } from './handles.ts';
+import type { Before, OpenFile, OpenInode, WriteSession } from './handles.ts';
 
-/** The row of a session that begins now. */
+/**
+ * The row of a session that begins now. While others write, what they have not recorded yet came
+ * before it too, and the first record of any of them tells of all that.
+ */
 export function insertSession(
   core: Core,
   tx: Tx,
   file: OpenFile,
-  begun: Pick<WriteSession, 'oldContent' | 'oldSize' | 'before' | 'version'>,
+  begun: Before & Pick<WriteSession, 'version'>,
 ): void {
   // Of the opener: pages of a mapping are written back by nobody in particular.
   const actor = core.journal.actors.intern(file.opener.actor());
-  const { oldContent, oldSize, before } = begun;
+  const open = core.handles.openInode(file.ino);
+  const { oldContent, oldSize, before } = open?.base ?? begun;
   const { id } = core.journal.sessions.insert({
     ino: file.ino,
     actor,
@@ -27,14 +31,21 @@ export function insertSession(
     oldSize,
     before,
   });
-  const open = core.handles.openInode(file.ino);
-  const { version } = begun;
   const [from, to] = [Number.MAX_SAFE_INTEGER, 0];
-  file.session = { id, actor, before, oldContent, oldSize, version, from, to };
-  if (open !== undefined) open.writers += 1;
+  file.session = { id, actor, version: begun.version, from, to };
+  if (open !== undefined) changeWriters(tx, open, 1, { oldContent, oldSize, before });
   tx.onRollback(() => {
     file.session = undefined;
-    if (open !== undefined) open.writers -= 1;
+  });
+}
+
+function changeWriters(tx: Tx, open: OpenInode, by: 1 | -1, base: Before | undefined): void {
+  const was = open.base;
+  open.writers += by;
+  open.base = open.writers > 0 ? base : undefined;
+  tx.onRollback(() => {
+    open.writers -= by;
+    open.base = was;
   });
 }
 
@@ -77,14 +88,10 @@ function endDirect(
     // Which bytes, nobody knows.
     session.from = 0;
     session.to = row.size;
-    appendRecord(tx, file, session, row);
+    appendRecord(tx, { file, session, open }, row);
   }
-  if (isChanged || isRelease) dropSession(core, tx, file, session, open);
-  if (!isChanged || isRelease) return;
-  // What comes now follows what has its record, of which no copy was made.
-  const { size: oldSize, version } = row;
-  const before = attributesOf(row);
-  insertSession(core, tx, file, { oldContent: NO_CONTENT, oldSize, before, version });
+  if (isRelease) dropSession(core, tx, file, session, open);
+  if (isChanged) followRecord(core, tx, { file, session, open }, row);
 }
 
 function recordSession(
@@ -94,16 +101,20 @@ function recordSession(
   session: WriteSession,
   open: OpenInode,
 ): void {
-  appendRecord(tx, file, session, core.inodes.find(file.ino));
+  const row = core.inodes.find(file.ino);
+  appendRecord(tx, { file, session, open }, row);
   dropSession(core, tx, file, session, open);
+  if (row !== undefined) followRecord(core, tx, { file, session, open }, row);
 }
 
-function appendRecord(
-  tx: Tx,
-  file: OpenFile,
-  session: WriteSession,
-  row: InodeRow | undefined,
-): void {
+interface Recorded {
+  readonly file: OpenFile;
+  readonly session: WriteSession;
+  readonly open: OpenInode;
+}
+
+function appendRecord(tx: Tx, { file, session, open }: Recorded, row: InodeRow | undefined): void {
+  const { oldContent = NO_CONTENT, oldSize, before } = open.base ?? {};
   tx.record({
     kind: 'write',
     actor: session.actor,
@@ -112,12 +123,27 @@ function appendRecord(
     name: EMPTY_NAME,
     path: file.path,
     size: row?.size,
-    oldSize: session.oldSize,
+    oldSize,
     content: row?.content,
-    oldContent: session.oldContent === NO_CONTENT ? undefined : session.oldContent,
+    oldContent: oldContent === NO_CONTENT ? undefined : oldContent,
     position: Math.min(session.from, session.to),
     length: Math.max(0, session.to - session.from),
-    before: session.before,
+    before,
+  });
+}
+
+/** What comes now, whoever writes it, follows what has its record, of which no copy was made. */
+function followRecord(core: Core, tx: Tx, { session, open }: Recorded, row: InodeRow): void {
+  if (open.writers === 0) return;
+  const { base } = open;
+  const { version } = session;
+  const next = { oldContent: NO_CONTENT, oldSize: row.size, before: attributesOf(row) };
+  core.journal.sessions.rebase(row.ino, next);
+  open.base = next;
+  session.version = row.version;
+  tx.onRollback(() => {
+    open.base = base;
+    session.version = version;
   });
 }
 
@@ -130,9 +156,8 @@ function dropSession(
 ): void {
   core.journal.sessions.delete(session.id);
   file.session = undefined;
-  open.writers -= 1;
+  changeWriters(tx, open, -1, open.base);
   tx.onRollback(() => {
     file.session = session;
-    open.writers += 1;
   });
 }

@@ -16,6 +16,26 @@ beforeEach(() => {
 });
 afterEach(() => rig.close());
 
+describe('what the daemon writes for it', () => {
+  test('by two at once is told from its beginning by the first record, and not again', () => {
+    const { vfs } = rig.fixture;
+    const { ino } = rig.putSealed('a', LARGE);
+    const [one, two] = [
+      vfs.openNow(ROOT, ino, O_RDWR, false),
+      vfs.openNow(ROOT, ino, O_RDWR, false),
+    ];
+    vfs.write(ROOT, one.fh, Buffer.from('one'), 0, false);
+    vfs.write(ROOT, two.fh, Buffer.from('two'), LARGE.length, false);
+    rig.release(two);
+    vfs.write(ROOT, one.fh, Buffer.from('more'), 0, false);
+    rig.release(one);
+    const [first, second] = rig.records(ino).slice(-2);
+    expect(rig.bytesIn(first?.old_content)).toBe(LARGE.toString());
+    expect(second).toMatchObject({ old_content: null, old_size: LARGE.length + 3 });
+    rig.expectAtRest();
+  });
+});
+
 describe('what it writes', () => {
   test('has in each of its records what was there before that one, and old bytes in the first', async () => {
     const { ino } = rig.putSealed('a', LARGE);
@@ -50,6 +70,42 @@ describe('what it writes', () => {
       rig.release(third);
       expect(rig.records(ino).at(-1)).toMatchObject({ kind: 'write', old_content: null });
     }
+    rig.expectAtRest();
+  });
+
+  test('by two at once is told from its beginning by the first record, and not again', () => {
+    for (const [index, bytes] of [SMALL, LARGE].entries()) {
+      const { ino } = rig.putSealed(`f${index}`, bytes);
+      const one = rig.open(ino, O_RDWR);
+      rig.write(one, 'one');
+      const two = rig.open(ino, O_RDWR);
+      rig.write(two, 'two', bytes.length);
+      rig.release(two);
+      const { mtimeS, mtimeNs } = rig.row(ino);
+      rig.write(one, 'more', bytes.length + 3);
+      rig.release(one);
+      const [first, second] = rig.records(ino).slice(-2);
+      expect(rig.bytesIn(first?.old_content)).toBe(bytes.toString());
+      expect(first).toMatchObject({ kind: 'write', old_size: bytes.length });
+      expect(second).toMatchObject({ kind: 'write', old_content: null });
+      expect(second).toMatchObject({ old_size: bytes.length + 3, size: bytes.length + 7 });
+      expect(JSON.parse(second?.before ?? '').times.slice(2, 4)).toEqual([mtimeS, mtimeNs]);
+    }
+    rig.expectAtRest();
+  });
+
+  test('by two at once that the daemon did not live to see ended is told once as well', () => {
+    const { ino } = rig.putSealed('a', LARGE);
+    const [one, two] = [rig.open(ino, O_RDWR), rig.open(ino, O_RDWR)];
+    const three = rig.open(ino, O_RDWR);
+    rig.write(one, 'one', LARGE.length);
+    rig.release(one);
+    for (const handle of [two, three]) rig.write(handle, 'more', LARGE.length + 3);
+    rig.restart();
+    const [first, second, third] = rig.records(ino).slice(-3);
+    expect(rig.bytesIn(first?.old_content)).toBe(LARGE.toString());
+    expect(second).toMatchObject({ old_content: null, old_size: LARGE.length + 3 });
+    expect(third).toMatchObject({ old_content: null, old_size: LARGE.length + 7 });
     rig.expectAtRest();
   });
 
