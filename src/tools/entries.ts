@@ -6,6 +6,7 @@ import {
   isDirectory,
   isRegular,
   isSymlink,
+  R_OK,
   S_IFBLK,
   S_IFCHR,
   S_IFDIR,
@@ -23,6 +24,7 @@ import {
   cidOf,
   durabilityOf,
   type Inode,
+  isPermitted,
   type Vfs,
   versionOf,
 } from '../vfs/vfs.ts';
@@ -127,9 +129,14 @@ export const statSchema = z.object({
 
 const CID_XATTR = 'user.ipfs.cid' as Name;
 
-/** The CID of an inode's bytes when it is known: of content by CID, of sealed files. */
+/**
+ * The CID of an inode's bytes when it is known: of content by CID, of sealed files. Who has it has the
+ * bytes, so who may not read them is not told.
+ */
 export async function cidTextOf(vfs: Vfs, caller: Caller, inode: Inode) {
-  if (inode.ino < CONTROL_INO_FROM) return cidOf(vfs.core, inode)?.toString();
+  if (inode.ino < CONTROL_INO_FROM) {
+    return isPermitted(caller, inode, R_OK) ? cidOf(vfs.core, inode)?.toString() : undefined;
+  }
   return inode.ino < CID_INO_FROM
     ? undefined
     : (await vfs.getxattr(caller, inode.ino, CID_XATTR))?.toString();

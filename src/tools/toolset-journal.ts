@@ -7,13 +7,14 @@ import { PAGE_BYTES_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, R_OK, X_OK } from '../base/posix.ts';
 import { cidOfBytes } from '../content/content.ts';
 import {
+  type Actor,
   type HistoryFilter,
   type HistoryRecord,
   OP_KINDS,
   type OpKind,
   type OpRow,
 } from '../journal/journal.ts';
-import { CONTROL_INO_FROM, type Inode, isPermitted, type Vfs } from '../vfs/vfs.ts';
+import { type Caller, CONTROL_INO_FROM, type Inode, isPermitted, type Vfs } from '../vfs/vfs.ts';
 import { actorObject, actorSchema, cidTextOf, octal, typeOf, versionTextOf } from './entries.ts';
 import { type Asker, askerOf, find } from './places.ts';
 import * as schema from './schema.ts';
@@ -215,7 +216,7 @@ interface Page {
 /** Records up to `limit` or 48 KiB. May be short, and yet not the last. */
 async function readPage(
   input: HistoryInput,
-  { ports, principal, signal }: ToolContext,
+  { ports, principal, caller, signal }: ToolContext,
   inode: Inode | undefined,
 ): Promise<Page> {
   const { cursors, clock, vfs } = ports;
@@ -233,7 +234,7 @@ async function readPage(
     const page = history.query({ ...filter, limit, afterSeq, untilSeq });
     verified = history.verify(page.records, verified);
     for (const record of page.records) {
-      const entry = recordObject(vfs, record);
+      const entry = recordObject(vfs, record, caller);
       bytes += Buffer.byteLength(JSON.stringify(entry)) + 1;
       if (entries.length > 0 && bytes > PAGE_BYTES_MAX) {
         return { entries, cursor: cursors.keep(request, { afterSeq, untilSeq, verified }) };
@@ -283,19 +284,21 @@ function instantOf(text: string): Instant {
 const justBefore = ({ s, ns }: Instant): Instant =>
   ns > 0 ? { s, ns: ns - 1 } : { s: s - 1, ns: 999_999_999 };
 
-/** A record in the words of the contract. */
+/** A record in the words of the contract; with a `caller`, CIDs only when they are for it. */
 export function recordObject(
   vfs: Vfs,
   { row, actor, prevHash, hash }: HistoryRecord,
+  caller?: Caller,
 ): JournalRecord {
+  const isTold = caller === undefined || mayKnowCids(vfs, caller, row, actor);
   const fields: Readonly<Record<string, unknown>> = {
     old_path: row.old_path === null ? undefined : textOf(nameOf(row.old_path)),
     inode: row.ino === 0 ? undefined : row.ino,
     type: row.mode === null || isChmod(row) ? undefined : typeOf(row.mode),
     size: row.size,
     old_size: row.old_size,
-    cid: cidOfRow(vfs, row.cid, row.content),
-    old_cid: cidOfRow(vfs, row.old_cid, row.old_content),
+    cid: isTold ? cidOfRow(vfs, row.cid, row.content) : undefined,
+    old_cid: isTold ? cidOfRow(vfs, row.old_cid, row.old_content) : undefined,
     mode: row.mode === null ? undefined : octal(row.mode),
     old_mode: row.old_mode === null ? undefined : octal(row.old_mode),
     offset: row.position,
@@ -321,6 +324,23 @@ export function recordObject(
 }
 
 const isChmod = ({ kind }: OpRow): boolean => kind === 'chmod';
+
+/**
+ * Who has a CID has the bytes. So they are for who may read the file, as it is now; when it is gone,
+ * for root and for its owner; of what is no file, for root and for who did it.
+ */
+function mayKnowCids(vfs: Vfs, caller: Caller, row: OpRow, actor: Actor): boolean {
+  if (caller.uid === 0) return true;
+  if (row.ino === 0) return actor.uid === caller.uid;
+  const inode = vfs.core.inodes.find(row.ino);
+  if (inode !== undefined) return isPermitted(caller, inode, R_OK);
+  return ownerBefore(row) === caller.uid;
+}
+
+function ownerBefore({ before }: OpRow): unknown {
+  const known = JSON.parse(before ?? '{}') as { uid?: unknown; attributes?: { uid?: unknown } };
+  return known.attributes?.uid ?? known.uid;
+}
 
 /** As recorded, or what the bytes hash to that the record names and that were hashed since. */
 function cidOfRow(vfs: Vfs, known: Buffer | null, content: ContentId | null): string | undefined {

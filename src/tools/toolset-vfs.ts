@@ -189,6 +189,9 @@ export const vfsStat = recordTool({
     if (found.inode === undefined) throw absent(asker, path);
     const { inode } = found;
     const isDue = computeCid && isRegular(inode.mode) && inode.ino < CONTROL_INO_FROM;
+    if (isDue && !isPermitted(caller, inode, R_OK)) {
+      throw new OpError('denied', `vfs_stat ${path}`, { details: { path } });
+    }
     const computed = isDue
       ? await about(asker, path, () => sealNow(context, inode.ino))
       : undefined;

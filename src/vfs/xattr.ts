@@ -50,7 +50,7 @@ function mayRead(caller: Caller, row: InodeRow, name: Name): boolean {
 export function getxattr(core: Core, caller: Caller, ino: Ino, name: Name): Buffer | undefined {
   const row = core.inodes.get(ino);
   if (name.length > XATTR_NAME_BYTES_MAX) throw new OpError('range', 'getxattr');
-  if (isVirtual(name)) return virtual(core, row, name);
+  if (isVirtual(name)) return mayRead(caller, row, name) ? virtual(core, row, name) : undefined;
   if (isAcl(name)) return core.journal.xattrs.get(ino, name);
   if (!/^(user|trusted|security)\../s.test(name)) {
     throw new OpError('unsupported', 'getxattr');
