@@ -22,7 +22,7 @@ import type { InodeRow, Tx } from '../journal/journal.ts';
 import { markRead } from './access-times.ts';
 import type { AllocateFlags, Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
-import { isAlone, upgradeHere } from './direct.ts';
+import { isAlone, keptBefore, upgradeHere } from './direct.ts';
 import type { OpenFile } from './handles.ts';
 import { insertSession } from './sessions.ts';
 import { clearCapability } from './xattr.ts';
@@ -151,9 +151,9 @@ export function clearSetId(core: Core, tx: Tx, row: InodeRow, caller: Caller): v
  */
 export function makePrivate(core: Core, tx: Tx, row: InodeRow, mayReopen = false): ContentId {
   const open = core.handles.openInode(row.ino);
-  if (open?.isPrivate === true && row.content !== NO_CONTENT) return NO_CONTENT;
   const live = core.live.find(row.ino);
-  if (live !== undefined) return upgradeHere(core, tx, live);
+  if (live !== undefined) return live.isWritable ? keptBefore(live) : upgradeHere(core, tx, live);
+  if (open?.isPrivate === true && row.content !== NO_CONTENT) return NO_CONTENT;
   const old = row.content;
   if (old === NO_CONTENT) {
     const superblock = core.superblockOf(row);

@@ -18,7 +18,15 @@ import { isReadDue } from './access-times.ts';
 import { clearSetId, isWrittenInPlace, openInPlace, truncate } from './bytes.ts';
 import type { Awaitable, Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
-import { type DirectPlan, enterDirect, isRead, leave, planOf, rest } from './direct.ts';
+import {
+  type DirectPlan,
+  enterDirect,
+  isRead,
+  leave,
+  planOf,
+  rest,
+  upgradeHere,
+} from './direct.ts';
 import type { OpenFile } from './handles.ts';
 import type { Live } from './live.ts';
 import { demand } from './permissions.ts';
@@ -209,6 +217,9 @@ function openCached(
 ): OpenFile {
   const { ino } = row;
   const kept = flags & ~OPENING_FLAGS;
+  const live = core.live.find(ino);
+  // Neither a kill nor a rollback of its first write may find bytes changed that are at rest again.
+  if (live !== undefined && writes(flags)) core.journal.commit((tx) => upgradeHere(core, tx, live));
   const isInPlace = (flags & O_TRUNC) === 0 && writes(flags) && isWrittenInPlace(core, row);
   if ((flags & O_TRUNC) === 0 && !killSetId && !isInPlace)
     return addCached(core, caller, ino, kept);

@@ -104,6 +104,24 @@ describe('bytes that history names', () => {
     rig.expectAtRest();
   });
 
+  test('stay when the group breaks in which a tool wrote to the file', () => {
+    const { ino, removed, cid, object, reader } = readNamed();
+    const { vfs, journal } = rig.fixture;
+    const tool = vfs.openNow(ROOT, ino, O_RDWR, false);
+    expect(() =>
+      journal.commit(() => {
+        vfs.write(ROOT, tool.fh, Buffer.from('new'), 0, false);
+        throw new Error('the group breaks');
+      }),
+    ).toThrow('internal');
+    expectKept(rig, removed, object, cid);
+    vfs.write(ROOT, tool.fh, Buffer.from('newer'), 0, false);
+    rig.release(tool, reader);
+    expectKept(rig, removed, object, cid);
+    expect(rig.bytesOf(ino).slice(0, 6)).toBe('newerl');
+    rig.expectAtRest();
+  });
+
   test('stay when the group breaks in which the file was opened, and the next open finds it', () => {
     const { ino, removed, cid, object, reader, file } = readNamed();
     expect(() =>
