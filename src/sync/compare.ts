@@ -37,6 +37,8 @@ export interface Conflict {
   /** From the directory that is compared. */
   readonly path: Name;
   readonly what: 'both_changed' | 'both_created' | 'deleted_there' | 'type_changed';
+  /** What has the name here. */
+  readonly localIno: Ino;
   readonly localCid: CID | undefined;
   readonly remoteCid: CID | undefined;
   readonly baseCid: CID | undefined;
@@ -283,6 +285,7 @@ class Comparing {
     this.#conflicts.push({
       path,
       what,
+      localIno: local.ino,
       localCid: this.#cidOf(local),
       remoteCid: remote?.cid,
       baseCid: base,

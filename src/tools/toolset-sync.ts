@@ -5,9 +5,9 @@
 import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
 import { type Ino, type Name, nameOfText, textOf } from '../base/ids.ts';
-import { isDirectory } from '../base/posix.ts';
+import { isDirectory, R_OK } from '../base/posix.ts';
 import type { Published, Restored, Conflict as SyncConflict } from '../sync/sync.ts';
-import { CONTROL_INO_FROM, type Inode } from '../vfs/vfs.ts';
+import { CONTROL_INO_FROM, type Inode, isPermitted } from '../vfs/vfs.ts';
 import { demandEmbedded, gateOf, locate } from './content-paths.ts';
 import { durabilitySchema } from './entries.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
@@ -258,7 +258,7 @@ export const vfsSyncFromIpfs = recordTool({
     );
     await ports.vfs.core.invalidator.settled();
     const { seq, rehearsed } = restored;
-    const conflicts = conflictsOf(path, restored.conflicts);
+    const conflicts = conflictsOf(asker, path, restored.conflicts);
     const warnings = restored.skipped.slice(0, SHOWN).map((name) => {
       return `left out ${path}/${textOf(name)}: only root makes devices`;
     });
@@ -361,15 +361,15 @@ async function restore(
       },
     });
   } catch (error) {
-    throw withConflicts(error, input.path);
+    throw withConflicts(asker, error, input.path);
   }
 }
 
 /** The conflicts of a refusal as the contract shows them. */
-function withConflicts(error: unknown, path: string): unknown {
+function withConflicts(asker: Asker, error: unknown, path: string): unknown {
   if (!(error instanceof OpError) || error.failure !== 'sync-conflict') return error;
   const found = error.details['conflicts'] as readonly SyncConflict[];
-  const partial = { conflicts: conflictsOf(path, found), count: found.length };
+  const partial = { conflicts: conflictsOf(asker, path, found), count: found.length };
   const { hint } = error;
   return new OpError('sync-conflict', `vfs_sync_from_ipfs ${path}`, {
     ...(hint === undefined ? {} : { hint }),
@@ -377,15 +377,26 @@ function withConflicts(error: unknown, path: string): unknown {
   });
 }
 
-const conflictsOf = (path: string, conflicts: readonly SyncConflict[]): Conflict[] =>
-  conflicts.slice(0, SHOWN).map(({ path: at, what, localCid, remoteCid, baseCid, resolution }) => ({
-    path: `${path}/${textOf(at)}`,
-    what,
-    ...(localCid === undefined ? {} : { local_cid: localCid.toString() }),
-    ...(remoteCid === undefined ? {} : { remote_cid: remoteCid.toString() }),
-    ...(baseCid === undefined ? {} : { base_cid: baseCid.toString() }),
-    resolution,
-  }));
+/** CIDs of what the caller may not read are left out. */
+function conflictsOf(
+  { vfs, caller }: Asker,
+  path: string,
+  conflicts: readonly SyncConflict[],
+): Conflict[] {
+  return conflicts.slice(0, SHOWN).map((conflict) => {
+    const { path: at, what, localIno, localCid, remoteCid, baseCid, resolution } = conflict;
+    const local = vfs.core.inodes.find(localIno);
+    const isTold = local !== undefined && isPermitted(caller, local, R_OK);
+    return {
+      path: `${path}/${textOf(at)}`,
+      what,
+      ...(isTold && localCid !== undefined ? { local_cid: localCid.toString() } : {}),
+      ...(remoteCid === undefined ? {} : { remote_cid: remoteCid.toString() }),
+      ...(isTold && baseCid !== undefined ? { base_cid: baseCid.toString() } : {}),
+      resolution,
+    };
+  });
+}
 
 const restoredObject = (
   path: string,

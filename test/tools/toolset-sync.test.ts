@@ -209,6 +209,21 @@ describe('vfs_sync_from_ipfs', () => {
     });
   });
 
+  test('a conflict names no CIDs of what the caller may not read', async () => {
+    const { root_cid: root } = await published();
+    await world.write('/ipfs/t/b', 'changed');
+    await publish({ path: '/ipfs/t' });
+    const owner = { uid: 1000, gid: 1000 };
+    world.vfs.setattr(ROOT, world.ino('/ipfs/t'), { mode: 0o777 });
+    world.vfs.setattr(ROOT, world.ino('/ipfs/t/b'), { mode: 0o600 });
+    const values = { ipfs_path: root, path: '/ipfs/t', apply_deletions: true };
+    const refusal = await world.refused('vfs_sync_from_ipfs', values, 'SYNC_CONFLICT', owner);
+    const [first] = (refusal['partial'] as { conflicts: object[] }).conflicts;
+    expect(first).toMatchObject({ path: '/ipfs/t/b', remote_cid: expect.any(String) });
+    expect(Object.keys(first ?? {})).not.toEqual(expect.arrayContaining(['local_cid']));
+    expect(Object.keys(first ?? {})).not.toEqual(expect.arrayContaining(['base_cid']));
+  });
+
   test('under keep_remote the tree wins, and the answer names what lost', async () => {
     const { root_cid: root } = await published();
     await world.write('/ipfs/here/d/a', 'ours');
