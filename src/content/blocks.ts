@@ -24,6 +24,10 @@ export interface BlockStoreOptions {
   readonly contents: ContentStore;
 }
 
+const NOTHING = new Uint8Array();
+/** SHA-256 of no bytes. */
+const DIGEST_OF_NOTHING = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
+
 export class BlockStore {
   readonly #journal: Journal;
   readonly #contents: ContentStore;
@@ -39,7 +43,8 @@ export class BlockStore {
    *   other than sha2-256 and identity.
    */
   get(cid: CID): Uint8Array | undefined {
-    if (isIdentity(cid)) return cid.multihash.digest;
+    const told = toldBy(cid);
+    if (told !== undefined) return told;
     let damage: unknown;
     for (const place of this.#journal.contents.blockPlaces(blockKey(cid))) {
       try {
@@ -66,7 +71,8 @@ export class BlockStore {
 
   /** Bytes of a block, without reading it; undefined when it is not here. */
   sizeOf(cid: CID): number | undefined {
-    if (isIdentity(cid)) return cid.multihash.digest.length;
+    const told = toldBy(cid);
+    if (told !== undefined) return told.length;
     return this.#journal.contents.block(blockKey(cid))?.size;
   }
 
@@ -84,7 +90,7 @@ export class BlockStore {
   putAll(blocks: Iterable<StoredBlock>): number {
     const checked = [...blocks].filter(({ cid, bytes }) => {
       checkBlock(cid, bytes);
-      return !isIdentity(cid);
+      return toldBy(cid) === undefined;
     });
     if (checked.length === 0) return 0;
     return this.#journal.commit(() => {
@@ -96,7 +102,7 @@ export class BlockStore {
 
   /** Keeps the block although nothing in the tree may need it any more; whether it is here. */
   hold(cid: CID): boolean {
-    if (isIdentity(cid)) return true;
+    if (toldBy(cid) !== undefined) return true;
     const place = this.#journal.contents.block(blockKey(cid));
     if (place === undefined) return false;
     this.#journal.commit(() => this.#contents.hold(place.content));
@@ -141,6 +147,14 @@ function checkBlock(cid: CID, bytes: Uint8Array): void {
     ? Buffer.from(bytes).equals(cid.multihash.digest)
     : isOf(cid, bytes);
   if (!isRight) throw new OpError('integrity', `put block ${cid}`, { details });
+}
+
+/** What a CID says of its bytes itself: all of them, or that there are none. @throws as below. */
+function toldBy(cid: CID): Uint8Array | undefined {
+  if (isIdentity(cid)) return cid.multihash.digest;
+  return Buffer.from(cid.multihash.digest).toString('hex') === DIGEST_OF_NOTHING
+    ? NOTHING
+    : undefined;
 }
 
 /** The bytes of such a CID are in the CID. @throws OpError unsupported for any other hash. */

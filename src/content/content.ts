@@ -49,7 +49,7 @@ export { blockKey, CID, cidOfBytes, parseCid } from './cid.ts';
 export { removeStrays } from './collect.ts';
 export { Dag, type DagEntry } from './dag.ts';
 export type { Sealing } from './direct.ts';
-export { CONTENT_PROFILE, type Profile } from './hash.ts';
+export { CONTENT_PROFILE, type Profile, rawCid } from './hash.ts';
 export { HashPool } from './hasher.ts';
 export { Sealer } from './seal.ts';
 

@@ -28,7 +28,9 @@ export function prepareRunDirectory(directory: string, uid: number): void {
   const others = isShared ? 0o077 : 0o022;
   if (found.isDirectory() && found.uid === uid && (found.mode & others) === 0) return;
   throw new OpError('configuration', op, {
-    hint: 'it must be a directory of yours that nobody else can write to (chmod 700), no link',
+    hint: isShared
+      ? 'it must be a directory of yours that nobody else can enter (chmod 700), no link'
+      : 'it must be a directory of yours that nobody else can write to (chmod go-w), no link',
   });
 }
 

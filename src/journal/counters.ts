@@ -15,7 +15,7 @@ export class Counters {
 
   constructor(db: Database) {
     this.#get = db.prepare('SELECT value FROM meta WHERE key = ?').pluck();
-    this.#set = db.prepare('INSERT OR REPLACE INTO meta VALUES (?, ?)');
+    this.#set = db.prepare('INSERT OR REPLACE INTO meta VALUES (?, CAST(? AS INTEGER))');
   }
 
   /** The next number, from 1. Inside a transaction. */

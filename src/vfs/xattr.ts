@@ -7,6 +7,7 @@ import { OpError } from '../base/errors.ts';
 import { type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
 import { XATTR_BYTES_MAX, XATTR_NAME_BYTES_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, R_OK, S_ISVTX, W_OK } from '../base/posix.ts';
+import { rawCid } from '../content/content.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import { changeAcl, isAcl } from './acl-change.ts';
 import type { Caller } from './contract.ts';
@@ -95,9 +96,11 @@ function virtual(core: Core, row: InodeRow, name: Name): Buffer | undefined {
   }
 }
 
-/** The CID of a file whose bytes are sealed. */
+/** The CID of a file whose bytes are sealed, or that has none. */
 export function cidOf(core: Core, row: InodeRow): CID | undefined {
-  if (row.content === NO_CONTENT) return undefined;
+  if (row.content === NO_CONTENT) {
+    return isRegular(row.mode) && row.size === 0 ? rawCid(new Uint8Array()) : undefined;
+  }
   const content = core.journal.contents.get(row.content);
   if (content?.state !== 'sealed' || content.cid === null) return undefined;
   return CID.decode(content.cid);

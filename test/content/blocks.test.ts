@@ -19,7 +19,7 @@ const cidOf = (bytes: Uint8Array, codec = RAW): CID =>
 const failing = (failure: string) => expect.objectContaining({ failure });
 
 describe('a block', () => {
-  test.each([0, 1, 1000, PACKED_BYTES_MAX, PACKED_BYTES_MAX + 1, BLOCK_BYTES_MAX])(
+  test.each([1, 1000, PACKED_BYTES_MAX, PACKED_BYTES_MAX + 1, BLOCK_BYTES_MAX])(
     'of %i bytes is given back as it was put',
     (size) => {
       const { blocks } = fixture;
@@ -32,6 +32,15 @@ describe('a block', () => {
       expect(bytes.equals(blocks.get(cid) ?? Buffer.from('absent'))).toBe(true);
     },
   );
+
+  test('of no bytes is always here', () => {
+    const { blocks, journal } = fixture;
+    const cid = cidOf(Buffer.alloc(0));
+    expect([blocks.has(cid), blocks.sizeOf(cid), blocks.hold(cid)]).toEqual([true, 0, true]);
+    expect(blocks.get(cid)).toHaveLength(0);
+    expect(blocks.put(cid, Buffer.alloc(0))).toBe(false);
+    expect(journal.contents.page(0, 10)).toEqual([]);
+  });
 
   test('put again is nothing new', () => {
     const { blocks, journal } = fixture;

@@ -221,12 +221,14 @@ describe('vfs_stat', () => {
     expect(await fixture.text('/ipfs/a')).toBe('later');
   });
 
-  test('a file nobody wrote has no CID, one that is all hole that of its zeros', async () => {
+  test('a file nobody wrote has the CID of no bytes, one that is all hole that of its zeros', async () => {
     const above = fixture.ino('/ipfs');
     fixture.vfs.mknod(ROOT, above, 'hole' as Name, S_IFREG | 0o644, 0);
     const values = { path: '/ipfs/hole', compute_cid: true };
     const { data, context } = await fixture.ask('vfs_stat', values);
-    expect(data).not.toHaveProperty('cid');
+    const nothing = 'bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku';
+    expect(data).toHaveProperty('cid', nothing);
+    expect(await fixture.text(`/ipfs/${nothing}`)).toBe('');
     expect(context['warnings'] ?? []).toEqual([]);
     fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/hole'), { size: 1000 });
     await fixture.write('/ipfs/zeros', '\0'.repeat(1000));
