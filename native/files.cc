@@ -140,6 +140,17 @@ Napi::Value Sense(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+Napi::Value Unread(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "unread");
+  const struct timespec times[] = {{0, 0}, {0, UTIME_OMIT}};
+  if (args.IsNumber(0)) {
+    Checked(info.Env(), futimens(args.Descriptor(0, "file"), times), "futimens");
+  } else {
+    Checked(info.Env(), utimensat(AT_FDCWD, args.Text(0, "file").c_str(), times, 0), "utimensat");
+  }
+  return info.Env().Undefined();
+}
+
 // By open and close, not by truncate(2): ext4 writes the next bytes of a file cut to nothing to the
 // disk at its next close (fs/ext4/inode.c, EXT4_STATE_DA_ALLOC_CLOSE), and that shall be this one.
 Napi::Value Empty(const Napi::CallbackInfo& info) {
@@ -230,6 +241,7 @@ void AddFiles(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "flockTry", FlockTry);
   Add(env, exports, "otherOpeners", OtherOpeners);
   Add(env, exports, "sense", Sense);
+  Add(env, exports, "unread", Unread);
   Add(env, exports, "empty", Empty);
   Add(env, exports, "peerCredentials", PeerCredentials);
   Add(env, exports, "fdatasyncMany", FdatasyncMany);

@@ -298,6 +298,8 @@ export interface NativeFiles {
    * and of the access time, to `into`, which takes at least 5 numbers.
    */
   sense(file: number | string, into: Float64Array): void;
+  /** Sets the access time of a file, by its path or a descriptor, to 1970: the next read moves it. */
+  unread(file: number | string): void;
   /** Cuts a file to nothing, so that its next close costs no more than that of a new file. */
   empty(path: string): void;
   /** Who connected to, or who listens at, the other end of a Unix socket: as it was at connect(2). */

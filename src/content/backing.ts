@@ -58,7 +58,10 @@ interface OpenFile {
 export interface BackingOptions {
   readonly directory: string;
   readonly memoryDirectory: string;
-  readonly native: Pick<NativeFiles, 'fdatasyncMany' | 'otherOpeners' | 'sense' | 'empty'>;
+  readonly native: Pick<
+    NativeFiles,
+    'fdatasyncMany' | 'otherOpeners' | 'sense' | 'unread' | 'empty'
+  >;
 }
 
 /**
@@ -103,17 +106,26 @@ export class BackingFiles {
 
   /** Asks the disk about a file of place `file`. @throws OpError io, integrity. */
   sense(id: ContentId): Sensed {
+    const into = this.#sensed;
+    this.#ask(id, (file) => this.#native.sense(file, into));
+    const [size = 0, mtimeS = 0, mtimeNs = 0, atimeS = 0, atimeNs = 0] = into;
+    return { size, mtimeS, mtimeNs, atimeS, atimeNs };
+  }
+
+  /** From now on the disk tells the next read from those before. @throws OpError io, integrity. */
+  unread(id: ContentId): void {
+    this.#ask(id, (file) => this.#native.unread(file));
+  }
+
+  #ask(id: ContentId, question: (file: number | string) => void): void {
     const slot = this.#slotOf.get(id);
     const file = slot === undefined ? this.path(id, 'file') : this.slots.descriptor(slot);
-    const into = this.#sensed;
     try {
-      this.#native.sense(file, into);
+      question(file);
     } catch (error) {
       const op = `stat content ${id}`;
       throw codeOf(error) === 'ENOENT' ? removed(op, id, error) : asOpError(error, op);
     }
-    const [size = 0, mtimeS = 0, mtimeNs = 0, atimeS = 0, atimeNs = 0] = into;
-    return { size, mtimeS, mtimeNs, atimeS, atimeNs };
   }
 
   /** The directory of backing files, for a walk over all of them. */

@@ -167,6 +167,11 @@ export class DirectContent {
     return sensed;
   }
 
+  /** The next read will be sensed, however soon it comes. @throws OpError io, integrity. */
+  unread(id: ContentId): void {
+    this.#objects.files.unread(id);
+  }
+
   /**
    * The same of an object that was at rest, whose size is that of its row: the kernel must not see
    * what a rollback or a kill left beyond the end, nor take for the end where the disk lost the rest.

@@ -185,9 +185,20 @@ export class LiveFiles {
     live.row = row;
     live.seen = seen;
     this.#mark(live);
+    if (!isSameWrite(seen, known) || seen.size !== known.size) this.takeOver(row);
     if (!isSameRead(seen, known)) takeAtime(row, seen);
-    if (isSameWrite(seen, known) && seen.size === known.size) return;
-    this.takeOver(row);
+  }
+
+  /**
+   * Somebody may read from now on. The disk's clock is that of the last tick: of a file that it has
+   * seen read in this one it would show no other read, so it is made to forget that.
+   */
+  expectRead(live: Live): void {
+    if (live.seen.atimeS === 0) return;
+    this.#content.direct.unread(live.content);
+    const never = { atimeS: 0, atimeNs: 0 };
+    live.seen = { ...live.seen, ...never };
+    live.saved = { ...live.saved, ...never };
   }
 
   /** The bytes of a live file changed: the row follows what the disk said last. */
@@ -286,11 +297,15 @@ function takeTimes(row: InodeRow, { mtimeS, mtimeNs }: Sensed, now: Instant): vo
   row.mtimeNs = row.ctimeNs;
 }
 
-function takeAtime(row: InodeRow, { atimeS, atimeNs }: Sensed): void {
-  const known = { s: row.atimeS, ns: row.atimeNs };
-  if (compareTimes({ s: atimeS, ns: atimeNs }, known) <= 0) return;
-  row.atimeS = atimeS;
-  row.atimeNs = atimeNs;
+/** A read that the disk saw with the last write, or behind it, is not earlier than that in the row. */
+function takeAtime(row: InodeRow, seen: Sensed): void {
+  const told = { s: seen.atimeS, ns: seen.atimeNs };
+  const written = { s: row.mtimeS, ns: row.mtimeNs };
+  const isBehind = compareTimes(told, { s: seen.mtimeS, ns: seen.mtimeNs }) >= 0;
+  const read = isBehind && compareTimes(told, written) < 0 ? written : told;
+  if (compareTimes(read, { s: row.atimeS, ns: row.atimeNs }) <= 0) return;
+  row.atimeS = read.s;
+  row.atimeNs = read.ns;
 }
 
 const earlier = (one: Instant, other: Instant): Instant =>

@@ -7,6 +7,7 @@ import {
   O_ACCMODE,
   O_CREAT,
   O_EXCL,
+  O_RDONLY,
   O_TRUNC,
   O_WRONLY,
   R_OK,
@@ -121,7 +122,7 @@ function openDirect(core: Core, caller: Caller, row: InodeRow, opening: DirectOp
   const kept = flags & ~OPENING_FLAGS;
   if (!plan.isWritable) {
     const { live } = enterDirect(core, undefined, row, plan, { flags, isNew: false, slot });
-    const backing = registered(core, live);
+    const backing = registered(core, row, live);
     const file = core.handles.add(row.ino, kept, path, caller);
     file.backing = backing;
     return file;
@@ -154,6 +155,7 @@ function openToWrite(
   dropPrivileges(core, tx, caller, row, killSetId);
   const begun = { oldSize: row.size, before: attributesOf(row) };
   const { live, oldContent } = enterDirect(core, tx, row, plan, { flags, isNew: false, slot });
+  expectRead(core, row, live, flags);
   if (isEmptied && wasLive) truncate(core, tx, caller, row, 0);
   const file = core.handles.add(row.ino, flags & ~OPENING_FLAGS, path, caller);
   tx.onRollback(() => core.handles.remove(file.fh));
@@ -163,9 +165,16 @@ function openToWrite(
   return file;
 }
 
+/** A read that is to move the access time will not be missed. */
+function expectRead(core: Core, row: InodeRow, live: Live, flags: number): void {
+  const isReader = (flags & O_ACCMODE) !== O_WRONLY;
+  if (isReader && isReadDue(row, core.clock.now())) core.live.expectRead(live);
+}
+
 /** @throws OpError io, after which the file is what it was before. */
-function registered(core: Core, live: Live): number {
+function registered(core: Core, row: InodeRow, live: Live): number {
   try {
+    expectRead(core, row, live, O_RDONLY);
     return core.live.backingOf(live);
   } catch (error) {
     if (!core.handles.isOpen(live.ino)) leave(core, live);

@@ -81,6 +81,7 @@ const CALLS: readonly Row[] = [
     [file, { types: [undefined, null, {}, 1n, true], values: [-1, 0.5, '', 'a\0b'] }],
     [new Float64Array(5), { types: [undefined, [], new Float32Array(5)], values: [] }],
   ],
+  ['unread', [file, { types: [undefined, null, {}, 1n, true], values: [-1, 0.5, '', 'a\0b'] }]],
   ['empty', [join(dir, 'file'), NAME]],
   ['fallocate', [file, DESCRIPTOR], [0, NUMBER], [0, NUMBER], [1, NUMBER]],
   [

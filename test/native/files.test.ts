@@ -118,6 +118,18 @@ test('what the disk says of a file is the same by path and by descriptor, to the
   expect(() => native.sense(path, new Float64Array(4))).toThrow(TypeError);
 });
 
+test('the access time is taken back, and the modification time left', () => {
+  for (const file of [path, fd]) {
+    utimesSync(path, 1_700_000_001, 1_600_000_002.5);
+    native.unread(file);
+    const { atimeMs, mtimeMs } = statSync(path);
+    expect([atimeMs, mtimeMs]).toEqual([0, 1_600_000_002_500]);
+  }
+  expect(() => native.unread(join(dir, 'absent'))).toThrow(
+    expect.objectContaining({ code: 'ENOENT', syscall: 'utimensat' }),
+  );
+});
+
 test('a file is cut to nothing by its path', () => {
   native.empty(path);
   expect(statSync(path).size).toBe(0);

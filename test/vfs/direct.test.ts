@@ -1,5 +1,5 @@
 /** Files that the kernel reads and writes by itself: which, from when to when, and what is told of it. */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync, utimesSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Ino, type Name, nameOfText } from '../../src/base/ids.ts';
 import { HISTORY_COPY_BYTES_MAX, SLOTS_FREE_MAX } from '../../src/base/limits.ts';
@@ -220,6 +220,37 @@ describe('what the kernel writes', () => {
     }
     rig.release(handle);
     expect(time(ino)[0]).toBe(mtime);
+  });
+
+  test('shows every read that is due in its access time, whatever the clock of the disk', () => {
+    for (const flags of [O_RDONLY, O_RDWR]) {
+      const { ino, handle } = rig.create(`a${flags}`);
+      rig.write(handle, 'text');
+      // The disk has seen a read it takes for a later one: it marks no other, by relatime.
+      const path = rig.passthrough.pathOf(handle.backing);
+      utimesSync(path, Date.now() / 1000 + 5, statSync(path).mtimeMs / 1000);
+      rig.core.live.restamp(ino);
+      const { mtimeS, mtimeNs } = rig.row(ino);
+      const reader = rig.open(ino, flags);
+      expect(rig.read(reader)).toBe('text');
+      const { atimeS, atimeNs } = rig.row(ino);
+      expect([atimeS, atimeNs]).not.toEqual([mtimeS, mtimeNs]);
+      expect(atimeS * 1e9 + atimeNs).toBeGreaterThan(mtimeS * 1e9 + mtimeNs);
+      expect(atimeS).toBeLessThan(Date.now() / 1000 + 1);
+      rig.release(handle, reader);
+    }
+  });
+
+  test('has no access time before the write that the disk saw before it', () => {
+    const { ino, handle } = rig.create('a');
+    // The disk's clock is behind: the row shows the write in the tick that followed.
+    rig.write(handle, 'text');
+    const path = rig.passthrough.pathOf(handle.backing);
+    const early = rig.row(ino).ctimeS - 1;
+    utimesSync(path, early, early);
+    const { atimeS, atimeNs, mtimeS, mtimeNs } = rig.row(ino);
+    expect([atimeS, atimeNs]).toEqual([mtimeS, mtimeNs]);
+    rig.release(handle);
   });
 
   test('does not touch times that were set since, until it writes again', () => {
