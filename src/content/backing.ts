@@ -19,7 +19,7 @@ import {
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { assert } from '../base/assert.ts';
-import { asOpError, codeOf } from '../base/errors.ts';
+import { asOpError, codeOf, type OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
 import { BACKING_FILES_OPEN_MAX, PACKED_BYTES_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
@@ -107,25 +107,28 @@ export class BackingFiles {
   /** Asks the disk about a file of place `file`. @throws OpError io, integrity. */
   sense(id: ContentId): Sensed {
     const into = this.#sensed;
-    this.#ask(id, (file) => this.#native.sense(file, into));
+    try {
+      this.#native.sense(this.#fileOf(id), into);
+    } catch (error) {
+      throw unasked(id, error);
+    }
     const [size = 0, mtimeS = 0, mtimeNs = 0, atimeS = 0, atimeNs = 0] = into;
     return { size, mtimeS, mtimeNs, atimeS, atimeNs };
   }
 
   /** From now on the disk tells the next read from those before. @throws OpError io, integrity. */
   unread(id: ContentId): void {
-    this.#ask(id, (file) => this.#native.unread(file));
+    try {
+      this.#native.unread(this.#fileOf(id));
+    } catch (error) {
+      throw unasked(id, error);
+    }
   }
 
-  #ask(id: ContentId, question: (file: number | string) => void): void {
+  /** The descriptor of a slot, the path of any other file. */
+  #fileOf(id: ContentId): number | string {
     const slot = this.#slotOf.get(id);
-    const file = slot === undefined ? this.path(id, 'file') : this.slots.descriptor(slot);
-    try {
-      question(file);
-    } catch (error) {
-      const op = `stat content ${id}`;
-      throw codeOf(error) === 'ENOENT' ? removed(op, id, error) : asOpError(error, op);
-    }
+    return slot === undefined ? this.path(id, 'file') : this.slots.descriptor(slot);
   }
 
   /** The directory of backing files, for a walk over all of them. */
@@ -452,6 +455,11 @@ export class BackingFiles {
     this.#busy -= 1;
     if (file.isDoomed) closeFile(file.fd);
   }
+}
+
+function unasked(id: ContentId, error: unknown): OpError {
+  const op = `stat content ${id}`;
+  return codeOf(error) === 'ENOENT' ? removed(op, id, error) : asOpError(error, op);
 }
 
 /** Makes a directory with its name on stable storage. */

@@ -194,8 +194,10 @@ export class Sealer {
     // What lies in another file since is read again.
     let failures = 0;
     for (const [index, work] of works.entries()) {
-      if (exchanged.has(work.id)) failures += 1;
-      if (exchanged.has(work.id)) continue;
+      if (exchanged.has(work.id)) {
+        failures += 1;
+        continue;
+      }
       const outcome = outcomes[index] ?? lost();
       if (outcome instanceof OpError) failed.set(work, outcome);
       else done.push({ ...work, hashed: outcome });

@@ -44,9 +44,9 @@ async function* pieces(
   const file = await open(path, 'r');
   try {
     const there = (await file.stat()).size;
+    if (there < size) throw short(path, there, size);
     for (let position = 0; position < size; ) {
       signal.throwIfAborted();
-      if (there < size) throw short(path, there, size);
       const zeroChunks = Math.floor((holeAt(file.fd, position, size) - position) / CHUNK_BYTES);
       if (zeroChunks > 0) {
         yield { zeroChunks };
