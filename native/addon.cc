@@ -18,6 +18,7 @@ Napi::Object Start(Napi::Env env, Napi::Object exports) {
   AddNames(env, exports);
   AddFiles(env, exports);
   AddXattrs(env, exports);
+  AddKeeping(env, exports);
   return exports;
 }
 

@@ -19,6 +19,7 @@ void AddEnding(Napi::Env env, Napi::Object exports);
 void AddNames(Napi::Env env, Napi::Object exports);
 void AddFiles(Napi::Env env, Napi::Object exports);
 void AddXattrs(Napi::Env env, Napi::Object exports);
+void AddKeeping(Napi::Env env, Napi::Object exports);
 
 using Call = Napi::Value (*)(const Napi::CallbackInfo&);
 

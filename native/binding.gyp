@@ -38,6 +38,7 @@
         'ending.cc',
         'failure.cc',
         'files.cc',
+        'keeping.cc',
         'mount.cc',
         'fusermount.cc',
         'names.cc',

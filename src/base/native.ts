@@ -369,6 +369,40 @@ export interface NativeProcess {
   endWithin(delayMs: number, code: number): void;
 }
 
+/** One message of a conversation, and the descriptor that came with it. */
+export interface NativeMessage {
+  readonly bytes: Buffer;
+  readonly descriptor?: number;
+}
+
+/**
+ * What outlives a process. Messages go over Unix sockets of type SOCK_SEQPACKET, 1 to 8192 bytes each. Shared
+ * memory is at most 1 GiB, and never becomes shorter.
+ */
+export interface NativeKeeping {
+  /**
+   * Throws EPIPE or ECONNRESET when nobody reads any more, EAGAIN when there was no room for `waitMs` (0 when
+   * absent, at most 60,000). `descriptor` stays the caller's.
+   */
+  sendMessage(fd: number, bytes: Uint8Array, descriptor?: number, waitMs?: number): void;
+  /**
+   * Undefined at the end of the conversation. Throws ETIMEDOUT when nothing came for `waitMs` (at most 60,000),
+   * EMSGSIZE when it was too long, EMFILE when its descriptor could not be taken; the message is gone then.
+   */
+  receiveMessage(fd: number, waitMs: number): NativeMessage | undefined;
+  /** Connects to a listening socket; the descriptor is non-blocking. ECONNREFUSED: nobody listens any more. */
+  connectSeqpacket(path: NativeName): number;
+  /** Memory of so many zero bytes, all of them allocated, as a descriptor. */
+  makeShared(bytes: number): number;
+  /** Allocates a range of what `makeShared` made, which becomes longer when the range is beyond its end. */
+  allocateShared(fd: number, position: number, bytes: number): void;
+  /**
+   * The first `bytes` of what `makeShared` made, here or in another process: whoever maps it sees the same bytes. The
+   * descriptor may be closed afterwards. A RangeError for any other descriptor, and for more than there is.
+   */
+  mapShared(fd: number, bytes: number): Buffer;
+}
+
 /** The whole addon. Take the facet you need, not this. */
 export interface Native
   extends NativeMounting,
@@ -376,7 +410,8 @@ export interface Native
     NativeNames,
     NativeXattrs,
     NativeFiles,
-    NativeProcess {}
+    NativeProcess,
+    NativeKeeping {}
 
 /** Where addons are built, from `src/base` and from `dist/src/base`. */
 const PLACES: readonly string[] = ['../../native/build/Release', '../../../native/build/Release'];

@@ -74,6 +74,27 @@ const CALLS: readonly Row[] = [
     [0, { ...NUMBER, values: [...NOT_INTEGERS, 256] }],
   ],
   ['peerCredentials', [file, DESCRIPTOR]],
+  [
+    'sendMessage',
+    [file, DESCRIPTOR],
+    [Buffer.alloc(1), { ...BYTES, values: [Buffer.alloc(0), Buffer.alloc(8193)] }],
+    [file, { ...DESCRIPTOR, types: ABSENT_OR_NUMBER.types }],
+    [0, { ...ABSENT_OR_NUMBER, values: [...NOT_INTEGERS, 60_001] }],
+  ],
+  ['receiveMessage', [file, DESCRIPTOR], [0, { ...NUMBER, values: [...NOT_INTEGERS, 60_001] }]],
+  ['connectSeqpacket', [join(dir, 'absent'), NAME]],
+  ['makeShared', [1, { ...NUMBER, values: [...NOT_INTEGERS, 0, 2 ** 30 + 1] }]],
+  [
+    'allocateShared',
+    [file, DESCRIPTOR],
+    [0, { ...NUMBER, values: [...NOT_INTEGERS, 2 ** 30] }],
+    [1, { ...NUMBER, values: [...NOT_INTEGERS, 0, 2 ** 30 + 1] }],
+  ],
+  [
+    'mapShared',
+    [file, { ...DESCRIPTOR, values: [...DESCRIPTOR.values, file] }],
+    [1, { ...NUMBER, values: [...NOT_INTEGERS, 0, 2 ** 30 + 1] }],
+  ],
   ['flockTry', [file, DESCRIPTOR], [true, BOOLEAN]],
   ['otherOpeners', [file, DESCRIPTOR]],
   [
