@@ -1,5 +1,5 @@
 # The native parts of kitfs. `npm run build:native` builds into build/Release the addon, kitfs.node, an extension that
-# SQLite loads, wal_vfs.so, and what stands before libfuse 2, kitfs-libfuse2.node.
+# SQLite loads, wal_vfs.so, what stands before libfuse 2, kitfs-libfuse2.node, and a program, kitfs-keeper.
 # With AddressSanitizer and UBSan: node-gyp rebuild -C native --kitfs-sanitize=1, then run node with
 # LD_PRELOAD="$(gcc -print-file-name=libasan.so)" and ASAN_OPTIONS=detect_leaks=0 (V8 leaks by design).
 {
@@ -59,6 +59,18 @@
       'cflags!': ['-fno-exceptions'],
       'cflags_cc!': ['-fno-exceptions', '-std=gnu++14'],
       'cflags_cc': ['-std=gnu++17', '-fexceptions'],
+    },
+    {
+      'target_name': 'kitfs-keeper',
+      'type': 'executable',
+      'sources': ['keeper.cc', 'keeper_holds.cc', 'keeper_mount.cc', 'keeper_start.cc'],
+      'defines': ['_GNU_SOURCE', '_FORTIFY_SOURCE=2'],
+      'cflags': ['-Werror', '-fstack-protector-strong', '-fPIE'],
+      'cflags_cc!': ['-std=gnu++14'],
+      'cflags_cc': ['-std=gnu++17'],
+      # Nothing is loaded into it that would look for its symbols.
+      'ldflags!': ['-rdynamic', '-Wl,-z,nodelete'],
+      'ldflags': ['-pie'],
     },
     # An addon of its own, because what it exports stands before libfuse's symbols: `driver` fuse-native loads it.
     {

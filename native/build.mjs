@@ -24,8 +24,11 @@ const NATIVE = dirname(fileURLToPath(import.meta.url));
 const ROOT = dirname(NATIVE);
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
 const MAIN = join(ROOT, 'dist/src/cli/main.js');
-/** What `npm run build:native` makes: the addon, an extension that SQLite loads, what stands before libfuse. */
-const PARTS = ['kitfs.node', 'wal_vfs.so', 'kitfs-libfuse2.node'];
+/**
+ * What `npm run build:native` makes: the addon, an extension that SQLite loads, what stands before libfuse, and what
+ * holds the mount of a daemon that dies.
+ */
+const PARTS = ['kitfs.node', 'wal_vfs.so', 'kitfs-libfuse2.node', 'kitfs-keeper'];
 /** Written when all TypeScript was compiled without an error. */
 const BUILT = join(ROOT, 'dist/built');
 

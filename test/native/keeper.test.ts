@@ -1,0 +1,395 @@
+/** The keeper, with a daemon (kept.mjs) that really dies, hangs and ends. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
+
+const RELEASE = fileURLToPath(new URL('../../native/build/Release', import.meta.url));
+const KEEPER = join(RELEASE, 'kitfs-keeper');
+const DAEMON = fileURLToPath(new URL('kept.mjs', import.meta.url));
+const COMMAND = [process.execPath, DAEMON, join(RELEASE, 'kitfs.node')];
+const ATTEMPTS = 60_000;
+
+const dir = mkdtempSync(join(tmpdir(), 'kitfs-keeper-'));
+const file = join(dir, 'held');
+writeFileSync(file, '');
+afterAll(() => rmSync(dir, { recursive: true }));
+
+/** What the daemon says. */
+interface Said {
+  readonly hello?: string;
+  readonly busy?: boolean;
+  readonly pid: number;
+  readonly group: number;
+  readonly inherited: readonly string[];
+  readonly a?: { readonly data: string; readonly place: string };
+  readonly b?: { readonly data: string; readonly place: string };
+  readonly done?: string;
+  readonly heard?: string;
+  readonly result?: unknown;
+}
+
+/** A process that speaks lines of JSON. */
+class Talker implements Disposable {
+  readonly process: ChildProcess;
+  readonly ended: Promise<unknown>;
+  readonly #lines: AsyncIterator<string>;
+  #errors = '';
+  #pids = new Set<number>();
+
+  constructor(program: string, args: readonly string[], extra: readonly number[] = []) {
+    this.process = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe', ...extra] });
+    const { stdout, stderr } = this.process;
+    if (stdout === null || stderr === null) throw new Error('there are no pipes');
+    this.#lines = createInterface({ input: stdout })[Symbol.asyncIterator]();
+    stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.#errors += text;
+    });
+    this.ended = once(this.process, 'close');
+  }
+
+  get errors(): string {
+    return this.#errors;
+  }
+
+  /** Resolves when more was said on standard error. */
+  async heard(): Promise<void> {
+    if (this.process.stderr !== null) await once(this.process.stderr, 'data');
+  }
+
+  async said(): Promise<Said> {
+    const { done, value } = await this.#lines.next();
+    if (done === true) throw new Error(`it has ended: ${this.#errors}`);
+    const said = JSON.parse(value) as Said;
+    if (said.pid !== undefined) this.#pids.add(said.pid);
+    return said;
+  }
+
+  tell(...command: readonly unknown[]): void {
+    this.process.stdin?.write(`${JSON.stringify(command)}\n`);
+  }
+
+  /** Tells, and waits until that is done. */
+  async ask(...command: readonly unknown[]): Promise<unknown> {
+    this.tell(...command);
+    return (await this.said()).result;
+  }
+
+  [Symbol.dispose](): void {
+    this.process.kill('SIGKILL');
+    for (const pid of this.#pids) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has ended.
+      }
+    }
+  }
+}
+
+const keeping = (...options: readonly string[]) =>
+  new Talker(KEEPER, [...options, '--', ...COMMAND]);
+
+/** A keeper whose daemon serves. */
+async function serving(...options: readonly string[]) {
+  const talker = keeping(...options);
+  const first = await talker.said();
+  await talker.ask('send', 'ready');
+  return { talker, first };
+}
+
+describe.concurrent('a daemon that serves', () => {
+  for (const [how, command, last] of [
+    ['is killed', ['die', 'SIGKILL'], 'signal 9'],
+    ['dies of a fault', ['die', 'SIGSEGV'], 'signal 11'],
+    ['just exits', ['exit', 7], 'exit 7'],
+  ] as const) {
+    test(`and ${how} is started again, and told so`, async ({ expect }) => {
+      const { talker, first } = await serving();
+      using _ = talker;
+      expect(first.hello).toBe('hello 1 none');
+      talker.tell(...command);
+      const second = await talker.said();
+      expect(second.hello).toBe(`hello 2 ${last}`);
+      expect(second.pid).not.toBe(first.pid);
+    });
+  }
+
+  test('and hangs is ended and started again', async ({ expect }) => {
+    const { talker } = await serving('--watchdog', '1');
+    using _ = talker;
+    talker.tell('hang');
+    expect((await talker.said()).hello).toBe('hello 2 hung');
+  });
+
+  test('and hangs beyond all asking is killed', { timeout: ATTEMPTS }, async ({ expect }) => {
+    const { talker } = await serving('--watchdog', '1');
+    using _ = talker;
+    talker.tell('die', 'SIGSTOP');
+    expect((await talker.said()).hello).toBe('hello 2 hung');
+  });
+
+  test('finds what it gave away, as it last described it', async ({ expect }) => {
+    const { talker } = await serving();
+    using _ = talker;
+    await talker.ask('hold', 'a', 'one\ntwo', file);
+    await talker.ask('hold', 'b', '', file);
+    await talker.ask('hold', 'gone', '', file);
+    await talker.ask('send', 'note b\nnew');
+    await talker.ask('send', 'drop gone');
+    talker.tell('die', 'SIGKILL');
+    const second = await talker.said();
+    expect(second).toMatchObject({
+      a: { data: 'one\ntwo', place: file },
+      b: { data: 'new', place: file },
+    });
+    expect(second).not.toHaveProperty('gone');
+    expect(second.inherited).not.toContain(file);
+    expect(await talker.ask('seen')).toBe('0\n1\n2\n3'); // 3 is what ls reads.
+  });
+
+  test('is not started again once it said that it is done', async ({ expect }) => {
+    const { talker } = await serving();
+    await talker.ask('send', 'done');
+    talker.tell('exit', 5);
+    expect(await talker.ended).toEqual([5, null]);
+  });
+
+  test('hears signals, and is not started again after one that ends', async ({ expect }) => {
+    const { talker, first } = await serving();
+    expect(first.group).toBe(first.pid);
+    await talker.ask('hear', 'SIGUSR2', 'SIGHUP', 'SIGINT', 'SIGTERM');
+    for (const name of ['SIGUSR2', 'SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
+      talker.process.kill(name);
+      expect(await talker.said()).toEqual({ heard: name });
+    }
+    talker.tell('die', 'SIGKILL');
+    expect(await talker.ended).toEqual([128 + 9, null]);
+  });
+
+  test('goes on without its keeper', async ({ expect }) => {
+    const { talker, first } = await serving();
+    using _ = talker;
+    await talker.ask('stay');
+    await talker.ask('hear', 'SIGUSR2');
+    talker.process.kill('SIGKILL');
+    await once(talker.process, 'exit');
+    process.kill(first.pid, 'SIGUSR2');
+    expect(await talker.said()).toEqual({ heard: 'SIGUSR2' });
+  });
+});
+
+describe.concurrent('starting again', () => {
+  test('waits longer every time, until something was answered', async ({ expect }) => {
+    const { talker } = await serving();
+    using _ = talker;
+    const die = async () => {
+      talker.tell('die', 'SIGKILL');
+      await talker.said();
+    };
+    for (let i = 0; i < 4; i++) await die();
+    await talker.ask('send', 'progress');
+    for (let i = 0; i < 2; i++) await die();
+    const waits = [...talker.errors.matchAll(/again in (\d+) ms/g)].map(([, ms]) => Number(ms));
+    expect(waits).toEqual([0, 100, 200, 400, 0, 100]);
+  });
+
+  test('is given up when nothing comes of it', { timeout: ATTEMPTS }, async ({ expect }) => {
+    const { talker } = await serving();
+    for (let generation = 2; generation <= 11; generation++) {
+      talker.tell('die', 'SIGKILL');
+      expect((await talker.said()).hello).toBe(`hello ${generation} signal 9`);
+    }
+    talker.tell('die', 'SIGKILL');
+    expect(await talker.ended).toEqual([1, null]);
+    expect(talker.errors).toContain('gave up');
+  });
+
+  test('ends while it waits, when it is told to', async ({ expect }) => {
+    const { talker } = await serving();
+    for (let generation = 2; generation <= 6; generation++) {
+      talker.tell('die', 'SIGKILL');
+      await talker.said();
+    }
+    talker.tell('die', 'SIGKILL');
+    while (!talker.errors.includes('in 1600 ms')) await talker.heard();
+    talker.process.kill('SIGTERM');
+    expect(await talker.ended).toEqual([0, null]);
+  });
+});
+
+describe.concurrent('a daemon that does not serve yet', () => {
+  test('ends its keeper with its own status', async ({ expect }) => {
+    const talker = keeping();
+    await talker.said();
+    talker.tell('exit', 3);
+    expect(await talker.ended).toEqual([3, null]);
+  });
+
+  test('that cannot be started is said', async ({ expect }) => {
+    const talker = new Talker(KEEPER, ['--', join(dir, 'absent')]);
+    expect(await talker.ended).toEqual([127, null]);
+    expect(talker.errors).toContain('absent');
+  });
+});
+
+describe.concurrent('what a keeper is given', () => {
+  test('reaches its daemon only when it says so', async ({ expect }) => {
+    const { fd } = process.stderr;
+    const listed = (...options: readonly string[]) =>
+      spawnSync(KEEPER, [...options, '--', '/bin/ls', '/proc/self/fd'], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'inherit', fd, fd, fd, fd],
+      }).stdout.trim();
+    expect(listed()).toBe('0\n1\n2\n3\n4'); // 4 is what ls reads.
+    expect(listed('--pass', '6')).toBe('0\n1\n2\n3\n4\n6');
+  });
+
+  test('is refused when it makes no sense', ({ expect }) => {
+    for (const args of [
+      [],
+      ['--'],
+      ['--listen', 'relative'],
+      ['--listen', '/a', '--', '/bin/true'],
+      ['--watchdog', '0', '--', '/bin/true'],
+      ['--watchdog', 'x', '--', '/bin/true'],
+      ['--pass', '3', '--', '/bin/true'],
+      ['--pass', '99', '--', '/bin/true'],
+      ['--other', '1', '--', '/bin/true'],
+    ]) {
+      const { status, stderr } = spawnSync(KEEPER, args, { encoding: 'utf8' });
+      expect([args, status, stderr.slice(0, 6)]).toEqual([args, 2, 'usage:']);
+    }
+  });
+
+  test('as a message that makes no sense is dropped', async ({ expect }) => {
+    const { talker } = await serving();
+    using _ = talker;
+    for (const text of ['what', 'hold a\nno descriptor', 'note a\n', 'drop a', 'mounted here']) {
+      await talker.ask('send', text);
+    }
+    for (const name of ['', 'A', 'a b', 'x'.repeat(33)]) await talker.ask('hold', name, '', file);
+    for (let i = 0; i < 17; i++) await talker.ask('hold', `n${i}`, '', file);
+    talker.tell('die', 'SIGKILL');
+    const second = await talker.said();
+    const held = Object.keys(second).filter((name) => /^n\d+$/.test(name));
+    expect(held.length).toBe(16);
+    expect(talker.errors.match(/cannot be obeyed/g)?.length).toBe(10);
+  });
+
+  test('comes back however long it is', async ({ expect }) => {
+    const { talker } = await serving();
+    using _ = talker;
+    for (let i = 0; i < 16; i++) await talker.ask('hold', `n${i}`, 'x'.repeat(8180), file);
+    talker.tell('die', 'SIGKILL');
+    const second: object = await talker.said();
+    for (let i = 0; i < 16; i++) {
+      expect(second).toHaveProperty(`n${i}`, { data: 'x'.repeat(8180), place: file });
+    }
+  });
+});
+
+describe('a mount that nobody will serve any more', () => {
+  const place = mkdtempSync(join(tmpdir(), 'kitfs-keeper mount-'));
+  const mounted = () =>
+    readFileSync('/proc/self/mountinfo', 'utf8').includes(place.replace(' ', '\\040'));
+  afterEach(() => void spawnSync('umount', ['--lazy', place]));
+  afterAll(() => rmSync(place, { recursive: true }));
+
+  test('is taken away, but stays as long as a daemon may come back', async () => {
+    const { talker } = await serving();
+    await talker.ask('mount', place, 'kitfs');
+    talker.tell('die', 'SIGKILL');
+    await talker.said();
+    expect(mounted()).toBe(true);
+    await talker.ask('send', 'done');
+    talker.tell('die', 'SIGKILL');
+    expect(await talker.ended).toEqual([128 + 9, null]);
+    expect(mounted()).toBe(false);
+  });
+
+  test('is left to the daemon that takes it away itself', async () => {
+    const { talker } = await serving();
+    await talker.ask('mount', place, 'kitfs');
+    await talker.ask('send', 'unmounted');
+    await talker.ask('send', 'done');
+    talker.tell('exit', 0);
+    expect(await talker.ended).toEqual([0, null]);
+    expect(mounted()).toBe(true);
+  });
+
+  test('is left alone when it is not of kitfs', async () => {
+    const { talker } = await serving();
+    await talker.ask('mount', place, 'other');
+    await talker.ask('send', 'done');
+    talker.tell('exit', 0);
+    expect(await talker.ended).toEqual([0, null]);
+    expect(mounted()).toBe(true);
+  });
+});
+
+describe('a keeper that listens', () => {
+  const path = join(dir, 'keeper.sock');
+
+  async function listening(...options: readonly string[]): Promise<Talker> {
+    const keeper = new Talker(KEEPER, [...options, '--listen', path]);
+    keeper.process.stdin?.end();
+    // Refused until it listens; the file is there before.
+    while (spawnSync(process.execPath, [...COMMAND.slice(1), '--connect', path]).status !== 0) {
+      if (keeper.process.exitCode !== null) throw new Error(keeper.errors);
+    }
+    return keeper;
+  }
+  const connected = async () => {
+    const talker = new Talker(process.execPath, [...COMMAND.slice(1), '--connect', path]);
+    return { talker, first: await talker.said() };
+  };
+
+  test('serves one daemon after the other, and refuses a second', async () => {
+    using keeper = await listening();
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    const { talker } = await connected();
+    await talker.ask('hold', 'a', 'kept', file);
+    const other = await connected();
+    expect(other.first.busy).toBe(true);
+    other.talker[Symbol.dispose]();
+    talker[Symbol.dispose]();
+    await talker.ended;
+    const next = await connected();
+    expect(next.first).toMatchObject({
+      hello: 'hello 3 unknown',
+      a: { data: 'kept', place: file },
+    });
+    next.talker[Symbol.dispose]();
+    keeper.process.kill('SIGTERM');
+    expect(await keeper.ended).toEqual([0, null]);
+    expect(existsSync(path)).toBe(false);
+  });
+
+  test('takes the place of one that was killed, and of no other', async () => {
+    const killed = await listening();
+    const second = spawnSync(KEEPER, ['--listen', path], { encoding: 'utf8' });
+    expect([second.status, second.stderr]).toEqual([1, expect.stringContaining('cannot listen')]);
+    killed[Symbol.dispose]();
+    await killed.ended;
+    using keeper = await listening();
+    const { talker } = await connected();
+    talker[Symbol.dispose]();
+    expect(keeper.process.exitCode).toBe(null);
+  });
+
+  test('ends a daemon that hangs', async () => {
+    using _ = await listening('--watchdog', '1');
+    const { talker } = await connected();
+    await talker.ask('send', 'ready');
+    talker.tell('hang');
+    expect(await talker.ended).toEqual([null, 'SIGABRT']);
+    const next = await connected();
+    expect(next.first.hello).toBe('hello 3 hung');
+    next.talker[Symbol.dispose]();
+  });
+});
