@@ -5,9 +5,11 @@
 // with a message is close-on-exec and is handed over or closed; a mapping lasts as long as its buffer.
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,16 +18,21 @@
 #include <climits>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "addon.h"
 #include "arguments.h"
 #include "descriptor.h"
 #include "failure.h"
 
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
+
 namespace kitfs {
 namespace {
 
-// What the keeper takes in one message; keeper.h.
+// What the keeper takes in one message; keeper_holds.h.
 constexpr size_t kMessageBytesMax = 8192;
 constexpr int64_t kWaitMsMax = 60000;
 constexpr int64_t kSharedBytesMax = int64_t{1} << 30;
@@ -215,6 +222,78 @@ Napi::Value MapShared(const Napi::CallbackInfo& info) {
   }
 }
 
+constexpr int kSignalsMax = 64;
+constexpr uint32_t kArgumentsMax = 1024;
+
+// The dispositions and the mask of this thread as a shell would have set them. Node ignores SIGPIPE, and
+// what is ignored or blocked stays so in the program that follows; what has a handler does not.
+class PlainSignals {
+ public:
+  PlainSignals() {
+    struct sigaction plain = {};
+    plain.sa_handler = SIG_DFL;
+    for (int number = 1; number <= kSignalsMax; number++) {
+      if (sigaction(number, nullptr, &before_[number]) < 0) continue;
+      if (before_[number].sa_handler != SIG_IGN) continue;
+      was_ignored_[number] = sigaction(number, &plain, nullptr) == 0;
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    pthread_sigmask(SIG_SETMASK, &none, &mask_);
+  }
+
+  ~PlainSignals() {
+    pthread_sigmask(SIG_SETMASK, &mask_, nullptr);
+    for (int number = 1; number <= kSignalsMax; number++) {
+      if (was_ignored_[number]) sigaction(number, &before_[number], nullptr);
+    }
+  }
+
+  PlainSignals(const PlainSignals&) = delete;
+  PlainSignals& operator=(const PlainSignals&) = delete;
+
+ private:
+  struct sigaction before_[kSignalsMax + 1] = {};
+  bool was_ignored_[kSignalsMax + 1] = {};
+  sigset_t mask_;
+};
+
+// A descriptor that was inherited need not be close-on-exec. Before Linux 5.11 there is no such call; then
+// only what Node and this addon opened, all of it close-on-exec, is closed.
+void CloseOnExec() { syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC); }
+
+// Node makes them close-on-exec when it starts, and non-blocking what it reads and writes.
+void KeepStandard() {
+  for (int fd = 0; fd < 3; fd++) {
+    fcntl(fd, F_SETFD, 0);
+    const int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0 && (flags & O_NONBLOCK) != 0) fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+  }
+}
+
+Napi::Value ReplaceProcess(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "replaceProcess");
+  const std::string path = args.Text(0, "path");
+  const Napi::Array list = args.List(1, "args", kArgumentsMax);
+  std::vector<std::string> words = {path};
+  for (uint32_t i = 0; i < list.Length() && i < kArgumentsMax; i++) {
+    const Napi::Value word = list.Get(i);
+    if (!word.IsString()) throw args.Refuse("args", "must be an array of strings");
+    words.push_back(word.As<Napi::String>().Utf8Value());
+    if (words.back().find('\0') != std::string::npos) {
+      throw args.OutOfRange("args", "must not contain NUL");
+    }
+  }
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  CloseOnExec();
+  KeepStandard();
+  const PlainSignals plain;
+  execve(path.c_str(), argv.data(), environ);
+  throw SystemError(info.Env(), errno, "execve");
+}
+
 }  // namespace
 
 void AddKeeping(Napi::Env env, Napi::Object exports) {
@@ -224,6 +303,7 @@ void AddKeeping(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "makeShared", MakeShared);
   Add(env, exports, "allocateShared", AllocateShared);
   Add(env, exports, "mapShared", MapShared);
+  Add(env, exports, "replaceProcess", ReplaceProcess);
 }
 
 }  // namespace kitfs

@@ -401,6 +401,11 @@ export interface NativeKeeping {
    * descriptor may be closed afterwards. A RangeError for any other descriptor, and for more than there is.
    */
   mapShared(fd: number, bytes: number): Buffer;
+  /**
+   * execve(2): this process becomes that program (an absolute path), with its own environment and with the descriptors
+   * 0, 1 and 2 only, blocking. Does not return; throws when the program cannot be run.
+   */
+  replaceProcess(path: NativeName, args: readonly string[]): never;
 }
 
 /** The whole addon. Take the facet you need, not this. */

@@ -91,6 +91,11 @@ const CALLS: readonly Row[] = [
     [1, { ...NUMBER, values: [...NOT_INTEGERS, 0, 2 ** 30 + 1] }],
   ],
   [
+    'replaceProcess',
+    [join(dir, 'absent'), NAME],
+    [[], { types: [undefined, null, {}, 'a', 1, [1], [undefined]], values: [['a\0b']] }],
+  ],
+  [
     'mapShared',
     [file, { ...DESCRIPTOR, values: [...DESCRIPTOR.values, file] }],
     [1, { ...NUMBER, values: [...NOT_INTEGERS, 0, 2 ** 30 + 1] }],
