@@ -157,6 +157,16 @@ export const FINDINGS_MAX = 10_000;
  */
 export const HEAP_GROWTH_PERCENT_MAX = 30;
 
+/** How long a daemon that starts waits for what its keeper hands over. */
+export const KEEPER_GREETING_MS_MAX = 10_000;
+/** How long a message to the keeper may wait for room that a keeper makes at once. */
+export const KEEPER_ROOM_MS_MAX = 1000;
+/** How often the keeper hears that something was answered, and otherwise that we are alive. */
+export const KEEPER_PROGRESS_MS = 1000;
+export const KEEPER_ALIVE_MS = 5000;
+/** A daemon that is silent for so long hangs, and is ended and started again. */
+export const KEEPER_WATCHDOG_S = 30;
+
 /** A detached daemon whose log is longer begins another one. */
 export const DAEMON_LOG_BYTES_MAX = 16 * 1024 * 1024;
 /** Operating errors remembered, to be shown and counted. */

@@ -444,14 +444,25 @@ export function loadNative(): Native {
   throw notBuilt();
 }
 
+/** Where the keeper lies; native/keeper.cc. Throws as `loadNative` when it has not been built. */
+export function keeperProgram(): string {
+  const path = builtAt('kitfs-keeper');
+  if (path === undefined) throw notBuilt();
+  return path;
+}
+
+function builtAt(name: string): string | undefined {
+  return PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url)))
+    .map((folder) => join(folder, name))
+    .find((candidate) => existsSync(candidate));
+}
+
 /**
  * Loads what stands before libfuse 2. To be called once in the life of a process, and before the package fuse-native is
  * loaded: its symbols must be the first that the package finds. Throws as `loadNative`.
  */
 export function loadLibfuse2(): Libfuse2 {
-  const path = PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url)))
-    .map((folder) => join(folder, 'kitfs-libfuse2.node'))
-    .find((candidate) => existsSync(candidate));
+  const path = builtAt('kitfs-libfuse2.node');
   if (path === undefined) throw notBuilt();
   const { RTLD_GLOBAL, RTLD_NOW } = constants.dlopen;
   const module: { readonly exports: unknown } = { exports: {} };
