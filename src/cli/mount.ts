@@ -6,11 +6,15 @@ import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { asOpError, OpError } from '../base/errors.ts';
+import { KEEPER_WATCHDOG_S } from '../base/limits.ts';
+import { keeperProgram, loadNative } from '../base/native.ts';
 import {
   type Config,
   type Daemon,
   type Flags,
+  type Keeper,
   loadConfig,
+  meetKeeper,
   packageVersion,
   prepareRunDirectory,
   programAt,
@@ -34,6 +38,10 @@ interface MountOptions extends PlaceOptions, JsonOption {
   readonly readOnly?: boolean;
   readonly allowOther?: boolean;
   readonly driver?: Driver;
+  /** Whether a keeper starts the daemon, and starts it again when it dies. */
+  readonly keeper: boolean;
+  /** The descriptor on which a keeper that started us talks to us. */
+  readonly keeperFd?: string;
   /** A descriptor on which a detached daemon says that it is ready, or why it is not. */
   readonly readyFd?: string;
 }
@@ -42,6 +50,8 @@ type Driver = NonNullable<Flags['driver']>;
 
 const MAIN = fileURLToPath(new URL('./main.js', import.meta.url));
 const PACKAGE = fileURLToPath(new URL('../../..', import.meta.url));
+/** Where a detached daemon finds the pipe to whoever waits for it. */
+const READY_FD = 4;
 /** Signals this close together are one: Ctrl-C reaches us from the terminal and from npm. */
 const SAME_SIGNAL_MS = 500;
 
@@ -53,13 +63,15 @@ export function addMount(program: Command, ending: Ending): void {
     .option('--background', 'return when the tree is mounted, and leave the daemon running')
     .option('--read-only', 'let programs on the mount only read')
     .option('--allow-other', 'let other users in (only root does so by itself)')
-    .option('--no-allow-other', 'keep other users out');
+    .option('--no-allow-other', 'keep other users out')
+    .option('--no-keeper', 'run the daemon alone: when it is killed, the mount is dead');
   command.addOption(
     command
       .createOption('--driver <driver>', 'what speaks to the kernel')
       .choices(['auto', 'native', 'fuse-native'] satisfies Driver[]),
   );
-  // For our own use: see `startDetached`.
+  // For our own use: see `daemonArguments`.
+  command.addOption(command.createOption('--keeper-fd <fd>').hideHelp());
   command.addOption(command.createOption('--ready-fd <fd>').hideHelp());
   withJson(withPlaces(command), 'where everything is');
   withExamples(command, [
@@ -72,18 +84,50 @@ export function addMount(program: Command, ending: Ending): void {
     const places = { state, config, run, mountPoint: dir };
     const loaded = await loadConfig({ ...places, readOnly, allowOther, driver });
     if (options.background === true) return startDetached(loaded, options, dir);
-    return options.readyFd === undefined
-      ? serve(loaded, (daemon) => announce(daemon.config, daemon.mountPoint, options))
-      : serveDetached(loaded, Number(options.readyFd));
+    const { keeperFd, readyFd } = options;
+    const isStarted = keeperFd !== undefined || readyFd !== undefined;
+    if (options.keeper && !isStarted) becomeKeeper(options, dir);
+    const keeper = keeperFd === undefined ? undefined : meetKeeper(Number(keeperFd));
+    return readyFd === undefined
+      ? serve(loaded, keeper, (daemon) => announce(daemon.config, daemon.mountPoint, options))
+      : serveDetached(loaded, keeper, Number(readyFd));
   });
 }
 
+/** This process becomes the keeper, so that whoever started it ends both. */
+function becomeKeeper(options: MountOptions, dir: string | undefined): never {
+  const json = options.json === true ? ['--json'] : [];
+  const [program, ...args] = keptCommand([...json, ...argumentsOf(options, dir)]);
+  return loadNative().replaceProcess(program, args);
+}
+
+/** A daemon with those arguments of `kitfs mount`, started by a keeper. */
+const keptCommand = (args: readonly string[], passedFd?: number): [string, ...string[]] => [
+  keeperProgram(),
+  ...['--watchdog', String(KEEPER_WATCHDOG_S)],
+  ...(passedFd === undefined ? [] : ['--pass', String(passedFd)]),
+  '--',
+  ...daemonCommand(['--keeper-fd', '3', ...args]),
+];
+
+const daemonCommand = (args: readonly string[]): [string, ...string[]] => [
+  ...([process.execPath, ...process.execArgv] as [string, ...string[]]),
+  ...[MAIN, 'mount', ...args],
+];
+
 /** Runs the daemon to its end. */
-async function serve(config: Config, onReady: (daemon: Daemon) => Promise<void>): Promise<number> {
-  const stop = new Stop();
-  const daemon = await startDaemon(config, { isTerminal: process.stderr.isTTY === true });
+async function serve(
+  config: Config,
+  keeper: Keeper | undefined,
+  onReady: (daemon: Daemon) => Promise<void>,
+): Promise<number> {
+  const stop = new Stop(keeper);
+  const isTerminal = process.stderr.isTTY === true;
+  const daemon = await startDaemon(config, { isTerminal, keeper });
   stop.attach(daemon);
-  if (!stop.isAsked) await onReady(daemon);
+  // Whoever waited for the first daemon has been told.
+  const isFirst = keeper === undefined || keeper.generation === 1;
+  if (isFirst && !stop.isAsked) await onReady(daemon);
   const { why, troubles } = await daemon.ended;
   print(`kitfs: unmounted ${config.mountPoint}`);
   if (why === 'unmounted') complain('somebody else unmounted the tree, so the daemon has stopped');
@@ -95,10 +139,12 @@ async function serve(config: Config, onReady: (daemon: Daemon) => Promise<void>)
 /** What Ctrl-C and systemd do: the first signal stops, the second hurries, the third ends. */
 class Stop {
   #daemon: Daemon | undefined;
+  readonly #keeper: Keeper | undefined;
   #count = 0;
   #atMs = Number.NEGATIVE_INFINITY;
 
-  constructor() {
+  constructor(keeper: Keeper | undefined) {
+    this.#keeper = keeper;
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.on(name, () => this.#signalled());
     }
@@ -120,7 +166,9 @@ class Stop {
     this.#count += 1;
     if (this.#count === 1 && this.#daemon !== undefined) this.#stop(this.#daemon);
     if (this.#count === 2) this.#daemon?.hurry();
-    if (this.#count > 2) leave(EXIT.failed);
+    if (this.#count <= 2) return;
+    this.#keeper?.done();
+    leave(EXIT.failed);
   }
 
   #stop(daemon: Daemon): void {
@@ -136,16 +184,21 @@ class Stop {
 }
 
 /** In the detached process: tells who waits, on `fd`. */
-async function serveDetached(config: Config, fd: number): Promise<number> {
+async function serveDetached(
+  config: Config,
+  keeper: Keeper | undefined,
+  fd: number,
+): Promise<number> {
   const tell = (told: Told) => void createWriteStream('', { fd }).end(JSON.stringify(told));
   let isTold = false;
   try {
-    return await serve(config, async ({ mountPoint }) => {
+    return await serve(config, keeper, async ({ mountPoint }) => {
       isTold = true;
       tell({ mountPoint });
     });
   } catch (error) {
-    if (isTold) throw error;
+    // The pipe is gone with the first daemon of a keeper.
+    if (isTold || (keeper !== undefined && keeper.generation > 1)) throw error;
     const { failure, op, hint, details } = asOpError(error, 'start kitfs');
     tell({ error: { failure, op, hint, details } });
     return report(error, false);
@@ -162,13 +215,15 @@ async function startDetached(
   const logPath = join(config.run, 'daemon.log');
   const log = await openLog(logPath);
   // First: a directory ends the options.
-  const args = ['--ready-fd', '3', ...argumentsOf(options, dir)];
-  const child = spawn(process.execPath, [...process.execArgv, MAIN, 'mount', ...args], {
+  const args = ['--ready-fd', String(READY_FD), ...argumentsOf(options, dir)];
+  const [program, ...words] = options.keeper ? keptCommand(args, READY_FD) : daemonCommand(args);
+  const child = spawn(program, words, {
     detached: true,
-    stdio: ['ignore', log.fd, log.fd, 'pipe'],
+    // The keeper puts its conversation where nothing is.
+    stdio: ['ignore', log.fd, log.fd, 'ignore', 'pipe'],
   });
   await log.close();
-  const told = await toldBy(child.stdio[3] as Readable);
+  const told = await toldBy(child.stdio[READY_FD] as Readable);
   child.unref();
   if (told?.error !== undefined) {
     const { failure, op, hint, details } = told.error;

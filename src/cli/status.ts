@@ -34,11 +34,12 @@ export function addStatus(program: Command, ending: Ending): void {
 
 function textOf(status: Status): string {
   const { pid, version, health, mounts, driver, dirty, journal, kernel, agents, paths } = status;
-  const { driver_reason } = status;
+  const { driver_reason, keeper } = status;
   const up = durationText(status.uptime_s);
   const errors = Object.entries(status.errors_last_hour).map(([code, n]) => `${n} ${code}`);
   const rows = [
     ['kitfs', `${version}, pid ${pid}, up ${up}`],
+    ['keeper', keeper === null ? 'none: a kill ends the mount' : `pid ${keeper}`],
     ['health', health.state],
     ...health.because.map(({ error_code, text }) => ['', `${error_code}: ${text}`]),
     ...mounts.map(({ mount_point, read_only }) => [

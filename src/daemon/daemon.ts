@@ -8,7 +8,8 @@ import type { OpError } from '../base/errors.ts';
 import { loadNative } from '../base/native.ts';
 import type { Config, Places } from './config.ts';
 import type { FsckOptions, FsckReport } from './fsck.ts';
-import type { Daemon } from './serve.ts';
+import { Keeper } from './keeper.ts';
+import type { Daemon, DaemonOptions } from './serve.ts';
 
 export {
   type Config,
@@ -20,6 +21,7 @@ export {
 export { ControlClient } from './control-client.ts';
 export type { FsckFinding, FsckReport } from './fsck.ts';
 export { checkHost, type HostCheck, programAt } from './host.ts';
+export type { Keeper } from './keeper.ts';
 export { realMountPlace } from './mountpoint.ts';
 export { prepareRunDirectory } from './run-directory.ts';
 export type { Daemon } from './serve.ts';
@@ -30,13 +32,17 @@ export { packageVersion } from './version.ts';
  * Resolves when the tree is mounted and the sockets answer.
  * @throws OpError what keeps it from starting; nothing is left behind then.
  */
-export async function startDaemon(
-  config: Config,
-  options: { readonly isTerminal: boolean },
-): Promise<Daemon> {
+export async function startDaemon(config: Config, options: DaemonOptions): Promise<Daemon> {
   const serve = await import('./serve.ts');
   return serve.Daemon.start(config, options);
 }
+
+/**
+ * Meets the keeper at the other end of the descriptor that it gave this process.
+ * @throws OpError timeout, io: that is no keeper.
+ */
+export const meetKeeper = (fd: number): Keeper =>
+  new Keeper({ fd, native: loadNative(), clock: new SystemClock() });
 
 /** Checks journal, namespace and bytes. @throws OpError when the journal cannot be opened. */
 export async function checkState(options: FsckOptions): Promise<FsckReport> {

@@ -24,6 +24,7 @@ import { ErrorRing } from './errors.ts';
 import type { Phase } from './health.ts';
 import { boundHeap } from './heap.ts';
 import { demandFuse } from './host.ts';
+import type { Keeper } from './keeper.ts';
 import { createLog } from './log.ts';
 import { usersOf } from './mount-table.ts';
 import {
@@ -48,6 +49,12 @@ export interface DaemonEnd {
   readonly troubles: readonly string[];
 }
 
+export interface DaemonOptions {
+  readonly isTerminal: boolean;
+  /** Who started this daemon and will start the next one; absent: nobody does. */
+  readonly keeper?: Keeper | undefined;
+}
+
 export interface StopRequest {
   /** Take the mount away although programs use it. */
   readonly force: boolean;
@@ -68,6 +75,7 @@ export class Daemon {
   readonly #random: Random = new SystemRandom();
   readonly #errors: ErrorRing;
   readonly #teardown: Teardown;
+  readonly #keeper: Keeper | undefined;
   readonly #stopping = new AbortController();
   readonly #hurry = new AbortController();
   readonly #startedAt: Instant;
@@ -86,13 +94,15 @@ export class Daemon {
   #started: Promise<void> | undefined;
   #end: Promise<void> | undefined;
 
-  private constructor(config: Config, isTerminal: boolean) {
+  private constructor(config: Config, { isTerminal, keeper }: DaemonOptions) {
     this.config = config;
+    this.#keeper = keeper;
     this.#startedAt = this.#clock.now();
     this.#startedMs = this.#clock.monotonicMs();
     this.#errors = new ErrorRing({ clock: this.#clock, random: this.#random });
     const { level } = config.settings.log;
     this.log = createLog({ level, isTerminal, errors: this.#errors });
+    keeper?.tell(this.log);
     this.#teardown = new Teardown(this.log);
     this.ended = new Promise((resolve) => {
       this.#setEnded = resolve;
@@ -103,8 +113,8 @@ export class Daemon {
    * Resolves when the tree is mounted and the sockets answer.
    * @throws OpError what keeps it from starting; nothing is left behind then.
    */
-  static async start(config: Config, options: { isTerminal: boolean }): Promise<Daemon> {
-    const daemon = new Daemon(config, options.isTerminal);
+  static async start(config: Config, options: DaemonOptions): Promise<Daemon> {
+    const daemon = new Daemon(config, options);
     daemon.#started = daemon.#start();
     try {
       await daemon.#started;
@@ -198,6 +208,7 @@ export class Daemon {
     await this.#openFaces(core, native, mountPoint);
     await recordMount(state.mounted, mountPoint);
     this.#phase = 'running';
+    this.#keeper?.ready(() => this.#fuse?.status().requests ?? 0);
     if (this.mountPoint === undefined) this.#unmounted(undefined);
     const readyMs = Math.round(this.#clock.monotonicMs() - this.#startedMs);
     log.info({ mountPoint, state: config.state, readyMs }, 'ready');
@@ -245,6 +256,7 @@ export class Daemon {
     await mcp.listen();
     this.#teardown.push('end the sessions of agents', () => mcp.close(this.#patience()));
     await fuse.mount(mountPoint);
+    this.#keeper?.mounted(mountPoint);
     this.#teardown.push('take the mount away', () => this.#takeMountAway());
     void fuse.ended.then(({ error }) => this.#unmounted(error));
   }
@@ -295,11 +307,14 @@ export class Daemon {
       loops: core.loops,
       driver: () => fuse.status(),
       connections: () => this.#mcp?.connections ?? 0,
+      keeper: () => (this.#keeper?.isAlive === true ? this.#keeper.pid : undefined),
     };
   }
 
   /** The mount is gone: by us, by somebody's umount, or because the connection broke. */
   #unmounted(error: Error | undefined): void {
+    // What a broken connection leaves there is the keeper's to take away.
+    if (error === undefined) this.#keeper?.unmounted();
     if (this.#isAsked || this.#phase !== 'running') return;
     void this.#finish(error === undefined ? 'unmounted' : 'broken');
   }
@@ -311,6 +326,7 @@ export class Daemon {
 
   async #tearDown(why: DaemonEnd['why']): Promise<void> {
     this.#phase = 'stopping';
+    this.#keeper?.done();
     this.log.info({ why }, 'stopping');
     const late = new AbortController();
     const troubles = await Promise.race([

@@ -26,12 +26,16 @@ export interface StatusSources {
   readonly driver: () => ChosenStatus;
   /** Connections of agents. */
   readonly connections: () => number;
+  /** Process id; undefined: nobody would start this daemon again. */
+  readonly keeper: () => number | undefined;
 }
 
-/** Scripts rely on `pid`, `mounts`, `driver`, `dirty`, `services` and `health`. */
+/** Scripts rely on `pid`, `keeper`, `mounts`, `driver`, `dirty`, `services` and `health`. */
 export interface Status {
   /** Of the process that serves requests. */
   readonly pid: number;
+  /** Of the process that holds the mount when that one dies; null: it would die with it. */
+  readonly keeper: number | null;
   readonly version: string;
   readonly health: Health;
   readonly mounts: readonly {
@@ -74,6 +78,7 @@ export function statusOf(sources: StatusSources): Status {
   const { seq, hash } = journal.head;
   return {
     pid: process.pid,
+    keeper: sources.keeper() ?? null,
     version,
     health: currentHealth(sources),
     mounts: mountsOf(driver, config, core),

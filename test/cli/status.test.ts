@@ -4,6 +4,7 @@ import { Asked } from './asking.ts';
 
 const STATUS = {
   pid: 7,
+  keeper: 6 as number | null,
   version: '1.2.3',
   uptime_s: 59,
   health: { state: 'degraded', because: [{ error_code: 'IO_ERROR', text: 'the disk fails' }] },
@@ -49,6 +50,11 @@ test('what may not be written to, and what does not last, is marked', async () =
 test('whether the kernel reads and writes files by itself is said, and why not', async () => {
   expect(await shown()).toMatch(/^passthrough +not in use: the daemon is not root$/m);
   expect(await shown({ passthrough: { in_use: true } })).toMatch(/^passthrough +in use$/m);
+});
+
+test('whether a keeper would start it again is said', async () => {
+  expect(await shown()).toMatch(/^keeper +pid 6$/m);
+  expect(await shown({ keeper: null })).toMatch(/^keeper +none: a kill ends the mount$/m);
 });
 
 test('doctor says of a daemon that answers whether it is in use, and nothing without one', async () => {

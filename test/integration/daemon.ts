@@ -4,7 +4,8 @@
  *
  *     await using daemon = await TestDaemon.start();
  *     await daemon.run('git', ['init', 'repository'], { in: 'ipfs' });
- *     await daemon.kill();
+ *     await daemon.crash(); // its keeper starts the next one
+ *     await daemon.kill(); // and the keeper
  *     await daemon.restart();
  *
  * Invariants: this process never touches the mount, so that a mount that hangs hangs a child with a time limit, and
@@ -109,6 +110,26 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
+/** How the process was called; nothing when it has ended. */
+function wordsOf(pid: number): readonly string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return [];
+  }
+}
+
+/** Kills a process that is not our child, and waits until it has gone. */
+async function killProcess(pid: number): Promise<void> {
+  process.kill(pid, 'SIGKILL');
+  const deadline = performance.now() + REAP_MS_MAX;
+  // What has ended and was not waited for has no words any more.
+  while (wordsOf(pid).join('') !== '') {
+    if (performance.now() > deadline) throw new Error(`process ${pid} survived SIGKILL`);
+    await wait(READY_POLL_MS);
+  }
+}
+
 const hasEnded = (child: ChildProcess): boolean =>
   child.exitCode !== null || child.signalCode !== null || child.pid === undefined;
 
@@ -159,10 +180,17 @@ export class TestDaemon implements AsyncDisposable {
     writeFileSync(join(this.directory, 'config.toml'), options.configuration ?? '');
   }
 
-  /** The process that was started last. */
+  /** The process that serves, as its lock says. The one that was started is its keeper. */
   get pid(): number {
+    const pid = Number(readFileSync(join(this.state, 'lock'), 'utf8'));
+    if (!Number.isInteger(pid) || pid < 2) throw new Error('the daemon was not started');
+    return pid;
+  }
+
+  /** The process that was started last: the keeper, or a daemon without one. */
+  get startedPid(): number {
     const pid = this.#daemon?.pid;
-    if (pid === undefined) throw new Error('the daemon was not started');
+    if (pid === undefined) throw new Error('nothing was started');
     return pid;
   }
 
@@ -335,12 +363,29 @@ export class TestDaemon implements AsyncDisposable {
     return JSON.parse(stdout) as T;
   }
 
-  /** Ends the daemon as a crash would. The mount stays behind, dead, as after any kill. */
+  /** Ends keeper and daemon as a power cut would. The mount stays behind, dead. */
   async kill(): Promise<void> {
     const daemon = this.#daemon;
     if (daemon === undefined || hasEnded(daemon)) throw new Error('the daemon is not running');
+    const pid = this.pid;
     daemon.kill('SIGKILL');
-    if (!(await endsWithin(daemon, REAP_MS_MAX))) throw new Error('the daemon survived SIGKILL');
+    if (!(await endsWithin(daemon, REAP_MS_MAX))) throw new Error('the keeper survived SIGKILL');
+    if (pid !== daemon.pid) await killProcess(pid);
+  }
+
+  /** Ends the process that serves, as a crash would, and waits until another one does. */
+  async crash(): Promise<void> {
+    const [daemon, before] = [this.#daemon, this.pid];
+    if (daemon === undefined || hasEnded(daemon)) throw new Error('the daemon is not running');
+    await killProcess(before);
+    const deadline = performance.now() + READY_MS_MAX;
+    while (this.pid === before) {
+      if (hasEnded(daemon) || performance.now() > deadline) {
+        throw new Error(`the daemon was not started again:\n${this.#output}`);
+      }
+      await wait(READY_POLL_MS);
+    }
+    await this.#ready(daemon);
   }
 
   /** Ends the daemon as Ctrl-C does, and throws unless it unmounted and ended with 0. */
@@ -369,6 +414,9 @@ export class TestDaemon implements AsyncDisposable {
     if (this.#daemon !== undefined) {
       signalGroup(this.#daemon, 'SIGKILL');
       await endsWithin(this.#daemon, REAP_MS_MAX);
+      // One that its keeper did not take along.
+      const left = existsSync(join(this.state, 'lock')) ? this.pid : 0;
+      if (wordsOf(left).includes(this.state)) await killProcess(left);
     }
     this.#unmount();
     if (mountsBelow(this.directory).length > 0) {
