@@ -93,6 +93,13 @@ export const FUSE_CID_READS_MAX = 256;
 export const FUSE_REQUEST_MS_MAX = 120_000;
 /** Notifications that are in the kernel longer, when the mount ends, are cut off. */
 export const FUSE_NOTIFIER_CLOSE_MS_MAX = 1000;
+/** The handle table, 64 bytes for each open file and directory: it begins small and doubles. */
+export const HANDLE_TABLE_BYTES_MAX = 16 * 1024 * 1024;
+export const HANDLE_TABLE_BYTES_MIN = 64 * 1024;
+/** How often the kernel is asked whether it still holds inodes that have no name any more. */
+export const ORPHANS_ASKED_MS = 10_000;
+/** A request that was being served when so many daemons died is answered EIO. */
+export const POISON_DEATHS_MAX = 3;
 /** Threads whose identity is kept. */
 export const FUSE_CALLERS_MAX = 1024;
 

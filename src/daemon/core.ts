@@ -8,10 +8,18 @@ import type { Native } from '../base/native.ts';
 import type { Random } from '../base/random.ts';
 import { BlockStore, ContentStore, Dag, HashPool, Sealer } from '../content/content.ts';
 import { Checkpointer, Journal, Retention } from '../journal/journal.ts';
-import { type ControlFile, dropVolatile, recover, Vfs } from '../vfs/vfs.ts';
+import {
+  type ControlFile,
+  dropVolatile,
+  type HandleTable,
+  type Inherited,
+  recover,
+  Vfs,
+} from '../vfs/vfs.ts';
 import { removeLeftovers, restMapped, retain, saveReads } from './background.ts';
 import type { Config } from './config.ts';
 import { contentReader } from './content-reader.ts';
+import { keptFiles } from './kept-files.ts';
 import { Loops } from './loops.ts';
 import { memoryDirectoryOf } from './run-directory.ts';
 import { retentionOf } from './settings.ts';
@@ -40,6 +48,9 @@ export interface CoreInputs {
   readonly random: Random;
   readonly log: Log;
   readonly controlFiles: readonly ControlFile[];
+  readonly table: HandleTable;
+  /** Handles of a connection that is gone on with; undefined: a new one is made. */
+  readonly inherited: readonly Inherited[] | undefined;
   readonly teardown: Teardown;
   /** Whether the kernel asks a lot just now. */
   readonly isBusy: () => boolean;
@@ -81,9 +92,10 @@ export function openCore(inputs: CoreInputs): CoreParts {
 }
 
 function openVfs(
-  { clock, log, config, controlFiles, random, signal, state, teardown }: CoreInputs,
+  inputs: CoreInputs,
   parts: Pick<CoreParts, 'journal' | 'contents' | 'blocks' | 'dag' | 'journalSync'>,
 ): Vfs {
+  const { clock, log, config, controlFiles, random, signal, state, teardown } = inputs;
   const owner = { uid: config.uid, gid: process.getgid?.() ?? 0 };
   const vfs = new Vfs({
     journal: parts.journal,
@@ -95,8 +107,14 @@ function openVfs(
     owner,
     stateDirectory: state.directory,
     signal,
+    table: inputs.table,
+    ...keptFiles({
+      directory: config.run,
+      isTakenOver: inputs.inherited !== undefined,
+      ...{ log, teardown },
+    }),
   });
-  const recovery = recover(vfs.core, owner);
+  const recovery = recover(vfs.core, owner, inputs.inherited);
   if (recovery.sessionsEnded + recovery.orphansReaped > 0) {
     log.info({ ...recovery }, 'put in order what a killed daemon had left');
   }

@@ -12,8 +12,10 @@ import type { Log } from '../base/log.ts';
 import { loadNative, type Native } from '../base/native.ts';
 import { type Random, SystemRandom } from '../base/random.ts';
 import { ChosenDriver } from '../fuse/chosen.ts';
+import { inheritedFrom, type Taken } from '../fuse/fuse.ts';
 import { McpServer } from '../mcp/mcp.ts';
 import { recordObject } from '../tools/toolset-journal.ts';
+import { announceSince, type HandleTable } from '../vfs/vfs.ts';
 import { Activity } from './activity.ts';
 import type { Config } from './config.ts';
 import { ControlServer } from './control.ts';
@@ -25,6 +27,7 @@ import type { Phase } from './health.ts';
 import { boundHeap } from './heap.ts';
 import { demandFuse } from './host.ts';
 import type { Keeper } from './keeper.ts';
+import { type Kept, keepMount, letGo, takeKept } from './kept.ts';
 import { createLog } from './log.ts';
 import { usersOf } from './mount-table.ts';
 import {
@@ -80,6 +83,8 @@ export class Daemon {
   readonly #hurry = new AbortController();
   readonly #startedAt: Instant;
   readonly #startedMs: number;
+  /** Whether the mount is that of a daemon before this one. */
+  #isTakenOver = false;
   #phase: Phase = 'starting';
   /** A stop was asked for: when the mount ends, that is why. */
   #isAsked = false;
@@ -121,7 +126,8 @@ export class Daemon {
       return daemon;
     } catch (error) {
       daemon.#stopping.abort();
-      await daemon.#teardown.run();
+      // A mount of the daemon before is the next one's to serve, or the keeper's to take away.
+      if (!daemon.#isTakenOver) await daemon.#teardown.run();
       throw asOpError(error, 'start kitfs');
     }
   }
@@ -175,16 +181,23 @@ export class Daemon {
     teardown.push('close the control socket', () => control.close());
     const state = openState(config.state, native);
     teardown.push('unlock the state directory', () => state[Symbol.dispose]());
-    const mountPoint = await prepareMountPoint({
-      dir: config.mountPoint,
-      recordPath: state.mounted,
-      native,
-      clock: this.#clock,
-    });
+    const keeper = this.#keeper;
+    const kept = await takeKept(native, keeper);
+    this.#isTakenOver = kept.mount !== undefined;
+    const mountPoint =
+      kept.mount?.mountPoint ??
+      (await prepareMountPoint({
+        dir: config.mountPoint,
+        recordPath: state.mounted,
+        native,
+        clock: this.#clock,
+      }));
     this.#mountPoint = mountPoint;
     await control.listen();
     const core = openCore({
       ...{ config, state, native, log, teardown },
+      table: kept.table,
+      inherited: kept.mount === undefined ? undefined : inheritedFrom(kept.table, this.#clock),
       clock: this.#clock,
       random: this.#random,
       signal: this.#stopping.signal,
@@ -203,9 +216,12 @@ export class Daemon {
       this.#core = undefined;
       this.#tools = undefined;
     });
-    teardown.push('forget the mount', () => forgetMount(state.mounted));
-    await recordIntent(state.mounted, mountPoint);
-    await this.#openFaces(core, native, mountPoint);
+    teardown.push('forget the mount', async () => {
+      if (keeper !== undefined) letGo(keeper);
+      await forgetMount(state.mounted);
+    });
+    if (kept.mount === undefined) await recordIntent(state.mounted, mountPoint);
+    await this.#openFaces(core, native, mountPoint, kept);
     await recordMount(state.mounted, mountPoint);
     this.#phase = 'running';
     this.#keeper?.ready(() => this.#fuse?.status().requests ?? 0);
@@ -215,7 +231,7 @@ export class Daemon {
   }
 
   /** Tools, the agents' socket, the mount. */
-  async #openFaces(core: CoreParts, native: Native, mountPoint: string): Promise<void> {
+  async #openFaces(core: CoreParts, native: Native, mountPoint: string, kept: Kept): Promise<void> {
     const { config, log } = this;
     const fuse = new ChosenDriver({
       driver: config.settings.mount.driver,
@@ -229,9 +245,14 @@ export class Daemon {
       passthrough: config.settings.mount.passthrough ? core.vfs.core.live : undefined,
       suid: config.settings.mount.suid,
       dev: config.settings.mount.dev,
+      table: kept.table,
+      keep: (mount) => {
+        if (this.#keeper !== undefined) keepMount(this.#keeper, mount);
+      },
     });
     this.#fuse = fuse;
     core.vfs.core.invalidator = fuse.invalidator;
+    if (kept.mount !== undefined) this.#takeOver(fuse, core, kept.mount, kept.table);
     const tools = openTools({
       core,
       clock: this.#clock,
@@ -255,10 +276,23 @@ export class Daemon {
     this.#mcp = mcp;
     await mcp.listen();
     this.#teardown.push('end the sessions of agents', () => mcp.close(this.#patience()));
+    if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
+  }
+
+  async #mount(fuse: ChosenDriver, mountPoint: string): Promise<void> {
     await fuse.mount(mountPoint);
     this.#keeper?.mounted(mountPoint);
     this.#teardown.push('take the mount away', () => this.#takeMountAway());
     void fuse.ended.then(({ error }) => this.#unmounted(error));
+  }
+
+  /** First of all: programs wait. */
+  #takeOver(fuse: ChosenDriver, core: CoreParts, mount: Taken, table: HandleTable): void {
+    const told = table.notifiedSeq;
+    fuse.takeOver(mount);
+    this.#teardown.push('take the mount away', () => this.#takeMountAway());
+    void fuse.ended.then(({ error }) => this.#unmounted(error));
+    announceSince(core.vfs.core, told);
   }
 
   #controlServer(native: Native): ControlServer {

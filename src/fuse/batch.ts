@@ -74,9 +74,7 @@ export class Batch {
     const number = this.replies.length;
     const reply = this.#slots[number] ?? new Reply(this.#arena, this.#sectorsOf);
     this.#slots[number] = reply;
-    const { uniqueLow, uniqueHigh } = request;
-    const start = this.#cursor;
-    reply.begin({ arena: this.#arena, start, bodyMin, bodyMax, uniqueLow, uniqueHigh });
+    reply.begin({ arena: this.#arena, start: this.#cursor, bodyMin, bodyMax, request });
     return reply;
   }
 

@@ -7,7 +7,7 @@
 import { asOpError, type Failure, OpError } from '../base/errors.ts';
 import type { Invalidator } from '../vfs/vfs.ts';
 import type { Driver, MountEnd, MountStatus } from './driver.ts';
-import { FuseServer, type FuseServerOptions } from './fuse.ts';
+import { FuseServer, type FuseServerOptions, type Taken } from './fuse.ts';
 import { PathwiseServer } from './pathwise.ts';
 
 export type DriverChoice = 'auto' | 'native' | 'fuse-native';
@@ -63,6 +63,15 @@ export class ChosenDriver implements Driver {
       await this.#fallBack(dir, asOpError(error, `mount ${dir}`));
     }
     void this.#driver.ended.then(this.#setEnded);
+  }
+
+  /** Goes on with a mount that the native driver of a daemon before this one made. */
+  takeOver(taken: Taken): void {
+    const driver = new FuseServer(this.#options);
+    this.#driver = driver;
+    this.#reason = 'that of the mount that was taken over';
+    driver.takeOver(taken);
+    void driver.ended.then(this.#setEnded);
   }
 
   unmount(options?: { readonly lazy?: boolean }): Promise<void> {

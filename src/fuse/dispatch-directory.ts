@@ -16,9 +16,9 @@ import {
 import { type Call, type Deferred, type Operation, readInTurn, settle } from './operation.ts';
 
 function opendir({ fileSystem, caller, request, reply }: Call): void | Promise<void> {
-  const flags = isControl(request.ino) ? 0 : FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE;
-  return settle(fileSystem.opendir(caller, request.ino), ({ fh }) => {
-    reply.open({ fh, isDirectory: true }, flags);
+  const openFlags = isControl(request.ino) ? 0 : FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE;
+  return settle(fileSystem.opendir(caller, request.ino), ({ fh, ino, flags }) => {
+    reply.open({ fh, ino, flags, isDirectory: true, openFlags, backing: undefined });
   });
 }
 
@@ -72,7 +72,10 @@ function listBody(request: Request): number {
 }
 
 export const DIRECTORY_OPERATIONS: readonly (readonly [number, Operation])[] = [
-  [OP.opendir, { serve: opendir, body: OPEN_OUT.bytes }],
+  [
+    OP.opendir,
+    { serve: opendir, body: OPEN_OUT.bytes, claimed: ({ reply }, held) => reply.open(held) },
+  ],
   [OP.readdir, { serve: readdir, body: listBody }],
   [OP.readdirplus, { serve: readdirplus, body: listBody }],
   [OP.releasedir, { serve: releasedir, body: 0 }],

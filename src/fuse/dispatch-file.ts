@@ -3,10 +3,9 @@
  * each write with FSYNC (fs/fuse/file.c, generic_write_sync).
  */
 import { OpError } from '../base/errors.ts';
-import type { Ino } from '../base/ids.ts';
 import { FILE_BYTES_MAX, FUSE_IO_BYTES_MAX } from '../base/limits.ts';
 import { O_APPEND, O_CREAT, O_EXCL, O_TRUNC } from '../base/posix.ts';
-import type { FileSystem, Handle, Opened } from '../vfs/vfs.ts';
+import type { FileSystem, Handle, HeldHandle, Opened } from '../vfs/vfs.ts';
 import type { Request } from './decode.ts';
 import { isControl, type Reply } from './encode.ts';
 import {
@@ -50,11 +49,16 @@ const COPY_BYTES_MAX = 0x7fff_f000;
  * writes back (fs/iomap/buffered-io.c, iomap_writeback_handle_eof), and the end is still the old
  * one while another process appends to that page. The last unmap does write back.
  */
-function answerOpen(reply: Reply, ino: Ino, { fh, backing, dropsPages }: Handle): void {
-  const opened = { fh, isDirectory: false };
-  if (backing !== undefined) reply.open(opened, FOPEN_PASSTHROUGH, backing);
-  else if (isControl(ino)) reply.open(opened, FOPEN_DIRECT_IO);
-  else reply.open(opened, dropsPages === true ? FOPEN_NOFLUSH : FOPEN_KEEP_CACHE | FOPEN_NOFLUSH);
+function answerOpen(reply: Reply, handle: Handle): void {
+  const { fh, ino, flags, backing } = handle;
+  const openFlags = openFlagsOf(handle);
+  reply.open({ fh, ino, flags, isDirectory: false, openFlags, backing });
+}
+
+function openFlagsOf({ ino, backing, dropsPages }: Handle): number {
+  if (backing !== undefined) return FOPEN_PASSTHROUGH;
+  if (isControl(ino)) return FOPEN_DIRECT_IO;
+  return dropsPages === true ? FOPEN_NOFLUSH : FOPEN_KEEP_CACHE | FOPEN_NOFLUSH;
 }
 
 function open({ fileSystem, caller, request, reply }: Call): void | Promise<void> {
@@ -62,7 +66,7 @@ function open({ fileSystem, caller, request, reply }: Call): void | Promise<void
   const flags = request.u32(OPEN_IN.flags);
   const killSetId = (request.u32(OPEN_IN.openFlags) & FUSE_OPEN_KILL_SUIDGID) !== 0;
   return settle(fileSystem.open(caller, ino, flags, killSetId), (handle) => {
-    answerOpen(reply, ino, handle);
+    answerOpen(reply, handle);
   });
 }
 
@@ -84,7 +88,7 @@ function tmpfile({ fileSystem, caller, request, reply }: Call): void {
 
 function answerOpened(reply: Reply, { inode, handle }: Opened): void {
   reply.entry(inode);
-  answerOpen(reply, inode.ino, handle);
+  answerOpen(reply, handle);
 }
 
 function read({ fileSystem, request, reply }: Call): void | Promise<void> | Deferred {
@@ -184,9 +188,16 @@ function readBody(request: Request): number {
 }
 
 /**
- * A CREATE or TMPFILE that a daemon before this one applied and stored `stored` for. Its handle
- * ended with that daemon, so the file is opened anew.
+ * An OPEN, CREATE or TMPFILE that a daemon before this one applied and stored `stored` for, and
+ * whose handle is not known: the file is opened anew, and nothing else is done again.
  */
+function openAgain({ fileSystem, caller, request, reply }: Call): void | Promise<void> {
+  const flags = request.u32(OPEN_IN.flags) & ~(O_CREAT | O_EXCL | O_TRUNC);
+  return settle(fileSystem.open(caller, request.ino, flags, false), (handle) => {
+    answerOpen(reply, handle);
+  });
+}
+
 function createAgain(
   { fileSystem, caller, request, reply }: Call,
   stored: Buffer,
@@ -194,16 +205,46 @@ function createAgain(
   const flags = request.u32(CREATE_IN.flags) & ~(O_CREAT | O_EXCL | O_TRUNC);
   const ino = reply.repeatEntry(stored);
   return settle(fileSystem.open(caller, ino, flags, false), (handle) => {
-    answerOpen(reply, ino, handle);
+    answerOpen(reply, handle);
+  });
+}
+
+/** The handle that was opened for the request is still open. */
+const openClaimed = ({ reply }: Call, held: HeldHandle): void => reply.open(held);
+
+function createClaimed(
+  { fileSystem, caller, reply }: Call,
+  held: HeldHandle,
+): void | Promise<void> {
+  return settle(fileSystem.getattr(caller, held.ino), (inode) => {
+    reply.entry(inode);
+    reply.open(held);
   });
 }
 
 const CREATED_BYTES = ENTRY_OUT.bytes + OPEN_OUT.bytes;
 
+const creates = (serve: Operation['serve']): Operation => ({
+  serve,
+  body: CREATED_BYTES,
+  records: true,
+  again: createAgain,
+  claimed: createClaimed,
+});
+
 export const FILE_OPERATIONS: readonly (readonly [number, Operation])[] = [
-  [OP.open, { serve: open, body: OPEN_OUT.bytes }],
-  [OP.create, { serve: create, body: CREATED_BYTES, records: true, again: createAgain }],
-  [OP.tmpfile, { serve: tmpfile, body: CREATED_BYTES, records: true, again: createAgain }],
+  [
+    OP.open,
+    {
+      serve: open,
+      body: OPEN_OUT.bytes,
+      records: 'perhaps',
+      again: openAgain,
+      claimed: openClaimed,
+    },
+  ],
+  [OP.create, creates(create)],
+  [OP.tmpfile, creates(tmpfile)],
   [OP.read, { serve: read, body: readBody }],
   [OP.write, { serve: write, body: WRITE_OUT.bytes, records: true }],
   [OP.release, { serve: release, body: 0 }],

@@ -16,6 +16,7 @@ import {
   type Inode,
   type Statfs,
 } from '../vfs/vfs.ts';
+import type { Request } from './decode.ts';
 import {
   ATTR,
   ATTR_OUT,
@@ -31,6 +32,7 @@ import {
   STATX_BTIME,
   STATX_OUT,
   SX_TIME,
+  UNIQUE_RESEND_HIGH,
 } from './layout.ts';
 
 const TWO_TO_32 = 2 ** 32;
@@ -92,15 +94,21 @@ export interface ReplyPlace {
   /** Bytes of a successful body: at least and at most. */
   readonly bodyMin: number;
   readonly bodyMax: number;
-  /** Halves of the number of the request. */
-  readonly uniqueLow: number;
-  readonly uniqueHigh: number;
+  /** The request: halves of its number, and who asks. */
+  readonly request: Pick<Request, 'uniqueLow' | 'uniqueHigh' | 'uid' | 'gid' | 'pid'>;
 }
 
 /** What an OPEN, OPENDIR or CREATE handed out. */
 export interface OpenedHandle {
   readonly fh: Fh;
+  readonly ino: Ino;
+  /** Of open(2). */
+  readonly flags: number;
   readonly isDirectory: boolean;
+  /** FOPEN_*. */
+  readonly openFlags: number;
+  /** With FOPEN_PASSTHROUGH. */
+  readonly backing: number | undefined;
 }
 
 export class Reply {
@@ -111,6 +119,10 @@ export class Reply {
   isHandedOut = false;
   /** Whether somebody else may still write into the body (see `lend`). */
   isLent = false;
+  /** Who asked. */
+  uid = 0;
+  gid = 0;
+  pid = 0;
   #uniqueLow = 0;
   #uniqueHigh = 0;
   #arena: Arena;
@@ -133,12 +145,15 @@ export class Reply {
   }
 
   /** Starts an empty answer to the request of that number. */
-  begin({ arena, start, bodyMin, bodyMax, uniqueLow, uniqueHigh }: ReplyPlace): void {
+  begin({ arena, start, bodyMin, bodyMax, request }: ReplyPlace): void {
     assert(Reply.fits(arena, start, bodyMax), 'no room for the reply');
     this.#arena = arena;
     this.#start = start;
-    this.#uniqueLow = uniqueLow;
-    this.#uniqueHigh = uniqueHigh;
+    this.#uniqueLow = request.uniqueLow;
+    this.#uniqueHigh = request.uniqueHigh;
+    this.uid = request.uid;
+    this.gid = request.gid;
+    this.pid = request.pid;
     this.#bodyMin = bodyMin;
     this.#bodyMax = bodyMax;
     this.#errno = 0;
@@ -151,6 +166,11 @@ export class Reply {
 
   get arena(): Arena {
     return this.#arena;
+  }
+
+  /** Number of the request, without the resend bit. */
+  get unique(): number {
+    return (this.#uniqueHigh % UNIQUE_RESEND_HIGH) * TWO_TO_32 + this.#uniqueLow;
   }
 
   get start(): number {
@@ -244,13 +264,12 @@ export class Reply {
     putStatx(view, at + STATX_OUT.stat, inode, this.#sectorsOf(inode));
   }
 
-  /** `flags`: FOPEN_*; `backing` with FOPEN_PASSTHROUGH. */
-  open(opened: OpenedHandle, flags: number, backing = 0): void {
+  open(opened: OpenedHandle): void {
     const { view } = this.#arena;
     const at = this.#take(OPEN_OUT.bytes);
     putU64(view, at + OPEN_OUT.fh, opened.fh);
-    putU32(view, at + OPEN_OUT.openFlags, flags);
-    putU32(view, at + OPEN_OUT_BACKING_ID, backing);
+    putU32(view, at + OPEN_OUT.openFlags, opened.openFlags);
+    putU32(view, at + OPEN_OUT_BACKING_ID, opened.backing ?? 0);
     this.opened = opened;
   }
 

@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { asOpError, codeOf, OpError } from '../base/errors.ts';
+import type { Ino } from '../base/ids.ts';
 import {
   FUSE_IO_BYTES_MAX,
   FUSE_NOTIFIER_CLOSE_MS_MAX,
@@ -22,15 +23,18 @@ import type {
   Notifier,
 } from '../base/native.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { FileSystem, Invalidator, Passthrough } from '../vfs/vfs.ts';
+import type { FileSystem, HandleTable, Invalidator, Passthrough, TablePlace } from '../vfs/vfs.ts';
 import type { Driver, MountEnd, MountStatus } from './driver.ts';
 import type { Features } from './handshake.ts';
+import { OUT_HEADER } from './layout.ts';
 import { abortConnection, attach, detach, deviceAt, setReadAhead } from './native.ts';
 import { KernelInvalidator } from './notify.ts';
 import { KernelReferences } from './references.ts';
-import { Session } from './session.ts';
+import { Session, type SessionOptions } from './session.ts';
+import { agreedIn, askForOrphans, blame, resendMessage } from './take-over.ts';
 
 export type { MountEnd, MountStatus } from './driver.ts';
+export { inheritedFrom } from './take-over.ts';
 
 /** What the driver uses of the addon. */
 export type FuseNative = NativeMounting & NativeConnection & Pick<NativeFiles, 'closeDescriptor'>;
@@ -50,6 +54,22 @@ export interface FuseServerOptions {
   readonly dev?: boolean | undefined;
   /** Told of a kernel that can read and write local files by itself; absent: it shall not. */
   readonly passthrough?: PassthroughHost | undefined;
+  /** What the kernel holds, written down for a daemon after this one. */
+  readonly table: HandleTable;
+  /** Told of the mount once it works, for who keeps it over the end of this process. */
+  readonly keep?: ((mount: Pick<Taken, 'fd' | 'mountPoint' | 'device'>) => void) | undefined;
+  /** Called when the kernel has taken the first answer. */
+  readonly onAnswered?: (() => void) | undefined;
+}
+
+/** A mount of a daemon before this one. */
+export interface Taken {
+  readonly fd: number;
+  readonly mountPoint: string;
+  /** As in /proc/self/mountinfo. */
+  readonly device: string | undefined;
+  /** Whether that daemon crashed or hung, rather than being killed or stopped. */
+  readonly diedOfItself: boolean;
 }
 
 /** Who decides which files that are. */
@@ -76,7 +96,7 @@ export class FuseServer implements Driver {
   readonly invalidator: Invalidator;
   readonly ended: Promise<MountEnd>;
   readonly #options: FuseServerOptions;
-  readonly #references = new KernelReferences();
+  readonly #references: KernelReferences;
   readonly #invalidator: KernelInvalidator;
   #connected: Connected | undefined;
   #features: Features | undefined;
@@ -84,11 +104,23 @@ export class FuseServer implements Driver {
   #noPassthrough: string | undefined = NOT_MOUNTED;
   #isUsed = false;
   #isServing = false;
+  #hasAnswered = false;
+  /** Where the table has the numbers by which the kernel knows files. */
+  readonly #backings = new Map<number, TablePlace>();
+  readonly #over = new AbortController();
+  #refuse: (error: OpError) => void = () => {};
   #setEnded: (end: MountEnd) => void = () => {};
 
   constructor(options: FuseServerOptions) {
     this.#options = options;
-    this.#invalidator = new KernelInvalidator(this.#references, options.clock, options.log);
+    this.#references = new KernelReferences(options.table);
+    const onQuiet = () => this.#noteQuiet();
+    this.#invalidator = new KernelInvalidator(
+      this.#references,
+      options.clock,
+      options.log,
+      onQuiet,
+    );
     this.invalidator = this.#invalidator;
     this.ended = new Promise((take) => {
       this.#setEnded = take;
@@ -122,7 +154,7 @@ export class FuseServer implements Driver {
       dev: dev ?? false,
     });
     try {
-      await this.#connect(mountPoint, fd);
+      await this.#begin(mountPoint, fd);
     } catch (error) {
       await detach(native, mountPoint, true);
       // Once it is served, the end of the connection closes it.
@@ -132,6 +164,36 @@ export class FuseServer implements Driver {
     this.#device = deviceAt(mountPoint);
     if (this.#device !== undefined) setReadAhead(this.#device);
     log.info({ mountPoint, protocol: `7.${this.#features?.minor}` }, 'mounted');
+    this.#options.keep?.({ fd, mountPoint, device: this.#device });
+  }
+
+  /**
+   * Goes on with a mount that another daemon made, as the handle table says it was: `fd` is its open
+   * /dev/fuse, and this server's from now on. The file system has taken the handles over.
+   */
+  takeOver({ fd, mountPoint, device, diedOfItself }: Taken): void {
+    assert(!this.#isUsed, 'a server mounts once');
+    this.#isUsed = true;
+    const { table, clock, log, journal, fileSystem } = this.#options;
+    const agreed = agreedIn(table);
+    const generation = table.agreement?.generation;
+    assert(agreed !== undefined && generation !== undefined, 'there was a mount');
+    this.#features = agreed;
+    this.#device = device;
+    const poisonous = blame(table, diedOfItself);
+    this.#references.inherit(table.handles(), journal.counters.reserved('ino') as Ino);
+    const before = { agreed, poisonous, isCareful: diedOfItself };
+    const { channel } = this.#connect(mountPoint, fd, { ...before, generation, onInit() {} });
+    if (agreed.hasPassthrough) this.#offerPassthrough(fd);
+    else this.#noPassthrough = this.#unwanted() ?? 'the kernel does not offer it';
+    this.#closeUnused(fd);
+    const errno = channel.reply(resendMessage(), 0, OUT_HEADER.bytes);
+    log.info({ mountPoint, errno, poisonous: poisonous.size }, 'taken over');
+    const parts = { fileSystem, clock, references: this.#references };
+    const forget = (ino: Ino) => this.#connected?.session.forgotten(ino);
+    askForOrphans({ ...parts, invalidator: this.#invalidator }, forget, this.#over.signal).catch(
+      () => {}, // The end of the mount.
+    );
   }
 
   async unmount({ lazy = false }: { readonly lazy?: boolean } = {}): Promise<void> {
@@ -146,47 +208,71 @@ export class FuseServer implements Driver {
   }
 
   /** Resolves when the kernel and this server have agreed. */
-  #connect(mountPoint: string, fd: number): Promise<void> {
-    const { native, journal, fileSystem, clock, log } = this.#options;
+  #begin(mountPoint: string, fd: number): Promise<void> {
+    const { journal, table } = this.#options;
+    const generation = journal.commit(() => journal.counters.next('connection'));
     return new Promise((agree, refuse) => {
-      const session = new Session({
-        fileSystem,
-        journal,
-        clock,
-        log,
-        references: this.#references,
-        wantsPassthrough: this.#unwanted() === undefined,
-        generation: journal.commit(() => journal.counters.next('connection')),
-        onInit: (result) => {
-          if (result instanceof OpError) {
-            refuse(result);
-            return;
-          }
-          this.#features = result;
-          if (result.hasPassthrough) this.#offerPassthrough(fd);
-          else this.#noPassthrough = this.#unwanted() ?? 'the kernel does not offer it';
-          agree();
-        },
-      });
-      const channel = native.openChannel(
-        fd,
-        {
-          requestBytesMax: REQUEST_BYTES_MAX,
-          arenaBytes: FUSE_REQUEST_ARENA_BYTES,
-          requestsMax: REQUESTS_PER_DRAIN_MAX,
-        },
-        (count) => session.drain(count),
-        (errno) => {
-          refuse(new OpError('mount-failed', `mount ${mountPoint}`));
-          this.#end(errno);
-        },
-      );
-      session.attach(channel);
-      const notifier = native.openNotifier(fd, { queueMax: NOTIFICATIONS_QUEUED_MAX });
-      this.#invalidator.attach(notifier);
-      this.#connected = { mountPoint, fd, session, channel, notifier };
-      this.#isServing = true;
+      const onInit = (result: Features | OpError) => {
+        if (result instanceof OpError) {
+          refuse(result);
+          return;
+        }
+        this.#features = result;
+        table.agree({ generation, ...result });
+        if (result.hasPassthrough) this.#offerPassthrough(fd);
+        else this.#noPassthrough = this.#unwanted() ?? 'the kernel does not offer it';
+        agree();
+      };
+      this.#refuse = refuse;
+      this.#connect(mountPoint, fd, { generation, onInit });
     });
+  }
+
+  #connect(
+    mountPoint: string,
+    fd: number,
+    terms: Pick<SessionOptions, 'generation' | 'onInit' | 'agreed' | 'poisonous' | 'isCareful'>,
+  ): Connected {
+    const { native, journal, fileSystem, clock, log, table } = this.#options;
+    const session = new Session({
+      ...{ fileSystem, journal, clock, log, table },
+      ...terms,
+      references: this.#references,
+      wantsPassthrough: this.#unwanted() === undefined,
+      onAnswered: () => this.#answered(),
+    });
+    const channel = native.openChannel(
+      fd,
+      {
+        requestBytesMax: REQUEST_BYTES_MAX,
+        arenaBytes: FUSE_REQUEST_ARENA_BYTES,
+        requestsMax: REQUESTS_PER_DRAIN_MAX,
+      },
+      (count) => session.drain(count),
+      (errno) => {
+        this.#refuse(new OpError('mount-failed', `mount ${mountPoint}`));
+        this.#end(errno);
+      },
+    );
+    session.attach(channel);
+    const notifier = native.openNotifier(fd, { queueMax: NOTIFICATIONS_QUEUED_MAX });
+    this.#invalidator.attach(notifier);
+    this.#connected = { mountPoint, fd, session, channel, notifier };
+    this.#isServing = true;
+    return this.#connected;
+  }
+
+  #answered(): void {
+    this.#noteQuiet();
+    if (this.#hasAnswered) return;
+    this.#hasAnswered = true;
+    this.#options.onAnswered?.();
+  }
+
+  /** Up to here the kernel knows everything. */
+  #noteQuiet(): void {
+    const { table, journal } = this.#options;
+    if (this.#invalidator.queuedCount === 0) table.notifiedSeq = journal.head.seq;
   }
 
   /** Why the kernel is not asked to take files for itself. */
@@ -197,17 +283,22 @@ export class FuseServer implements Driver {
   }
 
   #offerPassthrough(fd: number): void {
-    const { native, passthrough, log } = this.#options;
+    const { native, passthrough, log, table } = this.#options;
     const registering: Passthrough = {
       register: (file) => {
         try {
-          return native.backingOpen(fd, file);
+          const backing = native.backingOpen(fd, file);
+          this.#backings.set(backing, table.addBacking(backing));
+          return backing;
         } catch (error) {
           throw asOpError(error, 'register a backing file');
         }
       },
       // It is gone with the connection, if that has ended.
       unregister: (backing) => {
+        const place = this.#backings.get(backing);
+        this.#backings.delete(backing);
+        if (place !== undefined) table.remove(place);
         if (this.#connected?.fd !== fd) return;
         try {
           native.backingClose(fd, backing);
@@ -223,6 +314,25 @@ export class FuseServer implements Driver {
       this.#noPassthrough = refusalOf(error);
       // The disk may be one that nothing can be stacked on (ELOOP), or this process lack the right.
       log.warn({ err: error }, 'the kernel takes no files for itself: all bytes go through here');
+    }
+  }
+
+  /** Numbers of files that a daemon before this one registered, and that nobody has open any more. */
+  #closeUnused(fd: number): void {
+    const { native, table } = this.#options;
+    const used = new Set(table.handles().map(({ backing }) => backing));
+    for (const { place, backing } of table.backings()) {
+      if (this.#backings.has(backing)) continue;
+      if (used.has(backing)) {
+        this.#backings.set(backing, place);
+        continue;
+      }
+      table.remove(place);
+      try {
+        native.backingClose(fd, backing);
+      } catch {
+        // It was closed, and a kill came before that was written down.
+      }
     }
   }
 
@@ -264,6 +374,7 @@ export class FuseServer implements Driver {
     const { mountPoint, fd, session, channel, notifier } = connected;
     const { native, log } = this.#options;
     this.#connected = undefined;
+    this.#over.abort();
     this.#noPassthrough = NOT_MOUNTED;
     channel.close();
     this.#invalidator.detach();

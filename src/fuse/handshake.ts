@@ -100,11 +100,17 @@ export function negotiate(offer: Offer, wantsPassthrough: boolean): Features | u
   const flags = (offer.flags & FLAGS_WANTED) >>> 0;
   const wanted2 = wantsPassthrough ? FLAGS2_WANTED | INIT_FLAG2.passthrough : FLAGS2_WANTED;
   const flags2 = (offer.flags2 & wanted2) >>> 0;
+  const maxReadahead = Math.min(offer.maxReadahead, FUSE_IO_BYTES_MAX);
+  return featuresOf({ minor, maxReadahead, flags, flags2 });
+}
+
+/** What agreed numbers mean. */
+export function featuresOf(
+  agreed: Pick<Features, 'minor' | 'maxReadahead' | 'flags' | 'flags2'>,
+): Features {
+  const { minor, maxReadahead, flags, flags2 } = agreed;
   return {
-    minor,
-    maxReadahead: Math.min(offer.maxReadahead, FUSE_IO_BYTES_MAX),
-    flags,
-    flags2,
+    ...{ minor, maxReadahead, flags, flags2 },
     hasSetxattrExt: (flags & INIT_FLAG.setxattrExt) !== 0,
     hasResend: (flags2 & INIT_FLAG2.hasResend) !== 0,
     opensNoDirectories: (flags & INIT_FLAG.noOpendirSupport) !== 0,

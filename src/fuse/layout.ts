@@ -63,7 +63,7 @@ export const OP = {
 } as const;
 
 /** `enum fuse_notify_code`. */
-export const NOTIFY = { invalInode: 2, invalEntry: 3 } as const;
+export const NOTIFY = { invalInode: 2, invalEntry: 3, resend: 7 } as const;
 
 /** INIT flags 0–31 (`flags`). */
 export const INIT_FLAG = {

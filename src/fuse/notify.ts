@@ -50,6 +50,7 @@ export class KernelInvalidator implements Invalidator {
   readonly #references: KernelReferences;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #onQuiet: () => void;
   #notifier: Notifier | undefined;
   /** Waiting to be handed to the thread, in order. */
   readonly #queue = new Set<Message>();
@@ -58,10 +59,12 @@ export class KernelInvalidator implements Invalidator {
   #settling: Settling[] = [];
   readonly #ended = new AbortController();
 
-  constructor(references: KernelReferences, clock: Clock, log: Log) {
+  /** `onQuiet` is called when the kernel has taken all there was. */
+  constructor(references: KernelReferences, clock: Clock, log: Log, onQuiet = () => {}) {
     this.#references = references;
     this.#clock = clock;
     this.#log = log;
+    this.#onQuiet = onQuiet;
   }
 
   /** From now on there is a kernel to tell. */
@@ -88,6 +91,12 @@ export class KernelInvalidator implements Invalidator {
 
   inode(ino: Ino, bytes: boolean): void {
     if (this.knows(ino)) this.#enqueue(invalInode(ino, bytes), ino);
+  }
+
+  /** Whether the kernel has the inode; true when it cannot be asked. */
+  async has(ino: Ino): Promise<boolean> {
+    const errno = await this.#notifier?.send(invalInode(ino, false));
+    return errno !== ENOENT;
   }
 
   settled(): Promise<void> {
@@ -142,7 +151,7 @@ export class KernelInvalidator implements Invalidator {
 
   /** Whether the kernel was given the inode, as far as we know, and still has it. */
   #isOnItsWay({ ino, repeats }: Message): boolean {
-    return ino !== undefined && repeats < REPEATS_MAX && this.knows(ino);
+    return ino !== undefined && repeats < REPEATS_MAX && this.#references.isCounted(ino);
   }
 
   async #repeat(message: Message): Promise<void> {
@@ -160,6 +169,7 @@ export class KernelInvalidator implements Invalidator {
   #advance(message: Message): void {
     this.#sent.delete(message);
     this.#pump();
+    if (this.queuedCount === 0) this.#onQuiet();
     let isReached = false;
     for (const { left } of this.#settling) {
       isReached = (left.delete(message) && left.size === 0) || isReached;

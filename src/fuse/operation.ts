@@ -3,7 +3,13 @@
  * The operations themselves are in `dispatch-*.ts`, by groups; `dispatch.ts` is their table.
  */
 import type { Fh, Ino } from '../base/ids.ts';
-import { type Awaitable, type Caller, CID_INO_FROM, type FileSystem } from '../vfs/vfs.ts';
+import {
+  type Awaitable,
+  type Caller,
+  CID_INO_FROM,
+  type FileSystem,
+  type HeldHandle,
+} from '../vfs/vfs.ts';
 import type { Request } from './decode.ts';
 import type { Reply } from './encode.ts';
 import type { Features } from './handshake.ts';
@@ -32,13 +38,21 @@ export interface Operation {
   readonly serve: (call: Call) => void | Promise<void> | Deferred;
   /** Bytes of a successful body: exactly so many, or at most as many as the request admits. */
   readonly body: number | ((request: Request) => number);
-  /** Whether it changes the tree, so that the journal shall know the request and keep its reply. */
-  readonly records?: boolean;
+  /**
+   * Whether it changes the tree, so that the journal shall know the request and keep its reply;
+   * `perhaps`: only if it left a record, and doing it again is harmless if not.
+   */
+  readonly records?: boolean | 'perhaps';
   /**
    * Answers a resent request that was applied, successfully, by a daemon before this one, from the
    * reply stored then. Without it the stored reply is sent as it is.
    */
   readonly again?: (call: Call, stored: Buffer) => void | Promise<void>;
+  /**
+   * Answers a resent request with the handle that a daemon before this one opened for it, and which
+   * is still open.
+   */
+  readonly claimed?: (call: Call, held: HeldHandle) => void | Promise<void>;
   /** Whether it may take as long as the disk takes: it has no deadline. */
   readonly isUnhurried?: boolean;
 }

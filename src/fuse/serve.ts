@@ -6,7 +6,7 @@ import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
 import type { Fh } from '../base/ids.ts';
 import type { RequestId } from '../journal/journal.ts';
-import type { Caller, FileSystem } from '../vfs/vfs.ts';
+import type { Caller, FileSystem, HeldHandle } from '../vfs/vfs.ts';
 import { Batch } from './batch.ts';
 import type { Callers } from './callers.ts';
 import { Request } from './decode.ts';
@@ -21,7 +21,7 @@ import type { Call, Operation } from './operation.ts';
 export interface RequestJournal {
   group(body: () => void): void;
   beginRequest(request: RequestId): void;
-  endRequest(reply: Buffer): void;
+  endRequest(reply: Buffer, isKeptUnrecorded: boolean): void;
   answered(request: RequestId): Buffer | undefined;
 }
 
@@ -33,6 +33,8 @@ export interface Handouts {
   takeBack(reply: Reply): void;
   /** The kernel gave the handle of a file back, which is to be released. */
   closed(fh: Fh): void;
+  /** The handle that a resent request was answered with by a daemon before this one. */
+  claim(unique: number): HeldHandle | undefined;
 }
 
 export interface ServerOptions {
@@ -43,6 +45,12 @@ export interface ServerOptions {
   readonly generation: number;
   readonly wantsPassthrough: boolean;
   readonly onInit: (result: Features | OpError) => void;
+  /** What was agreed with a daemon before this one; absent: INIT is still to come. */
+  readonly agreed?: Features | undefined;
+  /** Told of each request before it is served. */
+  readonly serving: (uniqueLow: number, uniqueHigh: number) => void;
+  /** Requests that ended daemons: they are refused. */
+  readonly poisonous: ReadonlySet<number>;
 }
 
 const NO_REPLY = Buffer.alloc(0);
@@ -77,6 +85,7 @@ export class Server {
 
   constructor(options: ServerOptions) {
     this.#options = options;
+    this.#features = options.agreed;
     this.batch = new Batch((inode) => options.fileSystem.sectors(inode));
   }
 
@@ -88,7 +97,9 @@ export class Server {
     const request = this.#request;
     try {
       request.load(arena, offset, length);
+      this.#options.serving(request.uniqueLow, request.uniqueHigh);
       if (this.#control()) return true;
+      if (this.#options.poisonous.size > 0) this.#demandHarmless();
       const operation = OPERATIONS.get(request.opcode);
       if (operation === undefined) return this.#refuse(ENOSYS);
       if (this.#features === undefined) return this.#refuse(EIO);
@@ -137,6 +148,15 @@ export class Server {
     }
   }
 
+  /** @throws OpError io: the request was being served when daemons died, each time the same one. */
+  #demandHarmless(): void {
+    const { unique, opcode } = this.#request;
+    if (!this.#options.poisonous.has(unique)) return;
+    throw new OpError('io', `serve request ${unique} of kind ${opcode}`, {
+      hint: 'it ended the daemon each time it was tried, so it is tried no more',
+    });
+  }
+
   #init(): boolean {
     const { onInit, wantsPassthrough } = this.#options;
     let features: Features | undefined;
@@ -156,35 +176,33 @@ export class Server {
   }
 
   #operate(operation: Operation, reply: Reply, features: Features): void {
-    if (operation.records !== true) {
-      this.#perform(operation, reply, features, undefined);
+    const { journal, generation, handouts } = this.#options;
+    const isClaiming = this.#request.isResent && operation.claimed !== undefined;
+    const held = isClaiming ? handouts.claim(this.#request.unique) : undefined;
+    if (operation.records === undefined || held !== undefined) {
+      this.#perform(operation, reply, features, { held });
       return;
     }
-    const { journal, generation } = this.#options;
     const id = { generation, unique: this.#request.unique };
     // An empty one is that of a request whose answer came later, and so was never stored.
     const stored = this.#request.isResent ? journal.answered(id) : undefined;
     if (stored !== undefined && stored.length >= OUT_HEADER.bytes) {
-      this.#perform(operation, reply, features, stored);
+      this.#perform(operation, reply, features, { stored });
       return;
     }
     journal.beginRequest(id);
-    const isAnswered = this.#perform(operation, reply, features, undefined);
-    journal.endRequest(isAnswered ? reply.message : NO_REPLY);
+    const isAnswered = this.#perform(operation, reply, features, {});
+    const isKept = operation.records === true && isAnswered;
+    journal.endRequest(isAnswered ? reply.message : NO_REPLY, isKept);
   }
 
   /** False when the answer comes later. */
-  #perform(
-    operation: Operation,
-    reply: Reply,
-    features: Features,
-    stored: Buffer | undefined,
-  ): boolean {
+  #perform(operation: Operation, reply: Reply, features: Features, known: Known): boolean {
     const { handouts } = this.#options;
     const request = this.#request;
     const call = this.#prepare(reply, features);
     try {
-      const result = stored === undefined ? operation.serve(call) : again(operation, call, stored);
+      const result = answerTo(operation, call, known);
       if (result !== undefined) {
         const isUnhurried = operation.isUnhurried === true;
         this.batch.wait({ unique: request.unique, reply, result, isUnhurried });
@@ -243,6 +261,21 @@ export class Server {
   #note(error: unknown): void {
     if (errnoOf(error) === EIO) this.batch.faults.push(error);
   }
+}
+
+/** What a daemon before this one left of a request. */
+interface Known {
+  readonly held?: HeldHandle | undefined;
+  readonly stored?: Buffer;
+}
+
+function answerTo(
+  operation: Operation,
+  call: Call,
+  { held, stored }: Known,
+): ReturnType<Operation['serve']> {
+  if (held !== undefined && operation.claimed !== undefined) return operation.claimed(call, held);
+  return stored === undefined ? operation.serve(call) : again(operation, call, stored);
 }
 
 function again(operation: Operation, call: Call, stored: Buffer): void | Promise<void> {

@@ -16,7 +16,7 @@ import { OpError } from '../base/errors.ts';
 import type { Ino } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import type { Channel } from '../base/native.ts';
-import type { FileSystem } from '../vfs/vfs.ts';
+import { type FileSystem, HandleTable } from '../vfs/vfs.ts';
 import { Callers } from './callers.ts';
 import type { OpenedHandle, Reply } from './encode.ts';
 import { EIO, ENOENT, errnoOf } from './errno.ts';
@@ -37,7 +37,21 @@ export interface SessionOptions {
   readonly wantsPassthrough: boolean;
   /** INIT was answered: the mount works or, with the error, never will. */
   readonly onInit: (result: Features | OpError) => void;
+  /** What was agreed with a daemon before this one. */
+  readonly agreed?: Features | undefined;
+  /** What the daemon after this one wants to know. */
+  readonly table?: HandleTable;
+  /** Requests that ended daemons. */
+  readonly poisonous?: ReadonlySet<number>;
+  /** Whether the daemon before this one died of itself. */
+  readonly isCareful?: boolean;
+  /** Called when the kernel has taken the answers of a group. */
+  readonly onAnswered?: () => void;
 }
+
+const NONE: ReadonlySet<number> = new Set();
+/** As many as can have been in the kernel when a daemon died, and some. */
+const CAREFUL_REQUESTS = 1024;
 
 export class Session {
   readonly #options: SessionOptions;
@@ -45,10 +59,12 @@ export class Session {
   readonly #waiting: Waiting;
   #channel: Channel | undefined;
   readonly #later: Later;
+  readonly #table: HandleTable;
   #requestCount = 0;
 
   constructor(options: SessionOptions) {
     this.#options = options;
+    this.#table = options.table ?? HandleTable.make();
     const handouts: Handouts = {
       handOut: (reply) => this.#handOut(reply),
       takeBack: (reply) => this.#takeBack(reply),
@@ -56,8 +72,15 @@ export class Session {
         options.references.closed(fh);
         this.#later.release(fh);
       },
+      claim: (unique) => options.references.claim(unique),
     };
-    this.#server = new Server({ ...options, handouts, callers: new Callers(options.clock) });
+    this.#server = new Server({
+      ...options,
+      handouts,
+      callers: new Callers(options.clock),
+      serving: (low, high) => this.#table.serving(low, high),
+      poisonous: options.poisonous ?? NONE,
+    });
     this.#later = new Later(options.clock, (work) => this.#endAll(work));
     this.#waiting = new Waiting(options.clock, {
       finish: (reply) => this.#finishLate(reply),
@@ -87,8 +110,16 @@ export class Session {
     assert(channel !== undefined, 'requests come from a channel');
     this.#requestCount += count;
     let next = 0;
-    while (next < count) next = this.#serveGroup(channel, next, count);
+    while (next < count) {
+      next = this.#serveGroup(channel, next, this.#isCareful() ? next + 1 : count);
+    }
+    this.#table.serving(0, 0);
     this.#later.relieve();
+  }
+
+  /** The kernel does not have the inode any more, though it did not say so. */
+  forgotten(ino: Ino): void {
+    this.#later.forget(ino);
   }
 
   /** The connection is gone: what the kernel held comes back. */
@@ -117,6 +148,12 @@ export class Session {
     assert(next > from, 'the first request of a group always has room');
     this.#settleGroup(channel);
     return next;
+  }
+
+  /** After a death one at a time, so that it is known which request is to blame for the next. */
+  #isCareful(): boolean {
+    const { size } = this.#options.poisonous ?? NONE;
+    return this.#options.isCareful === true && this.#requestCount < CAREFUL_REQUESTS + size;
   }
 
   #serveMany(channel: Channel, from: number, count: number): void {
@@ -177,13 +214,26 @@ export class Session {
   #send(channel: Channel): void {
     const { replies, arena, spans } = this.#server.batch;
     if (replies.length === 0) return;
+    for (const reply of replies) if (reply.opened !== undefined) this.#keep(reply);
     const failed = channel.replyMany(arena.buffer, spans, replies.length);
     for (let number = 0; number < replies.length; number++) {
       const errno = spans[number * 2 + 1] ?? 0;
       const reply = replies[number];
-      if (errno === 0 || reply === undefined) continue;
-      this.#takeBack(reply);
-      if (failed > 0 && errno !== ENOENT) this.#logUnsent(errno);
+      if (reply === undefined) continue;
+      if (errno !== 0) this.#takeBack(reply);
+      else if (reply.opened !== undefined) this.#options.references.told(reply.opened.fh);
+      if (failed > 0 && errno !== 0 && errno !== ENOENT) this.#logUnsent(errno);
+    }
+    this.#options.onAnswered?.();
+  }
+
+  /** Writes down what the reply hands out, for a daemon after this one. */
+  #keep(reply: Reply): void {
+    try {
+      this.#options.references.keep(reply);
+    } catch (error) {
+      // It is open all the same, as long as this daemon lives.
+      this.#log([error]);
     }
   }
 
@@ -214,8 +264,12 @@ export class Session {
   }
 
   #sendLate(channel: Channel, reply: Reply): void {
+    this.#keep(reply);
     const errno = channel.reply(reply.arena.buffer, reply.start, reply.length);
-    if (errno === 0) return;
+    if (errno === 0) {
+      if (reply.opened !== undefined) this.#options.references.told(reply.opened.fh);
+      return;
+    }
     this.#takeBack(reply);
     if (errno !== ENOENT) this.#logUnsent(errno);
   }
@@ -270,7 +324,7 @@ export class Session {
     const actions = [
       ...handles.map((fh) => () => fileSystem.release(fh)),
       ...inos.map((ino) => () => {
-        if (!references.knows(ino)) fileSystem.forget(ino);
+        if (!references.isCounted(ino)) fileSystem.forget(ino);
       }),
     ];
     try {

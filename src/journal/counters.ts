@@ -18,6 +18,11 @@ export class Counters {
     this.#set = db.prepare('INSERT OR REPLACE INTO meta VALUES (?, CAST(? AS INTEGER))');
   }
 
+  /** All numbers that an earlier process gave out are below this one. */
+  reserved(name: CounterName): number {
+    return Number(this.#get.get(`next_${name}`) ?? 1);
+  }
+
   /** The next number, from 1. Inside a transaction. */
   next(name: CounterName): number {
     let range = this.#next.get(name);

@@ -11,6 +11,7 @@ import type { Clock, Instant } from '../base/clock.ts';
 import { asOpError } from '../base/errors.ts';
 import type { Seq } from '../base/ids.ts';
 import { Actors } from './actors.ts';
+import { type Answer, Answers } from './answers.ts';
 import { Chain, formatPoint } from './chain.ts';
 import { type WalState, walState } from './checkpoint.ts';
 import { Contents } from './contents.ts';
@@ -75,6 +76,7 @@ export interface JournalOptions {
 export class Journal {
   readonly path: string;
   readonly actors: Actors;
+  readonly #answers: Answers;
   readonly contents: Contents;
   readonly counters: Counters;
   readonly dentries: Dentries;
@@ -114,6 +116,7 @@ export class Journal {
     }
     this.counters = new Counters(this.#db);
     this.actors = new Actors(this.#db);
+    this.#answers = new Answers(this.#db);
     this.contents = new Contents(this.#db, this.counters);
     this.dentries = new Dentries(this.#db, this.counters);
     this.inodes = new Inodes(this.#db, this.counters);
@@ -157,6 +160,7 @@ export class Journal {
     const outer = this.#tx;
     if (outer !== undefined) {
       outer.begin();
+      outer.isRequestChanging = true;
       try {
         return body(outer);
       } catch (error) {
@@ -225,15 +229,19 @@ export class Journal {
     this.#tx?.markRequest();
   }
 
-  /** Stores the reply with the first record of the request, if it made any; the bytes are copied. */
-  endRequest(reply: Buffer): void {
-    this.#tx?.storeReply(reply);
+  /**
+   * Stores the reply with the first record of the request or, if it changed something and made none
+   * and `isKeptUnrecorded`, with the others of its group; the bytes are copied.
+   */
+  endRequest(reply: Buffer, isKeptUnrecorded = false): void {
+    this.#tx?.storeReply(reply, isKeptUnrecorded);
     this.#request = undefined;
   }
 
   /** The reply a request of this connection was given, when it changed something lately. */
   answered(request: RequestId): Buffer | undefined {
-    return this.ops.answered(request, this.#lastSeq - RESENT_WITHIN_RECORDS);
+    const stored = this.ops.answered(request, this.#lastSeq - RESENT_WITHIN_RECORDS);
+    return stored ?? this.#answers.find(request);
   }
 
   /** What waits to be folded into the file. */
@@ -264,6 +272,7 @@ export class Journal {
     for (const action of tx.preparing) action();
     this.contents.flush();
     this.inodes.writeUsage();
+    if (tx.answers.length > 0) this.#answers.put(tx.answers);
     const rows = tx.pending.map(({ row }) => row);
     const last = rows.at(-1);
     let hash = this.#lastHash;
@@ -326,8 +335,12 @@ class OpenTransaction implements Tx {
   readonly preparing: (() => void)[] = [];
   readonly committed: (() => void)[] = [];
   readonly undone: (() => void)[] = [];
+  /** Of requests that changed something and made no record. */
+  readonly answers: Answer[] = [];
   broken: unknown;
   begun = false;
+  /** Whether the present request has changed something. */
+  isRequestChanging = false;
   readonly #begin: Statement;
   readonly #request: () => RequestId | undefined;
   #seq: number;
@@ -367,10 +380,15 @@ class OpenTransaction implements Tx {
 
   markRequest(): void {
     this.#requestFrom = this.pending.length;
+    this.isRequestChanging = false;
   }
 
-  storeReply(reply: Buffer): void {
+  storeReply(reply: Buffer, isKeptUnrecorded: boolean): void {
     const first = this.pending[this.#requestFrom];
+    const request = this.#request();
     if (first !== undefined) first.reply = Buffer.from(reply);
+    else if (isKeptUnrecorded && this.isRequestChanging && request !== undefined) {
+      this.answers.push({ request, reply: Buffer.from(reply) });
+    }
   }
 }

@@ -194,8 +194,21 @@ INSERT INTO usage
   FROM inode GROUP BY superblock;
 `;
 
+/**
+ * What a daemon needs that takes over a connection to the kernel: which handle a session is of, and
+ * what the requests of the last group were answered that changed something without a record.
+ */
+const TAKE_OVER = `
+ALTER TABLE write_session ADD COLUMN fh INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE answer (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  generation INTEGER NOT NULL,
+  replies BLOB NOT NULL
+) STRICT;
+`;
+
 /** Index i takes the schema from version i to i + 1. */
-const MIGRATIONS: readonly string[] = [FOUNDATION, SLOTS, USAGE];
+const MIGRATIONS: readonly string[] = [FOUNDATION, SLOTS, USAGE, TAKE_OVER];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

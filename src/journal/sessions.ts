@@ -3,7 +3,15 @@
  * write and removed when the session's `write` record is appended, so that a session the daemon did
  * not live to end is recorded by the next one.
  */
-import { type ActorId, bytesOf, type ContentId, type Ino, type Name, nameOf } from '../base/ids.ts';
+import {
+  type ActorId,
+  bytesOf,
+  type ContentId,
+  type Fh,
+  type Ino,
+  type Name,
+  nameOf,
+} from '../base/ids.ts';
 import type { Counters } from './counters.ts';
 import type { Database, Statement } from './sqlite.ts';
 
@@ -20,6 +28,8 @@ export interface WriteSessionRow {
   readonly oldSize: number;
   /** What undo needs beyond the columns. */
   readonly before: Readonly<Record<string, unknown>>;
+  /** The handle it is of, which a daemon may take over with its connection. */
+  readonly fh: Fh;
 }
 
 interface Raw {
@@ -32,6 +42,7 @@ interface Raw {
   old_content: ContentId;
   old_size: number;
   before: string;
+  fh: Fh;
 }
 
 export class WriteSessions {
@@ -43,7 +54,7 @@ export class WriteSessions {
 
   constructor(db: Database, counters: Counters) {
     this.#counters = counters;
-    this.#insert = db.prepare('INSERT INTO write_session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
+    this.#insert = db.prepare('INSERT INTO write_session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
     this.#rebase = db.prepare(
       'UPDATE write_session SET old_content = ?, old_size = ?, before = ? WHERE ino = ?',
     );
@@ -54,7 +65,7 @@ export class WriteSessions {
   /** Inside a transaction, as `delete`. */
   insert(row: Omit<WriteSessionRow, 'id'>): WriteSessionRow {
     const id = this.#counters.next('write_session');
-    const { ino, actor, path, begunS, begunNs, oldContent, oldSize, before } = row;
+    const { ino, actor, path, begunS, begunNs, oldContent, oldSize, before, fh } = row;
     this.#insert.run(
       id,
       ino,
@@ -65,6 +76,7 @@ export class WriteSessions {
       oldContent,
       oldSize,
       JSON.stringify(before),
+      fh,
     );
     return { id, ...row };
   }
@@ -89,6 +101,7 @@ export class WriteSessions {
       oldContent: raw.old_content,
       oldSize: raw.old_size,
       before: JSON.parse(raw.before) as Record<string, unknown>,
+      fh: raw.fh,
     }));
   }
 }

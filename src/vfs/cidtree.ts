@@ -44,6 +44,21 @@ export interface ContentReader {
   read(cid: string, position: number, length: number, signal: AbortSignal): Promise<Uint8Array>;
 }
 
+/** Nodes that the kernel holds, written down for a daemon after this one. */
+export interface NodeLog {
+  /** What was appended, oldest first; a line that a kill cut off is none. */
+  lines(): readonly string[];
+  append(line: string): void;
+  /** These instead of all that was appended. */
+  replace(lines: readonly string[]): void;
+}
+
+/** Nobody goes on with what this process knows. */
+const UNKEPT: NodeLog = { lines: () => [], append() {}, replace() {} };
+
+/** The log is written anew when it has grown by so many lines beyond twice what is held. */
+const LOG_LINES_SPARE = 8192;
+
 interface Node {
   readonly node: ContentNode;
   readonly inode: Inode;
@@ -57,11 +72,18 @@ export class CidTree {
   readonly #reader: ContentReader;
   readonly #signal: AbortSignal;
   readonly #nodes = new Map<Ino, Node>();
+  readonly #log: NodeLog;
   #evictFrom = REMEMBERED_MAX;
+  #held = 0;
+  #logged = 0;
 
-  constructor(reader: ContentReader, signal: AbortSignal) {
+  /** What the log holds the kernel may still ask about: it is known again. */
+  constructor(reader: ContentReader, signal: AbortSignal, log: NodeLog = UNKEPT) {
     this.#reader = reader;
     this.#signal = signal;
+    this.#log = log;
+    for (const line of log.lines()) this.#adopt(line);
+    if (this.#held > 0) this.#rewriteLog();
   }
 
   isCid(name: Name): boolean {
@@ -81,6 +103,7 @@ export class CidTree {
   }
 
   forget(ino: Ino): void {
+    if (this.#nodes.get(ino)?.isHeld === true) this.#held -= 1;
     this.#nodes.delete(ino);
   }
 
@@ -176,14 +199,35 @@ export class CidTree {
 
   #enter(parent: Ino, path: string, node: ContentNode, isHeld: boolean): Inode {
     const inode = rowOf(path, node);
-    const known = this.#nodes.get(inode.ino);
-    if (known !== undefined) {
-      known.isHeld ||= isHeld;
-      return known.inode;
+    let known = this.#nodes.get(inode.ino);
+    if (known === undefined) {
+      if (this.#nodes.size >= this.#evictFrom) this.#evict();
+      known = { node, inode, parent, path, isHeld: false };
+      this.#nodes.set(inode.ino, known);
     }
-    if (this.#nodes.size >= this.#evictFrom) this.#evict();
-    this.#nodes.set(inode.ino, { node, inode, parent, path, isHeld });
-    return inode;
+    if (isHeld && !known.isHeld) this.#hold(known);
+    return known.inode;
+  }
+
+  #hold(node: Node): void {
+    node.isHeld = true;
+    this.#held += 1;
+    this.#log.append(lineOf(node));
+    this.#logged += 1;
+    if (this.#logged > 2 * this.#held + LOG_LINES_SPARE) this.#rewriteLog();
+  }
+
+  #rewriteLog(): void {
+    const held = [...this.#nodes.values()].filter(({ isHeld }) => isHeld);
+    this.#log.replace(held.map(lineOf));
+    this.#logged = held.length;
+  }
+
+  #adopt(line: string): void {
+    const [parent, path, node] = JSON.parse(line) as [Ino, string, ContentNode];
+    const inode = rowOf(path, node);
+    if (!this.#nodes.has(inode.ino)) this.#held += 1;
+    this.#nodes.set(inode.ino, { node, inode, parent, path, isHeld: true });
   }
 
   #evict(): void {
@@ -206,6 +250,8 @@ export class CidTree {
 }
 
 const TYPE_BITS = { file: S_IFREG | 0o444, directory: S_IFDIR | 0o555, symlink: S_IFLNK | 0o777 };
+
+const lineOf = ({ parent, path, node }: Node): string => JSON.stringify([parent, path, node]);
 
 /** 52 bits of SHA-256 over the path that leads to the content. */
 function inoOf(path: string): Ino {

@@ -117,6 +117,8 @@ export interface FileSystem {
   lookup(caller: Caller, parent: Ino, name: Name): Awaitable<Inode | undefined>;
   /** The kernel holds no reference to `ino` any more. */
   forget(ino: Ino): void;
+  /** Inodes without a name that stay because somebody, perhaps the kernel, still holds them. */
+  unnamed(): readonly Ino[];
   getattr(caller: Caller, ino: Ino): Awaitable<Inode>;
   /** Room the inode takes on disk, in units of 512 bytes (st_blocks): holes take none. */
   sectors(inode: Inode): number;

@@ -5,7 +5,14 @@
 import { assert } from '../base/assert.ts';
 import type { Instant } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
-import { type Ino, type Name, nameOfText, ROOT_INO, type SuperblockId } from '../base/ids.ts';
+import {
+  type Fh,
+  type Ino,
+  type Name,
+  nameOfText,
+  ROOT_INO,
+  type SuperblockId,
+} from '../base/ids.ts';
 import { S_IFDIR, S_IFREG, writes } from '../base/posix.ts';
 import type { DirectoryEntry, Inode } from './contract.ts';
 import { blankRow, DIRECTORY_SIZE } from './core.ts';
@@ -28,6 +35,13 @@ export interface ControlFile {
 interface Owner {
   readonly uid: number;
   readonly gid: number;
+}
+
+/** Bytes by the number of a handle, which outlive the process. */
+export interface KeptBytes {
+  get(fh: Fh): Buffer | undefined;
+  set(fh: Fh, bytes: Buffer): void;
+  delete(fh: Fh): void;
 }
 
 export class ControlTree {

@@ -25,6 +25,7 @@ import {
   type Tx,
 } from '../journal/journal.ts';
 import type { Caller, Inode, Invalidator } from './contract.ts';
+import { HandleTable } from './handle-table.ts';
 import { Handles } from './handles.ts';
 import { InodeCache } from './inodes.ts';
 import { LiveFiles } from './live.ts';
@@ -38,6 +39,8 @@ export interface CoreOptions {
   readonly clock: Clock;
   /** Puts every committed record on stable storage. */
   syncJournal(): Promise<void>;
+  /** What the kernel holds; absent: nobody goes on with it after this process. */
+  readonly table?: HandleTable | undefined;
 }
 
 /** Until a kernel is attached nobody has anything cached. */
@@ -56,7 +59,8 @@ export class Core {
   readonly history: History;
   readonly inodes: InodeCache;
   readonly live: LiveFiles;
-  readonly handles = new Handles();
+  readonly table: HandleTable;
+  readonly handles: Handles;
   readonly mounts: MountTable;
   readonly pathnames: Pathnames;
   /** Inodes without a name that somebody still holds, and some that have one again or are gone. */
@@ -68,7 +72,9 @@ export class Core {
   syncedSeq = 0;
 
   constructor(options: CoreOptions) {
-    const { journal, content, clock } = options;
+    const { journal, content, clock, table = HandleTable.make() } = options;
+    this.table = table;
+    this.handles = new Handles(table);
     this.syncJournal = async () => {
       const { seq } = journal.head;
       await options.syncJournal();
@@ -79,9 +85,10 @@ export class Core {
     this.clock = clock;
     this.history = new History(journal);
     this.mounts = new MountTable();
-    this.live = new LiveFiles(content, clock, ({ superblock }, bytes) =>
-      this.mounts.charge(superblock, 0, bytes),
-    );
+    this.live = new LiveFiles({
+      ...{ content, clock, table },
+      charge: ({ superblock }, bytes) => this.mounts.charge(superblock, 0, bytes),
+    });
     this.inodes = new InodeCache(journal, this.live);
     this.pathnames = new Pathnames(journal, this.inodes, this.mounts);
   }
@@ -216,13 +223,14 @@ export class Core {
 
   /**
    * The inode lost its last name, handle or kernel reference: if it has none of them left, its row
-   * goes, and its bytes stay only as history.
+   * goes, and its bytes stay only as history. `isForgotten`: the kernel has said so.
    */
-  reapIfUnused(tx: Tx, row: InodeRow): void {
+  reapIfUnused(tx: Tx, row: InodeRow, isForgotten = false): void {
     if (row.nlink > 0) return;
     // Somebody may have it mapped: it is reaped when it comes to rest.
     if (this.live.find(row.ino) !== undefined) return;
-    if (this.handles.isOpen(row.ino) || this.invalidator.knows(row.ino)) this.orphans.add(row.ino);
+    const isKnown = !isForgotten && this.invalidator.knows(row.ino);
+    if (isKnown || this.handles.isOpen(row.ino)) this.orphans.add(row.ino);
     else this.reap(tx, row);
   }
 

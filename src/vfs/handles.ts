@@ -1,10 +1,11 @@
 /**
  * Open files and directories, and per inode how many there are. A handle's number is never used
- * again in the life of the daemon.
+ * again in the life of the connection, which may be longer than that of the daemon.
  */
 import { OpError } from '../base/errors.ts';
 import type { ActorId, ContentId, Fh, Ino, Name } from '../base/ids.ts';
 import type { Caller, Handle } from './contract.ts';
+import type { HandleTable } from './handle-table.ts';
 
 /** The journal row of what a handle wrote since it was opened or last synced. */
 export interface WriteSession {
@@ -50,17 +51,31 @@ export class Handles {
   readonly #inodes = new Map<Ino, OpenInode>();
   /** Taken from those who hold them, and not released by them yet. */
   readonly #revoked = new Set<Fh>();
-  #next = 1;
+  readonly #table: HandleTable;
+
+  constructor(table: HandleTable) {
+    this.#table = table;
+  }
 
   add(ino: Ino, flags: number, path: Name, opener: Caller): OpenFile {
-    const fh = this.#next++ as Fh;
+    const fh = (this.#table.lastFh + 1) as Fh;
+    this.#table.lastFh = fh;
     const [session, backing, dropsPages] = [undefined, undefined, false];
     const file: OpenFile = { fh, ino, flags, path, opener, session, backing, dropsPages };
-    this.#files.set(file.fh, file);
-    const open = this.#inodes.get(ino);
-    if (open !== undefined) open.count += 1;
-    else this.#inodes.set(ino, { count: 1, isPrivate: false, writers: 0, base: undefined });
+    this.#enter(file);
     return file;
+  }
+
+  /** A handle of a daemon before this one. */
+  adopt(held: Pick<OpenFile, 'fh' | 'ino' | 'flags' | 'path' | 'opener' | 'backing'>): OpenFile {
+    const file: OpenFile = { ...held, session: undefined, dropsPages: false };
+    this.#enter(file);
+    return file;
+  }
+
+  /** One that cannot be gone on with: whoever holds it is told so. */
+  disown(fh: Fh): void {
+    this.#revoked.add(fh);
   }
 
   /** @throws OpError bad-handle; version-conflict when it was revoked (the kernel says ESTALE). */
@@ -100,6 +115,13 @@ export class Handles {
   revoke(fh: Fh): void {
     this.remove(fh);
     this.#revoked.add(fh);
+  }
+
+  #enter(file: OpenFile): void {
+    this.#files.set(file.fh, file);
+    const open = this.#inodes.get(file.ino);
+    if (open !== undefined) open.count += 1;
+    else this.#inodes.set(file.ino, { count: 1, isPrivate: false, writers: 0, base: undefined });
   }
 
   isOpen(ino: Ino): boolean {

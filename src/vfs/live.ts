@@ -11,8 +11,12 @@ import { assert } from '../base/assert.ts';
 import type { Clock, Instant } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type ContentId, type Ino, NO_CONTENT } from '../base/ids.ts';
+import { O_ACCMODE, O_RDWR } from '../base/posix.ts';
 import type { ContentStore, Sealing, Sensed } from '../content/content.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
+import type { Handle } from './contract.ts';
+import type { HandleTable, TablePlace } from './handle-table.ts';
+import { StalePages } from './stale-pages.ts';
 
 /** What a driver offers whose kernel can read and write local files by itself. */
 export interface Passthrough {
@@ -48,6 +52,8 @@ export interface Live {
   row: InodeRow;
   /** While a change of ours is not carried out on the disk yet. */
   isHeld: boolean;
+  /** Where the handle table has `saved`. */
+  place: TablePlace;
 }
 
 const NS_PER_S = 1_000_000_000;
@@ -59,23 +65,32 @@ export interface MarkedRow extends InodeRow {
   isMappable?: boolean;
 }
 
+export interface LiveFilesOptions {
+  readonly content: ContentStore;
+  readonly clock: Clock;
+  readonly table: HandleTable;
+  /** Counts bytes that came or went in the row's tree. */
+  readonly charge: (row: InodeRow, bytes: number) => void;
+}
+
 export class LiveFiles {
   readonly #content: ContentStore;
   readonly #charge: (row: InodeRow, bytes: number) => void;
   readonly #clock: Clock;
+  readonly #table: HandleTable;
   readonly #files = new Map<Ino, Live>();
   /** Backing ids of slots: a slot serves one file after another. */
   readonly #slots = new Map<number, number>();
   /** Nobody has them open, and somebody may have them mapped. */
   readonly lingering = new Set<Ino>();
   /** Of these the kernel may keep pages that are not true any more. */
-  readonly stalePages = new Set<Ino>();
+  readonly stalePages = new StalePages();
   #passthrough: Passthrough | undefined;
 
-  /** `charge` counts bytes that came or went in the row's tree. */
-  constructor(content: ContentStore, clock: Clock, charge: (row: InodeRow, bytes: number) => void) {
+  constructor({ content, clock, table, charge }: LiveFilesOptions) {
     this.#content = content;
     this.#clock = clock;
+    this.#table = table;
     this.#charge = charge;
     content.direct.whenSlotGone((slot) => this.#forgetSlot(slot));
   }
@@ -137,10 +152,12 @@ export class LiveFiles {
       saved: seen,
       row,
       isHeld: false,
+      place: this.#table.addSaved(row.ino, seen),
     };
     this.#files.set(row.ino, live);
     tx?.onRollback(() => {
       this.#files.delete(row.ino);
+      this.#table.remove(live.place);
       this.letGo(live);
     });
     this.#mark(live);
@@ -152,6 +169,19 @@ export class LiveFiles {
     const row: MarkedRow = live.row;
     delete row.isMappable;
     tx?.onRollback(() => this.#files.set(live.ino, live));
+    if (tx === undefined) this.#table.remove(live.place);
+    else tx.afterCommit(() => this.#table.remove(live.place));
+  }
+
+  /** The kernel has had it open, by that number, since before this process. */
+  adopt(live: Live, { backing, flags }: Required<Pick<Handle, 'backing' | 'flags'>>): void {
+    live.isMappable ||= live.isWritable && (flags & O_ACCMODE) === O_RDWR;
+    this.#mark(live);
+    if (live.backing !== undefined || backing === undefined) return;
+    const slot = this.#content.direct.slotOf(live.content)?.slot;
+    live.backing = backing;
+    live.isInSlot = slot !== undefined;
+    if (slot !== undefined) this.#slots.set(slot, backing);
   }
 
   /** The number the kernel knows the backing file by. @throws OpError io. */
@@ -199,6 +229,7 @@ export class LiveFiles {
     const never = { atimeS: 0, atimeNs: 0 };
     live.seen = { ...live.seen, ...never };
     live.saved = { ...live.saved, ...never };
+    this.#table.setSaved(live.place, live.saved);
   }
 
   /** The bytes of a live file changed: the row follows what the disk said last. */
@@ -248,6 +279,7 @@ export class LiveFiles {
     const { seen } = live;
     tx.afterCommit(() => {
       live.saved = seen;
+      if (this.#files.get(ino) === live) this.#table.setSaved(live.place, seen);
     });
   }
 

@@ -17,9 +17,10 @@ import type { Caller } from './contract.ts';
 import { attributesOf, blankRow, type Core, DIRECTORY_SIZE, EMPTY_NAME } from './core.ts';
 import { enter, mkdir, reapOrphans } from './create.ts';
 import { rest } from './direct.ts';
-import { compareTimes } from './live.ts';
+import type { SavedFile } from './handle-table.ts';
 import type { Mounted, Superblock } from './mounts.ts';
 import { dropName, obituary } from './remove.ts';
+import { adoptHandles, type Inherited, keepOrphans, resume, revive, shownBy } from './take-over.ts';
 
 const ROOT_SUPERBLOCK = 1 as SuperblockId;
 
@@ -52,22 +53,27 @@ export interface Recovery {
   readonly contentsLost: number;
 }
 
-/** Makes the core ready: the root, the table, and order after a kill. */
-export function recover(core: Core, owner: { uid: number; gid: number }): Recovery {
+/**
+ * Makes the core ready: the root, the table, and order after a kill. With `inherited` a connection
+ * to the kernel is gone on with: these handles stay open, and so does what is written through them.
+ */
+export function recover(
+  core: Core,
+  owner: { uid: number; gid: number },
+  inherited?: readonly Inherited[],
+): Recovery {
   const { journal } = core;
   if (journal.superblocks.all().length === 0) journal.commit((tx) => makeRoot(core, tx, owner));
-  const volatileDropped = dropVolatile(core);
+  const volatileDropped = inherited === undefined ? dropVolatile(core) : 0;
   for (const row of journal.superblocks.all()) core.mounts.addSuperblock(counted(core, row));
   for (const row of journal.superblocks.mounts()) {
     attach(core, { ...row, superblock: core.mounts.superblock(row.superblock) });
   }
-  const sessions = journal.sessions.all();
-  const contentsLost = restOpen(
-    core,
-    new Map(sessions.map(({ ino }) => [contentOf(core, ino), ino])),
-  );
-  const sessionsEnded = endOldSessions(core);
-  const orphansReaped = reapOrphans(core);
+  if (inherited !== undefined) adoptHandles(core, inherited);
+  const saved = core.table.takeSaved();
+  const contentsLost = restOpen(core, shownBy(core, saved), saved);
+  const sessionsEnded = endOldSessions(core, resume(core, saved));
+  const orphansReaped = inherited === undefined ? reapOrphans(core) : keepOrphans(core);
   return { sessionsEnded, orphansReaped, volatileDropped, contentsLost };
 }
 
@@ -141,18 +147,20 @@ function releaseContents(core: Core, id: SuperblockId): void {
 }
 
 /**
- * Sessions whose daemon died get their record now, with the whole file as their range. The first one
- * of a file tells of all that was written to it.
+ * Sessions that nobody goes on with get their record now, with the whole file as their range, if
+ * anything was written. The first one of a file tells of all that was written to it.
  */
-function endOldSessions(core: Core): number {
+function endOldSessions(core: Core, resumed: ReadonlySet<number>): number {
   const { journal } = core;
-  const sessions = journal.sessions.all();
+  const sessions = journal.sessions.all().filter(({ id }) => !resumed.has(id));
   const told = new Set<Ino>();
   for (const session of sessions) {
     journal.commit((tx) => {
       const row = core.inodes.find(session.ino);
       const isTold = row !== undefined && told.has(row.ino);
       const { oldContent } = session;
+      journal.sessions.delete(session.id);
+      if (row !== undefined && row.version === session.before['version']) return;
       tx.record({
         kind: 'write',
         actor: session.actor,
@@ -169,33 +177,37 @@ function endOldSessions(core: Core): number {
         before: isTold ? attributesOf(row) : session.before,
         after: { interrupted: true },
       });
-      journal.sessions.delete(session.id);
+      told.add(session.ino);
     });
-    told.add(session.ino);
   }
   return sessions.length;
 }
 
-const contentOf = (core: Core, ino: Ino): ContentId => core.inodes.find(ino)?.content ?? NO_CONTENT;
-
 /**
- * What was being written comes to rest. Of bytes the kernel wrote past the daemon, the disk knows
- * how many there are; somebody may have them mapped still. A loss of power may have taken the
- * file itself: who opens it is told, and all others have theirs. Answers how many those are.
+ * What was being written, and nobody goes on with, comes to rest. Of bytes the kernel wrote past the
+ * daemon, the disk knows how many there are; somebody may have them mapped still. A loss of power
+ * may have taken the file itself: who opens it is told, and all others have theirs. Answers how
+ * many those are.
  */
-function restOpen(core: Core, inos: ReadonlyMap<ContentId, Ino>): number {
+function restOpen(
+  core: Core,
+  inos: ReadonlyMap<ContentId, Ino>,
+  saved: ReadonlyMap<Ino, SavedFile>,
+): number {
   let contentsLost = 0;
   for (const { id } of core.content.recoverOpen()) {
     core.journal.commit((tx) => {
+      const ino = inos.get(id) ?? core.journal.inodes.ofContent(id);
+      const isOpen = ino !== undefined && core.handles.isOpen(ino);
       if (!core.content.direct.has(id)) {
-        core.content.freeze(id);
+        if (!isOpen) core.content.freeze(id);
         return;
       }
-      const ino = inos.get(id) ?? core.journal.inodes.ofContent(id);
       if (ino === undefined) {
         core.content.discard(id);
       } else if (core.content.direct.isThere(id)) {
-        restDirect(core, tx, core.inodes.get(ino));
+        const live = revive(core, tx, core.inodes.get(ino), saved.get(ino));
+        if (!isOpen) rest(core, tx, live);
       } else {
         core.content.direct.abandon(id, core.inodes.get(ino).size);
         core.content.freeze(id);
@@ -204,19 +216,6 @@ function restOpen(core: Core, inos: ReadonlyMap<ContentId, Ino>): number {
     });
   }
   return contentsLost;
-}
-
-function restDirect(core: Core, tx: Tx, row: InodeRow): void {
-  const given = { isWritable: true, isMappable: true, isNew: true };
-  const live = core.live.add(tx, row, given, core.content.direct.sense(row.content));
-  const { size, mtimeS, mtimeNs } = live.seen;
-  const known = { s: row.mtimeS, ns: row.mtimeNs };
-  // Its row was written before the last bytes were, or never.
-  const isLater = compareTimes({ s: mtimeS, ns: mtimeNs }, known) > 0;
-  if (size !== row.size || isLater) core.live.takeOver(row);
-  live.isChanged = true;
-  core.inodes.change(tx, row);
-  rest(core, tx, live);
 }
 
 /** Shows a superblock's root at its mount point; missing directories of the root tree are made. */

@@ -30,6 +30,7 @@ export function insertSession(
     oldContent,
     oldSize,
     before,
+    fh: file.fh,
   });
   const [from, to] = [Number.MAX_SAFE_INTEGER, 0];
   file.session = { id, actor, version: begun.version, from, to };

@@ -12,7 +12,7 @@ import type { InodeRow } from '../journal/journal.ts';
 import { markRead } from './access-times.ts';
 import { sectors, setattr } from './attributes.ts';
 import { allocate, copyRange, read, seek, write, writePages } from './bytes.ts';
-import { CID_INO_FROM, CidTree, type ContentReader } from './cidtree.ts';
+import { CID_INO_FROM, CidTree, type ContentReader, type NodeLog } from './cidtree.ts';
 import type {
   AllocateFlags,
   AttributeChange,
@@ -32,6 +32,7 @@ import {
   CONTROL_NAME,
   type ControlFile,
   ControlTree,
+  type KeptBytes,
 } from './control.ts';
 import { Core, type CoreOptions } from './core.ts';
 import { create, link, mkdir, mknod, symlink, tmpfile } from './create.ts';
@@ -45,10 +46,12 @@ import { rmdir, unlink } from './remove.ts';
 import { type Place, rename } from './rename.ts';
 import { endSession } from './sessions.ts';
 import { statfs } from './statfs.ts';
+import { fixedPathOf } from './take-over.ts';
 import { getxattr, listxattr, removexattr, setxattr } from './xattr.ts';
 
 export { narrowMode } from './acl.ts';
-export type { ContentNode, ContentReader } from './cidtree.ts';
+export { announceSince } from './announce.ts';
+export type { ContentNode, ContentReader, NodeLog } from './cidtree.ts';
 export type {
   AllocateFlags,
   AttributeChange,
@@ -64,9 +67,10 @@ export type {
   Statfs,
   TimeChange,
 } from './contract.ts';
-export type { ControlFile } from './control.ts';
+export type { ControlFile, KeptBytes } from './control.ts';
 export { Core } from './core.ts';
 export { isHeldByKernel, restLingering } from './direct.ts';
+export { HandleTable, type HeldHandle, type TableMemory, type TablePlace } from './handle-table.ts';
 export type { Passthrough } from './live.ts';
 export { mountsInside } from './lookup.ts';
 export {
@@ -81,6 +85,7 @@ export type { Mounted } from './mounts.ts';
 export { isPermitted } from './permissions.ts';
 export { type Resolved, resolve } from './resolve.ts';
 export { plant, plantInside, type Staged, stage, unstage } from './staging.ts';
+export type { Inherited } from './take-over.ts';
 export {
   type Copied,
   copyTree,
@@ -103,6 +108,9 @@ export interface VfsOptions extends CoreOptions {
   readonly stateDirectory: string;
   /** Aborts when the daemon stops. */
   readonly signal: AbortSignal;
+  /** What is written down for a daemon that goes on with the connection; absent: there is none. */
+  readonly nodes?: NodeLog | undefined;
+  readonly rendered?: KeptBytes | undefined;
 }
 
 /** Entries of the managed tree under which content by CID is seen. */
@@ -115,11 +123,12 @@ export class Vfs implements FileSystem {
   readonly #control: ControlTree;
   readonly #stateDirectory: string;
   /** What open control files show. */
-  readonly #rendered = new Map<Fh, Buffer>();
+  readonly #rendered: KeptBytes;
 
   constructor(options: VfsOptions) {
     this.core = new Core(options);
-    this.#cids = new CidTree(options.contentReader, options.signal);
+    this.#rendered = options.rendered ?? new Map<Fh, Buffer>();
+    this.#cids = new CidTree(options.contentReader, options.signal, options.nodes);
     this.#control = new ControlTree(options.controlFiles, options.clock.now(), options.owner);
     this.#stateDirectory = options.stateDirectory;
     this.core.mounts.cover(ROOT_INO, CONTROL_NAME, CONTROL_INO);
@@ -141,15 +150,23 @@ export class Vfs implements FileSystem {
     if (ino >= CONTROL_INO_FROM) return;
     const { core } = this;
     // With the inode the kernel forgot its pages.
-    core.live.stalePages.delete(ino);
+    core.live.stalePages.forget(ino);
     // Of a million inodes that come back at once, the rows of the few that may go are read.
     if (!core.orphans.has(ino)) return;
     const row = core.inodes.find(ino);
     if (row === undefined || row.nlink > 0) core.orphans.delete(ino);
-    else core.journal.commit((tx) => core.reapIfUnused(tx, row));
+    else core.journal.commit((tx) => core.reapIfUnused(tx, row, true));
+  }
+
+  unnamed(): readonly Ino[] {
+    return [...this.core.orphans];
   }
 
   getattr(_caller: Caller, ino: Ino): Inode {
+    return this.#inode(ino);
+  }
+
+  #inode(ino: Ino): Inode {
     if (ino >= CID_INO_FROM) return this.#cids.find(ino);
     if (ino >= CONTROL_INO_FROM) return this.#control.find(ino);
     return this.core.inodes.get(ino);
@@ -397,7 +414,7 @@ export class Vfs implements FileSystem {
   lseek(fh: Fh, position: number, whence: 'data' | 'hole'): number {
     const { ino } = this.core.handles.get(fh);
     if (ino < CONTROL_INO_FROM) return seek(this.core, ino, position, whence);
-    const { size } = this.getattr(NOBODY, ino);
+    const { size } = this.#inode(ino);
     if (position >= size) throw new OpError('no-such-extent', 'lseek');
     return whence === 'data' ? position : size;
   }
@@ -474,20 +491,10 @@ export class Vfs implements FileSystem {
   }
 
   #pathOf(ino: Ino): Name {
-    if (ino < CONTROL_INO_FROM) return this.core.pathnames.ofDirectory(ino);
-    return (ino < CID_INO_FROM ? '/.kitfs' : '/ipfs') as Name;
+    return ino < CONTROL_INO_FROM ? this.core.pathnames.ofDirectory(ino) : fixedPathOf(ino);
   }
 
   #withControl(entry: DirectoryEntry): DirectoryEntry {
     return { ...entry, inode: this.#control.find(CONTROL_INO) };
   }
 }
-
-/** For questions that depend on nobody. */
-const NOBODY: Caller = {
-  uid: 0,
-  gid: 0,
-  groups: [],
-  checked: true,
-  actor: () => ({ surface: 'daemon', uid: 0, gid: 0 }),
-};

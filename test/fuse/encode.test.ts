@@ -43,7 +43,8 @@ function replyOf({ bodyMin = 0, bodyMax }: Place, fill: (reply: Reply) => void) 
   const arena = new Arena(2048);
   arena.buffer.fill(0xaa);
   const reply = new Reply(arena, ({ size }) => Math.ceil(size / 512));
-  reply.begin({ arena, start: 24, bodyMin, bodyMax, uniqueLow: 7, uniqueHigh: 0x8000_0001 });
+  const request = { uniqueLow: 7, uniqueHigh: 0x8000_0001, uid: 1, gid: 2, pid: 3 };
+  reply.begin({ arena, start: 24, bodyMin, bodyMax, request });
   fill(reply);
   const length = reply.finish();
   expect(reply.message.length).toBe(length);
@@ -137,8 +138,9 @@ describe('a reply', () => {
   });
 
   test('with a handle hands it out', () => {
-    const opened = { fh: (2 ** 45) as Fh, isDirectory: true };
-    const { body, reply } = replyOf({ bodyMin: 16, bodyMax: 16 }, (r) => r.open(opened, 10));
+    const known = { ino: 5 as Ino, flags: 2, openFlags: 10, backing: undefined };
+    const opened = { fh: (2 ** 45) as Fh, isDirectory: true, ...known };
+    const { body, reply } = replyOf({ bodyMin: 16, bodyMax: 16 }, (r) => r.open(opened));
     expect([body.readBigUInt64LE(0), body.readUInt32LE(8)]).toEqual([2n ** 45n, 10]);
     expect(reply.opened).toEqual(opened);
   });

@@ -69,6 +69,7 @@ function serverOf(
 ): FuseServer {
   return new FuseServer({
     fileSystem: fixture.vfs,
+    table: fixture.vfs.core.table,
     journal: fixture.journal,
     clock: new TurnedClock(),
     log,

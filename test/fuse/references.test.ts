@@ -4,6 +4,10 @@ import { KernelReferences } from '../../src/fuse/references.ts';
 
 const INO = 5 as Ino;
 
+const handle = (fh: number, isDirectory: boolean) => ({
+  ...{ fh: fh as Fh, ino: INO, flags: 2, openFlags: 0, backing: undefined, isDirectory },
+});
+
 describe('references of the kernel', () => {
   test('an inode is known from its first lookup until its last is given back', () => {
     const references = new KernelReferences();
@@ -34,12 +38,12 @@ describe('references of the kernel', () => {
   test('everything comes back at the end', () => {
     const references = new KernelReferences();
     references.lookedUp(INO);
-    references.opened({ fh: 1 as Fh, isDirectory: false });
-    references.opened({ fh: 2 as Fh, isDirectory: true });
+    references.opened(handle(1, false));
+    references.opened(handle(2, true));
     references.closed(1 as Fh);
-    expect(() => references.opened({ fh: 2 as Fh, isDirectory: true })).toThrow('handed out twice');
+    expect(() => references.opened(handle(2, true))).toThrow('handed out twice');
     expect(references.takeAll()).toEqual({
-      handles: [{ fh: 2, isDirectory: true }],
+      handles: [handle(2, true)],
       inos: [INO],
     });
     expect(references.takeAll()).toEqual({ handles: [], inos: [] });

@@ -37,6 +37,7 @@ const { vfs, journal } = fixture;
 const server = new ChosenDriver({
   driver: isHindered ? 'auto' : (driver as DriverChoice),
   fileSystem: vfs,
+  table: vfs.core.table,
   journal,
   native: isHindered ? hindered() : loadNative(),
   clock: new SystemClock(),

@@ -1,6 +1,6 @@
 /** Laws of letting go. */
 import { describe, expect, test } from 'vitest';
-import { type ContentId, type Ino, NO_CONTENT } from '../../src/base/ids.ts';
+import { type ContentId, type Fh, type Ino, NO_CONTENT } from '../../src/base/ids.ts';
 import {
   checkJournal,
   History,
@@ -183,7 +183,10 @@ describe('old bytes', () => {
       row(102, { held: 1 });
       row(103, {});
       row(104, { released_s: s });
-      const session = { ino: 1 as Ino, actor, path: name('/a'), begunS: s, begunNs: 0, before: {} };
+      const session = {
+        ...{ ino: 1 as Ino, actor, path: name('/a'), begunS: s, begunNs: 0, before: {} },
+        fh: 1 as Fh,
+      };
       journal.sessions.insert({ ...session, oldContent: 104 as ContentId, oldSize: 10 });
       journal.sessions.insert({ ...session, oldContent: NO_CONTENT, oldSize: 0 });
     });

@@ -6,6 +6,7 @@ import { onTestFinished } from 'vitest';
 import {
   type ActorId,
   type ContentId,
+  type Fh,
   type Ino,
   NO_CONTENT,
   nameOfText,
@@ -191,6 +192,7 @@ export function plantTree(journal: Journal): void {
       oldContent: NO_CONTENT,
       oldSize: 0,
       before: {},
+      fh: 1 as Fh,
     });
     tx.record(entry(actor, '/d', { kind: 'mkdir', ino: d }));
     tx.record(entry(actor, '/d/f', { ino: f, after: { flags: 1 } }));

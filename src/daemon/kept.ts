@@ -1,0 +1,128 @@
+/**
+ * What outlives this process, because the keeper holds it: the connection to the kernel and the
+ * handle table, which says what the kernel has of it.
+ */
+import { fstatSync } from 'node:fs';
+import { constants } from 'node:os';
+import { asOpError } from '../base/errors.ts';
+import type { NativeFiles, NativeKeeping } from '../base/native.ts';
+import type { Taken } from '../fuse/fuse.ts';
+import { HandleTable, type TableMemory } from '../vfs/vfs.ts';
+import type { Keeper } from './keeper.ts';
+import { hostMounts, mountAt } from './mount-table.ts';
+
+const { SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SIGSYS } = constants.signals;
+const CRASHES = [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SIGSYS];
+
+/** Names under which the keeper holds things. */
+const CONNECTION = 'fuse';
+const TABLE = 'handles';
+
+/** A new table is made of so much. */
+const TABLE_BYTES = 64 * 1024;
+
+type TableNative = Pick<NativeKeeping, 'makeShared' | 'allocateShared' | 'mapShared'> &
+  Pick<NativeFiles, 'closeDescriptor'>;
+
+/** Memory that whoever has its descriptor sees. The descriptor is this object's. */
+class SharedMemory implements TableMemory {
+  readonly #native: TableNative;
+  readonly #fd: number;
+
+  constructor(native: TableNative, fd: number) {
+    this.#native = native;
+    this.#fd = fd;
+  }
+
+  get size(): number {
+    return fstatSync(this.#fd).size;
+  }
+
+  map(bytes: number): Buffer {
+    const { size } = this;
+    try {
+      if (bytes > size) this.#native.allocateShared(this.#fd, size, bytes - size);
+      return this.#native.mapShared(this.#fd, bytes);
+    } catch (error) {
+      throw asOpError(error, 'grow the handle table');
+    }
+  }
+}
+
+export interface Kept {
+  readonly table: HandleTable;
+  /** The mount that is gone on with; undefined: there is none, and one is to be made. */
+  readonly mount: Taken | undefined;
+}
+
+/**
+ * Takes what a daemon before this one left with the keeper. A connection without a table that can
+ * be read cannot be gone on with: it is let go, and its mount is a dead one.
+ */
+export async function takeKept(native: TableNative, keeper: Keeper | undefined): Promise<Kept> {
+  if (keeper === undefined) return { table: HandleTable.make(), mount: undefined };
+  const connection = keeper.held(CONNECTION);
+  const held = keeper.held(TABLE);
+  if (connection !== undefined && held !== undefined) {
+    const table = HandleTable.adopt(new SharedMemory(native, held.descriptor));
+    const place = placeIn(connection.data);
+    const diedOfItself = isOwnFault(keeper.last);
+    if (table !== undefined && place !== undefined && (await isThere(place))) {
+      return { table, mount: { ...place, fd: connection.descriptor, diedOfItself } };
+    }
+  }
+  for (const [name, thing] of [
+    [CONNECTION, connection],
+    [TABLE, held],
+  ] as const) {
+    if (thing === undefined) continue;
+    keeper.drop(name);
+    native.closeDescriptor(thing.descriptor);
+  }
+  const fd = native.makeShared(TABLE_BYTES);
+  keeper.hold(TABLE, fd);
+  return { table: HandleTable.make(new SharedMemory(native, fd)), mount: undefined };
+}
+
+/**
+ * Whether the daemon before ended by a crash, an exception or a hang, and not because somebody, or a
+ * kernel without memory, killed it.
+ */
+function isOwnFault(last: string): boolean {
+  const [how, number] = last.split(' ');
+  if (how === 'hung') return true;
+  if (how === 'signal') return CRASHES.includes(Number(number));
+  return how === 'exit' && number !== '0';
+}
+
+type Place = Pick<Taken, 'mountPoint' | 'device'>;
+
+/** The keeper holds the connection from now on. */
+export function keepMount(
+  keeper: Keeper,
+  { fd, mountPoint, device }: Pick<Taken, 'fd' | 'mountPoint' | 'device'>,
+): void {
+  keeper.hold(CONNECTION, fd, JSON.stringify({ mountPoint, device }));
+  keeper.mounted(mountPoint);
+}
+
+/** The mount has ended. */
+export function letGo(keeper: Keeper): void {
+  keeper.unmounted();
+  keeper.drop(CONNECTION);
+}
+
+function placeIn(data: string): Place | undefined {
+  try {
+    const { mountPoint, device } = JSON.parse(data) as Partial<Record<keyof Place, unknown>>;
+    if (typeof mountPoint !== 'string') return undefined;
+    return { mountPoint, device: typeof device === 'string' ? device : undefined };
+  } catch {
+    return undefined; // The message was of another version.
+  }
+}
+
+/** Whether the mount was not taken away meanwhile. */
+async function isThere({ mountPoint, device }: Place): Promise<boolean> {
+  return mountAt(await hostMounts(), mountPoint)?.device === device;
+}

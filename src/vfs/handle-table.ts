@@ -1,0 +1,401 @@
+/**
+ * The handle table: what the kernel holds of a connection, in memory that outlives the process, so
+ * that the daemon after a killed one can go on where it was. Opens are in no journal; this is where
+ * they are written down, before the kernel is told of them.
+ *
+ * Invariants: a record is whole when its kind is set, which comes last; a kill between any two stores
+ * leaves a table that `adopt` can read.
+ *
+ * Numbers lie as the machine has them: reader and writer are of one boot.
+ */
+import { OpError } from '../base/errors.ts';
+import type { Fh, Ino } from '../base/ids.ts';
+import { HANDLE_TABLE_BYTES_MAX, HANDLE_TABLE_BYTES_MIN } from '../base/limits.ts';
+
+/** Where the table lies. */
+export interface TableMemory {
+  /** Bytes there are. */
+  readonly size: number;
+  /** So many of them, more than there were if need be; those that are new are 0. @throws OpError no-space. */
+  map(bytes: number): Buffer;
+}
+
+/** Memory that ends with the process: nobody is there to keep it. */
+export class OwnMemory implements TableMemory {
+  #bytes = Buffer.alloc(0);
+
+  get size(): number {
+    return this.#bytes.length;
+  }
+
+  map(bytes: number): Buffer {
+    const grown = Buffer.from(new ArrayBuffer(bytes));
+    this.#bytes.copy(grown);
+    this.#bytes = grown;
+    return grown;
+  }
+}
+
+/** What both sides of the connection agreed on, as numbers. */
+export interface Agreement {
+  /** Number of the connection. */
+  readonly generation: number;
+  readonly minor: number;
+  readonly maxReadahead: number;
+  readonly flags: number;
+  readonly flags2: number;
+}
+
+/** An open file or directory as the kernel has it. */
+export interface HeldHandle {
+  readonly fh: Fh;
+  readonly ino: Ino;
+  /** The request that was answered with it, without the resend bit. */
+  readonly unique: number;
+  readonly flags: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly pid: number;
+  readonly backing: number | undefined;
+  /** FOPEN_* it was answered with. */
+  readonly openFlags: number;
+  readonly isDirectory: boolean;
+  /** Whether the kernel took the answer. If not, it may have been on its way. */
+  readonly isTold: boolean;
+}
+
+/** What the disk said of a file that the kernel writes when its row was written last. */
+export interface SavedFile {
+  readonly size: number;
+  readonly mtimeS: number;
+  readonly mtimeNs: number;
+  readonly atimeS: number;
+  readonly atimeNs: number;
+}
+
+/** `KTHT`, and the form of the table: one of another form cannot be taken over. */
+const MAGIC = 0x4b544854;
+const FORM = 1;
+
+const HEADER_BYTES = 4096;
+/** Numbers of 8 bytes. */
+const HEADER = { generation: 1, lastFh: 2, notifiedSeq: 3 } as const;
+/** Numbers of 4 bytes. */
+const WORDS = {
+  magic: 0,
+  form: 1,
+  isAgreed: 8,
+  minor: 9,
+  maxReadahead: 10,
+  flags: 11,
+  flags2: 12,
+  /** Records behind this one were never used. */
+  used: 13,
+  /** Halves of the number of the request that is being served. */
+  servedLow: 14,
+  servedHigh: 15,
+  /** From here on: requests that were being served when the daemon died of itself. */
+  deaths: 32,
+} as const;
+/** Of one request: halves of its number, and how many daemons it cost. */
+const DEATH_WORDS = 3;
+const DEATHS_MAX = 64;
+
+const RECORD_BYTES = 64;
+const RECORD_NUMBERS = RECORD_BYTES / 8;
+const RECORD_WORDS = RECORD_BYTES / 4;
+const RECORDS_MAX = (HANDLE_TABLE_BYTES_MAX - HEADER_BYTES) / RECORD_BYTES;
+
+const KIND = { free: 0, file: 1, directory: 2, backing: 3, saved: 4 } as const;
+/** Fields of a record, in numbers of 8 bytes. */
+const NUMBER = { fh: 1, ino: 2, size: 1, mtimeS: 4, atimeS: 5 } as const;
+/** In numbers of 4 bytes. */
+const WORD = {
+  kind: 0,
+  isTold: 1,
+  uniqueLow: 6,
+  uniqueHigh: 7,
+  flags: 8,
+  uid: 9,
+  gid: 10,
+  pid: 11,
+  backing: 12,
+  openFlags: 13,
+  mtimeNs: 12,
+  atimeNs: 13,
+} as const;
+
+const TWO_TO_32 = 2 ** 32;
+
+/** The number of a record. */
+export type TablePlace = number;
+
+export class HandleTable {
+  readonly #memory: TableMemory;
+  #numbers: Float64Array = new Float64Array(0);
+  #words: Uint32Array = new Uint32Array(0);
+  readonly #free: TablePlace[] = [];
+
+  /** The table that lies there, or an empty one in its place. @throws OpError no-space. */
+  private constructor(memory: TableMemory, isFresh: boolean) {
+    this.#memory = memory;
+    this.#map(Math.max(memory.size, HANDLE_TABLE_BYTES_MIN));
+    if (!isFresh) return;
+    // No record is looked at before `used` counts it.
+    this.#words.fill(0, 0, HEADER_BYTES / 4);
+    this.#words[WORDS.form] = FORM;
+    this.#words[WORDS.magic] = MAGIC;
+  }
+
+  /** An empty table, whatever lies there. @throws OpError no-space. */
+  static make(memory: TableMemory = new OwnMemory()): HandleTable {
+    return new HandleTable(memory, true);
+  }
+
+  /**
+   * The table that another process left there.
+   * @returns undefined when it is none, or of a form that this version does not know, or nothing
+   *   was agreed with the kernel yet. @throws OpError no-space.
+   */
+  static adopt(memory: TableMemory): HandleTable | undefined {
+    const table = new HandleTable(memory, false);
+    const isOurs = table.#word(WORDS.magic) === MAGIC && table.#word(WORDS.form) === FORM;
+    if (!isOurs || table.agreement === undefined) return undefined;
+    const end = HEADER_BYTES + table.#word(WORDS.used) * RECORD_BYTES;
+    if (end > memory.size) return undefined;
+    table.#free.push(...table.#placesOf(KIND.free));
+    return table;
+  }
+
+  /** The mount works, on these terms. */
+  agree(agreement: Agreement): void {
+    const words = this.#words;
+    this.#numbers[HEADER.generation] = agreement.generation;
+    words[WORDS.minor] = agreement.minor;
+    words[WORDS.maxReadahead] = agreement.maxReadahead;
+    words[WORDS.flags] = agreement.flags;
+    words[WORDS.flags2] = agreement.flags2;
+    words[WORDS.isAgreed] = 1;
+  }
+
+  /** Undefined before there is a mount. */
+  get agreement(): Agreement | undefined {
+    if (this.#words[WORDS.isAgreed] !== 1) return undefined;
+    return {
+      generation: this.#numbers[HEADER.generation] ?? 0,
+      minor: this.#word(WORDS.minor),
+      maxReadahead: this.#word(WORDS.maxReadahead),
+      flags: this.#word(WORDS.flags),
+      flags2: this.#word(WORDS.flags2),
+    };
+  }
+
+  /** Numbers of handles up to this one were given out. */
+  get lastFh(): number {
+    return this.#numbers[HEADER.lastFh] ?? 0;
+  }
+
+  set lastFh(fh: number) {
+    this.#numbers[HEADER.lastFh] = fh;
+  }
+
+  /** The kernel was told of everything that records up to this one say. */
+  get notifiedSeq(): number {
+    return this.#numbers[HEADER.notifiedSeq] ?? 0;
+  }
+
+  set notifiedSeq(seq: number) {
+    this.#numbers[HEADER.notifiedSeq] = seq;
+  }
+
+  /** A request is served from now on; 0 and 0: none is. */
+  serving(uniqueLow: number, uniqueHigh: number): void {
+    this.#words[WORDS.servedLow] = uniqueLow;
+    this.#words[WORDS.servedHigh] = uniqueHigh;
+  }
+
+  /** The request that was being served when the process before ended; 0: none was. */
+  get served(): number {
+    return this.#word(WORDS.servedHigh) * TWO_TO_32 + this.#word(WORDS.servedLow);
+  }
+
+  /** That request was being served when a daemon died of itself: how often that is now. */
+  addDeath(unique: number): number {
+    const words = this.#words;
+    let place: number = WORDS.deaths;
+    // The first one that is free or its own; the last one when none is.
+    for (let left = DEATHS_MAX; left > 1; left--, place += DEATH_WORDS) {
+      if (words[place + 2] === 0 || this.#uniqueAt(place) === unique) break;
+    }
+    if (this.#uniqueAt(place) !== unique) words[place + 2] = 0;
+    words[place] = unique % TWO_TO_32;
+    words[place + 1] = Math.floor(unique / TWO_TO_32);
+    const deaths = this.#word(place + 2) + 1;
+    words[place + 2] = deaths;
+    return deaths;
+  }
+
+  /** Requests that cost at least so many daemons. */
+  poisonous(deathsMin: number): number[] {
+    const found: number[] = [];
+    for (let entry = 0; entry < DEATHS_MAX; entry++) {
+      const place = WORDS.deaths + entry * DEATH_WORDS;
+      if (this.#word(place + 2) >= deathsMin) found.push(this.#uniqueAt(place));
+    }
+    return found;
+  }
+
+  /** The kernel is about to be told of it. @throws OpError busy when there is no room. */
+  addHandle(handle: Omit<HeldHandle, 'isTold'>): TablePlace {
+    const place = this.#take();
+    const number = this.#number(place);
+    const word = this.#wordOf(place);
+    const words = this.#words;
+    this.#numbers[number + NUMBER.fh] = handle.fh;
+    this.#numbers[number + NUMBER.ino] = handle.ino;
+    words[word + WORD.isTold] = 0;
+    words[word + WORD.uniqueLow] = handle.unique % TWO_TO_32;
+    words[word + WORD.uniqueHigh] = Math.floor(handle.unique / TWO_TO_32);
+    words[word + WORD.flags] = handle.flags;
+    words[word + WORD.uid] = handle.uid;
+    words[word + WORD.gid] = handle.gid;
+    words[word + WORD.pid] = handle.pid;
+    words[word + WORD.backing] = handle.backing ?? 0;
+    words[word + WORD.openFlags] = handle.openFlags;
+    words[word + WORD.kind] = handle.isDirectory ? KIND.directory : KIND.file;
+    return place;
+  }
+
+  /** The kernel took the answer with that handle. */
+  told(place: TablePlace): void {
+    this.#words[this.#wordOf(place) + WORD.isTold] = 1;
+  }
+
+  /** The kernel knows a file by that number. */
+  addBacking(backing: number): TablePlace {
+    const place = this.#take();
+    this.#words[this.#wordOf(place) + WORD.backing] = backing;
+    this.#words[this.#wordOf(place) + WORD.kind] = KIND.backing;
+    return place;
+  }
+
+  addSaved(ino: Ino, saved: SavedFile): TablePlace {
+    const place = this.#take();
+    this.#numbers[this.#number(place) + NUMBER.ino] = ino;
+    this.setSaved(place, saved);
+    this.#words[this.#wordOf(place) + WORD.kind] = KIND.saved;
+    return place;
+  }
+
+  setSaved(place: TablePlace, { size, mtimeS, mtimeNs, atimeS, atimeNs }: SavedFile): void {
+    const number = this.#number(place);
+    const word = this.#wordOf(place);
+    this.#numbers[number + NUMBER.size] = size;
+    this.#numbers[number + NUMBER.mtimeS] = mtimeS;
+    this.#numbers[number + NUMBER.atimeS] = atimeS;
+    this.#words[word + WORD.mtimeNs] = mtimeNs;
+    this.#words[word + WORD.atimeNs] = atimeNs;
+  }
+
+  /** The record is wanted no more. */
+  remove(place: TablePlace): void {
+    this.#words[this.#wordOf(place) + WORD.kind] = KIND.free;
+    this.#free.push(place);
+  }
+
+  handles(): (HeldHandle & { readonly place: TablePlace })[] {
+    const files = this.#placesOf(KIND.file).map((place) => this.#handleAt(place, false));
+    return [
+      ...files,
+      ...this.#placesOf(KIND.directory).map((place) => this.#handleAt(place, true)),
+    ];
+  }
+
+  backings(): { readonly place: TablePlace; readonly backing: number }[] {
+    return this.#placesOf(KIND.backing).map((place) => ({
+      place,
+      backing: this.#word(this.#wordOf(place) + WORD.backing),
+    }));
+  }
+
+  /** Takes out what was known of files the kernel writes: they are entered anew. */
+  takeSaved(): ReadonlyMap<Ino, SavedFile> {
+    const found = new Map<Ino, SavedFile>();
+    for (const place of this.#placesOf(KIND.saved)) {
+      const number = this.#number(place);
+      const word = this.#wordOf(place);
+      found.set((this.#numbers[number + NUMBER.ino] ?? 0) as Ino, {
+        size: this.#numbers[number + NUMBER.size] ?? 0,
+        mtimeS: this.#numbers[number + NUMBER.mtimeS] ?? 0,
+        mtimeNs: this.#word(word + WORD.mtimeNs),
+        atimeS: this.#numbers[number + NUMBER.atimeS] ?? 0,
+        atimeNs: this.#word(word + WORD.atimeNs),
+      });
+      this.remove(place);
+    }
+    return found;
+  }
+
+  #handleAt(place: TablePlace, isDirectory: boolean): HeldHandle & { readonly place: TablePlace } {
+    const number = this.#number(place);
+    const word = this.#wordOf(place);
+    const backing = this.#word(word + WORD.backing);
+    return {
+      place,
+      fh: (this.#numbers[number + NUMBER.fh] ?? 0) as Fh,
+      ino: (this.#numbers[number + NUMBER.ino] ?? 0) as Ino,
+      unique: this.#uniqueAt(word + WORD.uniqueLow),
+      flags: this.#word(word + WORD.flags),
+      uid: this.#word(word + WORD.uid),
+      gid: this.#word(word + WORD.gid),
+      pid: this.#word(word + WORD.pid),
+      backing: backing === 0 ? undefined : backing,
+      openFlags: this.#word(word + WORD.openFlags),
+      isDirectory,
+      isTold: this.#word(word + WORD.isTold) === 1,
+    };
+  }
+
+  #placesOf(kind: number): TablePlace[] {
+    const found: TablePlace[] = [];
+    const used = this.#word(WORDS.used);
+    for (let place = 0; place < used; place++) {
+      if (this.#words[this.#wordOf(place) + WORD.kind] === kind) found.push(place);
+    }
+    return found;
+  }
+
+  #take(): TablePlace {
+    const freed = this.#free.pop();
+    if (freed !== undefined) return freed;
+    const place = this.#word(WORDS.used);
+    if (place >= RECORDS_MAX) throw new OpError('busy', 'open', { hint: 'too many are open' });
+    const end = HEADER_BYTES + (place + 1) * RECORD_BYTES;
+    if (end > this.#memory.size) this.#map(this.#memory.size * 2);
+    this.#words[this.#wordOf(place) + WORD.kind] = KIND.free;
+    this.#words[WORDS.used] = place + 1;
+    return place;
+  }
+
+  #map(bytes: number): void {
+    const { buffer, byteOffset } = this.#memory.map(bytes);
+    this.#numbers = new Float64Array(buffer, byteOffset, bytes / 8);
+    this.#words = new Uint32Array(buffer, byteOffset, bytes / 4);
+  }
+
+  #number(place: TablePlace): number {
+    return HEADER_BYTES / 8 + place * RECORD_NUMBERS;
+  }
+
+  #wordOf(place: TablePlace): number {
+    return HEADER_BYTES / 4 + place * RECORD_WORDS;
+  }
+
+  #word(at: number): number {
+    return this.#words[at] ?? 0;
+  }
+
+  #uniqueAt(at: number): number {
+    return this.#word(at + 1) * TWO_TO_32 + this.#word(at);
+  }
+}
