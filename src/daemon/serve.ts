@@ -246,6 +246,7 @@ export class Daemon {
       suid: config.settings.mount.suid,
       dev: config.settings.mount.dev,
       table: kept.table,
+      onAnswered: () => this.#keeper?.progress(),
       keep: (mount) => {
         if (this.#keeper !== undefined) keepMount(this.#keeper, mount);
       },

@@ -39,7 +39,7 @@ export function readdir(
   let after = Math.max(0, cookie - ENTRY_COOKIES_FROM);
   for (let limit = ROWS_AT_ONCE_MIN; ; limit = Math.min(limit * 2, ROWS_AT_ONCE_MAX)) {
     const rows = withInodes
-      ? dentries.listInodes(ino, after, limit).map(withInode)
+      ? dentries.listInodes(ino, after, limit).map((row) => withInode(core, row))
       : dentries.list(ino, after, limit).map(withoutInode);
     for (const entry of rows) {
       after = entry.cookie - ENTRY_COOKIES_FROM;
@@ -57,10 +57,12 @@ const withoutInode = ({ name, cookie, inode }: ListedRow): DirectoryEntry => ({
   inode: undefined,
 });
 
-const withInode = (row: ListedInode): DirectoryEntry => ({
-  ...withoutInode(row),
-  inode: row.inode,
-});
+/** Of a file that the kernel writes the row is not true: the disk is asked. */
+function withInode(core: Core, row: ListedInode): DirectoryEntry {
+  const isLive = core.live.find(row.inode.ino) !== undefined;
+  const inode = isLive ? core.inodes.find(row.inode.ino) : row.inode;
+  return { ...withoutInode(row), inode };
+}
 
 /** `.`, `..` and what is mounted here. False when the taker has had enough. */
 function takeFixed(core: Core, directory: InodeRow, cookie: number, take: Take): boolean {
