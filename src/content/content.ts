@@ -13,7 +13,7 @@
  * Calls that fail do so before they touch the journal, so that a full disk breaks no commit group
  * unless the caller makes the call inside a `commit` of its own.
  */
-import { fdatasyncSync, ftruncateSync } from 'node:fs';
+import { ftruncateSync } from 'node:fs';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
@@ -456,10 +456,13 @@ export class ContentStore {
       slots.add(slot);
       files.adoptSlot(id, slot);
     }
-    // The rows that say which files are nobody's must outlive them.
-    fdatasyncSync(journal.walFd);
     files.slots.recover(slots);
     return found;
+  }
+
+  /** Slots that are nobody's go. The rows that say so are on the disk, for they must outlive them. */
+  removeStraySlots(): void {
+    this.#objects.files.slots.removeStrays();
   }
 
   /** Closes all descriptors; nothing may be under way. */

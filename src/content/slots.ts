@@ -20,6 +20,8 @@ export class Slots {
   /** Descriptors for reading: one that could write would keep a lease from being granted. */
   readonly #descriptors = new Map<number, number>();
   #onGone: (slot: number) => void = () => {};
+  /** Of an earlier process, and of nobody. */
+  readonly #strays: number[] = [];
   #isMade = false;
   #next = 1;
   #used = 0;
@@ -126,7 +128,10 @@ export class Slots {
     this.#remove(slot);
   }
 
-  /** Once, at the start: content lies in these; all other files here are nobody's. */
+  /**
+   * Once, at the start: content lies in these; all other files here are nobody's, and go with
+   * `removeStrays`.
+   */
   recover(inUse: ReadonlySet<number>): void {
     this.#used = inUse.size;
     // Also of one whose file is lost.
@@ -142,8 +147,13 @@ export class Slots {
       const slot = Number(name);
       if (String(slot) !== name) continue;
       this.#next = Math.max(this.#next, slot + 1);
-      if (!inUse.has(slot)) rmSync(this.path(slot), { force: true });
+      if (!inUse.has(slot)) this.#strays.push(slot);
     }
+  }
+
+  /** The disk has the rows that say whose the others are. */
+  removeStrays(): void {
+    for (const slot of this.#strays.splice(0)) removeFile(this.path(slot));
   }
 
   /** What is in use stays as it is. */

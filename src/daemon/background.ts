@@ -6,6 +6,7 @@ import { turn } from '../base/turn.ts';
 import { type ContentStore, removeStrays } from '../content/content.ts';
 import type { Retention } from '../journal/journal.ts';
 import { type Core, restLingering } from '../vfs/vfs.ts';
+import type { JournalSync } from './stable.ts';
 
 /** Lets old history go, until the signal aborts. */
 export async function retain(
@@ -43,9 +44,15 @@ export async function saveReads(
 
 /** Once: removes what a kill left without an owner. */
 export async function removeLeftovers(
-  { contents, log }: { readonly contents: ContentStore; readonly log: Log },
+  {
+    contents,
+    journalSync,
+    log,
+  }: { readonly contents: ContentStore; readonly journalSync: JournalSync; readonly log: Log },
   signal: AbortSignal,
 ): Promise<void> {
+  await journalSync.sync();
+  contents.removeStraySlots();
   const files = await removeStrays(contents, signal);
   if (files > 0) log.info({ files }, 'removed content files that a kill had left');
 }

@@ -85,7 +85,7 @@ export function openCore(inputs: CoreInputs): CoreParts {
   notify = () => sealer.notify();
   const vfs = openVfs(inputs, { journal, contents, blocks, dag, journalSync });
   const loops = new Loops({ clock, log });
-  startLoops(inputs, loops, { journal, contents, sealer, vfs });
+  startLoops(inputs, loops, { journal, contents, sealer, journalSync, vfs });
   teardown.push('end the hashing threads', () => hasher.close());
   teardown.push('end the background loops', () => loops.stop());
   return { journal, contents, blocks, dag, hasher, sealer, journalSync, vfs, loops };
@@ -130,7 +130,13 @@ function openVfs(
 function startLoops(
   { clock, config, log }: CoreInputs,
   loops: Loops,
-  { journal, contents, sealer, vfs }: Pick<CoreParts, 'journal' | 'contents' | 'sealer' | 'vfs'>,
+  {
+    journal,
+    contents,
+    sealer,
+    journalSync,
+    vfs,
+  }: Pick<CoreParts, 'journal' | 'contents' | 'sealer' | 'journalSync' | 'vfs'>,
 ): void {
   const retention = new Retention({
     journal,
@@ -141,5 +147,5 @@ function startLoops(
   loops.start('sealing', (signal) => sealer.run(signal));
   loops.start('access times', (signal) => saveReads({ core: vfs.core, clock }, signal));
   loops.start('mappings', (signal) => restMapped({ core: vfs.core, clock }, signal));
-  loops.start('leftovers', (signal) => removeLeftovers({ contents, log }, signal));
+  loops.start('leftovers', (signal) => removeLeftovers({ contents, journalSync, log }, signal));
 }
