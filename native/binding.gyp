@@ -1,5 +1,5 @@
 # The native parts of kitfs. `npm run build:native` builds into build/Release the addon, kitfs.node, an extension that
-# SQLite loads, wal_vfs.so, what stands before libfuse 2, kitfs-libfuse2.node, and a program, kitfs-keeper.
+# SQLite loads, wal_vfs.so, what stands before libfuse 2, kitfs-libfuse2.node, and two programs, kitfs-keeper and kitfs-notify.
 # With AddressSanitizer and UBSan: node-gyp rebuild -C native --kitfs-sanitize=1, then run node with
 # LD_PRELOAD="$(gcc -print-file-name=libasan.so)" and ASAN_OPTIONS=detect_leaks=0 (V8 leaks by design).
 {
@@ -43,6 +43,7 @@
         'fusermount.cc',
         'names.cc',
         'notifier.cc',
+        'notifying.cc',
         'xattr.cc',
       ],
       'include_dirs': [
@@ -69,6 +70,17 @@
       'cflags_cc!': ['-std=gnu++14'],
       'cflags_cc': ['-std=gnu++17'],
       # Nothing is loaded into it that would look for its symbols.
+      'ldflags!': ['-rdynamic', '-Wl,-z,nodelete'],
+      'ldflags': ['-pie'],
+    },
+    {
+      'target_name': 'kitfs-notify',
+      'type': 'executable',
+      'sources': ['notify.cc'],
+      'defines': ['_GNU_SOURCE', '_FORTIFY_SOURCE=2'],
+      'cflags': ['-Werror', '-fstack-protector-strong', '-fPIE'],
+      'cflags_cc!': ['-std=gnu++14'],
+      'cflags_cc': ['-std=gnu++17'],
       'ldflags!': ['-rdynamic', '-Wl,-z,nodelete'],
       'ldflags': ['-pie'],
     },

@@ -1,6 +1,6 @@
-// A notifier: a thread of its own writes messages to a FUSE descriptor, in order. The kernel may keep
-// such a write waiting for a client that itself waits for an answer of this process, so the thread
-// that answers must never write one.
+// A notifier: a thread of its own has messages written to a FUSE descriptor, in order. The kernel may keep
+// such a write waiting for a client that itself waits for an answer of this process, so neither the thread
+// that answers nor any other of this process writes one: see notify.cc.
 //
 // Invariants:
 // - The Outbox is all that the two threads share; whichever lets go last frees it. It writes to a
@@ -30,6 +30,7 @@
 #include "arguments.h"
 #include "descriptor.h"
 #include "failure.h"
+#include "notifying.h"
 
 namespace kitfs {
 namespace {
@@ -51,7 +52,10 @@ struct Settled {
 
 class Outbox {
  public:
-  explicit Outbox(int fd) : fd_(fd) {}
+  Outbox(int fd, const std::string& program) : fd_(fd), writer_(fd, program) {}
+
+  // Starts the process that writes. Returns 0 or a positive errno.
+  int Begin() { return writer_.Begin(); }
 
   void AttachWake(uv_async_t* wake) { wake_ = wake; }
 
@@ -100,6 +104,9 @@ class Outbox {
       settled_.push_back({message.id, error});
       Wake();
     }
+    lock.unlock();
+    writer_.End();
+    lock.lock();
     for (const Message& message : waiting_) settled_.push_back({message.id, ECANCELED});
     waiting_.clear();
     ended_ = true;
@@ -119,10 +126,8 @@ class Outbox {
 
   int Write(const std::vector<uint8_t>& bytes) {
     for (;;) {
-      const ssize_t written = write(fd_.Get(), bytes.data(), bytes.size());
-      if (written >= 0) return static_cast<size_t>(written) == bytes.size() ? 0 : EIO;
-      if (errno == EINTR) continue;
-      if (errno != EAGAIN) return errno;
+      const int error = writer_.Write(bytes);
+      if (error != EAGAIN) return error;
       struct pollfd room = {fd_.Get(), POLLOUT, 0};
       if (poll(&room, 1, kFullPollMs) < 0 && errno != EINTR) return errno;
       if (IsStopping()) return ECANCELED;
@@ -130,6 +135,7 @@ class Outbox {
   }
 
   const OwnedDescriptor fd_;
+  Writer writer_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Message> waiting_;
@@ -143,7 +149,7 @@ class Outbox {
 class Delivery {
  public:
   // Deletes itself when the thread has ended, or when the environment ends.
-  static Delivery* Start(Napi::Env env, int fd);
+  static Delivery* Start(Napi::Env env, int fd, const std::string& program);
 
   Napi::Promise Send(uint64_t id, const ByteSpan& bytes);
   size_t Unsettled() const { return unsettled_.size(); }
@@ -153,8 +159,10 @@ class Delivery {
   Napi::Promise Ended();
 
  private:
-  Delivery(Napi::Env env, int fd)
-      : env_(env), outbox_(std::make_shared<Outbox>(fd)), context_(env, "kitfs.notifier") {}
+  Delivery(Napi::Env env, int fd, const std::string& program)
+      : env_(env),
+        outbox_(std::make_shared<Outbox>(fd, program)),
+        context_(env, "kitfs.notifier") {}
 
   static void OnWake(uv_async_t* wake);
   static void OnTeardown(napi_async_cleanup_hook_handle hook, void* delivery);
@@ -195,11 +203,13 @@ std::thread StartThread(const std::shared_ptr<Outbox>& outbox) {
   return thread;
 }
 
-Delivery* Delivery::Start(Napi::Env env, int fd) {
+Delivery* Delivery::Start(Napi::Env env, int fd, const std::string& program) {
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env, &loop) != napi_ok) throw Napi::Error::New(env, "no event loop");
   const long duplicate = Checked(env, fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl");
-  std::unique_ptr<Delivery> delivery(new Delivery(env, static_cast<int>(duplicate)));
+  std::unique_ptr<Delivery> delivery(new Delivery(env, static_cast<int>(duplicate), program));
+  const int begun = delivery->outbox_->Begin();
+  if (begun != 0) throw SystemError(env, begun, "posix_spawn");
   const int initialized = uv_async_init(loop, &delivery->wake_, OnWake);
   if (initialized < 0) throw SystemError(env, -initialized, "eventfd");
   delivery->wake_.data = delivery.get();
@@ -300,9 +310,10 @@ class Notifier : public Napi::ObjectWrap<Notifier> {
   explicit Notifier(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Notifier>(info) {
     const Arguments args(info, "openNotifier");
     const int fd = args.Descriptor(0, "fd");
-    queueMax_ = static_cast<size_t>(
-        args.Members(1, "options").Integer("queueMax", 1, kQueueMax));
-    delivery_ = Delivery::Start(info.Env(), fd);
+    const Options options = args.Members(1, "options");
+    queueMax_ = static_cast<size_t>(options.Integer("queueMax", 1, kQueueMax));
+    const std::string program = options.Text("program");
+    delivery_ = Delivery::Start(info.Env(), fd, program);
     delivery_->SetOwner(&delivery_);
   }
 

@@ -99,7 +99,7 @@ export interface Channel {
 }
 
 /**
- * A thread of its own that writes messages to a FUSE descriptor, in order, from a duplicate of it: the connection stays
+ * A process of its own that writes messages to a FUSE descriptor, in order, from a duplicate of it: the connection stays
  * open until `close()` has resolved. Keep a reference: a notifier that is collected ends as if closed. While a
  * message is stuck in the kernel this process must go on answering requests, or neither can end.
  */
@@ -200,8 +200,14 @@ export interface NativeConnection {
     onRequests: (count: number) => void,
     onEnd: (errno: number) => void,
   ): Channel;
-  /** At most `queueMax` messages (up to 1048576) are unsettled at a time. */
-  openNotifier(fd: number, options: { readonly queueMax: number }): Notifier;
+  /**
+   * At most `queueMax` messages (up to 1048576) are unsettled at a time. `program` is what writes them
+   * (`notifyProgram`).
+   */
+  openNotifier(
+    fd: number,
+    options: { readonly queueMax: number; readonly program: string },
+  ): Notifier;
   /** Registers a file for passthrough and returns its backing id. Needs CAP_SYS_ADMIN and Linux 6.9. */
   backingOpen(fuseFd: number, fileFd: number): number;
   backingClose(fuseFd: number, backingId: number): void;
@@ -445,8 +451,13 @@ export function loadNative(): Native {
 }
 
 /** Where the keeper lies; native/keeper.cc. Throws as `loadNative` when it has not been built. */
-export function keeperProgram(): string {
-  const path = builtAt('kitfs-keeper');
+export const keeperProgram = (): string => programNamed('kitfs-keeper');
+
+/** What writes for a notifier; native/notify.cc. Throws as `loadNative`. */
+export const notifyProgram = (): string => programNamed('kitfs-notify');
+
+function programNamed(name: string): string {
+  const path = builtAt(name);
   if (path === undefined) throw notBuilt();
   return path;
 }

@@ -15,12 +15,13 @@ import {
   REQUESTS_PER_DRAIN_MAX,
 } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
-import type {
-  Channel,
-  NativeConnection,
-  NativeFiles,
-  NativeMounting,
-  Notifier,
+import {
+  type Channel,
+  type NativeConnection,
+  type NativeFiles,
+  type NativeMounting,
+  type Notifier,
+  notifyProgram,
 } from '../base/native.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { FileSystem, HandleTable, Invalidator, Passthrough, TablePlace } from '../vfs/vfs.ts';
@@ -255,7 +256,10 @@ export class FuseServer implements Driver {
       },
     );
     session.attach(channel);
-    const notifier = native.openNotifier(fd, { queueMax: NOTIFICATIONS_QUEUED_MAX });
+    const notifier = native.openNotifier(fd, {
+      queueMax: NOTIFICATIONS_QUEUED_MAX,
+      program: notifyProgram(),
+    });
     this.#invalidator.attach(notifier);
     this.#connected = { mountPoint, fd, session, channel, notifier };
     this.#isServing = true;

@@ -64,7 +64,7 @@ const CALLS: readonly Row[] = [
     [nothing, FUNCTION],
     [nothing, FUNCTION],
   ],
-  ['openNotifier', [file, DESCRIPTOR], [{ queueMax: 1 }, OPTIONS]],
+  ['openNotifier', [file, DESCRIPTOR], [{ queueMax: 1, program: '/x' }, OPTIONS]],
   ['backingOpen', [file, DESCRIPTOR], [file, DESCRIPTOR]],
   ['backingClose', [file, DESCRIPTOR], [1, { ...NUMBER, values: [...NOT_INTEGERS, 0] }]],
   ['closeDescriptor', [file, DESCRIPTOR]],

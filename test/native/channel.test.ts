@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { AT_FDCWD, type Channel, loadNative } from '../../src/base/native.ts';
+import { AT_FDCWD, type Channel, loadNative, notifyProgram } from '../../src/base/native.ts';
 import { S_IFIFO } from '../../src/base/posix.ts';
 
 const native = loadNative();
@@ -263,7 +263,7 @@ describe('replying', () => {
   test('a method is refused on what is not a channel', () => {
     const { channel } = replies();
     const both = openBoth();
-    const notifier = native.openNotifier(both, { queueMax: 1 });
+    const notifier = native.openNotifier(both, { queueMax: 1, program: notifyProgram() });
     for (const other of [{}, notifier, Object.create(channel) as object]) {
       expect(() => channel.reply.call(other as Channel, Buffer.alloc(1), 0, 1)).toThrow(TypeError);
       expect(() => channel.close.call(other as Channel)).toThrow(TypeError);
@@ -344,7 +344,7 @@ describe('a process', () => {
   test('ends with a channel and a notifier open', () => {
     const script =
       `native.openChannel(fd, OPTIONS, () => {}, () => {});` +
-      `native.openNotifier(fd, { queueMax: 4 }).send(Buffer.alloc(8)); process.exit(7);`;
+      `native.openNotifier(fd, { queueMax: 4, program: ${JSON.stringify(notifyProgram())} }).send(Buffer.alloc(8)); process.exit(7);`;
     expect(child(script)).toMatchObject({ status: 7, stderr: '' });
   });
 
@@ -353,14 +353,14 @@ describe('a process', () => {
       `const native = require(${JSON.stringify(ADDON)});` +
       `const { workerData: { fd, OPTIONS }, parentPort } = require('node:worker_threads');` +
       `native.openChannel(fd, OPTIONS, () => parentPort.postMessage('read'), () => {});` +
-      `const notifier = native.openNotifier(fd, { queueMax: 4 });` +
+      `const notifier = native.openNotifier(fd, { queueMax: 4, program: ${JSON.stringify(notifyProgram())} });` +
       `globalThis.kept = notifier; notifier.send(Buffer.alloc(8));`;
     const script =
       `const { Worker } = require('node:worker_threads');` +
       `const one = new Worker(${JSON.stringify(worker)}, { eval: true, workerData: { fd, OPTIONS } });` +
       `one.once('message', async () => {` +
       `  await one.terminate();` +
-      `  const notifier = native.openNotifier(fd, { queueMax: 4 });` +
+      `  const notifier = native.openNotifier(fd, { queueMax: 4, program: ${JSON.stringify(notifyProgram())} });` +
       `  process.stdout.write(String(await notifier.send(Buffer.alloc(8))));` +
       `  await notifier.close();` +
       `});`;

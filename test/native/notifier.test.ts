@@ -3,10 +3,11 @@ import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { AT_FDCWD, loadNative, type Notifier } from '../../src/base/native.ts';
+import { AT_FDCWD, loadNative, type Notifier, notifyProgram } from '../../src/base/native.ts';
 import { S_IFIFO } from '../../src/base/posix.ts';
 
 const native = loadNative();
+const program = notifyProgram();
 const ECANCELED = 125;
 const EBADF = 9;
 /** What a FIFO takes whole or not at all, and all that it takes. */
@@ -34,7 +35,7 @@ const fill = () =>
   Array.from({ length: FIFO_BYTES / PIPE_BUF }, () => notifier.send(Buffer.alloc(PIPE_BUF)));
 
 test('messages are written in the order of sending, each as it was when it was sent', async () => {
-  notifier = native.openNotifier(fd, { queueMax: 1000 });
+  notifier = native.openNotifier(fd, { queueMax: 1000, program });
   const message = Buffer.alloc(4);
   const sent = Array.from({ length: 1000 }, (_, i) => {
     message.writeUInt32LE(i);
@@ -51,7 +52,7 @@ test('messages are written in the order of sending, each as it was when it was s
 
 test('a message that cannot be written resolves to its errno, and the next is tried', async () => {
   const reader = openSync(join(dir, 'fifo'), constants.O_RDONLY | constants.O_NONBLOCK);
-  notifier = native.openNotifier(reader, { queueMax: 4 });
+  notifier = native.openNotifier(reader, { queueMax: 4, program });
   const errors = await Promise.all([
     notifier.send(Buffer.alloc(1)),
     notifier.send(Buffer.alloc(1)),
@@ -61,7 +62,7 @@ test('a message that cannot be written resolves to its errno, and the next is tr
 });
 
 test('a full descriptor delays a message until there is room', async () => {
-  notifier = native.openNotifier(fd, { queueMax: 100 });
+  notifier = native.openNotifier(fd, { queueMax: 100, program });
   await Promise.all(fill());
   const stuck = notifier.send(Buffer.from('last'));
   expect(readSync(fd, Buffer.alloc(FIFO_BYTES))).toBe(FIFO_BYTES);
@@ -69,7 +70,7 @@ test('a full descriptor delays a message until there is room', async () => {
 });
 
 test('a full queue rejects with ENOBUFS, and takes messages again when it has drained', async () => {
-  notifier = native.openNotifier(fd, { queueMax: FIFO_BYTES / PIPE_BUF });
+  notifier = native.openNotifier(fd, { queueMax: FIFO_BYTES / PIPE_BUF, program });
   const full = fill();
   await expect(notifier.send(Buffer.alloc(1))).rejects.toMatchObject({
     code: 'ENOBUFS',
@@ -81,7 +82,7 @@ test('a full queue rejects with ENOBUFS, and takes messages again when it has dr
 });
 
 test('close cancels what waits, and resolves when the thread has ended', async () => {
-  notifier = native.openNotifier(fd, { queueMax: 100 });
+  notifier = native.openNotifier(fd, { queueMax: 100, program });
   const settled: string[] = [];
   await Promise.all(fill());
   const waiting = Array.from({ length: 3 }, () => notifier.send(Buffer.alloc(PIPE_BUF)));
@@ -92,7 +93,7 @@ test('close cancels what waits, and resolves when the thread has ended', async (
 });
 
 test('a closed notifier refuses messages, and may be closed again at any time', async () => {
-  notifier = native.openNotifier(fd, { queueMax: 4 });
+  notifier = native.openNotifier(fd, { queueMax: 4, program });
   const twice = [notifier.close(), notifier.close()];
   expect(() => notifier.send(Buffer.alloc(1))).toThrow(TypeError);
   await Promise.all(twice);
@@ -101,7 +102,7 @@ test('a closed notifier refuses messages, and may be closed again at any time', 
 });
 
 test('what is not a message is refused', () => {
-  notifier = native.openNotifier(fd, { queueMax: 4 });
+  notifier = native.openNotifier(fd, { queueMax: 4, program });
   const call = notifier as unknown as { send(message: unknown): unknown };
   for (const wrong of [undefined, null, 'text', {}, new Uint16Array(8)]) {
     expect(() => call.send(wrong)).toThrow(TypeError);
@@ -112,15 +113,15 @@ test('what is not a message is refused', () => {
 
 test('the notifier works on when the descriptor that it was given is closed', async () => {
   const other = openSync(join(dir, 'fifo'), constants.O_RDWR | constants.O_NONBLOCK);
-  notifier = native.openNotifier(other, { queueMax: 4 });
+  notifier = native.openNotifier(other, { queueMax: 4, program });
   closeSync(other);
   expect(await notifier.send(Buffer.from('a'))).toBe(0);
   expect(readSync(fd, Buffer.alloc(8))).toBe(1);
 });
 
 test('a descriptor that is not open is refused', () => {
-  notifier = native.openNotifier(fd, { queueMax: 4 });
-  expect(() => native.openNotifier(9999, { queueMax: 4 })).toThrow(
+  notifier = native.openNotifier(fd, { queueMax: 4, program });
+  expect(() => native.openNotifier(9999, { queueMax: 4, program })).toThrow(
     expect.objectContaining({ code: 'EBADF' }),
   );
 });

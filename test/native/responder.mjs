@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 const [, , addon, dir] = process.argv;
 const native = createRequire(import.meta.url)(addon);
@@ -148,7 +148,10 @@ const channel = native.openChannel(
   onRequests,
   (ended) => process.send({ ended }),
 );
-const notifier = native.openNotifier(fd, { queueMax: 16 });
+const notifier = native.openNotifier(fd, {
+  queueMax: 16,
+  program: join(dirname(addon), 'kitfs-notify'),
+});
 
 process.on('message', async ({ command, argument }) => {
   try {
