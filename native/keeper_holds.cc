@@ -91,8 +91,7 @@ long ReceivePacket(int socket, char* bytes, OwnedDescriptor& passed) {
 
 void Holds::Held::Note(std::string_view given) {
   // A packet has a line before its data, so it always fits.
-  data_length = given.size() < sizeof data ? given.size() : sizeof data;
-  memcpy(data, given.data(), data_length);
+  data_length = given.copy(data, sizeof data);
 }
 
 Holds::Held* Holds::Find(std::string_view name) {

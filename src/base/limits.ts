@@ -171,6 +171,8 @@ export const KEEPER_ROOM_MS_MAX = 1000;
 /** How often the keeper hears that something was answered, and otherwise that we are alive. */
 export const KEEPER_PROGRESS_MS = 1000;
 export const KEEPER_ALIVE_MS = 5000;
+/** How often whoever ended a keeper looks whether it has gone. */
+export const KEEPER_POLL_MS = 20;
 /** A daemon that is silent for so long hangs, and is ended and started again. */
 export const KEEPER_WATCHDOG_S = 30;
 

@@ -51,21 +51,20 @@ export async function checkState(options: FsckOptions): Promise<FsckReport> {
 }
 
 /**
- * Removes the mount that a killed daemon of this state directory left.
+ * Removes the mount that a killed daemon of this state directory left, and ends the keeper that
+ * would start it again.
  * @returns where it was; undefined: there was none.
- * @throws OpError busy: the daemon lives; mount-failed.
+ * @throws OpError busy: the daemon lives; timeout: its keeper does not end; mount-failed.
  */
 export async function removeDeadMount(places: Places): Promise<string | undefined> {
-  const { openState } = await import('./state.ts');
+  const { endKeeper } = await import('./keeper-process.ts');
+  const { openState, statePaths } = await import('./state.ts');
   const { clearDeadMount } = await import('./mountpoint.ts');
-  const native = loadNative();
+  const [native, clock] = [loadNative(), new SystemClock()];
+  const kept = await endKeeper(statePaths(places.state).keeper, clock);
   using state = openState(places.state, native);
-  return await clearDeadMount({
-    dir: places.mountPoint,
-    recordPath: state.mounted,
-    native,
-    clock: new SystemClock(),
-  });
+  const options = { dir: places.mountPoint, recordPath: state.mounted, native, clock };
+  return (await clearDeadMount(options)) ?? kept;
 }
 
 /** The envelope that tells an error of the command line itself. */

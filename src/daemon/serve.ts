@@ -27,6 +27,7 @@ import type { Phase } from './health.ts';
 import { boundHeap } from './heap.ts';
 import { demandFuse } from './host.ts';
 import type { Keeper } from './keeper.ts';
+import { demandNoOtherKeeper, forgetKeeper, recordKeeper } from './keeper-process.ts';
 import { type Kept, keepMount, letGo, takeKept } from './kept.ts';
 import { createLog } from './log.ts';
 import { usersOf } from './mount-table.ts';
@@ -181,6 +182,7 @@ export class Daemon {
     teardown.push('close the control socket', () => control.close());
     const state = openState(config.state, native);
     teardown.push('unlock the state directory', () => state[Symbol.dispose]());
+    demandNoOtherKeeper(state.keeper, this.#keeper?.pid);
     const keeper = this.#keeper;
     const kept = await takeKept(native, keeper);
     this.#isTakenOver = kept.mount !== undefined;
@@ -224,10 +226,19 @@ export class Daemon {
     await this.#openFaces(core, native, mountPoint, kept);
     await recordMount(state.mounted, mountPoint);
     this.#phase = 'running';
-    this.#keeper?.ready(() => this.#fuse?.status().requests ?? 0);
+    this.#beKept(state.keeper, mountPoint);
     if (this.mountPoint === undefined) this.#unmounted(undefined);
     const readyMs = Math.round(this.#clock.monotonicMs() - this.#startedMs);
     log.info({ mountPoint, state: config.state, readyMs }, 'ready');
+  }
+
+  /** From now on another daemon follows when this one dies. */
+  #beKept(recordPath: string, mountPoint: string): void {
+    const keeper = this.#keeper;
+    if (keeper === undefined) return;
+    recordKeeper(recordPath, keeper.pid, mountPoint);
+    this.#teardown.push('forget the keeper', () => forgetKeeper(recordPath));
+    keeper.ready(() => this.#fuse?.status().requests ?? 0);
   }
 
   /** Tools, the agents' socket, the mount. */

@@ -30,6 +30,8 @@ export interface StatePaths {
   readonly content: string;
   /** Where the daemon says what it has mounted. */
   readonly mounted: string;
+  /** Where the daemon says who keeps it. */
+  readonly keeper: string;
   readonly lock: string;
   readonly format: string;
 }
@@ -38,6 +40,7 @@ export const statePaths = (directory: string): StatePaths => ({
   journal: join(directory, 'journal.db'),
   content: join(directory, 'content'),
   mounted: join(directory, 'mounted.json'),
+  keeper: join(directory, 'keeper.json'),
   lock: join(directory, 'lock'),
   format: join(directory, 'format'),
 });

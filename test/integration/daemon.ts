@@ -182,9 +182,16 @@ export class TestDaemon implements AsyncDisposable {
 
   /** The process that serves, as its lock says. The one that was started is its keeper. */
   get pid(): number {
-    const pid = Number(readFileSync(join(this.state, 'lock'), 'utf8'));
-    if (!Number.isInteger(pid) || pid < 2) throw new Error('the daemon was not started');
+    const pid = this.#lockedPid();
+    if (pid === undefined) throw new Error('the daemon was not started');
     return pid;
+  }
+
+  /** Undefined also while the next one writes its number. */
+  #lockedPid(): number | undefined {
+    const path = join(this.state, 'lock');
+    const pid = existsSync(path) ? Number(readFileSync(path, 'utf8')) : 0;
+    return pid > 1 ? pid : undefined;
   }
 
   /** The process that was started last: the keeper, or a daemon without one. */
@@ -379,7 +386,7 @@ export class TestDaemon implements AsyncDisposable {
     if (daemon === undefined || hasEnded(daemon)) throw new Error('the daemon is not running');
     await killProcess(before);
     const deadline = performance.now() + READY_MS_MAX;
-    while (this.pid === before) {
+    while ((this.#lockedPid() ?? before) === before) {
       if (hasEnded(daemon) || performance.now() > deadline) {
         throw new Error(`the daemon was not started again:\n${this.#output}`);
       }
@@ -415,8 +422,8 @@ export class TestDaemon implements AsyncDisposable {
       signalGroup(this.#daemon, 'SIGKILL');
       await endsWithin(this.#daemon, REAP_MS_MAX);
       // One that its keeper did not take along.
-      const left = existsSync(join(this.state, 'lock')) ? this.pid : 0;
-      if (wordsOf(left).includes(this.state)) await killProcess(left);
+      const left = this.#lockedPid();
+      if (left !== undefined && wordsOf(left).includes(this.state)) await killProcess(left);
     }
     this.#unmount();
     if (mountsBelow(this.directory).length > 0) {

@@ -1,5 +1,6 @@
 /** A daemon that dies, with its keeper and without one. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { TestDaemon } from './daemon.ts';
 
@@ -63,4 +64,26 @@ test('a keeper in the background ends with its daemon', async () => {
     await expect.poll(left).toEqual([]);
   }
   expect(mountLines(daemon.directory)).toEqual([]);
+});
+
+test('a keeper whose daemon dies again and again is ended by kitfs unmount', async () => {
+  await using daemon = await TestDaemon.start();
+  await daemon.stop();
+  const [dies, deadly] = ['dies.cjs', 'deadly'].map((name) => join(daemon.directory, name));
+  const isDaemon = "process.argv.includes('--keeper-fd')";
+  const isDeadly = `require('node:fs').existsSync(${JSON.stringify(deadly)})`;
+  writeFileSync(dies ?? '', `if (${isDaemon} && ${isDeadly}) process.exit(9);\n`);
+  const env = { NODE_OPTIONS: `--require ${dies}` };
+  await daemon.json(['mount', '--background'], { env });
+  const { keeper } = await daemon.json<Status>(['status']);
+  writeFileSync(deadly ?? '', '');
+  process.kill(daemon.pid, 'SIGKILL');
+  const log = () => readFileSync(join(daemon.runDirectory, 'daemon.log'), 'utf8');
+  await expect.poll(log, { timeout: 20_000 }).toContain('again in 100 ms');
+  const { code, stderr } = await daemon.kitfs(['mount', '--no-keeper']);
+  expect([code, stderr]).toEqual([1, expect.stringContaining(`its keeper (pid ${keeper})`)]);
+  expect(await daemon.json(['unmount'])).toEqual({ unmounted: daemon.mountPoint });
+  expect(existsSync(`/proc/${keeper}/exe`)).toBe(false);
+  expect(mountLines(daemon.directory)).toEqual([]);
+  expect((await daemon.kitfs(['unmount'])).code).toBe(3);
 });
