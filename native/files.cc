@@ -164,18 +164,36 @@ Napi::Value Empty(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// The supplementary groups the peer had when it connected; what /proc says of its pid may be of
+// another process by then.
+std::vector<gid_t> PeerGroups(Napi::Env env, int fd) {
+  std::vector<gid_t> groups(32);
+  for (;;) {
+    socklen_t length = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+    const int result = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &length);
+    // With ERANGE the kernel says how much it wants.
+    const bool fits = result == 0;
+    if (!fits && errno != ERANGE) Checked(env, result, "getsockopt");
+    groups.resize(length / sizeof(gid_t));
+    if (fits) return groups;
+  }
+}
+
 Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
   const Arguments args(info, "peerCredentials");
   const Napi::Env env = info.Env();
+  const int fd = args.Descriptor(0, "socketFd");
   struct ucred peer = {};
   socklen_t length = sizeof peer;
-  Checked(env,
-          getsockopt(args.Descriptor(0, "socketFd"), SOL_SOCKET, SO_PEERCRED, &peer, &length),
-          "getsockopt");
+  Checked(env, getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length), "getsockopt");
+  const std::vector<gid_t> groups = PeerGroups(env, fd);
   Napi::Object credentials = Napi::Object::New(env);
   credentials.Set("pid", Napi::Number::New(env, peer.pid));
   credentials.Set("uid", Napi::Number::New(env, peer.uid));
   credentials.Set("gid", Napi::Number::New(env, peer.gid));
+  Napi::Array list = Napi::Array::New(env, groups.size());
+  for (uint32_t i = 0; i < groups.size(); ++i) list.Set(i, Napi::Number::New(env, groups[i]));
+  credentials.Set("groups", list);
   return credentials;
 }
 

@@ -313,6 +313,8 @@ export interface NativeFiles {
     readonly pid: number;
     readonly uid: number;
     readonly gid: number;
+    /** Supplementary groups, SO_PEERGROUPS. */
+    readonly groups: readonly number[];
   };
 }
 

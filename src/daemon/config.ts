@@ -9,6 +9,8 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { asOpError, codeOf, OpError } from '../base/errors.ts';
+import type { Secret, SecretReference } from '../base/secrets.ts';
+import { readSecret } from './secrets.ts';
 import type { Settings } from './settings.ts';
 
 /** What the process was given, apart from its arguments. */
@@ -48,6 +50,10 @@ export interface Places {
   readonly file: string | undefined;
   readonly controlSocket: string;
   readonly mcpSocket: string;
+  /** Where only tools that change nothing are listed and run. */
+  readonly mcpReadOnlySocket: string;
+  /** @throws OpError configuration: see `readSecret`. */
+  readonly secretOf: (reference: SecretReference) => Secret;
   /** The folders of PATH, where programs are looked for. */
   readonly programFolders: readonly string[];
 }
@@ -105,6 +111,8 @@ function placesOf(
     file,
     controlSocket: join(run, 'control.sock'),
     mcpSocket: join(run, 'mcp.sock'),
+    mcpReadOnlySocket: join(run, 'mcp-ro.sock'),
+    secretOf: (reference) => readSecret(reference, environment),
     programFolders: (environment.variables['PATH'] ?? '').split(delimiter).filter(isAbsolute),
   };
   demandShortSockets(places);

@@ -5,7 +5,7 @@
 import { connect, type Socket } from 'node:net';
 import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import { FrameReader, frameOf, isJsonObject, type JsonObject, parseFrame } from '../mcp/frames.ts';
-import { type ControlMethod, errorOf } from './control-protocol.ts';
+import { type ControlMethod, errorOf, REFUSAL_ID } from './control-protocol.ts';
 
 export interface AskOptions {
   /** Aborting closes the connection, and so ends what was asked. */
@@ -98,6 +98,10 @@ export class ControlClient implements AsyncDisposable {
 
   #take(reply: unknown): void {
     if (!isJsonObject(reply)) throw new OpError('io', 'read an answer of the daemon');
+    if (reply['id'] === REFUSAL_ID) {
+      this.#fail(errorOf(reply['error']));
+      return;
+    }
     const waiting = this.#waiting.get(Number(reply['id']));
     if (waiting === undefined) return;
     if ('part' in reply) {

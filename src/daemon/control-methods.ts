@@ -3,7 +3,14 @@ import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
 import { exportCar, parseCid } from '../content/content.ts';
 import type { JsonObject } from '../mcp/frames.ts';
-import { type CallResult, ENVELOPE_META, type Envelope, type Session } from '../tools/tools.ts';
+import {
+  type CallResult,
+  ENVELOPE_META,
+  type Envelope,
+  type Session,
+  UNLIMITED,
+} from '../tools/tools.ts';
+import { isOwner } from './access.ts';
 import type { ControlCall, ControlMethods } from './control.ts';
 import type { CoreParts } from './core.ts';
 import type { StopRequest } from './serve.ts';
@@ -17,6 +24,10 @@ export interface ControlMethodsOptions {
   readonly parts: () => { readonly core: CoreParts; readonly tools: ToolParts };
   readonly status: () => Status;
   readonly stop: (request: StopRequest) => Promise<void>;
+  /** Whose daemon it is. */
+  readonly owner: number;
+  /** Whether agents need a token: then others than the owner call tools there alone. */
+  readonly isTokenRequired: boolean;
 }
 
 const nothing = z.strictObject({});
@@ -24,25 +35,35 @@ const stopParams = z.strictObject({ force: z.boolean().default(false) });
 const callParams = z.strictObject({ tool: z.string(), arguments: z.unknown() });
 const carParams = z.strictObject({ cid: z.string() });
 
-export function controlMethods({ parts, status, stop }: ControlMethodsOptions): ControlMethods {
+export function controlMethods(options: ControlMethodsOptions): ControlMethods {
+  const { parts, status, stop, owner, isTokenRequired } = options;
   const version = packageVersion();
   return {
     status: async (params) => {
       demand(nothing, params, 'status');
       return status();
     },
-    stop: async (params) => {
+    stop: async (params, { peer }) => {
       const { force } = demand(stopParams, params, 'stop');
+      if (!isOwner(peer, owner)) {
+        throw new OpError('not-permitted', 'stop kitfs', {
+          hint: 'only root and who runs the daemon may',
+        });
+      }
       await stop({ force });
       return {};
     },
     tools: async (params) => {
       demand(nothing, params, 'tools');
-      return parts().tools.registry.list();
+      return parts().tools.registry.list(UNLIMITED);
     },
     call: async (params, call) => {
       const { tool: name, arguments: values = {} } = demand(callParams, params, 'call');
       const { registry } = parts().tools;
+      if (isTokenRequired && !isOwner(call.peer, owner)) {
+        const hint = 'tools are called with a token here: use kitfs mcp --token';
+        return plainEnvelope(registry.refuse(new OpError('not-allowed', `call ${name}`, { hint })));
+      }
       const tool = registry.get(name);
       if (tool === undefined) return plainEnvelope(registry.refuse(unknownTool(name)));
       const session = sessionOf(call, version);
@@ -93,6 +114,7 @@ const sessionOf = ({ peer, session }: ControlCall, version: string): Session => 
   peer,
   principal: `uid:${peer.uid}`,
   client: { name: 'kitfs', version },
+  ceiling: UNLIMITED,
 });
 
 /**

@@ -8,6 +8,9 @@ import { isJsonObject, type JsonObject } from '../mcp/frames.ts';
 /** The only methods; each row of `ControlMethods` answers one. */
 export type ControlMethod = 'status' | 'stop' | 'tools' | 'call' | 'sync_local' | 'car';
 
+/** What a peer that may not connect is answered, whatever it asks. Requests count from 1. */
+export const REFUSAL_ID = 0;
+
 export interface ControlRequest {
   readonly id: number;
   readonly method: string;

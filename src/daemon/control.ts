@@ -12,13 +12,14 @@ import { CALLS_PER_CONNECTION_MAX, UNREAD_BYTES_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { FrameReader, frameOf, type JsonObject, parseFrame } from '../mcp/frames.ts';
-import { AgentSocket, type PeerNames } from '../mcp/socket.ts';
+import { AgentSocket, type PeerNames, type PeerPolicy } from '../mcp/socket.ts';
 import type { Peer } from '../tools/tools.ts';
 import {
   asRequest,
   type ControlMethod,
   type ControlReply,
   type ControlRequest,
+  REFUSAL_ID,
   toldOf,
 } from './control-protocol.ts';
 
@@ -43,6 +44,7 @@ export type ControlMethods = Readonly<
 export interface ControlServerOptions {
   readonly path: string;
   readonly native: PeerNames;
+  readonly policy: PeerPolicy;
   readonly methods: ControlMethods;
   readonly random: Random;
   readonly log: Log;
@@ -59,7 +61,9 @@ export class ControlServer {
     this.#socket = new AgentSocket({
       path: options.path,
       native: options.native,
+      policy: options.policy,
       log: options.log,
+      refusal: (error) => frameOf({ id: REFUSAL_ID, error: toldOf(error) }),
       onPeer: (socket, peer) => this.#serve(socket, peer),
     });
   }

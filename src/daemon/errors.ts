@@ -8,6 +8,7 @@ import { type Clock, type Instant, rfc3339 } from '../base/clock.ts';
 import type { OpError } from '../base/errors.ts';
 import { ERRORS_KEPT_MAX } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
+import type { Redactor } from '../base/redaction.ts';
 import { CODE_OF } from '../tools/errors.ts';
 import type { ErrorCode } from '../tools/tools.ts';
 
@@ -23,13 +24,22 @@ export interface KeptError {
   readonly during: string;
 }
 
+export interface ErrorRingPorts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly redactor: Redactor;
+  readonly max?: number;
+}
+
 export class ErrorRing {
   readonly #clock: Clock;
   readonly #random: Random;
+  readonly #redactor: Redactor;
   readonly #max: number;
   #kept: KeptError[] = [];
 
-  constructor(ports: { readonly clock: Clock; readonly random: Random; readonly max?: number }) {
+  constructor(ports: ErrorRingPorts) {
+    this.#redactor = ports.redactor;
     this.#clock = ports.clock;
     this.#random = ports.random;
     this.#max = ports.max ?? ERRORS_KEPT_MAX;
@@ -68,7 +78,7 @@ export class ErrorRing {
   render(): Buffer {
     return Buffer.from(
       this.all()
-        .map((kept) => `${JSON.stringify(lineOf(kept))}\n`)
+        .map((kept) => `${JSON.stringify(this.#redactor.value(lineOf(kept)))}\n`)
         .join(''),
     );
   }

@@ -8,12 +8,10 @@ import { writeSync } from 'node:fs';
 import pino from 'pino';
 import { asOpError, type OpError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import type { Redactor } from '../base/redaction.ts';
 import type { ErrorRing } from './errors.ts';
 
 const STDERR_FD = 2;
-const REDACTED = '[redacted]';
-/** Names of fields that hold secrets, at the top and one level down. */
-const SECRETS = ['token', 'secret', 'password', 'authorization', 'credential', 'api_key', 'auth'];
 
 export interface LogOptions {
   readonly level: 'error' | 'warn' | 'info';
@@ -21,31 +19,38 @@ export interface LogOptions {
   readonly isTerminal: boolean;
   /** Where what went wrong is kept. */
   readonly errors: ErrorRing;
+  readonly redactor: Redactor;
   /** Takes whole lines; standard error when absent. */
   readonly write?: (line: string) => void;
 }
 
-export function createLog({ level, isTerminal, errors, write = toStderr }: LogOptions): Log {
+export function createLog(logOptions: LogOptions): Log {
+  const { level, isTerminal, errors, redactor, write = toStderr } = logOptions;
   const stream = { write: (line: string) => write(isTerminal ? forPeople(line) : line) };
-  const serializers = { err: told, error: told };
-  const paths = SECRETS.flatMap((name) => [name, `*.${name}`]);
+  const serializer = (error: unknown) => redactor.value(told(error));
   const options = {
     level,
-    serializers,
-    redact: { paths, censor: REDACTED },
+    serializers: { err: serializer, error: serializer },
     timestamp: pino.stdTimeFunctions.isoTime,
     base: null,
   };
   const logger = pino(options, stream);
+  const safe = ({ err, error, ...fields }: Fields): Fields => ({
+    ...redactor.value(fields),
+    ...(err === undefined ? {} : { err }),
+    ...(error === undefined ? {} : { error }),
+  });
   return {
-    info: (fields, message) => logger.info(fields, message),
-    warn: (fields, message) => logger.warn(fields, message),
+    info: (fields, message) => logger.info(safe(fields), redactor.text(message)),
+    warn: (fields, message) => logger.warn(safe(fields), redactor.text(message)),
     error: (fields, message) => {
       const error_id = errors.add(errorOf(fields, message), message);
-      logger.error({ ...fields, error_id }, message);
+      logger.error({ ...safe(fields), error_id }, redactor.text(message));
     },
   };
 }
+
+type Fields = Readonly<Record<string, unknown>>;
 
 function toStderr(line: string): void {
   try {

@@ -4,7 +4,7 @@
  * Invariants: it is ours, no link, and nobody else may write to it; the one below /tmp, where
  * anybody may make names, is closed to all others.
  */
-import { chmodSync, lstatSync, mkdirSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import { makeDirectories } from './directories.ts';
@@ -13,14 +13,20 @@ import { makeDirectories } from './directories.ts';
 const ROOT_MODE = 0o750;
 const USER_MODE = 0o700;
 
-/** @throws OpError configuration: it cannot be trusted; denied, io. */
-export function prepareRunDirectory(directory: string, uid: number): void {
+/**
+ * @param gid the group that enters root's; undefined: that of the process.
+ * @throws OpError configuration: it cannot be trusted; denied, io.
+ */
+export function prepareRunDirectory(directory: string, uid: number, gid?: number): void {
   const op = `use the run directory ${directory}`;
   const isShared = directory.startsWith('/tmp/');
   try {
     makeDirectories(dirname(directory));
     mkdirSync(directory, { mode: USER_MODE });
-    if (uid === 0 && !isShared) chmodSync(directory, ROOT_MODE);
+    if (uid === 0 && !isShared) {
+      if (gid !== undefined) chownSync(directory, 0, gid);
+      chmodSync(directory, ROOT_MODE);
+    }
   } catch (error) {
     if (codeOf(error) !== 'EEXIST') throw asOpError(error, op);
   }

@@ -11,11 +11,15 @@ import { CALLS_END_MS_MAX, STOP_MS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { loadNative, type Native } from '../base/native.ts';
 import { type Random, SystemRandom } from '../base/random.ts';
+import { Redactor } from '../base/redaction.ts';
+import type { Secret, SecretReference } from '../base/secrets.ts';
 import { ChosenDriver } from '../fuse/chosen.ts';
 import { inheritedFrom, type Taken } from '../fuse/fuse.ts';
-import { McpServer } from '../mcp/mcp.ts';
+import { McpServer, type PeerPolicy, type TokenDesk } from '../mcp/mcp.ts';
+import { READ_ONLY, UNLIMITED } from '../tools/tools.ts';
 import { recordObject } from '../tools/toolset-journal.ts';
 import { announceSince, type HandleTable } from '../vfs/vfs.ts';
+import { hostNames, peerPolicyOf, tokenDeskOf } from './access.ts';
 import { Activity } from './activity.ts';
 import type { Config } from './config.ts';
 import { ControlServer } from './control.ts';
@@ -43,7 +47,7 @@ import { prepareRunDirectory } from './run-directory.ts';
 import { openState } from './state.ts';
 import { type Status, type StatusSources, statusOf } from './status.ts';
 import { Teardown } from './teardown.ts';
-import { openTools, type ToolParts } from './toolbox.ts';
+import { openTools, TOOL_NAMES, type ToolParts } from './toolbox.ts';
 import { packageVersion } from './version.ts';
 
 /** Why a daemon ended. */
@@ -66,6 +70,14 @@ export interface StopRequest {
   readonly onBusy?: (error: OpError) => void;
 }
 
+/** What the faces need besides the core. */
+interface Faces {
+  readonly mountPoint: string;
+  readonly policy: PeerPolicy;
+  readonly tokens: TokenDesk;
+  readonly kept: Kept;
+}
+
 /** How long programs that use a mount are given to leave it, once it was taken away by force. */
 const LEAVE_MS_MAX = 500;
 
@@ -77,6 +89,7 @@ export class Daemon {
   readonly version = packageVersion();
   readonly #clock: Clock = new SystemClock();
   readonly #random: Random = new SystemRandom();
+  readonly #redactor = new Redactor();
   readonly #errors: ErrorRing;
   readonly #teardown: Teardown;
   readonly #keeper: Keeper | undefined;
@@ -105,9 +118,10 @@ export class Daemon {
     this.#keeper = keeper;
     this.#startedAt = this.#clock.now();
     this.#startedMs = this.#clock.monotonicMs();
-    this.#errors = new ErrorRing({ clock: this.#clock, random: this.#random });
+    const redactor = this.#redactor;
+    this.#errors = new ErrorRing({ clock: this.#clock, random: this.#random, redactor });
     const { level } = config.settings.log;
-    this.log = createLog({ level, isTerminal, errors: this.#errors });
+    this.log = createLog({ level, isTerminal, errors: this.#errors, redactor });
     keeper?.tell(this.log);
     this.#teardown = new Teardown(this.log);
     this.ended = new Promise((resolve) => {
@@ -176,8 +190,11 @@ export class Daemon {
     await demandFuse(config.uid);
     const native = loadNative();
     await demandOutside(await realMountPlace(config.mountPoint), config);
-    prepareRunDirectory(config.run, config.uid);
-    const control = this.#controlServer(native);
+    const { access } = config.settings;
+    const policy = peerPolicyOf(access, config.uid, hostNames);
+    const tokens = tokenDeskOf(access, { read: this.#readSecret, tools: TOOL_NAMES });
+    prepareRunDirectory(config.run, config.uid, policy.gid);
+    const control = this.#controlServer(native, policy);
     // First in, last out: who asked for the stop hears when all of it is done.
     teardown.push('close the control socket', () => control.close());
     const state = openState(config.state, native);
@@ -223,7 +240,7 @@ export class Daemon {
       await forgetMount(state.mounted);
     });
     if (kept.mount === undefined) await recordIntent(state.mounted, mountPoint);
-    await this.#openFaces(core, native, mountPoint, kept);
+    await this.#openFaces(core, native, { mountPoint, policy, tokens, kept });
     await recordMount(state.mounted, mountPoint);
     this.#phase = 'running';
     this.#beKept(state.keeper, mountPoint);
@@ -242,7 +259,11 @@ export class Daemon {
   }
 
   /** Tools, the agents' socket, the mount. */
-  async #openFaces(core: CoreParts, native: Native, mountPoint: string, kept: Kept): Promise<void> {
+  async #openFaces(
+    core: CoreParts,
+    native: Native,
+    { mountPoint, policy, tokens, kept }: Faces,
+  ): Promise<void> {
     const { config, log } = this;
     const fuse = new ChosenDriver({
       driver: config.settings.mount.driver,
@@ -272,13 +293,19 @@ export class Daemon {
       log,
       sources: this.#sources(),
       mountPoint: () => this.mountPoint,
+      redactor: this.#redactor,
     });
     this.#tools = tools;
     this.#teardown.push('end the jobs', () => tools.jobs.close());
     const mcp = new McpServer({
       registry: tools.registry,
       native,
-      path: config.mcpSocket,
+      endpoints: [
+        { path: config.mcpSocket, ceiling: UNLIMITED },
+        { path: config.mcpReadOnlySocket, ceiling: READ_ONLY },
+      ],
+      policy,
+      tokens,
       clock: this.#clock,
       random: this.#random,
       log,
@@ -307,16 +334,26 @@ export class Daemon {
     announceSince(core.vfs.core, told);
   }
 
-  #controlServer(native: Native): ControlServer {
+  /** What is read is known from then on, and shown nowhere. */
+  readonly #readSecret = (reference: SecretReference): Secret => {
+    const secret = this.config.secretOf(reference);
+    this.#redactor.know(secret);
+    return secret;
+  };
+
+  #controlServer(native: Native, policy: PeerPolicy): ControlServer {
     return new ControlServer({
       path: this.config.controlSocket,
       native,
+      policy,
       random: this.#random,
       log: this.log,
       methods: controlMethods({
         parts: () => this.#parts(),
         status: () => this.status(),
         stop: (request) => this.stop(request),
+        owner: this.config.uid,
+        isTokenRequired: this.config.settings.access.require_token,
       }),
     });
   }

@@ -8,12 +8,79 @@
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
+import { REDACTED } from '../base/redaction.ts';
+import { parseSecretReference, REFERENCE_FORMS } from '../base/secrets.ts';
 
 const MIB = 1024 * 1024;
 const DAY_S = 24 * 60 * 60;
 
 const absolutePath = z.string().regex(/^\//, 'must be an absolute path');
 const count = z.int().min(1);
+
+/** Its value is shown to nobody: what is no reference may be the secret itself. */
+const secret = z.string().transform((text, context) => {
+  const reference = parseSecretReference(text);
+  if (reference !== undefined) return reference;
+  const message = `must say where the secret lies and not what it is: ${REFERENCE_FORMS}`;
+  context.addIssue({ code: 'custom', message, input: REDACTED });
+  return z.NEVER;
+});
+
+const principal = z.union(
+  [
+    z
+      .int()
+      .min(0)
+      .max(2 ** 32 - 2),
+    z.string().regex(/^[^\s:]{1,32}$/),
+  ],
+  {
+    error: 'must be a number or a name',
+  },
+);
+const treePath = z
+  .string()
+  .regex(/^\/$|^(\/(?!\.{1,2}(\/|$))[^/\0]{1,255})+$/, 'must be an absolute path of the tree');
+
+const token = z.strictObject({
+  name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'must be a word of a-z, 0-9 and -'),
+  secret,
+  tools: z.array(z.string()).optional(),
+  paths: z.array(treePath).min(1).optional(),
+  read_only: z.boolean().default(false),
+});
+
+const access = z
+  .strictObject({
+    users: z
+      .array(principal)
+      .default([])
+      .describe('Users, by number or name, who may use the sockets of root’s daemon.'),
+    groups: z
+      .array(principal)
+      .default([])
+      .describe('Groups likewise. With neither users nor groups, all of group kitfs may.'),
+    require_token: z
+      .boolean()
+      .default(false)
+      .describe('Whether agents must present a token before they may call anything.'),
+    token: z
+      .array(token)
+      .default([])
+      .refine((rows) => new Set(rows.map(({ name }) => name)).size === rows.length, {
+        message: 'two tokens have one name',
+      })
+      .describe(
+        'Tokens, each `[[access.token]]` with `name`, `secret` (a reference), and what who ' +
+          'presents it may do at most: `tools`, `paths` (without links), `read_only`.',
+      ),
+  })
+  .refine(({ require_token, token: rows }) => !require_token || rows.length > 0, {
+    message: 'require_token without any token lets nobody in',
+    path: ['require_token'],
+  })
+  .prefault({})
+  .describe('Who may use the sockets, and what for.');
 
 const schema = z.strictObject({
   state: absolutePath
@@ -72,6 +139,7 @@ const schema = z.strictObject({
     })
     .prefault({})
     .describe('What the journal keeps to undo and to tell.'),
+  access,
   log: z
     .strictObject({
       level: z.enum(['error', 'warn', 'info']).default('info').describe('The least that is told.'),
@@ -109,8 +177,8 @@ function parseToml(text: string, op: string): unknown {
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     const [reason = 'malformed'] = error.message.split('\n');
+    // Without its cause, which quotes the lines around the mistake, whatever stands there.
     throw new OpError('configuration', op, {
-      cause: error,
       hint: `line ${error.line}, column ${error.column}: ${reason}`,
     });
   }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
+import type { Redactor } from '../base/redaction.ts';
 import { TOOLS } from '../tools/inventory.ts';
 import { KernelLocks } from '../tools/locks.ts';
 import { Cursors, Jobs, type Ports, Registry } from '../tools/tools.ts';
@@ -18,7 +19,11 @@ export interface ToolInputs {
   readonly log: Log;
   readonly sources: StatusSources;
   readonly mountPoint: () => string | undefined;
+  readonly redactor: Redactor;
 }
+
+/** All there are. */
+export const TOOL_NAMES: ReadonlySet<string> = new Set(TOOLS.map(({ name }) => name));
 
 export interface ToolParts {
   readonly registry: Registry;
@@ -29,7 +34,9 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const { clock, random } = inputs;
   const jobs = new Jobs({ clock, random });
   const cursors = new Cursors({ clock, random });
-  return { registry: new Registry({ tools: TOOLS, ports: portsOf(inputs, jobs, cursors) }), jobs };
+  const ports = portsOf(inputs, jobs, cursors);
+  const registry = new Registry({ tools: TOOLS, ports, redactor: inputs.redactor });
+  return { registry, jobs };
 }
 
 function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {

@@ -13,7 +13,17 @@ import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
 import { BRIDGE_REQUESTS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
-import { FrameReader, frameOf, idOf, isJsonObject, type JsonObject, parseFrame } from './frames.ts';
+import type { Secret } from '../base/secrets.ts';
+import {
+  FrameReader,
+  frameOf,
+  idOf,
+  isJsonObject,
+  type JsonObject,
+  parseFrame,
+  REFUSED,
+  TOKEN_META,
+} from './frames.ts';
 
 /** How long a daemon that is not there is waited for, and how often it is looked for. */
 const CONNECT_GRACE_MS = 8000;
@@ -31,6 +41,8 @@ export interface BridgeOptions {
   readonly output: Writable;
   readonly clock: Clock;
   readonly log: Log;
+  /** Presented for the client, who need not know it. */
+  readonly token?: Secret | undefined;
   /** Ends the bridge at once. */
   readonly signal: AbortSignal;
 }
@@ -68,6 +80,8 @@ class Bridge {
   #isPolling = false;
   #isWriting = false;
   #isInputEnded = false;
+  /** Why the daemon does not let us in: it is not asked again. */
+  #refusal: string | undefined;
   #finish: () => void = () => {};
   readonly #end = new AbortController();
 
@@ -111,7 +125,12 @@ class Bridge {
     const { method } = message as { method?: unknown };
     const id = idOf(message);
     const isRequest = method !== undefined && id !== undefined;
-    const line = { frame, method, id, key: isRequest ? JSON.stringify(id) : undefined };
+    const key = isRequest ? JSON.stringify(id) : undefined;
+    const line = { frame: this.#presenting(frame, message), method, id, key };
+    if (this.#refusal !== undefined) {
+      if (isRequest) this.#answerError(id, this.#refusal, REFUSED);
+      return;
+    }
     if (method === 'initialize') {
       this.#initialize = line;
       this.#isGreeted = false;
@@ -120,6 +139,16 @@ class Bridge {
     this.#queue.push(line);
     this.#connect();
     void this.#flush();
+  }
+
+  /** The client's handshake with our token in it. */
+  #presenting(frame: Buffer, message: JsonObject): Buffer {
+    const { token } = this.#options;
+    if (token === undefined || message['method'] !== 'initialize') return frame;
+    const params = isJsonObject(message['params']) ? message['params'] : {};
+    const meta = isJsonObject(params['_meta']) ? params['_meta'] : {};
+    const _meta = { ...meta, [TOKEN_META]: token.reveal() };
+    return Buffer.from(JSON.stringify({ ...message, params: { ...params, _meta } }));
   }
 
   /** A cancelled request gets no answer. */
@@ -149,7 +178,7 @@ class Bridge {
 
   /** Looks for the daemon until it is found or has been waited for long enough. */
   #connect(): void {
-    if (this.#socket !== undefined || this.#isConnecting) return;
+    if (this.#socket !== undefined || this.#isConnecting || this.#refusal !== undefined) return;
     this.#isConnecting = true;
     this.#dial().then(
       () => {
@@ -234,6 +263,11 @@ class Bridge {
   /** One line of the daemon. */
   #give(frame: Buffer): void {
     const message = parseFrame(frame);
+    const refusal = refusalIn(message);
+    if (refusal !== undefined) {
+      this.#refused(refusal);
+      return;
+    }
     const isAnswer = isJsonObject(message) && !('method' in message);
     const id = isAnswer ? idOf(message) : undefined;
     if (id !== undefined) {
@@ -283,6 +317,19 @@ class Bridge {
     this.#finishIfDone();
   }
 
+  /** Answers everything with it, now and later. */
+  #refused(why: string): void {
+    this.#refusal = why;
+    this.#options.log.warn({}, why);
+    const waiting = [...this.#sent.values(), ...this.#queue];
+    this.#sent.clear();
+    this.#queue = [];
+    for (const { key, id } of waiting) {
+      if (key !== undefined) this.#answerError(id, why, REFUSED);
+    }
+    this.#finishIfDone();
+  }
+
   /** The daemon went away: what it may have run is told, what changes nothing is asked again. */
   #lost(socket: Socket): void {
     if (this.#socket === socket) this.#socket = undefined;
@@ -319,6 +366,12 @@ class Bridge {
   #answerError(id: unknown, message: string, code = CONNECTION_LOST): void {
     this.#options.output.write(frameOf({ jsonrpc: '2.0', id, error: { code, message } }));
   }
+}
+
+function refusalIn(message: unknown): string | undefined {
+  const error = isJsonObject(message) ? message['error'] : undefined;
+  if (!isJsonObject(error) || error['code'] !== REFUSED) return undefined;
+  return String(error['message']);
 }
 
 const NEWLINE = Buffer.from('\n');

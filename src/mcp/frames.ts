@@ -69,6 +69,11 @@ export function parseFrame(frame: Buffer): unknown {
 /** Value → frame, with its newline. */
 export const frameOf = (value: unknown): string => `${JSON.stringify(value)}\n`;
 
+/** Ours, in the range that JSON-RPC leaves to servers: who asks may not, and need not ask again. */
+export const REFUSED = -32_001;
+/** `_meta` key of `initialize` under which a client presents a token. */
+export const TOKEN_META = 'kitfs/token';
+
 export type RequestId = string | number;
 
 /** An object of JSON, whatever it holds. */

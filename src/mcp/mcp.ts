@@ -8,18 +8,29 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
-import type { Peer, Registry } from '../tools/tools.ts';
+import type { Ceiling, Peer, Registry } from '../tools/tools.ts';
+import { frameOf, REFUSED } from './frames.ts';
 import { instructionsFor } from './instructions.ts';
-import type { Connection } from './protocol.ts';
-import { AgentSocket, type PeerNames } from './socket.ts';
+import type { Connection, TokenDesk } from './protocol.ts';
+import { AgentSocket, type PeerNames, type PeerPolicy } from './socket.ts';
 
 export { runBridge } from './bridge.ts';
+export type { TokenDesk } from './protocol.ts';
+export type { PeerPolicy } from './socket.ts';
+
+/** A socket, and what may be asked on it at most. */
+export interface Endpoint {
+  /** At most 107 bytes, in a directory of our own. */
+  readonly path: string;
+  readonly ceiling: Ceiling;
+}
 
 export interface McpServerOptions {
   readonly registry: Registry;
   readonly native: PeerNames;
-  /** Where to listen: at most 107 bytes, in a directory of our own. */
-  readonly path: string;
+  readonly endpoints: readonly Endpoint[];
+  readonly policy: PeerPolicy;
+  readonly tokens: TokenDesk;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -36,7 +47,7 @@ interface Loaded {
 
 export class McpServer {
   readonly #options: McpServerOptions;
-  readonly #socket: AgentSocket;
+  readonly #listening: readonly AgentSocket[];
   readonly #sockets = new Set<Socket>();
   readonly #connections = new Set<Connection>();
   /** Calls of connections that are closed already. */
@@ -46,12 +57,16 @@ export class McpServer {
 
   constructor(options: McpServerOptions) {
     this.#options = options;
-    this.#socket = new AgentSocket({
-      path: options.path,
-      native: options.native,
-      log: options.log,
-      onPeer: (socket, peer) => void this.#serve(socket, peer),
-    });
+    const { native, policy, log } = options;
+    this.#listening = options.endpoints.map(
+      ({ path, ceiling }) =>
+        new AgentSocket({
+          ...{ path, native, policy, log },
+          refusal: ({ message }) =>
+            frameOf({ jsonrpc: '2.0', id: null, error: { code: REFUSED, message } }),
+          onPeer: (socket, peer) => void this.#serve(socket, peer, ceiling),
+        }),
+    );
   }
 
   /**
@@ -59,7 +74,16 @@ export class McpServer {
    * @throws OpError configuration, busy, exists, io: see `AgentSocket.listen`.
    */
   async listen(): Promise<void> {
-    await this.#socket.listen();
+    const open: AgentSocket[] = [];
+    try {
+      for (const socket of this.#listening) {
+        await socket.listen();
+        open.push(socket);
+      }
+    } catch (error) {
+      for (const socket of open) await socket.close();
+      throw error;
+    }
     // Not awaited: who connects meanwhile waits, and nobody else.
     this.#load().catch(() => {}); // Told to the first client's log line.
   }
@@ -70,7 +94,7 @@ export class McpServer {
    */
   async close(signal: AbortSignal): Promise<void> {
     this.#isClosed = true;
-    await this.#socket.close();
+    for (const socket of this.#listening) await socket.close();
     const sockets = [...this.#sockets].map(
       (socket) => new Promise((resolve) => socket.once('close', resolve)),
     );
@@ -92,8 +116,8 @@ export class McpServer {
     return this.#loading;
   }
 
-  async #serve(socket: Socket, peer: Peer): Promise<void> {
-    const { random, registry, clock, log, version, mountDir } = this.#options;
+  async #serve(socket: Socket, peer: Peer, ceiling: Ceiling): Promise<void> {
+    const { random, registry, clock, log, version, mountDir, tokens } = this.#options;
     const id = random.token();
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
@@ -103,9 +127,10 @@ export class McpServer {
         socket.destroy();
         return;
       }
-      const instructions = instructionsFor(registry.list(), mountDir());
-      const ports = { registry, clock, log, version, instructions };
-      const connection = new protocol.Connection(socket, { id, peer, validator }, ports);
+      const instructions = instructionsFor(registry.list(ceiling), mountDir());
+      const ports = { registry, clock, log, version, instructions, tokens };
+      const options = { id, peer, ceiling, validator };
+      const connection = new protocol.Connection(socket, options, ports);
       this.#connections.add(connection);
       await connection.start(() => {
         this.#connections.delete(connection);

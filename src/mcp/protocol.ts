@@ -21,8 +21,22 @@ import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { CALLS_PER_CONNECTION_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
-import type { Peer, Registry, Session } from '../tools/tools.ts';
-import { idOf, isJsonObject, type JsonObject, type RequestId } from './frames.ts';
+import {
+  type Ceiling,
+  lower,
+  NOTHING,
+  type Peer,
+  type Registry,
+  type Session,
+} from '../tools/tools.ts';
+import {
+  idOf,
+  isJsonObject,
+  type JsonObject,
+  REFUSED,
+  type RequestId,
+  TOKEN_META,
+} from './frames.ts';
 import { ProgressFeed } from './progress.ts';
 import { type Gate, INVALID_REQUEST, SocketTransport } from './transport.ts';
 
@@ -31,6 +45,13 @@ const INVALID_PARAMS = -32_602;
 /** When a caller with too many calls in flight may try again. */
 const BUSY_RETRY_MS = 100;
 
+/** The tokens there are. `daemon` knows them. */
+export interface TokenDesk {
+  /** Whether nothing may be called without one. */
+  readonly isRequired: boolean;
+  find(candidate: string): { readonly name: string; readonly ceiling: Ceiling } | undefined;
+}
+
 /** What all connections of a server share. */
 export interface ConnectionPorts {
   readonly registry: Registry;
@@ -38,6 +59,7 @@ export interface ConnectionPorts {
   readonly log: Log;
   readonly version: string;
   readonly instructions: string;
+  readonly tokens: TokenDesk;
 }
 
 /** An error of the protocol, which the SDK sends as it is. */
@@ -57,14 +79,19 @@ export const sharedValidator = () => new AjvJsonSchemaValidator();
 interface ConnectionOptions {
   readonly id: string;
   readonly peer: Peer;
+  /** Of the socket. */
+  readonly ceiling: Ceiling;
   readonly validator: AjvJsonSchemaValidator;
 }
 
 export class Connection implements Session {
   readonly id: string;
   readonly peer: Peer;
-  readonly principal: string;
   readonly #ports: ConnectionPorts;
+  readonly #socketCeiling: Ceiling;
+  /** Name of the token that was presented. */
+  #token: string | undefined;
+  #ceiling: Ceiling;
   readonly #server: Server;
   readonly #transport: SocketTransport;
   readonly #calls = new Map<RequestId, AbortController>();
@@ -74,8 +101,9 @@ export class Connection implements Session {
   constructor(socket: Socket, options: ConnectionOptions, ports: ConnectionPorts) {
     this.id = options.id;
     this.peer = options.peer;
-    this.principal = `uid:${options.peer.uid}`;
     this.#ports = ports;
+    this.#socketCeiling = options.ceiling;
+    this.#ceiling = ports.tokens.isRequired ? NOTHING : options.ceiling;
     this.#transport = new SocketTransport(socket, { clock: ports.clock, gate: this.#gate });
     this.#server = new Server(
       { name: 'kitfs', version: ports.version },
@@ -95,6 +123,16 @@ export class Connection implements Session {
   get client(): Session['client'] {
     const version = this.#server.getClientVersion();
     return version === undefined ? undefined : { name: version.name, version: version.version };
+  }
+
+  /** Jobs and cursors of one token are not those of another, or of none. */
+  get principal(): string {
+    const { uid } = this.peer;
+    return this.#token === undefined ? `uid:${uid}` : `uid:${uid} token:${this.#token}`;
+  }
+
+  get ceiling(): Ceiling {
+    return this.#ceiling;
   }
 
   /** Whatever a client calls itself: the command line has a socket of its own. */
@@ -141,8 +179,14 @@ export class Connection implements Session {
     }
     if (!isJSONRPCRequest(message)) return invalid(message, 'Invalid request');
     const { id, method } = message;
-    if (method === 'initialize' && !InitializeRequestSchema.safeParse(message).success) {
-      return { refuse: { id, code: INVALID_PARAMS, message: 'Invalid params' } };
+    if (method === 'initialize') {
+      if (!InitializeRequestSchema.safeParse(message).success) {
+        return { refuse: { id, code: INVALID_PARAMS, message: 'Invalid params' } };
+      }
+      const refusal = this.#present(message.params ?? {});
+      if (refusal !== undefined) {
+        return { refuse: { id, code: REFUSED, message: refusal }, ends: true };
+      }
     }
     if (method === 'tools/call') {
       // An answer to this id would be taken for that of the first, so it names none.
@@ -153,6 +197,25 @@ export class Connection implements Session {
     return { pass: message };
   };
 
+  /** Takes the token a client presents; why not, in words for it. */
+  #present({ _meta: meta }: JsonObject): string | undefined {
+    const { tokens, log } = this.#ports;
+    const presented = isJsonObject(meta) ? meta[TOKEN_META] : undefined;
+    if (presented === undefined) {
+      const isMissing = tokens.isRequired && this.#token === undefined;
+      return isMissing ? `a token is required, in _meta["${TOKEN_META}"]` : undefined;
+    }
+    const found = typeof presented === 'string' ? tokens.find(presented) : undefined;
+    const isOther = this.#token !== undefined && this.#token !== found?.name;
+    if (found === undefined || isOther) {
+      log.warn({ session: this.id, uid: this.peer.uid }, 'an agent was refused: its token');
+      return 'the token is not one of this daemon, or not the one presented before';
+    }
+    this.#token = found.name;
+    this.#ceiling = lower(this.#socketCeiling, found.ceiling);
+    return undefined;
+  }
+
   #cancel(params: JsonObject): void {
     const requestId = params['requestId'] as RequestId;
     const controller = this.#calls.get(requestId);
@@ -162,7 +225,7 @@ export class Connection implements Session {
   }
 
   async #answer({ id, method, params }: JSONRPCRequest): Promise<JsonObject> {
-    if (method === 'tools/list') return { tools: this.#ports.registry.list() };
+    if (method === 'tools/list') return { tools: this.#ports.registry.list(this.#ceiling) };
     if (method !== 'tools/call') throw new RpcError(METHOD_NOT_FOUND, 'Method not found');
     const controller = this.#calls.get(id);
     if (controller === undefined) return this.#refuseBusy();

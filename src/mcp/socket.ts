@@ -1,20 +1,35 @@
 /**
  * The Unix socket agents connect to, and who may.
  *
- * Invariants: the directory is ours alone to write and the socket has mode 0600 before anyone can
- * see it; a peer is our own user or root, as the kernel says; a socket somebody else answers on is
- * never removed, neither at start nor at the end.
+ * Invariants: the directory is ours alone to write and the socket has its mode and group before
+ * anyone can see it; a peer is who the kernel says it was when it connected, and who may not is told
+ * so before anything of it is read; a socket somebody else answers on is never removed, neither at
+ * start nor at the end.
  */
-import { chmod, lstat, mkdir, readFile, rename, unlink } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, rename, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import { CONNECTIONS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
+import { Recent } from '../base/recent.ts';
 import type { Peer } from '../tools/tools.ts';
 
 /** `sun_path` of unix(7), without its NUL. */
 const SOCKET_PATH_BYTES_MAX = 107;
+
+/** Users whose refusal is remembered, so that each is logged once. */
+const REFUSED_KEPT_MAX = 1024;
+
+/** Who may connect. `daemon` decides. */
+export interface PeerPolicy {
+  /** Mode of the socket. */
+  readonly mode: number;
+  /** Its group; undefined: that of the process. */
+  readonly gid: number | undefined;
+  /** Why a peer may not, in words for it; undefined: it may. */
+  refusalOf(peer: Peer): string | undefined;
+}
 
 /** The part of the native addon that is needed here. */
 export interface PeerNames {
@@ -22,13 +37,17 @@ export interface PeerNames {
     readonly pid: number;
     readonly uid: number;
     readonly gid: number;
+    readonly groups: readonly number[];
   };
 }
 
 export interface AgentSocketOptions {
   readonly path: string;
   readonly native: PeerNames;
+  readonly policy: PeerPolicy;
   readonly log: Log;
+  /** What a peer is sent that may not connect, in the protocol of the socket. */
+  readonly refusal: (error: OpError) => string;
   /** A peer that may: the socket is not read yet. */
   readonly onPeer: (socket: Socket, peer: Peer) => void;
 }
@@ -36,15 +55,18 @@ export interface AgentSocketOptions {
 export class AgentSocket {
   readonly #options: AgentSocketOptions;
   readonly #server: Server;
+  readonly #refused = new Recent<number, true>(REFUSED_KEPT_MAX);
   #identity = '';
 
   constructor(options: AgentSocketOptions) {
     this.#options = options;
     this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
-      this.#admit(socket).catch((error: unknown) => {
+      try {
+        this.#admit(socket);
+      } catch (error) {
         options.log.warn({ err: error }, 'a connection could not be looked at');
         socket.destroy();
-      });
+      }
     });
     this.#server.maxConnections = CONNECTIONS_MAX;
     this.#server.on('drop', () => options.log.warn({ max: CONNECTIONS_MAX }, 'too many agents'));
@@ -69,7 +91,10 @@ export class AgentSocket {
     await unlink(bindPath).catch(unlessAbsent);
     await this.#bind(bindPath);
     try {
-      await chmod(bindPath, 0o600);
+      const { mode, gid } = this.#options.policy;
+      // First the group: with the mode the socket is open to it.
+      if (gid !== undefined) await chown(bindPath, -1, gid);
+      await chmod(bindPath, mode);
       this.#identity = identityOf(await lstat(bindPath));
       await rename(bindPath, path);
     } catch (error) {
@@ -107,17 +132,23 @@ export class AgentSocket {
     });
   }
 
-  async #admit(socket: Socket): Promise<void> {
-    const { native, log, onPeer } = this.#options;
+  #admit(socket: Socket): void {
+    const { native, policy, onPeer } = this.#options;
     socket.on('error', () => {}); // A client may be gone before it was looked at.
-    const { uid, gid, pid } = native.peerCredentials(descriptorOf(socket));
-    if (uid !== 0 && uid !== process.getuid?.()) {
-      log.warn({ uid, pid }, 'a foreign user was refused');
-      socket.destroy();
-      return;
+    const peer = native.peerCredentials(descriptorOf(socket));
+    const refusal = policy.refusalOf(peer);
+    if (refusal === undefined) onPeer(socket, peer);
+    else this.#refuse(socket, peer, refusal);
+  }
+
+  #refuse(socket: Socket, { uid, gid, pid }: Peer, hint: string): void {
+    const { log, path, refusal } = this.#options;
+    if (this.#refused.get(uid) === undefined) {
+      this.#refused.set(uid, true);
+      log.warn({ uid, gid, pid, socket: path, why: hint }, 'a user was refused');
     }
-    const groups = await groupsOf(pid, uid);
-    if (!socket.destroyed) onPeer(socket, { uid, gid, pid, groups });
+    const error = new OpError('denied', `connect to kitfs as uid ${uid}`, { hint });
+    socket.end(refusal(error), () => socket.destroy());
   }
 }
 
@@ -189,14 +220,4 @@ const identityOf = ({ dev, ino }: { readonly dev: number; readonly ino: number }
 function unlessAbsent(error: unknown): undefined {
   if (codeOf(error) === 'ENOENT') return undefined;
   throw asOpError(error, 'look at the socket');
-}
-
-/** Supplementary groups of a process that still runs as `uid`; none when it is gone. */
-async function groupsOf(pid: number, uid: number): Promise<readonly number[]> {
-  // proc(5): "Uid:" real, effective, saved, file system; "Groups:" the supplementary ones.
-  const status = await readFile(`/proc/${pid}/status`, 'latin1').catch(() => '');
-  const effective = /^Uid:\s+\d+\s+(\d+)/m.exec(status)?.[1];
-  if (Number(effective ?? -1) !== uid) return [];
-  const groups = /^Groups:[ \t]*(.*)$/m.exec(status)?.[1] ?? '';
-  return groups.split(/\s+/).filter(Boolean).map(Number);
 }

@@ -24,9 +24,11 @@ const PARSE_ERROR = -32_700;
 export const INVALID_REQUEST = -32_600;
 
 /** Looks at each message before the SDK does: what to pass on, what to refuse, what to drop. */
-export type Gate = (
-  message: unknown,
-) => { readonly pass: JSONRPCMessage } | { readonly refuse: Fault } | 'drop';
+export type Gate = (message: unknown) =>
+  | { readonly pass: JSONRPCMessage }
+  /** With `ends` nothing more is taken. */
+  | { readonly refuse: Fault; readonly ends?: true }
+  | 'drop';
 
 /** How long a client may take to read what is left when we hang up. */
 const LINGER_MS = 1000;
@@ -101,8 +103,12 @@ export class SocketTransport implements Transport {
     }
     const verdict = this.#gate(value);
     if (verdict === 'drop') return;
-    if ('refuse' in verdict) this.#refuse(verdict.refuse);
-    else this.onmessage?.(verdict.pass);
+    if ('pass' in verdict) {
+      this.onmessage?.(verdict.pass);
+      return;
+    }
+    this.#refuse(verdict.refuse);
+    if (verdict.ends === true) this.#hangUp();
   }
 
   #refuse({ id, code, message }: Fault): void {

@@ -4,6 +4,7 @@
  * Invariants: no text of a foreign error is ever the message; host paths and secrets do not leave.
  */
 import { codeOf, type Failure, OpError } from '../base/errors.ts';
+import { REDACTED } from '../base/redaction.ts';
 import { type Category, CODES, type CodeRow, type ErrorCode, type Recovery } from './codes.ts';
 
 /** The only place where a failure becomes a code. */
@@ -149,7 +150,9 @@ const SECRET = new RegExp(
 );
 
 const withoutSecrets = (text: string): string =>
-  text.replace(/\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@]+@/gi, '$1***@').replace(SECRET, '$1$2***');
+  text
+    .replace(/\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@]+@/gi, `$1${REDACTED}@`)
+    .replace(SECRET, `$1$2${REDACTED}`);
 
 const escaped = (text: string): string =>
   text

@@ -51,6 +51,20 @@ export const namesOf = (path: string): readonly Name[] => splitTreePath(path).ma
 /** `/ipfs/a b` → `kitfs://tree/ipfs/a%20b`. */
 export const treeUri = (path: string): string => `kitfs://tree/${encodeSegments(path)}`;
 
+/** The path in a URI that `treeUri` made; undefined: it is another one. */
+export function placeOfTreeUri(uri: string): string | undefined {
+  const [, rest] = /^kitfs:\/\/tree\/(.*)$/s.exec(uri) ?? [];
+  return rest === undefined ? undefined : `/${rest.split('/').map(decodeURIComponent).join('/')}`;
+}
+
+/** An IPFS path as a path of the tree, where its content is seen: `/ipfs/<cid>[/sub]`. */
+export function placeOfContent(text: string): string | undefined {
+  const parsed = parseIpfsPath(text);
+  if (parsed === undefined) return undefined;
+  const root = parsed.kind === 'ipfs' ? parsed.cid.toString() : parsed.name;
+  return ['', parsed.kind, root, ...parsed.segments].join('/');
+}
+
 /** `kitfs://ipfs/<cid>[/sub]`. */
 export const ipfsUri = (cid: string, segments: readonly string[] = []): string =>
   ['kitfs://ipfs', cid, ...segments.map((segment) => encodeURIComponent(segment))].join('/');

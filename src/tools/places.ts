@@ -18,6 +18,7 @@ import {
   resolve,
   type Vfs,
 } from '../vfs/vfs.ts';
+import type { Scope } from './ceiling.ts';
 import { whenUnlocked } from './locks.ts';
 import { planOf } from './plans.ts';
 import type { Plan } from './results.ts';
@@ -32,12 +33,15 @@ export interface Asker {
   readonly caller: Caller;
   /** As in error messages: `vfs_write`. */
   readonly tool: string;
+  /** undefined: everywhere. */
+  readonly scope: Scope | undefined;
 }
 
 export const askerOf = (context: ToolContext, tool: string): Asker => ({
   vfs: context.ports.vfs,
   caller: { ...context.caller, group: context.requestId },
   tool,
+  scope: context.session.ceiling.scope,
 });
 
 /** A place that may be changed: in a managed tree, and not the root of a mount. */
@@ -75,8 +79,12 @@ function toldOf(error: unknown, tool: string, path: string): unknown {
 
 /** What a path means; inside content by CID by promise. @throws OpError as `resolve`. */
 export function find(asker: Asker, path: string, follow: boolean): Awaitable<Resolved> {
-  return about(asker, path, () => resolve(asker.vfs, asker.caller, nameOfText(path), follow));
+  return about(asker, path, () => walk(asker, path, follow));
 }
+
+/** The only way from the text of a path to what it names: never out of the caller's scope. */
+const walk = ({ vfs, caller, scope }: Asker, path: string, follow: boolean): Awaitable<Resolved> =>
+  resolve(vfs, caller, nameOfText(path), { follow, bounds: scope });
 
 /** What a path means. @throws OpError not-found; as `resolve`. */
 export async function findInode(asker: Asker, path: string, follow: boolean): Promise<Inode> {
@@ -203,9 +211,9 @@ export function prepareWrite(asker: Asker, path: string): void {
 }
 
 /** Errors are left to the change itself, which meets them again. */
-function resolveQuietly({ vfs, caller }: Asker, path: string): Inode | undefined {
+function resolveQuietly(asker: Asker, path: string): Inode | undefined {
   try {
-    const found = resolve(vfs, caller, nameOfText(path), true);
+    const found = walk(asker, path, true);
     if (!(found instanceof Promise)) return found.inode;
     found.catch(() => {});
     return undefined;

@@ -2,13 +2,17 @@
  * The registry: all tools by name, what is listed of them, and the one way to call them.
  *
  * Invariants: listing and dispatch come from the same values; a call is validated before anything
- * happens; it has a deadline; what it answers is what happened: an error nobody foresaw is
- * INTERNAL, logged under the request's id, and never a success.
+ * happens, and held to the ceiling of its session, and so is its answer; it has a deadline; what it
+ * answers is what happened: an error nobody foresaw is INTERNAL, logged under the request's id, and
+ * never a success.
  */
 import { assert } from '../base/assert.ts';
 import { asOpError, OpError } from '../base/errors.ts';
+import { nameOfText } from '../base/ids.ts';
 import { ABORT_GRACE_MS, RESULT_BYTES_MAX } from '../base/limits.ts';
+import type { Redactor } from '../base/redaction.ts';
 import type { Caller } from '../vfs/vfs.ts';
+import { type Ceiling, isAllowed, outside } from './ceiling.ts';
 import {
   type CallResult,
   contentCall,
@@ -19,8 +23,10 @@ import {
 import { errorEnvelope } from './errors.ts';
 import { monotonic } from './jobs.ts';
 import { type ListedTool, listed } from './listing.ts';
+import { placeOfContent } from './paths.ts';
 import type { Ports } from './ports.ts';
-import { validate } from './schema.ts';
+import { placesIn, validate } from './schema.ts';
+import { seenWithin } from './seen.ts';
 import type {
   ContentResult,
   DeadlineClass,
@@ -66,6 +72,13 @@ interface Ended {
   readonly result: CallResult;
 }
 
+export interface RegistryOptions {
+  readonly tools: readonly Tool[];
+  readonly ports: Ports;
+  /** Keeps secrets out of errors, and out of the names that go into the journal. */
+  readonly redactor: Redactor;
+}
+
 /** Where a call runs: in the open, or as a job. */
 interface Place {
   readonly signal: AbortSignal;
@@ -76,19 +89,22 @@ interface Place {
 export class Registry {
   readonly #tools: ReadonlyMap<string, Tool>;
   readonly #ports: Ports;
-  readonly #listed: readonly ListedTool[];
+  readonly #redactor: Redactor;
+  readonly #listed: ReadonlyMap<Tool, ListedTool>;
 
   /** Builds the schemas of all tools, once. */
-  constructor({ tools, ports }: { readonly tools: readonly Tool[]; readonly ports: Ports }) {
+  constructor({ tools, ports, redactor }: RegistryOptions) {
     this.#tools = new Map(tools.map((tool) => [tool.name, tool]));
     assert(this.#tools.size === tools.length, 'two tools have one name');
     this.#ports = ports;
-    this.#listed = tools.map(listed);
+    this.#redactor = redactor;
+    this.#listed = new Map(tools.map((tool) => [tool, listed(tool)]));
   }
 
-  /** All tools, in the order of the inventory, as the protocol lists them. */
-  list(): readonly ListedTool[] {
-    return this.#listed;
+  /** The tools that may be called, in the order of the inventory, as the protocol lists them. */
+  list(ceiling: Ceiling): readonly ListedTool[] {
+    const allowed = [...this.#listed].filter(([tool]) => isAllowed(ceiling, tool));
+    return allowed.map(([, told]) => told);
   }
 
   /** Absent: there is no tool of that name, which is an error of the protocol. */
@@ -109,18 +125,20 @@ export class Registry {
     const requestId = this.#ports.random.token();
     const startedMs = this.#ports.clock.monotonicMs();
     try {
+      demandTool(tool, session);
       const input = validate(tool.input, values, tool.name);
+      demandPlaces(tool, input, session);
       const call = { tool, input, session, toolCallId, requestId, startedMs };
       if (isJob(tool, input)) return await this.#callAsJob(call, signal, progress);
       return await this.#callNow(call, signal, progress);
     } catch (error) {
-      return this.#failed(tool, error, requestId).result;
+      return this.#failed(tool, error, { requestId, session }).result;
     }
   }
 
   /** The error envelope of a call that never reached its tool, as a result. */
   refuse(error: OpError): CallResult {
-    return recordCall(errorEnvelope(error, this.#ports.random.token()));
+    return recordCall(this.#redactor.value(errorEnvelope(error, this.#ports.random.token())));
   }
 
   async #callNow(
@@ -190,7 +208,7 @@ export class Registry {
     const { tool, input, session, requestId } = call;
     let last: Progress | undefined;
     const context = {
-      caller: callerOf(call),
+      caller: this.#callerOf(call),
       principal: session.principal,
       session,
       signal,
@@ -206,11 +224,8 @@ export class Registry {
       const work = (async () => tool.run(input, context))();
       return this.#succeeded(call, await this.#settled(work, signal, tool), bytesMax);
     } catch (error) {
-      return this.#failed(
-        tool,
-        signal.aborted ? abortedBy(error, signal, tool, last) : error,
-        requestId,
-      );
+      const told = signal.aborted ? abortedBy(error, signal, tool, last) : error;
+      return this.#failed(tool, told, call);
     }
   }
 
@@ -248,19 +263,72 @@ export class Registry {
     });
   }
 
-  #success({ requestId, startedMs }: Call, outcome: RecordResult<unknown> | ContentResult) {
+  #success(
+    { requestId, startedMs, session }: Call,
+    outcome: RecordResult<unknown> | ContentResult,
+  ) {
     const elapsedMs = this.#ports.clock.monotonicMs() - startedMs;
-    return successEnvelope(outcome, { requestId, elapsedMs });
+    const envelope = successEnvelope(outcome, { requestId, elapsedMs });
+    const { scope } = session.ceiling;
+    return scope === undefined ? envelope : { ...envelope, data: seenWithin(scope, envelope.data) };
   }
 
-  #failed(tool: Tool, error: unknown, requestId: string): Ended {
+  #failed(
+    tool: Tool,
+    error: unknown,
+    { requestId, session }: Pick<Call, 'requestId' | 'session'>,
+  ): Ended {
     const known = asOpError(error, tool.name);
     if (known.failure === 'internal') {
       const fields = { request_id: requestId, tool: tool.name, err: error };
       this.#ports.log.error(fields, 'a tool threw what it must not');
     }
-    const envelope = errorEnvelope(known, requestId);
+    const { scope } = session.ceiling;
+    const told = this.#redactor.value(errorEnvelope(known, requestId));
+    const envelope = scope === undefined ? told : (seenWithin(scope, told) as typeof told);
     return { envelope, result: recordCall(envelope) };
+  }
+
+  /** Acts with the rights of the peer; named in the journal down to the call. */
+  #callerOf({ session, tool, toolCallId }: Call): Caller {
+    const { uid, gid, groups, pid } = session.peer;
+    const cut = (text: string | undefined) =>
+      text === undefined ? undefined : this.#redactor.text(text).slice(0, ACTOR_CHARS_MAX);
+    return {
+      uid,
+      gid,
+      groups,
+      checked: false,
+      actor: () => ({
+        surface: session.surface,
+        uid,
+        gid,
+        pid,
+        client: cut(session.client?.name),
+        clientVersion: cut(session.client?.version),
+        session: session.id,
+        tool: tool.name,
+        toolCall: cut(toolCallId),
+      }),
+    };
+  }
+}
+
+/** @throws OpError not-allowed. */
+function demandTool(tool: Tool, { ceiling }: Session): void {
+  if (!isAllowed(ceiling, tool)) throw new OpError('not-allowed', tool.name);
+}
+
+/**
+ * Before anything is looked at; where links lead is seen when the path is walked.
+ * @throws OpError policy.
+ */
+function demandPlaces(tool: Tool, input: unknown, { ceiling: { scope } }: Session): void {
+  if (scope === undefined) return;
+  for (const { kind, text } of placesIn(tool.input, input)) {
+    const path = kind === 'tree' ? text : placeOfContent(text);
+    // What is no path of content is refused by its tool, and empty means none.
+    if (path !== undefined && !scope.covers(nameOfText(path))) throw outside(tool.name, text);
   }
 }
 
@@ -292,27 +360,4 @@ function abortedBy(
   const failure = reason instanceof OpError ? reason.failure : 'cancelled';
   const partial = told?.details['partial'] ?? (last === undefined ? undefined : { progress: last });
   return new OpError(failure, tool.name, { details: { ...told?.details, partial } });
-}
-
-/** Acts with the rights of the peer; named in the journal down to the call. */
-function callerOf({ session, tool, toolCallId }: Call): Caller {
-  const { uid, gid, groups, pid } = session.peer;
-  const cut = (text: string | undefined) => text?.slice(0, ACTOR_CHARS_MAX);
-  return {
-    uid,
-    gid,
-    groups,
-    checked: false,
-    actor: () => ({
-      surface: session.surface,
-      uid,
-      gid,
-      pid,
-      client: cut(session.client?.name),
-      clientVersion: cut(session.client?.version),
-      session: session.id,
-      tool: tool.name,
-      toolCall: cut(toolCallId),
-    }),
-  };
 }

@@ -48,8 +48,12 @@ const treePath = z
   })
   .overwrite(withoutTrailingSlash);
 
+/** Which parameters name places, and how: a path of the tree, or content by CID or name. */
+const placing = z.registry<{ readonly kind: 'tree' | 'content' }>();
+
 /** Absolute path inside the tree, a `/` at its end dropped. `namesOf` (paths.ts) takes it apart. */
-export const path = (description = 'absolute path in the tree') => treePath.describe(description);
+export const path = (description = 'absolute path in the tree') =>
+  treePath.describe(description).register(placing, { kind: 'tree' });
 
 const cidText = z.string().superRefine((value, context) => {
   if (cidOf(value) === undefined) {
@@ -57,7 +61,8 @@ const cidText = z.string().superRefine((value, context) => {
   }
 });
 /** Bare CID. `cidOf` (paths.ts) gives the object. */
-export const cid = (description = 'CID v0 or v1') => cidText.describe(description);
+export const cid = (description = 'CID v0 or v1') =>
+  cidText.describe(description).register(placing, { kind: 'content' });
 
 const ipfsPathText = z.string().superRefine((value, context) => {
   if (parseIpfsPath(value) === undefined) {
@@ -67,7 +72,41 @@ const ipfsPathText = z.string().superRefine((value, context) => {
 });
 /** `parseIpfsPath` (paths.ts) takes it apart. */
 export const ipfsPath = (description = '<cid>[/sub], /ipfs/<cid>[/sub] or /ipns/<name>[/sub]') =>
-  ipfsPathText.describe(description);
+  ipfsPathText.describe(description).register(placing, { kind: 'content' });
+
+/** What a mount starts with: an IPFS path, or nothing. `parseIpfsPath` takes it apart. */
+export const source = () => text(0, 4096).default('').register(placing, { kind: 'content' });
+
+/** A place that a call names, in its own words. */
+export interface NamedPlace {
+  readonly kind: 'tree' | 'content';
+  readonly text: string;
+}
+
+/** Every place that checked arguments name, however deep. */
+export function placesIn(schema: z.core.$ZodType, value: unknown): readonly NamedPlace[] {
+  if (value === undefined || value === null) return [];
+  const placed = placing.get(schema);
+  if (placed !== undefined) return [{ kind: placed.kind, text: String(value) }];
+  if (schema instanceof z.ZodObject) {
+    // Of a union one option fits; a value of another shape names nothing here.
+    if (typeof value !== 'object') return [];
+    const given = value as Readonly<Record<string, unknown>>;
+    return Object.entries(schema.shape).flatMap(([name, child]) => placesIn(child, given[name]));
+  }
+  if (schema instanceof z.ZodArray) {
+    return Array.isArray(value) ? value.flatMap((item) => placesIn(schema.element, item)) : [];
+  }
+  if (schema instanceof z.ZodUnion) {
+    return schema.options.flatMap((option) => placesIn(option, value));
+  }
+  const isWrapped =
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodNullable ||
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault;
+  return isWrapped ? placesIn(schema.unwrap(), value) : [];
+}
 
 export const flag = (byDefault = false) => z.boolean().default(byDefault);
 export const recursive = (byDefault = false) => flag(byDefault);

@@ -7,6 +7,7 @@
  */
 import type { z } from 'zod';
 import type { Caller } from '../vfs/vfs.ts';
+import type { Ceiling } from './ceiling.ts';
 import type { Ports } from './ports.ts';
 import type { DryRun } from './results.ts';
 
@@ -62,6 +63,8 @@ export interface Session {
   readonly principal: string;
   /** What the client calls itself, once it said so. Not to be trusted. */
   readonly client: { readonly name: string; readonly version: string } | undefined;
+  /** What may be asked at most, whatever the rights of the peer. */
+  readonly ceiling: Ceiling;
 }
 
 export interface Progress {

@@ -2,6 +2,15 @@
  * The face of the module: the registry that lists and calls tools, and what its callers exchange
  * with it. Tools themselves are values (`tool.ts`), one file per toolset.
  */
+export {
+  type Ceiling,
+  isAllowed,
+  lower,
+  NOTHING,
+  READ_ONLY,
+  Scope,
+  UNLIMITED,
+} from './ceiling.ts';
 export type { ErrorCode } from './codes.ts';
 export { CODES } from './codes.ts';
 export { Cursors } from './cursors.ts';

@@ -64,7 +64,7 @@ const mountShape = {
 
 const mountInput = schema.input({
   backend: schema.backend(),
-  source: schema.text(0, 4096).default(''),
+  source: schema.source(),
   mount_point: schema.path(),
   read_only: schema.flag(),
   parents: schema.parents(true),

@@ -19,10 +19,26 @@ export interface Resolved {
   readonly path: Name;
 }
 
+/** Where a walk may go, whatever the permission bits say. */
+export interface Bounds {
+  /** Whether a path may end here. */
+  covers(path: Name): boolean;
+  /** Whether a path may pass here. */
+  leadsTo(path: Name): boolean;
+}
+
+export interface ResolveOptions {
+  /** Whether a link in the last place is followed. */
+  readonly follow: boolean;
+  /** undefined: everywhere. */
+  readonly bounds?: Bounds | undefined;
+}
+
 interface Walk {
   readonly fileSystem: FileSystem;
   readonly caller: Caller;
   readonly follow: boolean;
+  readonly bounds: Bounds | undefined;
   /** Names still to go, the next one last. */
   readonly rest: Name[];
   directory: Inode;
@@ -33,22 +49,23 @@ interface Walk {
 
 /**
  * Resolves an absolute path. The last name may be absent (`inode` undefined); any other must be
- * there. Answers at once in managed trees, by promise where content is reached by CID.
+ * there. Answers at once in managed trees, by promise where content is reached by CID. Outside the
+ * bounds nothing is looked at, so that the answer does not tell what is there.
  * @throws OpError not-found, not-directory, denied, too-many-symlinks, name-too-long,
- *   invalid-path.
+ *   invalid-path; policy: it leads out of the bounds.
  */
 export function resolve(
   fileSystem: FileSystem,
   caller: Caller,
   path: Name,
-  follow: boolean,
+  { follow, bounds }: ResolveOptions,
 ): Awaitable<Resolved> {
   if (path.length > PATH_BYTES_MAX) throw new OpError('name-too-long', `resolve ${path}`);
   if (!path.startsWith('/')) throw new OpError('invalid-path', `resolve ${path}`);
   const root = fileSystem.getattr(caller, ROOT_INO);
   const rest = namesOf(path);
   const start = (directory: Inode): Awaitable<Resolved> =>
-    step({ fileSystem, caller, follow, rest, directory, trail: [], links: 0 });
+    step({ fileSystem, caller, follow, bounds, rest, directory, trail: [], links: 0 });
   return root instanceof Promise ? root.then(start) : start(root);
 }
 
@@ -66,6 +83,7 @@ function step(walk: Walk): Awaitable<Resolved> {
     if (!isDirectory(walk.directory.mode)) {
       throw new OpError('not-directory', `resolve ${pathOf(walk, name)}`);
     }
+    if (name !== '..') demandWay(walk, pathOf(walk, name));
     const found = walk.fileSystem.lookup(walk.caller, walk.directory.ino, name);
     if (found instanceof Promise) {
       return absentToUndefined(found).then((inode) => enter(walk, name, inode) ?? step(walk));
@@ -94,10 +112,12 @@ function enter(walk: Walk, name: Name, inode: Inode | undefined): Awaitable<Reso
   }
   if (inode === undefined) {
     if (!isLast) throw new OpError('not-found', `resolve ${pathOf(walk, name)}`);
-    return { parent: walk.directory.ino, name, inode, path: pathOf(walk, name) };
+    return arrived(walk, { parent: walk.directory.ino, name, inode, path: pathOf(walk, name) });
   }
   if (isSymlink(inode.mode) && (!isLast || walk.follow)) return followLink(walk, inode);
-  if (isLast) return { parent: walk.directory.ino, name, inode, path: pathOf(walk, name) };
+  if (isLast) {
+    return arrived(walk, { parent: walk.directory.ino, name, inode, path: pathOf(walk, name) });
+  }
   walk.trail.push({ ino: inode.ino, name });
   walk.directory = inode;
   return undefined;
@@ -129,7 +149,16 @@ function arrivedAtDirectory(walk: Walk): Resolved {
   const last = walk.trail.at(-1);
   const parent = walk.trail.at(-2)?.ino ?? ROOT_INO;
   const path = `/${walk.trail.map(({ name }) => name).join('/')}` as Name;
-  return { parent, name: last?.name ?? ('.' as Name), inode: walk.directory, path };
+  return arrived(walk, { parent, name: last?.name ?? ('.' as Name), inode: walk.directory, path });
+}
+
+function arrived({ bounds }: Walk, end: Resolved): Resolved {
+  if (bounds?.covers(end.path) === false) throw new OpError('policy', 'resolve');
+  return end;
+}
+
+function demandWay({ bounds }: Walk, path: Name): void {
+  if (bounds?.leadsTo(path) === false) throw new OpError('policy', 'resolve');
 }
 
 const pathOf = (walk: Walk, name: Name): Name =>

@@ -4,6 +4,7 @@
  * Invariants: nothing of the machine's own configuration is read; what a command has changed in this process — where it
  * writes, what hears signals — is as before when it has ended.
  */
+
 import { writeFileSync } from 'node:fs';
 import { vi } from 'vitest';
 import { loadNative } from '../../src/base/native.ts';
@@ -12,6 +13,7 @@ import { type ControlMethods, ControlServer } from '../../src/daemon/control.ts'
 import { Scratch } from '../daemon/scratch.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { CountingRandom } from '../fakes/random.ts';
+import { ownerOnly } from '../mcp/host.ts';
 
 export interface Ran {
   readonly code: number;
@@ -48,6 +50,7 @@ export class Asked implements AsyncDisposable {
     writeFileSync(this.scratch.path('config.toml'), '');
     this.#server = new ControlServer({
       path: this.scratch.path('run', 'control.sock'),
+      policy: ownerOnly,
       native: loadNative(),
       methods: { ...NOTHING, ...methods },
       random: new CountingRandom(),

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { asOpError, OpError } from '../../src/base/errors.ts';
 import { LOOP_RESTART_MS, RETENTION_INTERVAL_MS } from '../../src/base/limits.ts';
 import type { NativeFiles } from '../../src/base/native.ts';
+import { Redactor } from '../../src/base/redaction.ts';
 import { retain } from '../../src/daemon/background.ts';
 import { ErrorRing } from '../../src/daemon/errors.ts';
 import { type HealthFacts, healthOf } from '../../src/daemon/health.ts';
@@ -99,7 +100,15 @@ describe('operating errors', () => {
   const rig = (max?: number) => {
     const clock = new TurnedClock();
     const random = new CountingRandom();
-    return { clock, ring: new ErrorRing({ clock, random, ...(max === undefined ? {} : { max }) }) };
+    return {
+      clock,
+      ring: new ErrorRing({
+        clock,
+        random,
+        redactor: new Redactor(),
+        ...(max === undefined ? {} : { max }),
+      }),
+    };
   };
 
   test('are kept with an id, the newest up to a bound', () => {
@@ -140,10 +149,12 @@ describe('operating errors', () => {
 
 describe('the log', () => {
   const rig = (isTerminal: boolean, level: 'error' | 'warn' | 'info' = 'info') => {
-    const errors = new ErrorRing({ clock: new TurnedClock(), random: new CountingRandom() });
+    const redactor = new Redactor();
+    const ports = { clock: new TurnedClock(), random: new CountingRandom(), redactor };
+    const errors = new ErrorRing(ports);
     const lines: string[] = [];
     const write = (line: string) => void lines.push(line);
-    return { errors, lines, log: createLog({ level, isTerminal, errors, write }) };
+    return { errors, lines, log: createLog({ level, isTerminal, errors, redactor, write }) };
   };
 
   test('is JSON for machines, one line each, and keeps what went wrong under its id', () => {

@@ -22,6 +22,8 @@ describe('where things are by default', () => {
   test('a user has state, sockets and mount point in places of their own', async () => {
     const variables = { XDG_RUNTIME_DIR: '/run/user/1000', PATH: '/usr/bin:/bin:relative' };
     expect(await placesOf({}, user(variables))).toEqual({
+      mcpReadOnlySocket: '/run/user/1000/kitfs/mcp-ro.sock',
+      secretOf: expect.any(Function),
       uid: 1000,
       state: '/home/ann/.local/state/kitfs',
       run: '/run/user/1000/kitfs',
@@ -159,6 +161,10 @@ test('every setting is told with a type and a sentence, and defaults are those t
     'history.keep_days',
     'history.records_max',
     'history.old_bytes_max_mib',
+    'access.users',
+    'access.groups',
+    'access.require_token',
+    'access.token',
     'log.level',
   ]);
   for (const { key, type, text } of rows) {

@@ -8,6 +8,7 @@ import { type ControlCall, type ControlMethods, ControlServer } from '../../src/
 import { ControlClient } from '../../src/daemon/control-client.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { CountingRandom } from '../fakes/random.ts';
+import { ownerOnly } from '../mcp/host.ts';
 import { Deferred } from './deferred.ts';
 import { Scratch } from './scratch.ts';
 
@@ -55,6 +56,7 @@ beforeEach(async () => {
   methods = new Methods();
   server = new ControlServer({
     path: scratch.path('run', 'control.sock'),
+    policy: ownerOnly,
     native: loadNative(),
     methods: methods.table,
     random: new CountingRandom(),
@@ -206,6 +208,7 @@ describe('the end of the daemon', () => {
   test('does not wait longer than it is told to', async () => {
     const stubborn = new ControlServer({
       path: scratch.path('run', 'other.sock'),
+      policy: ownerOnly,
       native: loadNative(),
       methods: { ...methods.table, call: () => methods.gate.promise },
       random: new CountingRandom(),

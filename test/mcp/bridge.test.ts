@@ -6,7 +6,8 @@ import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Clock, SystemClock } from '../../src/base/clock.ts';
-import { FrameReader, frameOf, parseFrame } from '../../src/mcp/frames.ts';
+import { Secret } from '../../src/base/secrets.ts';
+import { FrameReader, frameOf, parseFrame, REFUSED } from '../../src/mcp/frames.ts';
 import { runBridge } from '../../src/mcp/mcp.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { RememberedLog } from '../fakes/log.ts';
@@ -19,7 +20,7 @@ beforeEach(async () => {
 afterEach(() => rm(dirname(path), { recursive: true, force: true }));
 
 /** A bridge, with what its client has read so far. */
-function openBridge(clock: Clock = new SystemClock()) {
+function openBridge(clock: Clock = new SystemClock(), token?: Secret) {
   const input = new PassThrough();
   const output = new PassThrough();
   const messages: Message[] = [];
@@ -30,10 +31,11 @@ function openBridge(clock: Clock = new SystemClock()) {
   const controller = new AbortController();
   const log = new RememberedLog();
   const { signal } = controller;
-  const done = runBridge({ socketPath: path, input, output, clock, log, signal });
+  const done = runBridge({ socketPath: path, input, output, clock, log, token, signal });
   return {
     input,
     messages,
+    log,
     controller,
     done,
     say: (...values: readonly unknown[]) => input.write(values.map(frameOf).join('')),
@@ -129,6 +131,49 @@ describe('the bridge', () => {
     expect(bridge.messages.map(({ id }) => id)).toEqual([0, 'a', 'b']);
     bridge.input.end();
     await bridge.done;
+  });
+
+  test('presents the token for the client, in every handshake, and says it to nobody else', async () => {
+    const shakes: Message[] = [];
+    await using _daemon = await fakeDaemon((line, socket, connection) => {
+      if (line.method === 'initialize') shakes.push(line);
+      socket.write(frameOf({ jsonrpc: '2.0', id: line.id, result: {} }));
+      if (line.method === 'ping' && connection === 0) socket.destroy();
+    });
+    const token = new Secret('s3cret', { kind: 'env', name: 'TOKEN' });
+    const bridge = openBridge(undefined, token);
+    bridge.say(INITIALIZE);
+    await bridge.answerTo(0);
+    bridge.say(request(1, 'ping'));
+    await until(() => shakes.length === 2);
+    expect(shakes.map(({ params }) => params)).toEqual([
+      ...[0, 1].map(() => ({
+        ...(INITIALIZE.params as object),
+        _meta: { 'kitfs/token': 's3cret' },
+      })),
+    ]);
+    bridge.input.end();
+    await bridge.done;
+    expect(JSON.stringify([bridge.messages, bridge.log.lines])).not.toContain('s3cret');
+  });
+
+  test('that is refused says why to every request, and does not ask the daemon again', async () => {
+    let connections = 0;
+    await using _daemon = await fakeDaemon((line, socket, connection) => {
+      connections = connection + 1;
+      socket.end(frameOf({ jsonrpc: '2.0', id: line.id, error: { code: REFUSED, message: 'no' } }));
+    });
+    const bridge = openBridge();
+    bridge.say(INITIALIZE, call(1, 'sample_echo'));
+    const refused = { error: { code: REFUSED, message: 'no' } };
+    expect(await bridge.answerTo(0)).toMatchObject(refused);
+    expect(await bridge.answerTo(1)).toMatchObject(refused);
+    bridge.say(call(2, 'sample_echo'));
+    expect(await bridge.answerTo(2)).toMatchObject(refused);
+    bridge.input.end();
+    await bridge.done;
+    expect(connections).toBe(1);
+    expect(bridge.log.lines).toMatchObject([{ level: 'warn', message: 'no' }]);
   });
 
   test('answers with an error what a lost daemon may have run, and never runs it again', async () => {

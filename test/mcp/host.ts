@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../../src/base/clock.ts';
 import { SystemClock } from '../../src/base/clock.ts';
+import { peerPolicyOf } from '../../src/daemon/access.ts';
 import { FrameReader, frameOf, parseFrame } from '../../src/mcp/frames.ts';
-import { McpServer } from '../../src/mcp/mcp.ts';
+import { McpServer, type PeerPolicy, type TokenDesk } from '../../src/mcp/mcp.ts';
 import type { PeerNames } from '../../src/mcp/socket.ts';
+import { type Ceiling, UNLIMITED } from '../../src/tools/tools.ts';
 import { CountingRandom } from '../fakes/random.ts';
 import { type Sample, sample } from '../tools/sample.ts';
 
@@ -17,8 +19,17 @@ export const ourselves: PeerNames = {
     pid: process.pid,
     uid: process.getuid?.() ?? 0,
     gid: process.getgid?.() ?? 0,
+    groups: process.getgroups?.() ?? [],
   }),
 };
+
+/** The policy of a user's daemon. */
+export const ownerOnly = peerPolicyOf({ users: [], groups: [] }, process.getuid?.() ?? 0, {
+  userId: () => undefined,
+  groupId: () => undefined,
+});
+
+export const noTokens: TokenDesk = { isRequired: false, find: () => undefined };
 
 export interface Host extends AsyncDisposable {
   readonly path: string;
@@ -31,17 +42,23 @@ export interface HostOptions {
   readonly clock?: Clock;
   /** Of a directory that outlives the host. */
   readonly path?: string;
+  readonly ceiling?: Ceiling;
+  readonly policy?: PeerPolicy;
+  readonly tokens?: TokenDesk;
 }
 
 export const scratch = () => mkdtemp(join(tmpdir(), 'kitfs-mcp-'));
 
-export async function openHost({ native, clock, path }: HostOptions = {}): Promise<Host> {
+export async function openHost(given: HostOptions = {}): Promise<Host> {
+  const { native, clock, path, ceiling = UNLIMITED } = given;
   const directory = path === undefined ? await scratch() : undefined;
   const tools = sample(clock);
   const options = {
     registry: tools.registry,
     native: native ?? ourselves,
-    path: path ?? join(directory ?? '', 'mcp.sock'),
+    endpoints: [{ path: path ?? join(directory ?? '', 'mcp.sock'), ceiling }],
+    policy: given.policy ?? ownerOnly,
+    tokens: given.tokens ?? noTokens,
     clock: clock ?? new SystemClock(),
     random: new CountingRandom(),
     log: tools.log,
@@ -51,7 +68,7 @@ export async function openHost({ native, clock, path }: HostOptions = {}): Promi
   const server = new McpServer(options);
   await server.listen();
   return {
-    path: options.path,
+    path: options.endpoints[0]?.path ?? '',
     server,
     sample: tools,
     [Symbol.asyncDispose]: async () => {

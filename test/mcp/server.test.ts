@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { SystemClock } from '../../src/base/clock.ts';
 import { FRAME_BYTES_MAX } from '../../src/base/limits.ts';
 import { SocketTransport } from '../../src/mcp/transport.ts';
+import { UNLIMITED } from '../../src/tools/ceiling.ts';
 import { TurnedClock } from '../fakes/clock.ts';
 import { openHost, RawClient, until } from './host.ts';
 
@@ -30,7 +31,7 @@ describe('the SDK client', () => {
     expect(client.getInstructions()).toContain('/home/me/kitfs');
     const { tools } = await client.listTools();
     expect(tools.map(({ name }) => name)).toEqual(
-      host.sample.registry.list().map(({ name }) => name),
+      host.sample.registry.list(UNLIMITED).map(({ name }) => name),
     );
     const record = await client.callTool({ name: 'sample_echo', arguments: { path: '/a' } });
     expect(record.structuredContent).toMatchObject({ status: 'success', data: { path: '/a' } });

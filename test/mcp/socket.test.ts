@@ -15,10 +15,12 @@ import {
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { AgentSocket, type PeerNames } from '../../src/mcp/socket.ts';
+import { loadNative } from '../../src/base/native.ts';
+import { REFUSED } from '../../src/mcp/frames.ts';
+import { AgentSocket } from '../../src/mcp/socket.ts';
 import type { Peer } from '../../src/tools/tools.ts';
 import { RememberedLog } from '../fakes/log.ts';
-import { openHost, ourselves, RawClient, scratch } from './host.ts';
+import { openHost, ourselves, ownerOnly, RawClient, scratch } from './host.ts';
 
 let directory = '';
 beforeEach(async () => {
@@ -28,11 +30,13 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 
 const modeOf = async (path: string) => (await lstat(path)).mode & 0o777;
 
-function socketAt(path: string): AgentSocket {
+function socketAt(path: string, policy = ownerOnly): AgentSocket {
   return new AgentSocket({
     path,
     native: ourselves,
+    policy,
     log: new RememberedLog(),
+    refusal: ({ message }) => message,
     onPeer: (socket) => socket.destroy(),
   });
 }
@@ -126,19 +130,37 @@ test('what has come to lie at the path since is not removed', async () => {
   await unlink(join(directory, 'aside'));
 });
 
-test('a foreign user is hung up on without a word, and root is not', async () => {
-  for (const [uid, isServed] of [
-    [12_345, false],
-    [0, true],
-  ] as const) {
-    const native = { peerCredentials: () => ({ pid: process.pid, uid, gid: 0 }) };
-    await using host = await openHost({ native });
+test('a foreign user is told that it may not, logged once, and root is served', async () => {
+  const foreign = { pid: process.pid, uid: 12_345, gid: 7, groups: [] };
+  await using host = await openHost({ native: { peerCredentials: () => foreign } });
+  for (let time = 0; time < 3; time += 1) {
     await using client = new RawClient(host.path);
-    client.send({ jsonrpc: '2.0', id: 1, method: 'ping' });
-    if (isServed) expect(await client.next()).toMatchObject({ id: 1, result: {} });
-    else await client.closed;
-    expect(client.messages).toHaveLength(isServed ? 1 : 0);
+    client.send({ jsonrpc: '2.0', id: 1, method: 'tools/list' });
+    await client.closed;
+    expect(client.messages).toEqual([
+      {
+        jsonrpc: '2.0',
+        id: null,
+        error: { code: REFUSED, message: expect.stringContaining('as uid 12345: denied; ') },
+      },
+    ]);
   }
+  expect(host.sample.log.lines).toMatchObject([{ level: 'warn', fields: { uid: 12_345, gid: 7 } }]);
+  const root = { ...foreign, uid: 0, gid: 0 };
+  await using other = await openHost({ native: { peerCredentials: () => root } });
+  await using client = new RawClient(other.path);
+  client.send({ jsonrpc: '2.0', id: 1, method: 'ping' });
+  expect(await client.next()).toMatchObject({ id: 1, result: {} });
+});
+
+test('a socket for a group is seen with that group and mode and never with another', async () => {
+  const gid = process.getgroups?.().at(-1) ?? 0;
+  const path = join(directory, 'mcp.sock');
+  const socket = socketAt(path, { ...ownerOnly, mode: 0o660, gid });
+  await socket.listen();
+  expect(await lstat(path)).toMatchObject({ gid });
+  expect(await modeOf(path)).toBe(0o660);
+  await socket.close();
 });
 
 test('a connection whose peer cannot be told is closed', async () => {
@@ -197,31 +219,32 @@ test('a socket whose daemon is too busy to take another connection is left alone
   }
 });
 
-test('groups are told of a peer that lives and is still the user it was, and of no other', async () => {
-  const uid = process.getuid?.() ?? 0;
-  const PID_NONE = 2 ** 31 - 1;
-  const ours = { ...ourselves.peerCredentials(0), uid };
-  const peerOf = async (seen: ReturnType<PeerNames['peerCredentials']>): Promise<Peer> => {
-    const path = join(directory, 'mcp.sock');
-    const peers: Peer[] = [];
-    const socket = new AgentSocket({
-      path,
-      native: { peerCredentials: () => seen },
-      log: new RememberedLog(),
-      onPeer: (connection, peer) => {
-        peers.push(peer);
-        connection.destroy();
-      },
-    });
-    await socket.listen();
-    await using client = new RawClient(path);
-    await client.closed;
-    await socket.close();
-    expect(peers).toHaveLength(1);
-    return peers[0] ?? { ...seen, groups: [] };
-  };
-  const { groups } = await peerOf(ours);
-  const status = await readFile('/proc/self/status', 'latin1');
-  expect(groups.join(' ')).toBe(/^Groups:[ \t]*(.*?) *$/m.exec(status)?.[1]);
-  expect((await peerOf({ ...ours, pid: PID_NONE })).groups).toEqual([]);
+test('a peer is who it was when it connected, with the groups it had then', async () => {
+  const path = join(directory, 'mcp.sock');
+  const peers: Peer[] = [];
+  const socket = new AgentSocket({
+    path,
+    native: loadNative(),
+    policy: ownerOnly,
+    log: new RememberedLog(),
+    refusal: ({ message }) => message,
+    onPeer: (connection, peer) => {
+      peers.push(peer);
+      connection.destroy();
+    },
+  });
+  await socket.listen();
+  await using client = new RawClient(path);
+  await client.closed;
+  await socket.close();
+  const groups = /^Groups:[ \t]*(.*?) *$/m.exec(await readFile('/proc/self/status', 'latin1'))?.[1];
+  expect(peers).toEqual([
+    {
+      pid: process.pid,
+      uid: process.getuid?.(),
+      gid: process.getgid?.(),
+      groups: expect.any(Array),
+    },
+  ]);
+  expect(peers[0]?.groups.join(' ')).toBe(groups);
 });

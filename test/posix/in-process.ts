@@ -347,7 +347,7 @@ export class InProcess implements PosixFilesystem {
   #resolve(path: Path, follow: boolean) {
     const name = nameOfPath(path);
     const whole = name.startsWith('/') ? name : (`${this.#directory}/${name}` as Name);
-    return resolve(this.#vfs, this.#caller, whole, follow);
+    return resolve(this.#vfs, this.#caller, whole, { follow });
   }
 
   async #inode(path: Path, follow: boolean): Promise<Inode> {

@@ -108,7 +108,7 @@ export class Fixture {
   }
 
   inode(path: string): Inode {
-    const found = resolve(this.vfs, ROOT, nameOfText(path), false);
+    const found = resolve(this.vfs, ROOT, nameOfText(path), { follow: false });
     if (found instanceof Promise) throw new Error(`${path} is not in a managed tree`);
     if (found.inode === undefined) throw new Error(`${path} is not there`);
     return found.inode;

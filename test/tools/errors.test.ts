@@ -100,11 +100,11 @@ describe('an error envelope', () => {
   });
 
   test.each([
-    ['authorization: Bearer abc.def', 'authorization: ***'],
-    ['GET https://key:pass@s3.example/x', 'GET https://***@s3.example/x'],
-    ['X-Amz-Signature=0123abcd&x=1', 'X-Amz-Signature=***&x=1'],
-    ['{"token":"abc"}', '{"token":***}'],
-    ['password hunter2', 'password ***'],
+    ['authorization: Bearer abc.def', 'authorization: [redacted]'],
+    ['GET https://key:pass@s3.example/x', 'GET https://[redacted]@s3.example/x'],
+    ['X-Amz-Signature=0123abcd&x=1', 'X-Amz-Signature=[redacted]&x=1'],
+    ['{"token":"abc"}', '{"token":[redacted]}'],
+    ['password hunter2', 'password [redacted]'],
     ['nothing to hide', 'nothing to hide'],
   ])('does not show the secret in: %s', (text, shown) => {
     expect(causeOf(new Error(text))).toBe(shown);

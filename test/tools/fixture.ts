@@ -10,6 +10,7 @@ import { SystemClock } from '../../src/base/clock.ts';
 import type { ContentId, Ino } from '../../src/base/ids.ts';
 import { nameOfText } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
+import { Redactor } from '../../src/base/redaction.ts';
 import {
   BlockStore,
   Builder,
@@ -21,6 +22,7 @@ import {
 import { contentReader } from '../../src/daemon/content-reader.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
 import { Journal } from '../../src/journal/journal.ts';
+import { type Ceiling, UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
 import type { CallResult } from '../../src/tools/envelope.ts';
 import { TOOLS } from '../../src/tools/inventory.ts';
@@ -85,6 +87,8 @@ export class Fixture {
   readonly registry: Registry;
   /** Where the tree is mounted, as far as tools are told. */
   mountDir: string | undefined = '/mnt/kitfs';
+  /** Of every call. */
+  ceiling: Ceiling = UNLIMITED;
   readonly #hasher = new HashPool();
   readonly #stop = new AbortController();
 
@@ -141,7 +145,7 @@ export class Fixture {
         syncJournal: () => this.vfs.core.syncJournal(),
       }),
     };
-    this.registry = new Registry({ tools, ports: this.ports });
+    this.registry = new Registry({ tools, ports: this.ports, redactor: new Redactor() });
   }
 
   async close(): Promise<void> {
@@ -157,7 +161,8 @@ export class Fixture {
   async call(name: string, values: Facts, peer: Partial<Peer> = {}): Promise<CallResult> {
     const tool = this.registry.get(name);
     if (tool === undefined) throw new Error(`there is no tool ${name}`);
-    return await this.registry.call(tool, values, sessionOf(peer), { signal: this.#stop.signal });
+    const session = sessionOf(peer, this.ceiling);
+    return await this.registry.call(tool, values, session, { signal: this.#stop.signal });
   }
 
   /** The envelope of a call: of a record, of an error, or of content. */
@@ -218,8 +223,15 @@ export class Fixture {
   write = (path: string, content: string, more: Facts = {}): Promise<Facts> =>
     this.done('vfs_write', { path, content, parents: true, ...more });
 
+  /** A link, as a program on the mount makes it. */
+  symlink(path: string, target: string): void {
+    const parent = this.ino(path.slice(0, path.lastIndexOf('/')));
+    const name = nameOfText(path.slice(path.lastIndexOf('/') + 1));
+    this.vfs.symlink(ROOT, parent, name, nameOfText(target));
+  }
+
   ino(path: string): Ino {
-    const found = resolve(this.vfs, ROOT, nameOfText(path), false);
+    const found = resolve(this.vfs, ROOT, nameOfText(path), { follow: false });
     if (found instanceof Promise || found.inode === undefined) throw new Error(`no ${path}`);
     return found.inode.ino;
   }
@@ -285,7 +297,7 @@ export const KERNEL: Caller = {
   actor: () => ({ surface: 'fuse', uid: 0, gid: 0, pid: 4711, exe: '/usr/bin/vim' }),
 };
 
-function sessionOf(peer: Partial<Peer> = {}, id = 'session-1'): Session {
+function sessionOf(peer: Partial<Peer> = {}, ceiling = UNLIMITED, id = 'session-1'): Session {
   const whole = { ...ROOT_PEER, ...peer };
   return {
     id,
@@ -293,5 +305,6 @@ function sessionOf(peer: Partial<Peer> = {}, id = 'session-1'): Session {
     peer: whole,
     principal: `uid:${whole.uid}`,
     client: { name: 'test', version: '1.0' },
+    ceiling,
   };
 }

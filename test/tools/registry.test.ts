@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { OpError } from '../../src/base/errors.ts';
+import { UNLIMITED } from '../../src/tools/ceiling.ts';
 import type { CallResult } from '../../src/tools/envelope.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { type Sample, sample, session } from './sample.ts';
@@ -34,7 +35,7 @@ describe('the registry', () => {
   });
 
   test('what is listed has all four hints, strict schemas and no noise', () => {
-    for (const tool of sample().registry.list()) {
+    for (const tool of sample().registry.list(UNLIMITED)) {
       expect(Object.keys(tool.annotations).sort()).toEqual([
         'destructiveHint',
         'idempotentHint',
@@ -50,7 +51,7 @@ describe('the registry', () => {
 
   test('two tools of one name are our bug', () => {
     const { registry, ports } = sample();
-    const [first] = registry.list();
+    const [first] = registry.list(UNLIMITED);
     const tool = registry.get(first?.name ?? '');
     if (tool === undefined) throw new Error('no tool');
     expect(
@@ -144,7 +145,7 @@ describe('the registry', () => {
     expect(error).toBe('stat /ipfs/none: not found; list the parent');
     expect(context).toMatchObject({ kind: 'path', path: '/ipfs/none', errno: 'ENOENT' });
     expect(context['inner']).toBeUndefined();
-    expect(context['cause']).toBe('password=*** \\u0000 https://***@host/x');
+    expect(context['cause']).toBe('password=[redacted] \\u0000 https://[redacted]@host/x');
   });
 
   test('an error nobody foresaw is INTERNAL, logged under its request and not shown', async () => {

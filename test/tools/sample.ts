@@ -3,6 +3,8 @@ import { z } from 'zod';
 import type { Clock } from '../../src/base/clock.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { OpError } from '../../src/base/errors.ts';
+import { Redactor } from '../../src/base/redaction.ts';
+import { UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
 import { sliceResult } from '../../src/tools/envelope.ts';
 import { Jobs } from '../../src/tools/jobs.ts';
@@ -167,7 +169,12 @@ export function sample(clock: Clock = new SystemClock()): Sample {
     waits(waiting, 'sample_change', WRITE, false),
     waits(waiting, 'sample_job', WRITE, true),
   ];
-  return { registry: new Registry({ tools, ports }), ports, log, waiting };
+  return {
+    registry: new Registry({ tools, ports, redactor: new Redactor() }),
+    ports,
+    log,
+    waiting,
+  };
 }
 
 export const session = (uid = 0): Session => ({
@@ -176,4 +183,5 @@ export const session = (uid = 0): Session => ({
   peer: { uid, gid: uid, groups: [uid], pid: 1 },
   principal: `uid:${uid}`,
   client: { name: 'test', version: '1' },
+  ceiling: UNLIMITED,
 });

@@ -96,7 +96,7 @@ beforeEach(() => {
 afterEach(() => f.close());
 
 const at = async (path: string, follow = true): Promise<Resolved> =>
-  resolve(vfs, ROOT, n(path), follow);
+  resolve(vfs, ROOT, n(path), { follow });
 
 async function inodeAt(path: string, follow = true): Promise<Inode> {
   const { inode } = await at(path, follow);
@@ -325,7 +325,7 @@ describe('a path', () => {
       readlink: async (caller, ino) => vfs.readlink(caller, ino),
     };
     for (const path of ['/', '/ipfs/out/f', '/ipfs/in', '/ipfs/out', '/ipfs/out/../d/absent']) {
-      const answer = resolve(late as FileSystem, ROOT, n(path), true);
+      const answer = resolve(late as FileSystem, ROOT, n(path), { follow: true });
       expect(answer).toBeInstanceOf(Promise);
       expect(await answer).toEqual(await at(path));
     }

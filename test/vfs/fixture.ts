@@ -45,7 +45,7 @@ export class Fixture {
   }
 
   ino(path: string): Ino {
-    const found = resolve(this.vfs, ROOT, nameOfText(path), true);
+    const found = resolve(this.vfs, ROOT, nameOfText(path), { follow: true });
     if (found instanceof Promise) throw new Error(`${path} is not in a managed tree`);
     if (found.inode === undefined) throw new OpError('not-found', path);
     return found.inode.ino;
