@@ -135,7 +135,7 @@ describe('the bridge', () => {
 
   test('presents the token for the client, in every handshake, and says it to nobody else', async () => {
     const shakes: Message[] = [];
-    await using _daemon = await fakeDaemon((line, socket, connection) => {
+    const daemon = await fakeDaemon((line, socket, connection) => {
       if (line.method === 'initialize') shakes.push(line);
       socket.write(frameOf({ jsonrpc: '2.0', id: line.id, result: {} }));
       if (line.method === 'ping' && connection === 0) socket.destroy();
@@ -155,11 +155,12 @@ describe('the bridge', () => {
     bridge.input.end();
     await bridge.done;
     expect(JSON.stringify([bridge.messages, bridge.log.lines])).not.toContain('s3cret');
+    daemon.close();
   });
 
   test('that is refused says why to every request, and does not ask the daemon again', async () => {
     let connections = 0;
-    await using _daemon = await fakeDaemon((line, socket, connection) => {
+    const daemon = await fakeDaemon((line, socket, connection) => {
       connections = connection + 1;
       socket.end(frameOf({ jsonrpc: '2.0', id: line.id, error: { code: REFUSED, message: 'no' } }));
     });
@@ -174,6 +175,7 @@ describe('the bridge', () => {
     await bridge.done;
     expect(connections).toBe(1);
     expect(bridge.log.lines).toMatchObject([{ level: 'warn', message: 'no' }]);
+    daemon.close();
   });
 
   test('answers with an error what a lost daemon may have run, and never runs it again', async () => {
