@@ -1,21 +1,42 @@
 # The native parts of kitfs. `npm run build:native` builds into build/Release the addon, kitfs.node, an extension that
 # SQLite loads, wal_vfs.so, what stands before libfuse 2, kitfs-libfuse2.node, and two programs, kitfs-keeper and kitfs-notify.
-# With AddressSanitizer and UBSan: node-gyp rebuild -C native --kitfs-sanitize=1, then run node with
-# LD_PRELOAD="$(gcc -print-file-name=libasan.so)" and ASAN_OPTIONS=detect_leaks=0 (V8 leaks by design).
+# With AddressSanitizer and UBSan: node native/build.mjs sanitized, into a tree of its own below native/sanitized; how it is
+# run is in test/integration/sanitized.test.ts.
 {
   'variables': {
     'kitfs_sanitize%': 0,
   },
   'target_defaults': {
-    'cflags': ['-O2', '-Wall', '-Wextra', '-Werror=format-security', '-fvisibility=hidden'],
+    'cflags': [
+      '-O2',
+      '-Wall',
+      '-Wextra',
+      '-Werror=format-security',
+      '-fvisibility=hidden',
+      # An overflow ends the process, and does not go on with what it wrote over: the journal is whole then.
+      '-fstack-protector-strong',
+      '-fstack-clash-protection',
+      # So that a test can read in the finished parts what every file of them was compiled with.
+      '-frecord-gcc-switches',
+    ],
     # A notifier's thread may outlive the environment that started it, and SQLite keeps what it registered: the code
     # must stay mapped.
-    'ldflags': ['-Wl,-z,nodelete', '-Wl,-z,relro,-z,now'],
+    'ldflags': ['-Wl,-z,nodelete', '-Wl,-z,relro,-z,now', '-Wl,-z,noexecstack'],
     'conditions': [
       ['kitfs_sanitize==1', {
-        'cflags': ['-fsanitize=address,undefined', '-fno-omit-frame-pointer', '-g'],
+        'cflags': [
+          '-fsanitize=address,undefined',
+          '-fno-sanitize-recover=undefined',
+          '-fno-omit-frame-pointer',
+          '-g',
+        ],
         'ldflags': ['-fsanitize=address,undefined'],
+      }, {
+        # Not both: what the sanitizers watch, checked variants would do unseen.
+        'cflags': ['-U_FORTIFY_SOURCE', '-D_FORTIFY_SOURCE=3', '-D_GLIBCXX_ASSERTIONS'],
       }],
+      ['target_arch=="x64"', {'cflags': ['-fcf-protection=full']}],
+      ['target_arch=="arm64"', {'cflags': ['-mbranch-protection=standard']}],
     ],
   },
   'targets': [
@@ -65,8 +86,8 @@
       'target_name': 'kitfs-keeper',
       'type': 'executable',
       'sources': ['keeper.cc', 'keeper_holds.cc', 'keeper_mount.cc', 'keeper_start.cc'],
-      'defines': ['_GNU_SOURCE', '_FORTIFY_SOURCE=2'],
-      'cflags': ['-Werror', '-fstack-protector-strong', '-fPIE'],
+      'defines': ['_GNU_SOURCE'],
+      'cflags': ['-Werror', '-fPIE'],
       'cflags_cc!': ['-std=gnu++14'],
       'cflags_cc': ['-std=gnu++17'],
       # Nothing is loaded into it that would look for its symbols.
@@ -77,8 +98,8 @@
       'target_name': 'kitfs-notify',
       'type': 'executable',
       'sources': ['notify.cc'],
-      'defines': ['_GNU_SOURCE', '_FORTIFY_SOURCE=2'],
-      'cflags': ['-Werror', '-fstack-protector-strong', '-fPIE'],
+      'defines': ['_GNU_SOURCE'],
+      'cflags': ['-Werror', '-fPIE'],
       'cflags_cc!': ['-std=gnu++14'],
       'cflags_cc': ['-std=gnu++17'],
       'ldflags!': ['-rdynamic', '-Wl,-z,nodelete'],

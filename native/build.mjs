@@ -4,15 +4,21 @@
  * with the code of the first step that fails. A second run with nothing changed builds nothing, so that typing
  * `npm start` again does not exchange the files of a daemon that runs.
  *
+ * `node native/build.mjs sanitized` makes a tree of its own, dist/sanitized, in which all that is built runs with native
+ * parts that AddressSanitizer and UBSan watch. Nothing else uses it.
+ *
  * Plain JavaScript, because it runs before anything is compiled. `node native/prerequisites.mjs build` comes first.
  */
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  cpSync,
   existsSync,
+  mkdirSync,
   readdirSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -105,6 +111,43 @@ function buildNative() {
   run('npm', ['run', '--silent', 'build:native']);
 }
 
+const SANITIZED = join(ROOT, 'dist/sanitized');
+
+/** The sanitized parts when they are out of date, and the rest of the tree as it is now. */
+function buildSanitized() {
+  const native = join(SANITIZED, 'native');
+  const isSource = (path) => /\.(cc|c|h|gyp)$/.test(path);
+  const sources = newestMs(
+    NATIVE,
+    (path) => !path.startsWith(join(NATIVE, 'build')) && isSource(path),
+  );
+  const built = join(native, 'build/Release/kitfs.node');
+  const isBuilt = existsSync(built) && statSync(built).mtimeMs > sources;
+  if (!isBuilt) rmSync(SANITIZED, { recursive: true, force: true });
+  mkdirSync(native, { recursive: true });
+  for (const name of ['src', 'test', 'dist']) {
+    rmSync(join(SANITIZED, name), { recursive: true, force: true });
+    // Entry by entry: a folder cannot be copied into itself as a whole.
+    for (const entry of readdirSync(join(ROOT, name))) {
+      const from = join(ROOT, name, entry);
+      if (from !== SANITIZED) cpSync(from, join(SANITIZED, name, entry), { recursive: true });
+    }
+  }
+  for (const name of ['package.json', 'tsconfig.json']) {
+    cpSync(join(ROOT, name), join(SANITIZED, name));
+  }
+  const modules = join(SANITIZED, 'node_modules');
+  if (!existsSync(modules)) symlinkSync(join(ROOT, 'node_modules'), modules);
+  if (isBuilt) return;
+  for (const name of readdirSync(NATIVE).filter(isSource)) {
+    cpSync(join(NATIVE, name), join(native, name));
+  }
+  run('node-gyp', ['rebuild', '--silent', '-C', native, '--kitfs-sanitize=1'], {
+    stdio: 'pipe',
+    maxBuffer: OUTPUT_BYTES_MAX,
+  });
+}
+
 function buildTypeScript() {
   const settings = ['tsconfig.json', 'package.json', 'package-lock.json'];
   const sources = Math.max(
@@ -126,3 +169,4 @@ installDependencies();
 buildSqlite();
 buildNative();
 buildTypeScript();
+if (process.argv[2] === 'sanitized') buildSanitized();

@@ -53,7 +53,9 @@ function parsed(json: string): unknown {
     return JSON.parse(json);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    throw new UsageError(`the arguments are not JSON: ${error.message}`);
+    // What V8 says quotes the text, and with it what nobody else shall read.
+    const [where = ''] = / at position \d+/.exec(error.message) ?? [];
+    throw new UsageError(`the arguments are not JSON${where}`);
   }
 }
 

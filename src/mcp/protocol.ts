@@ -21,6 +21,7 @@ import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { CALLS_PER_CONNECTION_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
+import { withoutSecrets } from '../base/redaction.ts';
 import {
   type Ceiling,
   lower,
@@ -298,4 +299,4 @@ const invalid = (message: JsonObject | undefined, text: string) => ({
 });
 
 /** A name from outside, fit to be quoted. */
-const shown = (name: string): string => JSON.stringify(name.slice(0, 64));
+const shown = (name: string): string => JSON.stringify(withoutSecrets(name).slice(0, 64));

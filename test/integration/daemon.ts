@@ -60,6 +60,8 @@ export interface DaemonOptions {
   readonly args?: readonly string[];
   /** Variables added to the environment of the daemon and of every command. */
   readonly env?: Readonly<Record<string, string>>;
+  /** What starts the daemon, given its command line; it must become the daemon. */
+  readonly launcher?: readonly string[];
   /** Runs before the first start, with the path of the state directory, which is not there yet. */
   readonly prepare?: (state: string) => void;
 }
@@ -236,16 +238,14 @@ export class TestDaemon implements AsyncDisposable {
     if (!existsSync(KITFS)) throw new Error(`${KITFS} is not built: run \`npm run build\``);
     if (this.isRunning) throw new Error('the daemon before it is still running');
     const where = [this.mountPoint, '--state', this.state, '--run', this.runDirectory];
-    const daemon = spawn(
-      process.execPath,
-      [KITFS, 'mount', ...where, ...(this.#options.args ?? [])],
-      {
-        cwd: this.directory,
-        env: this.environment,
-        detached: true,
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    );
+    const command = [process.execPath, KITFS, 'mount', ...where, ...(this.#options.args ?? [])];
+    const [program = '', ...words] = [...(this.#options.launcher ?? []), ...command];
+    const daemon = spawn(program, words, {
+      cwd: this.directory,
+      env: this.environment,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     this.#daemon = daemon;
     for (const stream of [daemon.stdout, daemon.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => {

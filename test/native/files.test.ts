@@ -169,7 +169,12 @@ test('both ends of a Unix socket know the process at the other', async () => {
   const accepted = once(server, 'connection');
   const client = createConnection(join(dir, 'socket'));
   const [served] = (await accepted) as [Socket];
-  const self = { pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.() };
+  const groups = /^Groups:[ \t]*(.*)$/m
+    .exec(readFileSync('/proc/self/status', 'latin1'))?.[1]
+    ?.split(' ')
+    .filter((group) => group !== '')
+    .map(Number);
+  const self = { groups, pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.() };
   expect(native.peerCredentials(descriptorOf(served))).toEqual(self);
   expect(native.peerCredentials(descriptorOf(client))).toEqual(self);
   expect(() => native.peerCredentials(fd)).toThrow(expect.objectContaining({ code: 'ENOTSOCK' }));
