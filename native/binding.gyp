@@ -26,7 +26,8 @@
       ['kitfs_sanitize==1', {
         'cflags': [
           '-fsanitize=address,undefined',
-          '-fno-sanitize-recover=undefined',
+          # UBSan beside AddressSanitizer cannot be told where to write; what traps, that one reports.
+          '-fsanitize-undefined-trap-on-error',
           '-fno-omit-frame-pointer',
           '-g',
         ],

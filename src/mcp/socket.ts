@@ -20,6 +20,8 @@ const SOCKET_PATH_BYTES_MAX = 107;
 
 /** Users whose refusal is remembered, so that each is logged once. */
 const REFUSED_KEPT_MAX = 1024;
+/** How long one that may not connect is given to read why. */
+const REFUSED_MS_MAX = 1000;
 
 /** Who may connect. `daemon` decides. */
 export interface PeerPolicy {
@@ -148,7 +150,12 @@ export class AgentSocket {
       log.warn({ uid, gid, pid, socket: path, why: hint }, 'a user was refused');
     }
     const error = new OpError('denied', `connect to kitfs as uid ${uid}`, { hint });
-    socket.end(refusal(error), () => socket.destroy());
+    // Not closed at once: who is still speaking would learn that nobody listens, and not why.
+    socket.once('end', () => socket.destroy());
+    socket.resume();
+    socket.end(refusal(error));
+    const late = AbortSignal.timeout(REFUSED_MS_MAX);
+    late.addEventListener('abort', () => socket.destroy(), { once: true });
   }
 }
 

@@ -37,27 +37,27 @@ function watched(leaks: boolean): NodeJS.ProcessEnv {
   const log = `log_path=${join(reports, 'report')}`;
   return {
     ...environment,
-    ASAN_OPTIONS: `detect_leaks=${leaks ? 1 : 0}:${log}`,
+    // What UBSan finds is a trap, which AddressSanitizer reports as the signal it is.
+    ASAN_OPTIONS: `detect_leaks=${leaks ? 1 : 0}:handle_sigill=1:handle_sigtrap=1:${log}`,
     // Whether a leak is ours is decided here, and not by how a process ends.
     LSAN_OPTIONS: 'exitcode=0',
-    UBSAN_OPTIONS: `print_stacktrace=1:halt_on_error=1:${log}`,
   };
 }
 
 /** Vitest in the tree whose native parts are sanitized. */
-function runs(project: string, file: string, leaks: boolean) {
+function runs(project: string, words: readonly string[], leaks: boolean) {
   const vitest = join(TREE, 'node_modules/vitest/vitest.mjs');
   const config = ['--config', 'test/vitest.config.ts', '--project', project];
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
-    [vitest, 'run', ...config, '--testTimeout', '120000', file],
+    [vitest, 'run', ...config, '--testTimeout', '120000', ...words],
     {
       cwd: TREE,
       encoding: 'utf8',
       timeout: RUN_MS_MAX,
       env: {
         ...watched(leaks),
-        LD_PRELOAD: `${library('libasan.so')} ${library('libubsan.so')}`,
+        LD_PRELOAD: library('libasan.so'),
       },
     },
   );
@@ -81,21 +81,23 @@ function faults(): string[] {
   return readdirSync(reports).flatMap((name) => {
     const blocks = readFileSync(join(reports, name), 'utf8').split(/\n\n+/);
     const leaks = blocks.filter((block) => LEAK.test(block) && isOurs(block));
-    const others = blocks.filter((block) =>
-      /ERROR: (?:AddressSanitizer|UndefinedBehaviorSanitizer)|runtime error:/.test(block),
-    );
+    const others = blocks.filter((block) => /ERROR: AddressSanitizer/.test(block));
     return [...others, ...leaks];
   });
 }
 
 test('the parts are sanitized, all of them', () => {
   const folder = join(TREE, 'native/build/Release');
-  for (const name of ['kitfs.node', 'kitfs-libfuse2.node']) {
-    const symbols = execFileSync('readelf', ['--wide', '--dyn-syms', join(folder, name)], {
-      encoding: 'utf8',
-    });
-    expect(symbols).toMatch(/UND __asan_report_store/);
-    expect(symbols).toMatch(/UND __ubsan_handle_/);
+  for (const name of ['kitfs.node', 'kitfs-libfuse2.node', 'wal_vfs.so']) {
+    const options = ['--wide', '--string-dump=.GCC.command.line', join(folder, name)];
+    const lines = execFileSync('readelf', options, { encoding: 'utf8' })
+      .split('\n')
+      .filter((line) => line.includes(' -O'));
+    expect(lines.length).toBeGreaterThan(0);
+    for (const line of lines) {
+      expect(line).toMatch(/-fsanitize=address\b.*-fsanitize=undefined\b/);
+      expect(line).toContain('-fsanitize-undefined-trap-on-error');
+    }
   }
 });
 
@@ -119,11 +121,15 @@ test.each(['leak', 'overflow', 'undefined'])('a planted fault is seen: %s', (fau
   }
 });
 
+/** What the parts are hardened with is not what they are sanitized with. */
+const HARDENING = 'test/native/hardening.test.ts';
+const MOUNT = ['test/integration/fuse-mount.test.ts', '--testNamePattern', 'the driver native'];
+
 describe('no fault is reported', () => {
   test(
     'by any unit test of the native parts, nor a leak of ours',
     () => {
-      const { status, output } = runs('unit', 'test/native', true);
+      const { status, output } = runs('unit', ['test/native', '--exclude', HARDENING], true);
       expect(faults()).toEqual([]);
       expect(output).toMatch(/Tests .*\d+ passed/);
       expect(status, output).toBe(0);
@@ -134,7 +140,7 @@ describe('no fault is reported', () => {
   test(
     'while a mount is used',
     () => {
-      const { status, output } = runs('integration', 'test/integration/fuse-mount.test.ts', false);
+      const { status, output } = runs('integration', MOUNT, false);
       expect(faults()).toEqual([]);
       expect(output).toMatch(/Tests .*\d+ passed/);
       expect(status, output).toBe(0);
