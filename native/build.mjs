@@ -4,8 +4,8 @@
  * with the code of the first step that fails. A second run with nothing changed builds nothing, so that typing
  * `npm start` again does not exchange the files of a daemon that runs.
  *
- * `node native/build.mjs sanitized` makes a tree of its own, dist/sanitized, in which all that is built runs with native
- * parts that AddressSanitizer and UBSan watch. Nothing else uses it.
+ * `node native/build.mjs sanitized` makes a tree of its own, dist/sanitized, in which all that is built runs with
+ * native parts that AddressSanitizer and UBSan watch. Nothing else uses it.
  *
  * Plain JavaScript, because it runs before anything is compiled. `node native/prerequisites.mjs build` comes first.
  */

@@ -4,7 +4,6 @@
  */
 export {
   type Ceiling,
-  isAllowed,
   lower,
   NOTHING,
   READ_ONLY,

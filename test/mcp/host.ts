@@ -29,7 +29,7 @@ export const ownerOnly = peerPolicyOf({ users: [], groups: [] }, process.getuid?
   groupId: () => undefined,
 });
 
-export const noTokens: TokenDesk = { isRequired: false, find: () => undefined };
+const noTokens: TokenDesk = { isRequired: false, find: () => undefined };
 
 export interface Host extends AsyncDisposable {
   readonly path: string;

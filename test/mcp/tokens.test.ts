@@ -29,9 +29,9 @@ const initialize = (token?: unknown, id = 'hello') => ({
 
 const list = { jsonrpc: '2.0', id: 'list', method: 'tools/list' };
 const namesIn = ({ result }: Message): unknown =>
-  (result?.['tools'] as { name: string }[]).map(({ name }) => name);
+  ((result?.['tools'] ?? []) as { name: string }[]).map(({ name }) => name);
 const codeIn = ({ result }: Message): unknown =>
-  (result?.['structuredContent'] as { error_code?: string }).error_code;
+  ((result?.['structuredContent'] ?? {}) as { error_code?: string }).error_code;
 
 test('on a read-only socket only tools that change nothing are listed and run', async () => {
   await using host = await openHost({ ceiling: READ_ONLY });
