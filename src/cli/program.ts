@@ -1,5 +1,6 @@
 /** The command as a whole: its commands, its help, and how it ends. */
 import { Command, CommanderError } from 'commander';
+import { REFERENCE_FORMS } from '../base/secrets.ts';
 import { packageVersion } from '../daemon/daemon.ts';
 import { addCall } from './call.ts';
 import { type Ending, type PlaceOptions, withExamples, withPlaces } from './command.ts';
@@ -66,10 +67,18 @@ function addMcp(program: Command, ending: Ending): void {
   const command = program
     .command('mcp')
     .description('MCP on standard input and output, for agents that start a program');
-  withExamples(withPlaces(command), [['kitfs mcp', 'what an agent is configured to start']]);
+  command
+    .option('--read-only', 'list and run only tools that change nothing')
+    .option('--token <reference>', `present this token: ${REFERENCE_FORMS}`);
+  withExamples(withPlaces(command), [
+    ['kitfs mcp', 'what an agent is configured to start'],
+    ['kitfs mcp --read-only', 'for one that shall change nothing'],
+    ['kitfs mcp --token env:DOCS_TOKEN', 'for one that may do what that token may'],
+  ]);
   // Mostly `main` has gone there by itself, without loading this file.
-  command.action(async (options: PlaceOptions) => {
+  command.action(async ({ readOnly, ...options }: PlaceOptions & { readonly readOnly?: true }) => {
     const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
+    if (readOnly === true) args.push('--read-only');
     ending.code = await runMcp(['mcp', ...args]);
   });
 }
