@@ -23,16 +23,18 @@ export function prepareRunDirectory(directory: string, uid: number, gid?: number
   try {
     makeDirectories(dirname(directory));
     mkdirSync(directory, { mode: USER_MODE });
-    if (uid === 0 && !isShared) {
-      if (gid !== undefined) chownSync(directory, 0, gid);
-      chmodSync(directory, ROOT_MODE);
-    }
+    if (uid === 0 && !isShared) chmodSync(directory, ROOT_MODE);
   } catch (error) {
     if (codeOf(error) !== 'EEXIST') throw asOpError(error, op);
   }
   const found = lstatSync(directory);
   const others = isShared ? 0o077 : 0o022;
-  if (found.isDirectory() && found.uid === uid && (found.mode & others) === 0) return;
+  if (found.isDirectory() && found.uid === uid && (found.mode & others) === 0) {
+    // Also one from before there was the group: who may not enter finds no socket.
+    const isForGroup = uid === 0 && !isShared && gid !== undefined && found.gid !== gid;
+    if (isForGroup) chownSync(directory, uid, gid);
+    return;
+  }
   throw new OpError('configuration', op, {
     hint: isShared
       ? 'it must be a directory of yours that nobody else can enter (chmod 700), no link'

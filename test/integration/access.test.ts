@@ -4,7 +4,15 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, lstatSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -78,6 +86,9 @@ const member = { uid: LISTED, groups: [GROUP] };
 beforeAll(async () => {
   directory = mkdtempSync('/var/tmp/kitfs-access-');
   chmodSync(directory, 0o755);
+  // Of a daemon that ran before there was the group.
+  mkdirSync(join(directory, 'run'));
+  chmodSync(join(directory, 'run'), 0o750);
   const table = join(directory, 'group');
   writeFileSync(table, `${readFileSync('/etc/group', 'utf8')}kitfs:x:${GROUP}:\n`);
   writeFileSync(join(directory, 'config.toml'), `[access]\nusers = [${LISTED}]\n`);
