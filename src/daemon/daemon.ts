@@ -7,7 +7,8 @@ import { SystemClock } from '../base/clock.ts';
 import type { OpError } from '../base/errors.ts';
 import { loadNative } from '../base/native.ts';
 import type { Config, Places } from './config.ts';
-import type { FsckOptions, FsckReport } from './fsck.ts';
+import type { FsckOptions } from './fsck.ts';
+import type { FsckReport } from './fsck-report.ts';
 import { Keeper } from './keeper.ts';
 import type { Daemon, DaemonOptions } from './serve.ts';
 
@@ -19,7 +20,7 @@ export {
   type Places,
 } from './config.ts';
 export { ControlClient } from './control-client.ts';
-export type { FsckFinding, FsckReport } from './fsck.ts';
+export type { FsckFinding, FsckReport } from './fsck-report.ts';
 export { checkHost, type HostCheck, programAt } from './host.ts';
 export type { Keeper } from './keeper.ts';
 export { realMountPlace } from './mountpoint.ts';
@@ -44,7 +45,7 @@ export async function startDaemon(config: Config, options: DaemonOptions): Promi
 export const meetKeeper = (fd: number): Keeper =>
   new Keeper({ fd, native: loadNative(), clock: new SystemClock() });
 
-/** Checks journal, namespace and bytes. @throws OpError when the journal cannot be opened. */
+/** Checks journal, namespace and bytes, and repairs them. @throws OpError as `fsck`. */
 export async function checkState(options: FsckOptions): Promise<FsckReport> {
   const { fsck } = await import('./fsck.ts');
   return fsck(options);

@@ -4,18 +4,21 @@
  * daemon goes on writing. Findings are data, never an error.
  */
 import { codeOf } from '../base/errors.ts';
-import { type Ino, type Name, nameOf, ROOT_INO, textOf } from '../base/ids.ts';
-import { FINDINGS_MAX, PATH_BYTES_MAX } from '../base/limits.ts';
+import { type ContentId, type Ino, type Name, nameOf, type SuperblockId } from '../base/ids.ts';
+import { FINDINGS_MAX } from '../base/limits.ts';
 import { Chain, formatPoint } from './chain.ts';
-import { INVARIANTS, type Invariant, type InvariantScope } from './invariants.ts';
+import type { Invariant, InvariantScope, Severity } from './invariant.ts';
+import { INVARIANTS } from './invariants.ts';
 import type { Journal } from './journal.ts';
-import type { Database, Statement } from './sqlite.ts';
+import { Places, shown } from './places.ts';
+import type { Database } from './sqlite.ts';
 
 export interface Finding {
   /** `database`: SQLite's own structures. The others: what the broken rule is about. */
   readonly scope: InvariantScope | 'database';
   /** The rule's name in SCHEMA.md. */
   readonly rule: string;
+  readonly severity: Severity;
   readonly ino?: number;
   readonly seq?: number;
   readonly content?: number;
@@ -59,6 +62,10 @@ function run(db: Database, { signal }: CheckOptions, more: Iterable<Finding>): F
   return found;
 }
 
+const UNREADABLE = { scope: 'database', rule: 'readable', severity: 'loss' } as const;
+const UNSOUND = { scope: 'database', rule: 'integrity', severity: 'major' } as const;
+const UNCHAINED = { scope: 'chain', rule: 'chain', severity: 'loss' } as const;
+
 /** Each check, begun only when its first finding is asked for. */
 function checks(db: Database): Iterable<Finding>[] {
   return [soundness(db), ...INVARIANTS.map((rule) => broken(db, rule)), chainFindings(db)];
@@ -74,31 +81,46 @@ function collect(findings: Iterable<Finding>, into: Finding[]): boolean {
   } catch (error) {
     if (codeOf(error)?.startsWith('SQLITE_') !== true) throw error;
     const actual = error instanceof Error ? error.message : String(error);
-    into.push({ scope: 'database', rule: 'readable', expected: 'readable tables', actual });
+    into.push({ ...UNREADABLE, expected: 'readable tables', actual });
   }
   return false;
 }
 
-function* soundness(db: Database): Generator<Finding> {
+/** What SQLite itself finds wrong with the file. */
+export function* soundness(db: Database): Generator<Finding> {
   const rows = db.pragma(`integrity_check(${FINDINGS_MAX})`) as { integrity_check: string }[];
   for (const { integrity_check: actual } of rows) {
     if (actual === 'ok') continue;
-    yield { scope: 'database', rule: 'integrity', expected: 'ok', actual };
+    yield { ...UNSOUND, expected: 'ok', actual };
   }
 }
 
 function* chainFindings(db: Database): Generator<Finding> {
-  for (const fault of new Chain(db).faults()) yield { scope: 'chain', rule: 'chain', ...fault };
+  for (const fault of new Chain(db).faults()) yield { ...UNCHAINED, ...fault };
 }
 
-interface BrokenRow {
-  readonly ino?: Ino;
-  readonly seq?: number;
-  readonly content?: number;
-  readonly parent?: Ino;
-  readonly name?: Buffer;
+/** What the query of a rule answers; beyond the first two, what applies to it. */
+export interface BrokenRow {
   readonly expected: string;
   readonly actual: string | number;
+  readonly ino?: Ino;
+  readonly seq?: number;
+  readonly content?: ContentId;
+  /** A name. */
+  readonly parent?: Ino;
+  readonly name?: Buffer;
+  /** The inode it names. */
+  readonly child?: Ino;
+  readonly superblock?: SuperblockId;
+  /** A write session. */
+  readonly session?: number;
+  /** A mount point. */
+  readonly point?: Buffer;
+  readonly counter?: string;
+  /** The largest number of that counter in use. */
+  readonly used?: number;
+  /** An actor that is named and has no row. */
+  readonly missing?: number;
 }
 
 function* rememberedFindings(journal: Journal): Generator<Finding> {
@@ -107,60 +129,33 @@ function* rememberedFindings(journal: Journal): Generator<Finding> {
   const actual = meta.get('head');
   if (actual === expected) return;
   const end = { expected: `the end at ${expected}`, actual: `at ${actual ?? 'no record'}` };
-  yield { scope: 'chain', rule: 'chain', seq: head.seq, ...end };
+  yield { ...UNCHAINED, seq: head.seq, ...end };
 }
 
-function* broken(db: Database, { name, scope, sql }: Invariant): Generator<Finding> {
-  const paths = new Paths(db);
-  for (const raw of db.prepare(sql).iterate()) {
-    const row = raw as BrokenRow;
-    yield { scope, rule: name, ...placeOf(row, paths), ...verdictOf(row) };
+function* broken(db: Database, rule: Invariant): Generator<Finding> {
+  const places = new Places(db);
+  for (const row of db.prepare(rule.sql).iterate()) {
+    yield findingOf(rule, row as BrokenRow, places);
   }
 }
 
-const verdictOf = ({ expected, actual }: BrokenRow) => ({ expected, actual: String(actual) });
+/** A row that breaks a rule, for people. */
+export function findingOf(rule: Invariant, row: BrokenRow, places: Places): Finding {
+  const { name, scope, severity } = rule;
+  const { expected, actual } = row;
+  return { scope, rule: name, severity, ...placeOf(row, places), expected, actual: String(actual) };
+}
 
-function placeOf({ ino, seq, content, parent, name }: BrokenRow, paths: Paths) {
+function placeOf({ seq, content, parent, name, child, ...row }: BrokenRow, places: Places) {
+  const ino = row.ino ?? child;
   const path =
     parent !== undefined && name !== undefined
-      ? `${paths.of(parent)}/${textOf(nameOf(name))}`
-      : ino && paths.of(ino);
+      ? (`${places.of(parent)}/${nameOf(name)}` as Name)
+      : ino && places.of(ino);
   return {
     ...(ino === undefined ? {} : { ino }),
     ...(seq === undefined ? {} : { seq }),
     ...(content === undefined ? {} : { content }),
-    ...(path === undefined ? {} : { path: path === '' ? '/' : path }),
+    ...(path === undefined ? {} : { path: shown(path) }),
   };
-}
-
-/** Finds where inodes are, in a tree that may be broken. */
-class Paths {
-  readonly #above: Statement;
-  readonly #mountPoint: Statement;
-
-  constructor(db: Database) {
-    this.#above = db.prepare('SELECT parent, name FROM dentry WHERE ino = ? LIMIT 1');
-    this.#mountPoint = db
-      .prepare(
-        'SELECT mount_point FROM mount m JOIN superblock s ON s.id = m.superblock WHERE s.root = ?',
-      )
-      .pluck();
-  }
-
-  /** Without a slash at the end: the root is the empty string. */
-  of(ino: Ino): string {
-    const names: Name[] = [];
-    let top = ino;
-    // A cycle ends where no path could be longer.
-    while (names.length < PATH_BYTES_MAX / 2) {
-      const above = this.#above.get(top) as { parent: Ino; name: Buffer } | undefined;
-      if (above === undefined) break;
-      names.unshift(nameOf(above.name));
-      top = above.parent;
-    }
-    const mountPoint = this.#mountPoint.get(top) as Buffer | undefined;
-    const known = top === ROOT_INO ? ('' as Name) : mountPoint && nameOf(mountPoint);
-    const base = known ?? (`(inode ${top})` as Name);
-    return textOf([base, ...names].join('/') as Name);
-  }
 }

@@ -41,6 +41,7 @@ export const OP_KINDS = [
   'pin_add',
   'pin_rm',
   'checkpoint',
+  'repair',
 ] as const;
 export type OpKind = (typeof OP_KINDS)[number];
 

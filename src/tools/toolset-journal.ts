@@ -351,7 +351,13 @@ function cidOfRow(vfs: Vfs, known: Buffer | null, content: ContentId | null): st
 }
 
 const CHANGES_OF_BYTES: ReadonlySet<OpKind> = new Set(['write', 'truncate', 'fallocate']);
-const WITHOUT_INVERSE: ReadonlySet<OpKind> = new Set(['mount', 'unmount', 'sync_to', 'checkpoint']);
+const WITHOUT_INVERSE: ReadonlySet<OpKind> = new Set([
+  'mount',
+  'unmount',
+  'sync_to',
+  'checkpoint',
+  'repair',
+]);
 
 /** Whether what taking the record back needs is kept. */
 function undoState(vfs: Vfs, row: OpRow): JournalRecord['undo']['state'] {

@@ -13,7 +13,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { ContentId } from '../../src/base/ids.ts';
 import { blockKey } from '../../src/content/content.ts';
-import { type FsckProgress, fsck } from '../../src/daemon/fsck.ts';
+import type { Checked } from '../../src/daemon/content-check.ts';
+import { fsck } from '../../src/daemon/fsck.ts';
 import { noise } from '../content/fixture.ts';
 import { Fixture, failureOf } from '../sync/fixture.ts';
 
@@ -23,7 +24,7 @@ beforeEach(() => {
 });
 afterEach(() => world.close());
 
-const check = (signal = world.signal, onProgress?: (now: FsckProgress) => void) =>
+const check = (signal = world.signal, onProgress?: (now: Checked) => void) =>
   fsck({ state: world.directory, signal, ...(onProgress === undefined ? {} : { onProgress }) });
 
 /** A file of the tree, and the object that has its bytes. */
@@ -49,11 +50,12 @@ test('a state in order has no findings, and what was looked at is counted', asyn
   await sealed('large', noise(200_000));
   written('frozen', 'not sealed yet');
   world.write('/mem/fleeting', noise(100_000));
-  const seen: FsckProgress[] = [];
-  const { clean, findings, checked } = await check(world.signal, (now) => seen.push(now));
+  const seen: Checked[] = [];
+  const { clean, findings, counts } = await check(world.signal, (now) => seen.push(now));
   expect(findings).toEqual([]);
   expect(clean).toBe(true);
-  expect(checked).toEqual({ contents: 4, bytes: 5 + 200_000 + 14 + 100_000 });
+  const checked = { contents: 4, bytes: 5 + 200_000 + 14 + 100_000 };
+  expect(counts).toEqual({ ...checked, left: 0, repaired: 0, quarantined: 0 });
   expect(seen).toEqual([checked]);
 });
 
@@ -85,9 +87,16 @@ test('bytes of a file that are another than its CID says are found, by both CIDs
   const { clean, findings } = await check();
   expect(clean).toBe(false);
   expect(findings).toEqual([
-    { scope: 'bytes', content: id, rule: 'cid', expected, actual: expect.stringMatching(/^baf/) },
+    {
+      check: 'bytes-cid',
+      severity: 'loss',
+      outcome: 'left',
+      ino: world.ino('/ipfs/large'),
+      path: '/ipfs/large',
+      content: id,
+      detail: expect.stringMatching(`^expected ${expected}, found baf(?!${expected.slice(3)})`),
+    },
   ]);
-  expect(findings[0]?.actual).not.toBe(expected);
 });
 
 test('a file that is cut or gone is found with the bytes there should be', async () => {
@@ -96,10 +105,10 @@ test('a file that is cut or gone is found with the bytes there should be', async
   truncateSync(backing(cut), 1000);
   unlinkSync(backing(gone));
   const { findings } = await check();
-  const rule = { scope: 'bytes', rule: 'size' };
-  expect(findings).toEqual([
-    { ...rule, content: cut, expected: '200000 bytes', actual: '1000 bytes' },
-    { ...rule, content: gone, expected: '150000 bytes', actual: 'no bytes' },
+  const wrong = { check: 'bytes-size', outcome: 'left' };
+  expect(findings).toMatchObject([
+    { ...wrong, content: cut, detail: 'expected 200000 bytes, found 1000 bytes' },
+    { ...wrong, content: gone, detail: 'expected 150000 bytes, found no bytes' },
   ]);
 });
 
@@ -113,11 +122,11 @@ test('packed bytes that are gone, cut or exchanged are found', async () => {
     world.journal.contents.setBytes(exchanged, Buffer.from('less'));
   });
   const { findings } = await check();
-  const bytes = findings.filter(({ scope }) => scope === 'bytes');
+  const bytes = findings.filter((found) => found.check.startsWith('bytes-'));
   expect(bytes).toMatchObject([
-    { content: gone, rule: 'size', expected: '10 bytes', actual: '0 bytes' },
-    { content: cut, rule: 'size', expected: '11 bytes', actual: '2 bytes' },
-    { content: exchanged, rule: 'cid' },
+    { content: gone, check: 'bytes-size', detail: 'expected 10 bytes, found 0 bytes' },
+    { content: cut, check: 'bytes-size', detail: 'expected 11 bytes, found 2 bytes' },
+    { content: exchanged, check: 'bytes-cid' },
   ]);
 });
 
@@ -135,7 +144,7 @@ test('a block that is no file is compared with the CID it is named by', async ()
   bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
   world.journal.commit(() => world.journal.contents.setBytes(block.content, bytes));
   const { findings } = await check();
-  expect(findings).toMatchObject([{ scope: 'bytes', content: block.content, rule: 'block' }]);
+  expect(findings).toMatchObject([{ content: block.content, check: 'bytes-block' }]);
 });
 
 test('what cannot be read is told by why, and the rest is still checked', async () => {
@@ -149,9 +158,9 @@ test('what cannot be read is told by why, and the rest is still checked', async 
     if (row !== undefined) world.journal.contents.update({ ...row, size: 1 });
   });
   writeFileSync(backing(other), noise(150_000, 3));
-  const bytes = (await check()).findings.filter(({ scope }) => scope === 'bytes');
+  const bytes = (await check()).findings.filter((found) => found.check.startsWith('bytes-'));
   expect(bytes).toMatchObject([
-    { content: id, rule: 'cid', actual: expect.not.stringMatching(/^baf/) },
-    { content: other, rule: 'cid', actual: expect.stringMatching(/^baf/) },
+    { content: id, check: 'bytes-cid', detail: expect.not.stringMatching(/found baf/) },
+    { content: other, check: 'bytes-cid', detail: expect.stringMatching(/found baf/) },
   ]);
 });

@@ -1,0 +1,182 @@
+/**
+ * fsck that repairs: the state directory is locked, the journal is made readable, its rules are put
+ * in order, then bytes, then files of nobody; at the end all rules are asked again.
+ *
+ * Invariants: no file with bytes is removed before another name of it is committed; a file keeps its
+ * name whatever became of its bytes.
+ */
+import { linkSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { asOpError, codeOf } from '../base/errors.ts';
+import type { ContentId } from '../base/ids.ts';
+import { loadNative } from '../base/native.ts';
+import { SystemRandom } from '../base/random.ts';
+import { type ContentRow, Journal } from '../journal/journal.ts';
+import type { Mended } from '../journal/mending.ts';
+import { type LooseBytes, Repair } from '../journal/repair.ts';
+import { complaintsOf, type Salvage, salvage } from '../journal/salvage.ts';
+import { backingPath, ContentCheck, type Fault, fileSize } from './content-check.ts';
+import { type FsckFinding, foundByRule, foundInBytes, foundOnDisk } from './fsck-report.ts';
+import { type FsckDone, type FsckWork, shownBy } from './fsck-work.ts';
+import { openState, type StateDirectory } from './state.ts';
+import { type Stray, strayFiles } from './strays.ts';
+
+/** @throws OpError busy: a daemon runs; as `fsck`. */
+export async function repairState(work: FsckWork): Promise<FsckDone> {
+  const native = loadNative();
+  using state = openState(work.state, native);
+  const rebuilt = rebuildJournal(state);
+  if (rebuilt.salvage?.saved === 'none') {
+    const { aside } = rebuilt.salvage;
+    return { findings: rebuilt.findings, checked: { contents: 0, bytes: 0 }, aside };
+  }
+  const journal = new Journal({ path: state.journal, clock: work.clock });
+  try {
+    const run = new RepairRun(work, state, journal);
+    const findings = [...rebuilt.findings, ...(await run.all())];
+    await native.fdatasyncMany([journal.walFd]);
+    const { checked } = run;
+    const aside = rebuilt.salvage?.aside;
+    return { findings, checked, ...(aside === undefined ? {} : { aside }) };
+  } finally {
+    journal.close();
+  }
+}
+
+/** What SQLite itself complains of, once the file was put aside and made readable. */
+function rebuildJournal(state: StateDirectory): { findings: FsckFinding[]; salvage?: Salvage } {
+  const complaints = complaintsOf(state.journal);
+  if (complaints.length === 0) return { findings: [] };
+  const made = salvage(state.journal);
+  const lost = made.incomplete.join(', ');
+  const isWhole = made.saved !== 'none' && lost === '';
+  const how = { indexes: 'its indexes were made anew', rows: 'its rows were copied to a new file' };
+  const saved = made.saved === 'none' ? 'no row of it can be read' : how[made.saved];
+  const action = `${saved}${lost === '' ? '' : `; not all rows of ${lost} could be read`}`;
+  const findings = complaints.map((complaint): FsckFinding => {
+    return {
+      check: 'integrity',
+      severity: isWhole ? 'major' : 'loss',
+      outcome: made.saved === 'none' ? 'left' : 'repaired',
+      file: state.journal,
+      detail: complaint,
+      action: `${action}; what it was is kept in ${made.aside}`,
+    };
+  });
+  return { findings, salvage: made };
+}
+
+class RepairRun {
+  readonly #work: FsckWork;
+  readonly #state: StateDirectory;
+  readonly #journal: Journal;
+  readonly #repair: Repair;
+  readonly #check: ContentCheck;
+
+  constructor(work: FsckWork, state: StateDirectory, journal: Journal) {
+    const { signal, hasher } = work;
+    this.#work = work;
+    this.#state = state;
+    this.#journal = journal;
+    this.#check = new ContentCheck({
+      contents: journal.contents,
+      hasher,
+      directory: state.content,
+      signal,
+    });
+    const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
+    this.#repair = new Repair({
+      journal,
+      actor: { surface: 'cli', uid, gid, pid: process.pid, tool: 'fsck' },
+      group: new SystemRandom().token(),
+      files: { sizeOf: (id) => sizeNow(this.#path({ id, slot: null })) },
+    });
+  }
+
+  get checked() {
+    return this.#check.checked;
+  }
+
+  async all(): Promise<FsckFinding[]> {
+    const { signal, onProgress } = this.#work;
+    this.#repair.rules(signal);
+    const findings: FsckFinding[] = [];
+    for (const fault of await this.#check.all(onProgress)) findings.push(await this.#lost(fault));
+    const { contents } = this.#journal;
+    for (const stray of await strayFiles(contents, this.#state.content, signal)) {
+      findings.push(
+        foundOnDisk(
+          stray,
+          this.#tried(() => this.#adopted(stray)),
+        ),
+      );
+    }
+    this.#repair.last(signal);
+    return [...this.#repair.findings.map(foundByRule), ...findings];
+  }
+
+  async #lost(fault: Fault): Promise<FsckFinding> {
+    const { content } = fault;
+    const shown = shownBy(this.#journal.connection, content.id);
+    if (!fault.isDamage) {
+      return foundInBytes(fault, shown, {
+        outcome: 'left',
+        action: 'the disk does not let it be read',
+      });
+    }
+    const path = content.place === 'file' ? this.#path(content) : undefined;
+    const size = path === undefined ? undefined : await fileSize(path);
+    const done = this.#tried(() => {
+      const kept =
+        path === undefined
+          ? this.#journal.contents.bytes(content.id)
+          : size && this.#loose(path, size);
+      const mended = this.#repair.lose(content, kept === 0 ? undefined : kept);
+      if (path !== undefined) rmSync(path, { force: true });
+      return mended;
+    });
+    return foundInBytes(fault, shown, done);
+  }
+
+  #adopted({ path, size, label }: Stray): Mended {
+    const mended = this.#repair.adopt(label, this.#loose(path, size));
+    rmSync(path, { force: true });
+    return mended;
+  }
+
+  /** What the disk refuses is left. */
+  #tried(body: () => Mended): Mended {
+    try {
+      return body();
+    } catch (error) {
+      const known = asOpError(error, 'repair content');
+      if (known.failure === 'internal') throw known;
+      return { outcome: 'left', action: known.message };
+    }
+  }
+
+  #loose(path: string, size: number): LooseBytes {
+    const named = (id: ContentId) => this.#path({ id, slot: null });
+    return {
+      size,
+      name: (id) => {
+        mkdirSync(dirname(named(id)), { recursive: true, mode: 0o700 });
+        linkSync(path, named(id));
+      },
+      unname: (id) => rmSync(named(id), { force: true }),
+    };
+  }
+
+  #path(row: Pick<ContentRow, 'id' | 'slot'>): string {
+    return backingPath(this.#state.content, row);
+  }
+}
+
+function sizeNow(path: string): number | undefined {
+  try {
+    return statSync(path).size;
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,38 @@
+/** Where inodes are in a tree that may be broken. */
+import { type Ino, type Name, nameOf, ROOT_INO, textOf } from '../base/ids.ts';
+import { PATH_BYTES_MAX } from '../base/limits.ts';
+import type { Database, Statement } from './sqlite.ts';
+
+export class Places {
+  readonly #above: Statement;
+  readonly #mountPoint: Statement;
+
+  constructor(db: Database) {
+    this.#above = db.prepare('SELECT parent, name FROM dentry WHERE ino = ? LIMIT 1');
+    this.#mountPoint = db
+      .prepare(
+        'SELECT mount_point FROM mount m JOIN superblock s ON s.id = m.superblock WHERE s.root = ?',
+      )
+      .pluck();
+  }
+
+  /** Without a slash at the end: the root is the empty string. */
+  of(ino: Ino): Name {
+    const names: Name[] = [];
+    let top = ino;
+    // A cycle ends where no path could be longer.
+    while (names.length < PATH_BYTES_MAX / 2) {
+      const above = this.#above.get(top) as { parent: Ino; name: Buffer } | undefined;
+      if (above === undefined) break;
+      names.unshift(nameOf(above.name));
+      top = above.parent;
+    }
+    const mountPoint = this.#mountPoint.get(top) as Buffer | undefined;
+    const known = top === ROOT_INO ? ('' as Name) : mountPoint && nameOf(mountPoint);
+    const base = known ?? (`(inode ${top})` as Name);
+    return [base, ...names].join('/') as Name;
+  }
+}
+
+/** For people: bytes that are no UTF-8 become U+FFFD. */
+export const shown = (path: Name): string => (path === '' ? '/' : textOf(path));
