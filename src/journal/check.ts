@@ -52,14 +52,17 @@ export function checkDatabase(db: Database, options: CheckOptions = {}): Finding
 
 function run(db: Database, { signal }: CheckOptions, more: Iterable<Finding>): Finding[] {
   const found: Finding[] = [];
-  const check = db.transaction(() => {
+  db.exec('BEGIN');
+  try {
     for (const findings of [...checks(db), more]) {
       signal?.throwIfAborted();
-      if (collect(findings, found)) return;
+      if (collect(findings, found)) break;
     }
-  });
-  check.deferred();
-  return found;
+    return found;
+  } finally {
+    // Nothing was written; of a damaged file SQLite would refuse to commit even that.
+    if (db.inTransaction) db.exec('ROLLBACK');
+  }
 }
 
 const UNREADABLE = { scope: 'database', rule: 'readable', severity: 'loss' } as const;
@@ -86,12 +89,18 @@ function collect(findings: Iterable<Finding>, into: Finding[]): boolean {
   return false;
 }
 
-/** What SQLite itself finds wrong with the file. */
+/** What SQLite itself finds wrong with the file; also that it cannot even look. */
 export function* soundness(db: Database): Generator<Finding> {
-  const rows = db.pragma(`integrity_check(${FINDINGS_MAX})`) as { integrity_check: string }[];
-  for (const { integrity_check: actual } of rows) {
-    if (actual === 'ok') continue;
-    yield { ...UNSOUND, expected: 'ok', actual };
+  for (const actual of complaints(db)) yield { ...UNSOUND, expected: 'ok', actual };
+}
+
+function complaints(db: Database): string[] {
+  try {
+    const rows = db.pragma(`integrity_check(${FINDINGS_MAX})`) as { integrity_check: string }[];
+    return rows.map((row) => row.integrity_check).filter((text) => text !== 'ok');
+  } catch (error) {
+    if (codeOf(error)?.startsWith('SQLITE_') !== true) throw error;
+    return [error instanceof Error ? error.message : String(error)];
   }
 }
 
