@@ -339,10 +339,24 @@ test('what the configuration says holds: read-only, without /mem, other limits',
   expect(await daemon.run('df', ['-k', '--output=size', 'mem'])).toMatch(/\b1024\b/);
 });
 
-test('fsck names bytes that are no longer those of their CID, and bytes that are missing', async () => {
+interface FsckAnswer {
+  readonly clean: boolean;
+  readonly findings: readonly { check: string; outcome: string; path?: string; action?: string }[];
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+test('fsck names bytes that are lost, and --repair keeps what is left of them', async () => {
   await using daemon = await TestDaemon.start();
-  await daemon.shell('head -c 300000 /dev/urandom > ipfs/a; head -c 300000 /dev/urandom > ipfs/b');
+  const fsck = async (...flags: string[]): Promise<FsckAnswer & { code: number | null }> => {
+    const { code, stdout } = await daemon.kitfs(['fsck', '--json', ...flags]);
+    return { ...(JSON.parse(stdout) as FsckAnswer), code };
+  };
+  await daemon.shell(
+    'for f in a b; do head -c 300000 /dev/urandom > ipfs/$f; done; echo c > ipfs/c',
+  );
   await daemon.json(['sync', '--wait']);
+  const busy = await daemon.kitfs(['fsck', '--repair']);
+  expect(busy).toMatchObject({ code: 1, stderr: expect.stringContaining(`pid ${daemon.pid}`) });
   await daemon.stop();
   const content = join(daemon.state, 'content');
   const files = readdirSync(content, { recursive: true, withFileTypes: true })
@@ -354,16 +368,32 @@ test('fsck names bytes that are no longer those of their CID, and bytes that are
   bytes[1000] = (bytes[1000] ?? 0) ^ 1;
   writeFileSync(flipped, bytes);
   writeFileSync(cut, readFileSync(cut).subarray(0, 1000));
-  const { code, stdout } = await daemon.kitfs(['fsck', '--json']);
-  expect(code).toBe(1);
-  const { clean, findings } = JSON.parse(stdout) as {
-    clean: boolean;
-    findings: { rule: string }[];
-  };
-  expect(clean).toBe(false);
-  expect(findings.map(({ rule }) => rule).sort()).toEqual(['cid', 'size']);
+
+  const first = await fsck();
+  expect(first).toMatchObject({ code: 1, clean: false, counts: { left: 2 } });
+  expect(first.findings.map(({ check }) => check).sort()).toEqual(['bytes-cid', 'bytes-size']);
+  expect(first.findings.map(({ path }) => path).sort()).toEqual(['/ipfs/a', '/ipfs/b']);
   const forPeople = await daemon.kitfs(['fsck']);
-  expect(forPeople.stdout).toContain('2 findings');
+  expect(forPeople.stdout).toContain('2 findings, 2 left');
+
+  // What nothing can mend is left, and said.
+  const repaired = await fsck('--repair');
+  expect(repaired).toMatchObject({ code: 1, counts: { quarantined: 2, left: 2 } });
+  const again = await fsck();
+  expect(again.findings.map(({ check }) => check)).toEqual(['content-lost', 'content-lost']);
+
+  await daemon.restart();
+  await daemon.shell(
+    `test "$(stat -c '%a %F' lost+found)" = '700 directory'
+     for f in a b; do ! cat $f > /dev/null 2> said; grep -q 'Input/output error' said; rm said; done
+     test "$(cat lost+found/* | wc -c)" = 301000; test "$(cat c)" = c; rm a b`,
+    { in: 'ipfs' },
+  );
+  expect(await fsck()).toMatchObject({ code: 0, clean: true });
+  const { stdout } = await daemon.kitfs(['log', '--limit', '9']);
+  expect(stdout).toMatch(/ repair +\/ipfs\/lost\+found\/#\d+-content-\d+/);
+  await daemon.stop();
+  expect(await fsck('--repair')).toMatchObject({ code: 0, clean: true });
 });
 
 test('a configuration of another user’s state directory is not taken', async () => {
