@@ -16,6 +16,7 @@ export interface FsckFinding {
   /** In the tree. */
   readonly path?: string;
   readonly content?: number;
+  readonly superblock?: number;
   /** Number of a record. */
   readonly seq?: number;
   /** In the state directory. */
@@ -47,7 +48,8 @@ const detailOf = (expected: string, actual: string): string =>
   `expected ${expected}, found ${actual}`;
 
 export function foundByRule(finding: Finding & Partial<Mended>): FsckFinding {
-  const { rule, severity, ino, path, content, seq, expected, actual, outcome, action } = finding;
+  const { rule, severity, ino, path, content, superblock, seq, expected, actual, outcome, action } =
+    finding;
   return {
     check: rule,
     severity,
@@ -55,6 +57,7 @@ export function foundByRule(finding: Finding & Partial<Mended>): FsckFinding {
     ...(ino === undefined ? {} : { ino }),
     ...(path === undefined ? {} : { path }),
     ...(content === undefined ? {} : { content }),
+    ...(superblock === undefined ? {} : { superblock }),
     ...(seq === undefined ? {} : { seq }),
     detail: detailOf(expected, actual),
     ...(action === undefined ? {} : { action }),
@@ -81,10 +84,10 @@ export function foundInBytes(
 export function foundOnDisk({ path, size }: Stray, done?: Mended): FsckFinding {
   return {
     check: 'stray-file',
-    severity: 'major',
+    severity: 'minor',
     outcome: done?.outcome ?? 'left',
     file: path,
-    detail: detailOf('a row that tells of it', `${size} bytes of nobody`),
+    detail: detailOf('a row that tells of it', `${size} bytes that the next start removes`),
     ...(done === undefined ? {} : { action: done.action }),
   };
 }

@@ -2,7 +2,7 @@
  * Backing files that no row names, though they hold bytes: what a kill left, or what lost its row.
  * Empty ones are nobody's loss; the next start removes them.
  */
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
@@ -36,6 +36,8 @@ export async function strayFiles(
       if (shard !== SLOTS && shardOf(number as ContentId) !== shard) continue;
       const path = join(directory, shard, name);
       const size = await ownBytes(path);
+      if (shard !== SLOTS && (await isPackedToo(contents, number as ContentId, path, size)))
+        continue;
       const label = shard === SLOTS ? `slot-${name}` : `content-${name}`;
       if (size > 0) strays.push({ path, size, label });
     }
@@ -57,6 +59,12 @@ function knownFiles(contents: Contents): ReadonlySet<string> {
     if (last === undefined) return known;
     after = last.id;
   }
+}
+
+/** A kill came between the commit that packed the bytes and the removal of their file. */
+async function isPackedToo(contents: Contents, id: ContentId, path: string, size: number) {
+  const packed = contents.get(id)?.place === 'packed' ? contents.bytes(id) : undefined;
+  return packed?.length === size && packed.equals(await readFile(path));
 }
 
 /** Bytes that would go with the name: none of a file that has another one. */

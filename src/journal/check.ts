@@ -22,6 +22,7 @@ export interface Finding {
   readonly ino?: number;
   readonly seq?: number;
   readonly content?: number;
+  readonly superblock?: number;
   /** Where the inode or name is in the tree, for people: bytes that are no UTF-8 become U+FFFD. */
   readonly path?: string;
   readonly expected: string;
@@ -126,7 +127,7 @@ export interface BrokenRow {
   /** A mount point. */
   readonly point?: Buffer;
   readonly counter?: string;
-  /** The largest number of that counter in use. */
+  /** The largest number of that counter in use; of content, the inodes that show it. */
   readonly used?: number;
   /** An actor that is named and has no row. */
   readonly missing?: number;
@@ -155,7 +156,8 @@ export function findingOf(rule: Invariant, row: BrokenRow, places: Places): Find
   return { scope, rule: name, severity, ...placeOf(row, places), expected, actual: String(actual) };
 }
 
-function placeOf({ seq, content, parent, name, child, ...row }: BrokenRow, places: Places) {
+function placeOf(row: BrokenRow, places: Places) {
+  const { seq, content, superblock, parent, name, child } = row;
   const ino = row.ino ?? child;
   const path =
     parent !== undefined && name !== undefined
@@ -165,6 +167,7 @@ function placeOf({ seq, content, parent, name, child, ...row }: BrokenRow, place
     ...(ino === undefined ? {} : { ino }),
     ...(seq === undefined ? {} : { seq }),
     ...(content === undefined ? {} : { content }),
+    ...(superblock === undefined ? {} : { superblock }),
     ...(path === undefined ? {} : { path: shown(path) }),
   };
 }

@@ -50,11 +50,11 @@ export const CONTENT: readonly Invariant[] = [
     name: 'packed-bytes',
     scope: 'content',
     severity: 'loss',
-    sql: `SELECT c.id AS content, c.size || ' bytes' AS expected,
-        coalesce(length(p.bytes) || ' bytes', 'none') AS actual
+    sql: `SELECT c.id AS content, (SELECT ino FROM inode WHERE content = c.id LIMIT 1) AS ino,
+        c.size || ' bytes' AS expected, coalesce(length(p.bytes) || ' bytes', 'none') AS actual
       FROM content c LEFT JOIN packed p ON p.content = c.id
       WHERE c.place = 'packed' AND NOT ${isLost('c')} AND c.size <> coalesce(length(p.bytes), 0)
-      UNION ALL SELECT p.content, 'content' AS expected, 'no such content' AS actual
+      UNION ALL SELECT p.content, NULL AS ino, 'content' AS expected, 'no such content' AS actual
       FROM packed p LEFT JOIN content c ON c.id = p.content
       WHERE c.id IS NULL`,
   },
@@ -69,7 +69,8 @@ export const CONTENT: readonly Invariant[] = [
     name: 'content-refs',
     scope: 'content',
     severity: 'minor',
-    sql: `SELECT c.id AS content, coalesce(u.inodes, 0) || ' references' AS expected,
+    sql: `SELECT c.id AS content, coalesce(u.inodes, 0) AS used,
+        coalesce(u.inodes, 0) || ' references' AS expected,
         c.refs || ' references' AS actual
       FROM content c LEFT JOIN (SELECT content, count(*) AS inodes FROM inode
         WHERE content <> 0 GROUP BY content) u ON u.content = c.id

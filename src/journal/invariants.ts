@@ -11,8 +11,9 @@ const RECORDS: readonly Invariant[] = [
     name: 'record-actor',
     scope: 'chain',
     severity: 'loss',
-    sql: `SELECT o.seq, o.actor AS missing, 'actor ' || o.actor AS expected, 'no such actor' AS actual
-      FROM op o LEFT JOIN actor a ON a.id = o.actor WHERE a.id IS NULL`,
+    sql: `SELECT min(o.seq) AS seq, o.actor AS missing, 'actor ' || o.actor AS expected,
+        'no such actor' AS actual
+      FROM op o LEFT JOIN actor a ON a.id = o.actor WHERE a.id IS NULL GROUP BY o.actor`,
   },
   {
     name: 'session-actor',

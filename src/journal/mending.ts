@@ -70,15 +70,15 @@ export class Mending {
   readonly files: BackingSizes;
   readonly #options: RepairOptions;
   readonly #tx: Tx;
-  readonly #check: string;
-  #hasRecord = false;
+  /** The rule that was broken. */
+  readonly check: string;
 
   constructor(options: RepairOptions, tx: Tx, check: string) {
     this.#options = options;
     this.journal = options.journal;
     this.files = options.files;
     this.#tx = tx;
-    this.#check = check;
+    this.check = check;
   }
 
   all<T>(sql: string, ...values: unknown[]): T[] {
@@ -103,10 +103,9 @@ export class Mending {
     return path === '' ? ('/' as Name) : path;
   }
 
-  /** Appends a record; once is enough for a repair that tells of nothing else. */
+  /** Appends a record of what this repair changes in the tree. */
   record(fields: Partial<OpEntry> & Pick<OpEntry, 'ino' | 'path'>): void {
     const { actor, group } = this.#options;
-    this.#hasRecord = true;
     this.#tx.record({
       kind: 'repair',
       actor: this.journal.actors.intern(actor),
@@ -114,12 +113,8 @@ export class Mending {
       name: '' as Name,
       group,
       ...fields,
-      after: { check: this.#check, ...fields.after },
+      after: { check: this.check, ...fields.after },
     });
-  }
-
-  get hasRecord(): boolean {
-    return this.#hasRecord;
   }
 
   /** Writes a changed row, and records what it was. */

@@ -192,9 +192,12 @@ const inodeSize: Mend = (mending, { ino }) => {
   return mending.change(row, { size });
 };
 
+/** As the query counted: to count for each anew would read all inodes each time. */
 const contentRefs: Mend = (mending, row) => {
-  const refs = row.content === undefined ? undefined : recountRefs(mending, row.content)?.refs;
-  return refs === undefined ? SETTLED : repaired(`it is shown by ${refs}`);
+  const content = contentOf(mending, row);
+  if (content === undefined || row.used === undefined) return SETTLED;
+  mending.journal.contents.update({ ...content, refs: row.used });
+  return repaired(`it is shown by ${row.used}`);
 };
 
 const contentOfNobody: Mend = (mending, row) => {
@@ -209,8 +212,13 @@ const contentOfNobody: Mend = (mending, row) => {
   return done;
 };
 
-const contentLost: Mend = () => left('remove the file, or put its bytes there again');
-const pinnedBlock: Mend = () => left('add the content again, or take the pin away');
+/** What only people can do about what no repair mends. */
+export const ADVICE: Readonly<Record<string, string>> = {
+  'content-lost': 'remove the file, or put its bytes there again',
+  'pin-block': 'add the content again, or take the pin away',
+  chain: 'what was recorded cannot be made again; what is recorded from now on is chained',
+};
+const unmendable: Mend = (mending) => left(ADVICE[mending.check] ?? '');
 
 const actorAgain: Mend = (mending, { missing }) => {
   const known = mending.get('SELECT 1 FROM actor WHERE id = ?', missing);
@@ -250,8 +258,8 @@ export const CONTENT_MENDS: Readonly<Record<string, Mend>> = {
   'content-owner': contentOfNobody,
   'block-range': hashedAgain,
   'block-root': hashedAgain,
-  'content-lost': contentLost,
-  'pin-block': pinnedBlock,
+  'content-lost': unmendable,
+  'pin-block': unmendable,
   'record-actor': actorAgain,
   'session-actor': actorAgain,
   usage,

@@ -1,6 +1,5 @@
 /** Where inodes are in a tree that may be broken. */
 import { type Ino, type Name, nameOf, ROOT_INO, textOf } from '../base/ids.ts';
-import { PATH_BYTES_MAX } from '../base/limits.ts';
 import type { Database, Statement } from './sqlite.ts';
 
 export class Places {
@@ -19,9 +18,10 @@ export class Places {
   /** Without a slash at the end: the root is the empty string. */
   of(ino: Ino): Name {
     const names: Name[] = [];
+    const seen = new Set<Ino>();
     let top = ino;
-    // A cycle ends where no path could be longer.
-    while (names.length < PATH_BYTES_MAX / 2) {
+    while (!seen.has(top)) {
+      seen.add(top);
       const above = this.#above.get(top) as { parent: Ino; name: Buffer } | undefined;
       if (above === undefined) break;
       names.unshift(nameOf(above.name));

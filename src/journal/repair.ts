@@ -16,7 +16,7 @@ import { INVARIANTS } from './invariants.ts';
 import type { Tx } from './journal.ts';
 import { left, type Mend, type Mended, Mending, type RepairOptions, SETTLED } from './mending.ts';
 import { recountRefs } from './mending-bytes.ts';
-import { CONTENT_MENDS, loseBytes } from './mends-content.ts';
+import { ADVICE, CONTENT_MENDS, loseBytes } from './mends-content.ts';
 import { INODE_MENDS } from './mends-inodes.ts';
 import { NAME_MENDS } from './mends-names.ts';
 import { Places } from './places.ts';
@@ -77,7 +77,8 @@ export class Repair {
   last(signal: AbortSignal): void {
     for (const finding of checkJournal(this.#options.journal, { signal })) {
       const known = this.#told.get(keyOf(finding));
-      this.tell(finding, known?.outcome === 'left' ? known : LASTS);
+      const action = ADVICE[finding.rule] ?? LASTS.action;
+      this.tell(finding, known?.outcome === 'left' ? known : left(action));
     }
   }
 
@@ -175,7 +176,8 @@ function adopted(mending: Mending, tx: Tx, loose: LooseBytes): ContentRow {
   return row;
 }
 
-function keyOf({ rule, ino, content, seq, path, expected }: Finding): string {
-  const isPlaced = ino !== undefined || content !== undefined || seq !== undefined;
-  return JSON.stringify([rule, ino, content, seq, isPlaced ? undefined : (path ?? expected)]);
+function keyOf({ rule, ino, content, superblock, seq, path, expected }: Finding): string {
+  const place = [ino, content, superblock, seq];
+  const isPlaced = place.some((number) => number !== undefined);
+  return JSON.stringify([rule, ...place, isPlaced ? undefined : (path ?? expected)]);
 }

@@ -23,7 +23,8 @@ import { Journal } from '../../src/journal/journal.ts';
 import { noise } from '../content/fixture.ts';
 import { failureOf } from '../sync/fixture.ts';
 import { Damaged, keptState, LARGE, type Shown, shownBy } from './kept-state.ts';
-import { BYTES, DISK, NAMES } from './planted.ts';
+import { BYTES, DISK } from './planted-bytes.ts';
+import { NAMES } from './planted-names.ts';
 
 const signal = new AbortController().signal;
 let kept: string;

@@ -3,7 +3,9 @@ import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fsck } from '../../src/daemon/fsck.ts';
 import { Damaged, keptState, type Shown, shownBy } from './kept-state.ts';
-import { BYTES, type Corruption, DISK, NAMES } from './planted.ts';
+import type { Corruption } from './planted.ts';
+import { BYTES, DISK } from './planted-bytes.ts';
+import { NAMES } from './planted-names.ts';
 
 const signal = new AbortController().signal;
 const LOST_FOUND = '/ipfs/lost+found';
