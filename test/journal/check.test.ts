@@ -52,7 +52,7 @@ const OFFENCES: readonly Offence[] = [
     rule: 'reachable',
     sql: `UPDATE dentry SET parent = 3 WHERE ino = 2; UPDATE inode SET parent = 3 WHERE ino = 2;
       UPDATE inode SET nlink = 3 WHERE ino = 3; UPDATE inode SET nlink = 2 WHERE ino = 1`,
-    at: { ino: 2 },
+    at: { ino: 2, path: '(inode 2)/sub/d' },
   },
   { rule: 'superblock-root', sql: 'UPDATE superblock SET root = 4' },
   { rule: 'superblock-root', sql: 'UPDATE superblock SET root = 99' },
