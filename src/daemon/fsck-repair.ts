@@ -102,8 +102,8 @@ class RepairRun {
     this.#repair.rules(signal);
     const findings: FsckFinding[] = [];
     for (const fault of await this.#check.all(onProgress)) findings.push(await this.#lost(fault));
-    const { contents } = this.#journal;
-    for (const stray of await strayFiles(contents, this.#state.content, signal)) {
+    const { connection, contents } = this.#journal;
+    for (const stray of await strayFiles(connection, contents, this.#state.content, signal)) {
       findings.push(
         foundOnDisk(
           stray,

@@ -12,6 +12,7 @@ import { HashPool } from '../content/hasher.ts';
 import { Contents } from '../journal/contents.ts';
 import { Counters } from '../journal/counters.ts';
 import { checkDatabase, openForCheck } from '../journal/journal.ts';
+import type { Database } from '../journal/sqlite.ts';
 import { type Checked, ContentCheck } from './content-check.ts';
 import { repairState } from './fsck-repair.ts';
 import {
@@ -67,7 +68,7 @@ async function checkState({ state, signal, hasher, onProgress }: FsckWork): Prom
     for (const fault of await check.all(onProgress)) {
       findings.push(foundInBytes(fault, shownBy(db, fault.content.id)));
     }
-    for (const stray of await straysAlone(contents, paths, signal)) {
+    for (const stray of await straysAlone(db, paths, signal)) {
       findings.push(foundOnDisk(stray));
     }
     return { findings, checked: check.checked };
@@ -77,9 +78,10 @@ async function checkState({ state, signal, hasher, onProgress }: FsckWork): Prom
 }
 
 /** A daemon makes files before it tells of them, and removes them after: only without one it counts. */
-async function straysAlone(contents: Contents, paths: StatePaths, signal: AbortSignal) {
+async function straysAlone(db: Database, paths: StatePaths, signal: AbortSignal) {
   if (isInUse(paths.lock)) return [];
-  const strays = await strayFiles(contents, paths.content, signal);
+  const contents = new Contents(db, new Counters(db));
+  const strays = await strayFiles(db, contents, paths.content, signal);
   return isInUse(paths.lock) ? [] : strays;
 }
 

@@ -6,9 +6,12 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
+import { PACKED_BYTES_MAX } from '../base/limits.ts';
 import { SLOTS, shardOf } from '../content/backing.ts';
+import { hasPacked } from '../journal/check.ts';
 import type { Contents } from '../journal/contents.ts';
 import type { ContentRow } from '../journal/journal.ts';
+import type { Database } from '../journal/sqlite.ts';
 
 export interface Stray {
   readonly path: string;
@@ -21,6 +24,7 @@ const ROWS_PER_PAGE = 1024;
 
 /** While no daemon runs. Files with names that are none of ours are somebody else's. */
 export async function strayFiles(
+  db: Database,
   contents: Contents,
   directory: string,
   signal: AbortSignal,
@@ -36,10 +40,9 @@ export async function strayFiles(
       if (shard !== SLOTS && shardOf(number as ContentId) !== shard) continue;
       const path = join(directory, shard, name);
       const size = await ownBytes(path);
-      if (shard !== SLOTS && (await isPackedToo(contents, number as ContentId, path, size)))
-        continue;
+      if (size === 0 || (await isPackedToo(db, path, size))) continue;
       const label = shard === SLOTS ? `slot-${name}` : `content-${name}`;
-      if (size > 0) strays.push({ path, size, label });
+      strays.push({ path, size, label });
     }
   }
   return strays;
@@ -62,9 +65,8 @@ function knownFiles(contents: Contents): ReadonlySet<string> {
 }
 
 /** A kill came between the commit that packed the bytes and the removal of their file. */
-async function isPackedToo(contents: Contents, id: ContentId, path: string, size: number) {
-  const packed = contents.get(id)?.place === 'packed' ? contents.bytes(id) : undefined;
-  return packed?.length === size && packed.equals(await readFile(path));
+async function isPackedToo(db: Database, path: string, size: number): Promise<boolean> {
+  return size <= PACKED_BYTES_MAX && hasPacked(db, await readFile(path));
 }
 
 /** Bytes that would go with the name: none of a file that has another one. */

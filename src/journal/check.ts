@@ -171,3 +171,10 @@ function placeOf(row: BrokenRow, places: Places) {
     ...(path === undefined ? {} : { path: shown(path) }),
   };
 }
+
+/** Whether some content has these very bytes packed. Reads the length of each. */
+export function hasPacked(db: Database, bytes: Buffer): boolean {
+  const sql = `SELECT 1 FROM packed JOIN content ON id = content
+    WHERE place = 'packed' AND length(bytes) = ? AND bytes = ? LIMIT 1`;
+  return db.prepare(sql).get(bytes.length, bytes) !== undefined;
+}

@@ -281,8 +281,9 @@ export const DISK: readonly Corruption[] = [
       const slots = join(s.directory, 'content', 'slots');
       mkdirSync(slots, { recursive: true });
       writeFileSync(join(slots, '44'), noise(70_000, 4));
-      // Empty ones, and second names of what is known, are nobody's loss.
+      // Empty ones, what is packed too, and second names of what is known are nobody's loss.
       writeFileSync(join(slots, '45'), '');
+      writeFileSync(join(slots, '47'), `the bytes of ${LINKED}`);
       linkSync(s.backing(LARGE), join(slots, '46'));
     },
     outcome: 'quarantined',
