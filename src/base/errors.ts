@@ -3,6 +3,8 @@
  * kernel, the tools, the command line) translates it in one table of its own.
  */
 
+import { constants } from 'node:os';
+
 export const FAILURES = [
   // The tree, in the words of POSIX.
   'not-found', // No such name, inode, link, peer or object.
@@ -16,6 +18,7 @@ export const FAILURES = [
   'cross-mount',
   'read-only',
   'no-space',
+  'quota-exceeded',
   'file-too-large',
   'denied', // The permission bits say no (EACCES).
   'not-permitted', // Only the owner or uid 0 may (EPERM).
@@ -103,6 +106,8 @@ export class OpError extends Error {
 /** The `code` of an error made by Node or the native part (`ENOENT`), if it has one. */
 export function codeOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
+  // Node has no name for this one.
+  if ('errno' in error && error.errno === -constants.errno.EDQUOT) return 'EDQUOT';
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
@@ -118,7 +123,7 @@ const BY_CODE: Readonly<Record<string, Failure>> = {
   EXDEV: 'cross-mount',
   EROFS: 'read-only',
   ENOSPC: 'no-space',
-  EDQUOT: 'no-space',
+  EDQUOT: 'quota-exceeded',
   EFBIG: 'file-too-large',
   EACCES: 'denied',
   EPERM: 'not-permitted',

@@ -155,6 +155,17 @@ export const WAL_RESTARTED_BYTES_MIN = 64 * 1024 * 1024;
 export const WAL_REST_BYTES_MAX = 4 * 1024 * 1024;
 /** From here on the writer's thread folds, however much is left. */
 export const WAL_BYTES_MAX = 512 * 1024 * 1024;
+/** On a full disk the WAL begins anew from here on: it has its reserve (native/wal_vfs.cc) once. */
+export const WAL_SHORT_BYTES_MAX = 1024 * 1024;
+/** How often the disk is looked at. */
+export const ROOM_INTERVAL_MS = 1000;
+/** With less free, or less than this part of the disk, old bytes that only history wants go. */
+export const DISK_FULL_BYTES_MAX = 64 * 1024 * 1024;
+export const DISK_FULL_PART = 50;
+/** Old bytes let go at once on a full disk. */
+export const GIVEN_WAY_BYTES_MAX = 16 * 1024 * 1024;
+/** The file that is given up on a full disk; on a small one less. */
+export const RESERVE_BYTES = 4 * 1024 * 1024;
 /** What one check reports; a journal with more wrong needs no longer list. */
 export const FINDINGS_MAX = 10_000;
 

@@ -306,16 +306,18 @@ export class ContentStore {
       this.#objects.files.descriptor(id, place),
       this.#objects.files.descriptor(copy, place),
     ];
-    const isDone = attempt('fork', this.#objects.rows.get(id), () => {
-      if (place === 'file') this.#canReflink &&= this.#native.reflink(from, to);
-      if (place === 'file' && this.#canReflink) return true;
-      if (!canCopy) return false;
-      copyWhole(this.#native, from, to, size);
-      return true;
-    });
-    if (isDone) return copy;
-    this.discard(copy);
-    return undefined;
+    let isDone = false;
+    try {
+      isDone = attempt('fork', this.#objects.rows.get(id), () => {
+        if (place === 'file') this.#canReflink &&= this.#native.reflink(from, to);
+        if (place === 'file' && this.#canReflink) return true;
+        if (canCopy) copyWhole(this.#native, from, to, size);
+        return canCopy;
+      });
+    } finally {
+      if (!isDone) this.discard(copy);
+    }
+    return isDone ? copy : undefined;
   }
 
   /** Whether `fork` is likely to give a copy; what it finds about the disk is remembered. */

@@ -13,6 +13,7 @@ import {
   constants as fsConstants,
   openSync,
   rmSync,
+  statfsSync,
   truncateSync,
 } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
@@ -28,6 +29,9 @@ import type { ContentObjects } from './objects.ts';
 
 /** In place of a slot's number: the object lies in a file of its own. */
 const OWN_FILE = 0;
+
+/** What making a file takes of the disk besides its bytes, at most. */
+const ROOM_BESIDE_BYTES = 64 * 1024;
 
 /** What a sealed object was, to be that again if nothing changed. */
 export interface Sealing {
@@ -63,6 +67,12 @@ export class DirectContent {
       throw new OpError('unsupported', 'prepare slots', { hint });
     }
     return { slot, fd: files.slots.descriptor(slot) };
+  }
+
+  /** Whether the disk has space for a slot with so many bytes, as far as can be known before. */
+  hasRoom(bytes: number): boolean {
+    const { bavail, bsize } = statfsSync(this.#objects.files.directoryOf('file'));
+    return bavail * bsize >= bytes + ROOM_BESIDE_BYTES;
   }
 
   /** Whether the object's bytes may change behind our back. */
@@ -319,7 +329,9 @@ export class DirectContent {
     const { rows } = this.#objects;
     const row = rows.get(id);
     const { size } = this.sense(id);
-    const isPacked = size <= PACKED_BYTES_MAX && isAlone;
+    // The disk has them already where they are: without room they stay there, and get a name.
+    const hasRoom = !this.#objects.journal.isShortOfRoom;
+    const isPacked = size <= PACKED_BYTES_MAX && isAlone && hasRoom;
     const lent = this.slotOf(id);
     if (isPacked) this.#pack(row, size);
     else if (lent !== undefined) this.#name(row, lent.slot, size);

@@ -3,6 +3,7 @@
  * says how it is taken apart.
  */
 import type { Clock } from '../base/clock.ts';
+import { RESERVE_BYTES } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { Native } from '../base/native.ts';
 import type { Random } from '../base/random.ts';
@@ -21,6 +22,7 @@ import type { Config } from './config.ts';
 import { contentReader } from './content-reader.ts';
 import { keptFiles } from './kept-files.ts';
 import { Loops } from './loops.ts';
+import { diskSpaceAt, keepRoom, Reserve } from './room.ts';
 import { memoryDirectoryOf } from './run-directory.ts';
 import { retentionOf } from './settings.ts';
 import { JournalSync } from './stable.ts';
@@ -38,6 +40,7 @@ export interface CoreParts {
   readonly journalSync: JournalSync;
   readonly vfs: Vfs;
   readonly loops: Loops;
+  readonly reserve: Reserve;
 }
 
 export interface CoreInputs {
@@ -61,6 +64,10 @@ export interface CoreInputs {
 /** @throws OpError what opening the journal and the content store throws. */
 export function openCore(inputs: CoreInputs): CoreParts {
   const { clock, log, native, state, teardown } = inputs;
+  const diskSpace = () => diskSpaceAt(state.directory);
+  const reserve = new Reserve(state.reserve, diskSpace(), native);
+  // A start on a full disk needs some space too.
+  if (diskSpace().freeBytes < RESERVE_BYTES) reserve.giveUp();
   const journal = new Journal({ path: state.journal, clock });
   teardown.push('close the journal', () => journal.close());
   const folding = new Loops({ clock, log });
@@ -85,10 +92,10 @@ export function openCore(inputs: CoreInputs): CoreParts {
   notify = () => sealer.notify();
   const vfs = openVfs(inputs, { journal, contents, blocks, dag, journalSync });
   const loops = new Loops({ clock, log });
-  startLoops(inputs, loops, { journal, contents, sealer, journalSync, vfs });
+  startLoops(inputs, loops, { journal, contents, sealer, vfs, journalSync, reserve });
   teardown.push('end the hashing threads', () => hasher.close());
   teardown.push('end the background loops', () => loops.stop());
-  return { journal, contents, blocks, dag, hasher, sealer, journalSync, vfs, loops };
+  return { journal, contents, blocks, dag, hasher, sealer, journalSync, vfs, loops, reserve };
 }
 
 function openVfs(
@@ -128,22 +135,20 @@ function openVfs(
 }
 
 function startLoops(
-  { clock, config, log }: CoreInputs,
+  { clock, config, log, state }: CoreInputs,
   loops: Loops,
-  {
-    journal,
-    contents,
-    sealer,
-    journalSync,
-    vfs,
-  }: Pick<CoreParts, 'journal' | 'contents' | 'sealer' | 'journalSync' | 'vfs'>,
+  parts: Omit<CoreParts, 'blocks' | 'dag' | 'hasher' | 'loops'>,
 ): void {
+  const { journal, contents, sealer, vfs, journalSync, reserve } = parts;
   const retention = new Retention({
     journal,
     policy: retentionOf(config.settings),
     discard: (id) => contents.discard(id),
   });
   loops.start('history', (signal) => retain({ retention, clock }, signal));
+  const diskSpace = () => diskSpaceAt(state.directory);
+  const room = { core: vfs.core, journal, journalSync, retention, reserve, clock, log, diskSpace };
+  loops.start('room', (signal) => keepRoom(room, signal));
   loops.start('sealing', (signal) => sealer.run(signal));
   loops.start('access times', (signal) => saveReads({ core: vfs.core, clock }, signal));
   loops.start('mappings', (signal) => restMapped({ core: vfs.core, clock }, signal));

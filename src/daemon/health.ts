@@ -1,4 +1,5 @@
 /** How the daemon is: a judgement of values, asked by status, by tools and by `/.kitfs`. */
+import type { OpError } from '../base/errors.ts';
 import { CODE_OF } from '../tools/errors.ts';
 import { CODES, type ErrorCode } from '../tools/tools.ts';
 import type { LoopFailure } from './loops.ts';
@@ -11,6 +12,10 @@ export interface HealthFacts {
   readonly errorsLastHour: Readonly<Partial<Record<ErrorCode, number>>>;
   /** Bytes free on the disk of the state directory. */
   readonly freeBytes: number;
+  /** Why nothing can be committed any more. */
+  readonly journalFailure?: OpError | undefined;
+  /** Whether what is kept for a full disk is whole. */
+  readonly isReserveWhole: boolean;
 }
 
 export interface Health {
@@ -25,10 +30,17 @@ const FREE_BYTES_MIN = 256 * 1024 * 1024;
 const FATAL: ReadonlySet<ErrorCode> = new Set(['JOURNAL_CORRUPT', 'JOURNAL_UNAVAILABLE']);
 
 export function healthOf(facts: HealthFacts): Health {
-  const { phase, freeBytes } = facts;
+  const { phase, freeBytes, isReserveWhole, journalFailure } = facts;
   const because = [...troublesOf(facts)];
   if (freeBytes < FREE_BYTES_MIN) {
     const text = `${freeBytes} bytes are free for journal and content`;
+    because.push({ error_code: 'NO_SPACE', text });
+  }
+  if (journalFailure !== undefined) {
+    because.push({ error_code: 'JOURNAL_UNAVAILABLE', text: journalFailure.message });
+  }
+  if (!isReserveWhole) {
+    const text = 'the disk is full: the reserve is used, for what frees space alone';
     because.push({ error_code: 'NO_SPACE', text });
   }
   if (phase === 'starting') return { state: 'recovering', because };

@@ -87,8 +87,15 @@ export async function recordMount(recordPath: string, dir: string): Promise<void
 
 async function writeRecord(recordPath: string, record: MountRecord): Promise<void> {
   const whole = `${recordPath}.new`;
-  await writeFile(whole, `${JSON.stringify(record)}\n`, { mode: 0o600 });
-  await rename(whole, recordPath);
+  const text = `${JSON.stringify(record)}\n`;
+  try {
+    await writeFile(whole, text, { mode: 0o600 });
+    await rename(whole, recordPath);
+  } catch (error) {
+    if (!['ENOSPC', 'EDQUOT'].includes(codeOf(error) ?? '')) throw error;
+    // A full disk has the block of the record before, which begins alike and is not longer.
+    await writeFile(recordPath, text, { flag: 'r+' });
+  }
 }
 
 /** It is unmounted. */

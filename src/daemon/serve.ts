@@ -388,6 +388,7 @@ export class Daemon {
       core: core.vfs.core,
       errors: this.#errors,
       loops: core.loops,
+      reserve: core.reserve,
       driver: () => fuse.status(),
       connections: () => this.#mcp?.connections ?? 0,
       keeper: () => (this.#keeper?.isAlive === true ? this.#keeper.pid : undefined),

@@ -7,6 +7,7 @@
 import {
   chmodSync,
   closeSync,
+  constants,
   ftruncateSync,
   openSync,
   readdirSync,
@@ -34,6 +35,8 @@ export interface StatePaths {
   readonly keeper: string;
   readonly lock: string;
   readonly format: string;
+  /** Space that is given up when the disk is full. */
+  readonly reserve: string;
 }
 
 export const statePaths = (directory: string): StatePaths => ({
@@ -43,6 +46,7 @@ export const statePaths = (directory: string): StatePaths => ({
   keeper: join(directory, 'keeper.json'),
   lock: join(directory, 'lock'),
   format: join(directory, 'format'),
+  reserve: join(directory, 'reserve'),
 });
 
 export interface StateDirectory extends StatePaths, Disposable {
@@ -106,13 +110,13 @@ function lock(path: string, directory: string, native: Pick<NativeFiles, 'flockT
   const op = `use the state directory ${directory}`;
   let fd: number;
   try {
-    fd = openSync(path, 'a+', 0o600);
+    fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   } catch (error) {
     throw asOpError(error, op);
   }
   if (native.flockTry(fd, true)) {
-    ftruncateSync(fd);
-    writeSync(fd, `${process.pid}\n`);
+    // Over what is there, which takes no space: the disk may be full.
+    ftruncateSync(fd, writeSync(fd, `${process.pid}\n`, 0));
     return fd;
   }
   const bytes = Buffer.alloc(32);

@@ -1,5 +1,4 @@
 /** What `kitfs status` and `/.kitfs/status.json` show: one object, made when it is asked for. */
-import { statfsSync } from 'node:fs';
 import { type Clock, type Instant, rfc3339 } from '../base/clock.ts';
 import type { ChosenStatus } from '../fuse/chosen.ts';
 import type { MountStatus } from '../fuse/fuse.ts';
@@ -10,6 +9,7 @@ import type { Config } from './config.ts';
 import type { ErrorRing } from './errors.ts';
 import { type Health, healthOf, type Phase } from './health.ts';
 import type { Loops } from './loops.ts';
+import { diskSpaceAt, type Reserve } from './room.ts';
 import { type TreeStatus, treesOf } from './trees.ts';
 
 export interface StatusSources {
@@ -23,6 +23,7 @@ export interface StatusSources {
   readonly core: Core;
   readonly errors: ErrorRing;
   readonly loops: Loops;
+  readonly reserve: Reserve;
   readonly driver: () => ChosenStatus;
   /** Connections of agents. */
   readonly connections: () => number;
@@ -103,18 +104,15 @@ export function statusOf(sources: StatusSources): Status {
   };
 }
 
-function currentHealth({ phase, loops, errors, config }: StatusSources): Health {
+function currentHealth({ phase, loops, errors, config, journal, reserve }: StatusSources): Health {
   return healthOf({
     phase: phase(),
     failedLoops: loops.failures(),
     errorsLastHour: errors.lastHour(),
-    freeBytes: freeBytesAt(config.state),
+    freeBytes: diskSpaceAt(config.state).freeBytes,
+    journalFailure: journal.failure,
+    isReserveWhole: reserve.isWhole && !journal.isShortOfRoom,
   });
-}
-
-function freeBytesAt(path: string): number {
-  const { bavail, bsize } = statfsSync(path);
-  return bavail * bsize;
 }
 
 function mountsOf({ mountPoint }: MountStatus, config: Config, core: Core): Status['mounts'] {

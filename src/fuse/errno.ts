@@ -29,6 +29,7 @@ export const ERRNO: Readonly<Record<Failure, number>> = {
   'cross-mount': errno.EXDEV,
   'read-only': errno.EROFS,
   'no-space': errno.ENOSPC,
+  'quota-exceeded': errno.EDQUOT,
   'file-too-large': errno.EFBIG,
   denied: errno.EACCES,
   'not-permitted': errno.EPERM,

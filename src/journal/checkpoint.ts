@@ -41,6 +41,8 @@ export type FoldAnswer = WalState | { readonly error: string };
 export interface WalOwner {
   readonly path: string;
   readonly wal: WalState;
+  /** After a failure nothing is folded any more: what the WAL reads as may not be what it is. */
+  readonly failure?: unknown;
   foldWal(): void;
 }
 
@@ -130,13 +132,13 @@ export class Checkpointer {
       await this.tick();
       await this.#clock.sleep(CHECKPOINT_INTERVAL_MS, signal).catch(() => undefined);
     }
-    await this.#fold();
+    if (this.#journal.failure === undefined) await this.#fold();
     await this.#end();
   }
 
   /** One look at the WAL, and what it asks for. Never rejects: what fails is tried at the next. */
   async tick(): Promise<void> {
-    if (!isFoldDue(this.#journal.wal)) return;
+    if (this.#journal.failure !== undefined || !isFoldDue(this.#journal.wal)) return;
     await this.#fold();
     const state = this.#journal.wal;
     if (isRestDue(state)) this.#journal.foldWal();

@@ -5,11 +5,12 @@
  * Invariants: one writer (the thread that opened it); a transaction never awaits; a change of the
  * tree and its records are one transaction; numbers of records have no gaps.
  */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
 import { assert } from '../base/assert.ts';
 import type { Clock, Instant } from '../base/clock.ts';
-import { asOpError } from '../base/errors.ts';
+import { asOpError, OpError } from '../base/errors.ts';
 import type { Seq } from '../base/ids.ts';
+import { WAL_SHORT_BYTES_MAX } from '../base/limits.ts';
 import { Actors } from './actors.ts';
 import { type Answer, Answers } from './answers.ts';
 import { Chain, formatPoint } from './chain.ts';
@@ -21,6 +22,7 @@ import { Inodes } from './inodes.ts';
 import { Meta } from './meta.ts';
 import { admit, admitCurrent, migrate } from './migrations.ts';
 import { groupHash, type OpEntry, type OpRow, Ops, type RequestId, rowOf } from './ops.ts';
+import { Room } from './room.ts';
 import { WriteSessions } from './sessions.ts';
 import { type Database, openReader, openWriter, type Statement } from './sqlite.ts';
 import { Superblocks } from './superblocks.ts';
@@ -92,6 +94,8 @@ export class Journal {
   readonly #begin: Statement;
   readonly #commit: Statement;
   readonly #walFd: number;
+  readonly #room: Room;
+  #failure: OpError | undefined;
   #lastSeq: number;
   #lastHash: Buffer;
   #tx: OpenTransaction | undefined;
@@ -111,6 +115,7 @@ export class Journal {
       // closing another one would be harmless to it, but opening may fail when it is needed most.
       this.#db.exec('BEGIN IMMEDIATE; COMMIT');
       this.#walFd = openSync(`${path}-wal`, 'a');
+      this.#takeUp();
     } catch (error) {
       throw asOpError(error, `open ${path}`);
     }
@@ -126,6 +131,7 @@ export class Journal {
     this.superblocks = new Superblocks(this.#db, this.dentries);
     this.symlinks = new Symlinks(this.#db);
     this.xattrs = new Xattrs(this.#db);
+    this.#room = new Room(this.#db);
     this.#begin = this.#db.prepare('BEGIN IMMEDIATE');
     this.#commit = this.#db.prepare('COMMIT');
     const chain = new Chain(this.#db);
@@ -154,21 +160,40 @@ export class Journal {
    * Runs `body` as one SQLite transaction, or as part of the group that is open: all of it is
    * committed, or none of it happened. Inside a group a body that throws breaks the whole group,
    * so callers check everything before they call.
-   * @throws OpError no-space, journal-unavailable, journal-corrupt; what `body` throws.
+   * @throws OpError no-space, quota-exceeded, read-only, io, journal-unavailable, journal-corrupt;
+   *   what `body` throws.
    */
   commit<T>(body: (tx: Tx) => NotAPromise<T>): NotAPromise<T> {
+    return this.#join(body, false);
+  }
+
+  /**
+   * The same of what frees space, or ends what is open: on a full disk it may use the reserve, when
+   * all of its group may.
+   */
+  commitFreeing<T>(body: (tx: Tx) => NotAPromise<T>): NotAPromise<T> {
+    return this.#join(body, true);
+  }
+
+  #join<T>(body: (tx: Tx) => NotAPromise<T>, isFreeing: boolean): NotAPromise<T> {
     const outer = this.#tx;
-    if (outer !== undefined) {
-      outer.begin();
-      outer.isRequestChanging = true;
-      try {
-        return body(outer);
-      } catch (error) {
-        outer.broken ??= error;
-        throw error;
-      }
+    if (outer === undefined) return this.group(() => this.#join(body, isFreeing)) as NotAPromise<T>;
+    // Who only reads in the group goes on.
+    if (this.#failure !== undefined) throw this.#failure;
+    outer.begin();
+    outer.isRequestChanging = true;
+    // What a transaction is made of counts for nothing by itself.
+    const isWhole = outer.depth === 0;
+    if (isWhole) outer.isFreeing &&= isFreeing;
+    outer.depth += 1;
+    try {
+      return body(outer);
+    } catch (error) {
+      outer.broken ??= error;
+      throw error;
+    } finally {
+      outer.depth -= 1;
     }
-    return this.group(() => this.commit(body)) as NotAPromise<T>;
   }
 
   /**
@@ -179,6 +204,7 @@ export class Journal {
    */
   group<T>(body: () => NotAPromise<T>): NotAPromise<T> {
     assert(this.#tx === undefined, 'groups do not nest');
+    if (this.#room.isShort) this.keepRoom();
     const tx = new OpenTransaction(
       this.#begin,
       this.#clock.now(),
@@ -193,7 +219,7 @@ export class Journal {
       this.#finish(tx);
     } catch (error) {
       this.#rollBack(tx);
-      throw asOpError(error, 'commit');
+      throw this.#room.told(asOpError(error, 'commit'));
     } finally {
       this.#tx = undefined;
     }
@@ -249,17 +275,73 @@ export class Journal {
     return walState(this.#db, 'NOOP');
   }
 
+  /** Why nothing can be committed any more; undefined when all is well. */
+  get failure(): OpError | undefined {
+    return this.#failure;
+  }
+
+  /**
+   * The disk did not take what is in the WAL. It says so once, and the kernel may drop the pages: what
+   * is read back cannot be trusted, and no later sync. So nothing is committed, folded or called
+   * durable from now on; reading goes on. The next start takes of the WAL what its checksums prove,
+   * and brings it to the disk anew.
+   * @returns the error for all who ask.
+   */
+  fail(error: OpError): OpError {
+    const hint = 'the disk did not take the journal: look at its log, and start kitfs again';
+    this.#failure ??= new OpError(error.failure, error.op, { cause: error.cause, hint });
+    try {
+      closeSync(openSync(this.#failedMark, 'w', 0o600));
+    } catch {
+      // A disk that takes no mark has kept nothing in its cache either, once it is mounted again.
+    }
+    return this.#failure;
+  }
+
+  get #failedMark(): string {
+    return `${this.path}-unsynced`;
+  }
+
+  /** After `fail` in the life of another process: what the kernel believes to be written is written. */
+  #takeUp(): void {
+    if (!existsSync(this.#failedMark)) return;
+    const { unfoldedBytes } = walState(this.#db, 'PASSIVE');
+    if (unfoldedBytes > 0) throw new OpError('journal-unavailable', 'fold the WAL');
+    rmSync(this.#failedMark);
+  }
+
   /** Folds the WAL on this thread, as far as readers let it; `Checkpointer` says when. */
   foldWal(): void {
     assert(this.#tx === undefined, 'folded inside a transaction');
+    if (this.#failure !== undefined) return;
     walState(this.#db, 'PASSIVE');
+  }
+
+  /** Whether the disk has less for the journal than its reserve. */
+  get isShortOfRoom(): boolean {
+    return this.#room.isShort;
+  }
+
+  /**
+   * On a full disk: folds the WAL, so that it begins anew where it has room, and makes the reserve
+   * whole again if the disk lets it. Never throws: what fails is tried at the next.
+   */
+  keepRoom(): void {
+    assert(this.#tx === undefined, 'room is made outside transactions');
+    try {
+      if (this.wal.unfoldedBytes > 0 && this.wal.usedBytes > WAL_SHORT_BYTES_MAX) this.foldWal();
+      this.#room.restore();
+    } catch {
+      // Who commits next meets it too, and says so.
+    }
   }
 
   /** Closes the connection. Anything but a finished transaction is our bug. */
   close(): void {
     assert(this.#tx === undefined, 'closed inside a transaction');
     closeSync(this.#walFd);
-    this.#db.close();
+    // It would fold the WAL.
+    if (this.#failure === undefined) this.#db.close();
   }
 
   /** For this module's readers (`history`, `check`, `retention`), which share the connection. */
@@ -284,7 +366,8 @@ export class Journal {
       // A second place that knows where the chain ends, so that a lost tail is missed.
       this.meta.set('head', formatPoint({ seq: last.seq, hash }));
     }
-    this.#commit.run();
+    if (tx.isFreeing) this.#room.lend(() => this.#commit.run());
+    else this.#commit.run();
     this.#lastSeq = last?.seq ?? this.#lastSeq;
     this.#lastHash = hash;
   }
@@ -341,6 +424,10 @@ class OpenTransaction implements Tx {
   begun = false;
   /** Whether the present request has changed something. */
   isRequestChanging = false;
+  /** Whether all that joined it may use the reserve. */
+  isFreeing = true;
+  /** How deep in what joined it we are. */
+  depth = 0;
   readonly #begin: Statement;
   readonly #request: () => RequestId | undefined;
   #seq: number;

@@ -7,6 +7,7 @@
  * that the block store holds, or that an open write session would undo to are never discarded.
  */
 import type { ContentId } from '../base/ids.ts';
+import { GIVEN_WAY_BYTES_MAX } from '../base/limits.ts';
 import { Chain, formatPoint } from './chain.ts';
 import type { Journal } from './journal.ts';
 import type { ChainPoint } from './ops.ts';
@@ -61,13 +62,34 @@ export class Retention {
    * @throws OpError as `Journal.commit` does; what `discard` throws.
    */
   step(): boolean {
-    return this.#journal.commit(({ now }) => {
+    return this.#journal.commitFreeing(({ now }) => {
       const keptFromS = now.s - this.#policy.keepS;
       const hasMoreRecords = this.#dropRecords(keptFromS);
       const hasMoreBytes = this.#dropBytes(keptFromS);
       const hasMore = hasMoreRecords || hasMoreBytes;
       if (!hasMore) this.#oldBytes = undefined;
       return hasMore;
+    });
+  }
+
+  /**
+   * On a full disk: lets the oldest bytes go that only history wants, whatever their age, some at a
+   * time. False when there are none. @throws as `step`.
+   */
+  giveWay(): boolean {
+    this.#oldBytes = undefined;
+    return this.#journal.commitFreeing(() => {
+      const { contents } = this.#journal;
+      let bytes = 0;
+      for (const { id, size } of contents.released(
+        Number.MAX_SAFE_INTEGER,
+        CONTENTS_PER_STEP_MAX,
+      )) {
+        if (bytes >= GIVEN_WAY_BYTES_MAX) break;
+        this.#discard(id);
+        bytes += size;
+      }
+      return bytes > 0;
     });
   }
 

@@ -32,9 +32,11 @@ const WAL_VFS_PLACES: readonly string[] = [
  * `dependency-missing` when the native parts are not built.
  */
 export function openWriter(path: string, admit: Admit): Database {
-  loadWalVfs();
+  const vfs = loadWalVfs();
   return admitted(new BetterSqlite3(path, { timeout: BUSY_MS_MAX }), (db) => {
     admit(db);
+    // Its functions: see room.ts.
+    db.loadExtension(vfs);
     db.pragma(`page_size = ${PAGE_BYTES}`);
     if (db.pragma('journal_mode = WAL', { simple: true }) !== 'wal') {
       throw new OpError('unsupported', `open ${path}`, {
@@ -72,9 +74,10 @@ export function openCheckpointing(path: string): Database {
  * From here on SQLite writes a commit to the WAL by one call instead of two for each page: see
  * native/wal_vfs.cc. The VFS belongs to the process, so that threads need not ask for it, and to ask
  * again changes nothing.
+ * @returns where it is, for a connection that wants its functions.
  * @throws OpError dependency-missing, with the reason as its cause.
  */
-export function loadWalVfs(): void {
+export function loadWalVfs(): string {
   const op = 'load the VFS of the WAL';
   const hint = 'run `npm run build`';
   const path = WAL_VFS_PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url))).find(
@@ -90,6 +93,7 @@ export function loadWalVfs(): void {
   } finally {
     db.close();
   }
+  return path;
 }
 
 function admitted(db: Database, prepare: Admit): Database {

@@ -20,6 +20,7 @@ export const CODE_OF: Readonly<Record<Failure, ErrorCode>> = {
   'cross-mount': 'CROSS_MOUNT',
   'read-only': 'READ_ONLY',
   'no-space': 'NO_SPACE',
+  'quota-exceeded': 'QUOTA_EXCEEDED',
   'file-too-large': 'FILE_TOO_LARGE',
   denied: 'PERMISSION_DENIED',
   'not-permitted': 'PERMISSION_DENIED',

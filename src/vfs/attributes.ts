@@ -33,7 +33,7 @@ export function setattr(
   const row = core.inodes.get(ino);
   core.demandWritable(row, 'setattr');
   demandAllowed(core, caller, row, change, fh);
-  return core.journal.commit((tx) => {
+  const apply = (tx: Tx): InodeRow => {
     if (change.size !== undefined) {
       truncate(core, tx, caller, row, change.size, fh);
       if (change.killSetId === true) clearSetId(core, tx, row, caller);
@@ -45,7 +45,9 @@ export function setattr(
     }
     core.announceInode(tx, caller, ino, change.size !== undefined);
     return row;
-  });
+  };
+  const isCut = change.size !== undefined && change.size < row.size;
+  return isCut ? core.journal.commitFreeing(apply) : core.journal.commit(apply);
 }
 
 /** The kernel asks for a change of nothing when neither owner nor group was given to chown(2). */

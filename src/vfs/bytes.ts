@@ -22,7 +22,7 @@ import type { InodeRow, Tx } from '../journal/journal.ts';
 import { markRead } from './access-times.ts';
 import type { AllocateFlags, Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
-import { isAlone, keptBefore, upgradeHere } from './direct.ts';
+import { isAlone, isFull, keptBefore, upgradeHere } from './direct.ts';
 import type { OpenFile } from './handles.ts';
 import { insertSession } from './sessions.ts';
 import { clearCapability } from './xattr.ts';
@@ -216,7 +216,14 @@ function forkOf(core: Core, row: InodeRow, mayReopen: boolean): ContentId | unde
     const isReopened = volatile || (mayReopen && !core.content.canFork(row.content));
     if (isReopened) return undefined;
   }
-  const fork = core.content.fork(row.content);
+  let fork: ContentId | undefined;
+  try {
+    fork = core.content.fork(row.content);
+  } catch (error) {
+    // Without space for the bytes before, they are not kept.
+    if (mayReopen && isAlone(core, row) && isFull(error)) return undefined;
+    throw error;
+  }
   if (fork !== undefined) return fork;
   const whole = core.content.create(volatile ? 'memory' : 'local');
   const size = core.content.size(row.content);

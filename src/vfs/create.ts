@@ -239,7 +239,7 @@ export function reapOrphans(core: Core): number {
   for (;;) {
     const rows = journal.inodes.orphans(1024);
     if (rows.length === 0) return reaped;
-    journal.commit((tx) => {
+    journal.commitFreeing((tx) => {
       for (const { ino } of rows) {
         const row = core.inodes.get(ino);
         const live = core.live.find(ino);

@@ -49,6 +49,8 @@ export function planOf(
   const source = isEmptied ? 'empty' : sourceOf(core, row);
   const isBusy = live?.isWritable === true;
   const plan = { source, isWritable, aside: undefined, isLargeCopy: false };
+  // On a full disk small bytes are changed where they lie, as far as the journal has room.
+  if (source === 'packed' && !core.content.direct.hasRoom(row.size)) return undefined;
   // All opens of a file are of one kind.
   if (!isWritable) return live !== undefined || source === 'here' ? plan : undefined;
   if (isBusy || source === 'empty' || source === 'packed') return plan;
@@ -213,20 +215,27 @@ export function upgradeHere(core: Core, tx: Tx, live: Live): ContentId {
   if (live.isWritable) return NO_CONTENT;
   const size = core.content.size(live.content);
   const isKept = size > 0 && size <= HISTORY_COPY_BYTES_MAX;
-  const isCopied = isKept || !isAlone(core, live.row);
-  return upgrade(core, tx, live, { slot: isCopied ? copyAside(core, tx, live) : undefined });
+  const isWanted = !isAlone(core, live.row);
+  const slot = isKept || isWanted ? copyAside(core, tx, live, isWanted) : undefined;
+  return upgrade(core, tx, live, { slot });
 }
 
 /** A copy of what the file is now, for history; NO_CONTENT when that is nothing, or too much. */
 export function keepAside(core: Core, tx: Tx, live: Live): ContentId {
   const size = core.content.size(live.content);
   const isKept = size > 0 && size <= HISTORY_COPY_BYTES_MAX;
-  return setAside(core, live.content, isKept ? copyAside(core, tx, live) : undefined);
+  return setAside(core, live.content, isKept ? copyAside(core, tx, live, false) : undefined);
 }
 
-function copyAside(core: Core, tx: Tx, live: Live): number | undefined {
+/** Undefined when too many are in use and, unless others want the bytes, on a full disk. */
+function copyAside(core: Core, tx: Tx, live: Live, isWanted: boolean): number | undefined {
   const { direct } = core.content;
-  const slot = direct.copyAside(live.content);
+  let slot: number | undefined;
+  try {
+    slot = direct.copyAside(live.content);
+  } catch (error) {
+    if (isWanted || !isFull(error)) throw error;
+  }
   if (slot !== undefined) tx.onRollback(() => direct.dropAside(slot));
   return slot;
 }
@@ -300,7 +309,7 @@ export function restLingering(core: Core): number {
       core.live.lingering.delete(ino);
       continue;
     }
-    const isRested = core.journal.commit((tx) => {
+    const isRested = core.journal.commitFreeing((tx) => {
       const done = rest(core, tx, live);
       const row = core.inodes.find(ino);
       if (done && row !== undefined) core.reapIfUnused(tx, row);
@@ -310,6 +319,18 @@ export function restLingering(core: Core): number {
   }
   return rested;
 }
+
+/**
+ * Bytes could not be copied aside. On a full disk who writes them where they lie does without: they
+ * are not kept. @throws `error`, when there is another reason, or others want the bytes.
+ */
+export function demandSpare(plan: DirectPlan | undefined, error: unknown): void {
+  if (plan?.source === 'here' && isFull(error)) return;
+  throw error;
+}
+
+export const isFull = (error: unknown): boolean =>
+  error instanceof OpError && (error.failure === 'no-space' || error.failure === 'quota-exceeded');
 
 /** Whether some of them are open in a way that cannot be taken back (fs/fuse/passthrough.c). */
 export const isHeldByKernel = (core: Core, ino: Ino): boolean =>

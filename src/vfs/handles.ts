@@ -49,6 +49,8 @@ export interface OpenInode {
 export class Handles {
   readonly #files = new Map<Fh, OpenFile>();
   readonly #inodes = new Map<Ino, OpenInode>();
+  /** Given back by those who held them, which could not be written down yet. */
+  readonly unreleased = new Set<Fh>();
   /** Taken from those who hold them, and not released by them yet. */
   readonly #revoked = new Set<Fh>();
   readonly #table: HandleTable;

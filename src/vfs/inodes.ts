@@ -96,7 +96,8 @@ export class InodeCache {
   /** Writes the access times that are not written yet. */
   saveReads(): void {
     if (this.#read.size === 0) return;
-    this.#journal.commit((tx) => this.#enter(tx));
+    // On a full disk too: it takes no space, and a kill would lose them.
+    this.#journal.commitFreeing((tx) => this.#enter(tx));
   }
 
   /** Makes room. Only between operations: an operation relies on the rows it holds being these. */
@@ -112,15 +113,19 @@ export class InodeCache {
     this.#journal.inodes.delete(row);
   }
 
-  /** Writes what changed so far, for a query that must see it. */
+  /** Writes what changed so far in this transaction, for a query that must see it. */
   flush(): void {
     for (const row of this.#changed) {
       this.#journal.inodes.update(row);
       if (this.#tx !== undefined) this.#live.written(this.#tx, row.ino);
     }
     this.#changed.clear();
-    for (const row of this.#read) this.#journal.inodes.update(row);
-    this.#read.clear();
+  }
+
+  /** A row read from the table, with an access time that is not written yet. */
+  latest(row: InodeRow): InodeRow {
+    const known = this.#rows.get(row.ino);
+    return known !== undefined && this.#read.has(known) ? known : row;
   }
 
   /** Forgets everything: the rows were changed behind the cache. */
@@ -135,6 +140,8 @@ export class InodeCache {
     this.#tx = tx;
     tx.beforeCommit(() => {
       this.flush();
+      for (const row of this.#read) this.#journal.inodes.update(row);
+      this.#read.clear();
       this.#tx = undefined;
     });
     tx.onRollback(() => {

@@ -129,7 +129,7 @@ export function dropVolatile(core: Core): number {
   const rows = journal.superblocks.all().filter(({ volatile }) => volatile);
   for (const row of rows) {
     const root = journal.inodes.get(row.root);
-    journal.commit(() => {
+    journal.commitFreeing(() => {
       releaseContents(core, row.id);
       journal.superblocks.dropInodes(row.id);
       if (root !== undefined) journal.inodes.insert({ ...root, nlink: 2 });
@@ -155,7 +155,7 @@ function endOldSessions(core: Core, resumed: ReadonlySet<number>): number {
   const sessions = journal.sessions.all().filter(({ id }) => !resumed.has(id));
   const told = new Set<Ino>();
   for (const session of sessions) {
-    journal.commit((tx) => {
+    journal.commitFreeing((tx) => {
       const row = core.inodes.find(session.ino);
       const isTold = row !== undefined && told.has(row.ino);
       const { oldContent } = session;
@@ -196,7 +196,7 @@ function restOpen(
 ): number {
   let contentsLost = 0;
   for (const { id } of core.content.recoverOpen()) {
-    core.journal.commit((tx) => {
+    core.journal.commitFreeing((tx) => {
       const ino = inos.get(id) ?? core.journal.inodes.ofContent(id);
       const isOpen = ino !== undefined && core.handles.isOpen(ino);
       if (!core.content.direct.has(id)) {

@@ -21,6 +21,7 @@ import type { Awaitable, Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
 import {
   type DirectPlan,
+  demandSpare,
   enterDirect,
   isRead,
   leave,
@@ -79,7 +80,12 @@ function openPlanned(core: Core, caller: Caller, row: InodeRow, opening: Opening
   const { plan, flags, killSetId } = opening;
   if (plan === undefined) return openCached(core, caller, row, flags, killSetId);
   const { direct } = core.content;
-  const slot = plan.aside === undefined ? undefined : direct.copyAside(plan.aside);
+  let slot: number | undefined;
+  try {
+    slot = plan.aside === undefined ? undefined : direct.copyAside(plan.aside);
+  } catch (error) {
+    demandSpare(plan, error);
+  }
   return openDirect(core, caller, row, { flags, killSetId, plan, slot });
 }
 
@@ -97,9 +103,16 @@ async function openLater(
 ): Promise<OpenFile> {
   const { direct } = core.content;
   const { flags, killSetId, aside, version } = given;
-  const slot = await direct.copyAsideLater(aside);
+  let slot: number | undefined;
+  let full: unknown;
+  try {
+    slot = await direct.copyAsideLater(aside);
+  } catch (error) {
+    full = error;
+  }
   const row = core.inodes.find(ino);
   const plan = row === undefined ? undefined : planOf(core, caller, row, flags);
+  if (full !== undefined) demandSpare(plan, full);
   // Who wrote meanwhile, and closed, may have left the same object sealed again with other bytes.
   const isSame = row?.version === version && plan?.aside === aside;
   if (row !== undefined && plan !== undefined && isSame) {
@@ -130,7 +143,8 @@ function openDirect(core: Core, caller: Caller, row: InodeRow, opening: DirectOp
   let isBegun = false;
   const { direct } = core.content;
   try {
-    return core.journal.commit((tx) => {
+    // On a full disk too: it is how a file is cut, and what it adds goes with the last close.
+    return core.journal.commitFreeing((tx) => {
       isBegun = true;
       if (slot !== undefined) tx.onRollback(() => direct.dropAside(slot));
       return openToWrite(core, tx, caller, row, opening);
@@ -232,7 +246,7 @@ function openCached(
   const isInPlace = (flags & O_TRUNC) === 0 && writes(flags) && isWrittenInPlace(core, row);
   if ((flags & O_TRUNC) === 0 && !killSetId && !isInPlace)
     return addCached(core, caller, ino, kept);
-  return core.journal.commit((tx) => {
+  return core.journal.commitFreeing((tx) => {
     // Also of an empty file: its times change.
     if ((flags & O_TRUNC) !== 0) truncate(core, tx, caller, row, 0);
     if (killSetId) clearSetId(core, tx, row, caller);
@@ -272,7 +286,8 @@ function demandOpenable(core: Core, caller: Caller, row: InodeRow, flags: number
 
 /**
  * The last close of a handle: its session ends, and an inode without a name ends with it. When the
- * transaction is rolled back the handle is there again, for it is released once more then.
+ * transaction is rolled back the handle is there again, and is released once more soon: who closed it
+ * has his answer already.
  */
 export function release(core: Core, file: OpenFile): void {
   const { handles } = core;
@@ -287,13 +302,28 @@ export function release(core: Core, file: OpenFile): void {
     if (live !== undefined) leave(core, live);
     return;
   }
-  core.journal.commit((tx) => {
+  core.journal.commitFreeing((tx) => {
+    tx.onRollback(() => handles.unreleased.add(file.fh));
+    tx.afterCommit(() => handles.unreleased.delete(file.fh));
     endSession(core, file, true);
     handles.remove(file.fh);
     tx.onRollback(() => handles.restore(file, open));
     if (live !== undefined) rest(core, tx, live);
     if (ending !== undefined) core.reapIfUnused(tx, ending);
   });
+}
+
+/** Releases what could not be released when it was given back. How many were. @throws OpError. */
+export function releaseAgain(core: Core): number {
+  const { handles } = core;
+  let released = 0;
+  for (const fh of [...handles.unreleased]) {
+    const file = handles.find(fh);
+    if (file !== undefined) release(core, file);
+    handles.unreleased.delete(fh);
+    released += 1;
+  }
+  return released;
 }
 
 /** Content first, then the journal: what is acknowledged after this survives a loss of power. */

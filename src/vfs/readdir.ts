@@ -60,7 +60,7 @@ const withoutInode = ({ name, cookie, inode }: ListedRow): DirectoryEntry => ({
 /** Of a file that the kernel writes the row is not true: the disk is asked. */
 function withInode(core: Core, row: ListedInode): DirectoryEntry {
   const isLive = core.live.find(row.inode.ino) !== undefined;
-  const inode = isLive ? core.inodes.find(row.inode.ino) : row.inode;
+  const inode = isLive ? core.inodes.find(row.inode.ino) : core.inodes.latest(row.inode);
   return { ...withoutInode(row), inode };
 }
 

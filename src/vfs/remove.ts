@@ -54,7 +54,7 @@ export function dropName(core: Core, tx: Tx, caller: Caller, row: InodeRow): voi
 export function unlink(core: Core, caller: Caller, parent: Ino, name: Name): void {
   const { directory, target } = demandPresent(core, caller, parent, name, 'unlink');
   if (isDirectory(target.mode)) throw new OpError('is-directory', 'unlink');
-  core.journal.commit((tx) => {
+  core.journal.commitFreeing((tx) => {
     core.record(tx, caller, 'unlink', {
       ino: target.ino,
       parent,
@@ -76,7 +76,7 @@ export function rmdir(core: Core, caller: Caller, parent: Ino, name: Name): void
   if (!isDirectory(target.mode)) throw new OpError('not-directory', 'rmdir');
   if (core.mounts.coversIn(target.ino) !== undefined) throw new OpError('busy', 'rmdir');
   if (!core.journal.dentries.isEmpty(target.ino)) throw new OpError('not-empty', 'rmdir');
-  core.journal.commit((tx) => {
+  core.journal.commitFreeing((tx) => {
     core.record(tx, caller, 'rmdir', {
       ino: target.ino,
       parent,

@@ -270,7 +270,7 @@ export function removeTree(core: Core, caller: Caller, parent: Ino, name: Name):
     throw new OpError('mount-busy', 'remove', { hint: 'unmount what is mounted inside first' });
   }
   const entries = [...walk(core, caller, target.ino)].reverse();
-  core.journal.commit(() => {
+  core.journal.commitFreeing(() => {
     for (const entry of entries) {
       const remove = isDirectory(entry.row.mode) ? rmdir : unlink;
       remove(core, caller, entry.parent, entry.name);

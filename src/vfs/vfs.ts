@@ -82,6 +82,7 @@ export {
   unmount,
 } from './mounting.ts';
 export type { Mounted } from './mounts.ts';
+export { releaseAgain } from './open.ts';
 export { isPermitted } from './permissions.ts';
 export { type Resolved, resolve } from './resolve.ts';
 export { plant, plantInside, type Staged, stage, unstage } from './staging.ts';
@@ -155,7 +156,7 @@ export class Vfs implements FileSystem {
     if (!core.orphans.has(ino)) return;
     const row = core.inodes.find(ino);
     if (row === undefined || row.nlink > 0) core.orphans.delete(ino);
-    else core.journal.commit((tx) => core.reapIfUnused(tx, row, true));
+    else core.journal.commitFreeing((tx) => core.reapIfUnused(tx, row, true));
   }
 
   unnamed(): readonly Ino[] {
@@ -320,7 +321,7 @@ export class Vfs implements FileSystem {
   /** Takes an open file of a managed tree from who holds it: its operations fail from now on. */
   revoke(fh: Fh): void {
     const file = this.core.handles.get(fh);
-    this.core.journal.commit((tx) => {
+    this.core.journal.commitFreeing((tx) => {
       endSession(this.core, file, true);
       tx.afterCommit(() => this.core.handles.revoke(fh));
     });

@@ -407,7 +407,7 @@ export class TestDaemon implements AsyncDisposable {
       const end = daemon.signalCode ?? daemon.exitCode;
       throw new Error(`the daemon ended with ${end} when it was stopped:\n${this.#output}`);
     }
-    if (mountsBelow(this.directory).length > 0) {
+    if (mountsBelow(this.mountPoint).length > 0) {
       throw new Error(`the daemon stopped and left its mount:\n${this.#output}`);
     }
   }

@@ -198,10 +198,10 @@ describe('a full disk', () => {
     expect(JSON.parse(child.stdout)).toEqual({
       early: ['done', 'done'],
       tooLarge: ['SQLITE_FULL', 'SQLITE_FULL'],
-      kept: [10, false, 'ok'],
-      small: ['done', 11],
-      withRoom: ['done', 51, 'ok'],
-      reopened: [51],
+      kept: [8, false, 'ok'],
+      small: ['done', 9],
+      withRoom: ['done', 49, 'ok'],
+      reopened: [49],
     });
   });
 });

@@ -18,6 +18,7 @@ const PACKAGES = {
   make: 'make',
   tar: 'tar',
   fusermount3: 'fuse3',
+  'mkfs.ext4': 'e2fsprogs',
 };
 /** File name of a shared library → the Debian package that brings it. */
 const LIBRARIES = { 'libfuse.so.2': 'libfuse2' };
