@@ -209,12 +209,14 @@ class Syncing : public Napi::AsyncWorker {
 
  protected:
   void Execute() override {
-    for (const int fd : fds_) {
+    for (size_t i = 0; i < fds_.size(); i++) {
       int result;
       do {
-        result = fdatasync(fd);
+        result = fdatasync(fds_[i]);
       } while (result < 0 && errno == EINTR);
-      if (result < 0 && error_ == 0) error_ = errno;
+      if (result == 0) continue;
+      if (error_ == 0) error_ = errno;
+      failed_.push_back(static_cast<uint32_t>(i));
     }
   }
 
@@ -222,12 +224,18 @@ class Syncing : public Napi::AsyncWorker {
     if (error_ == 0) {
       settled_.Resolve(Env().Undefined());
     } else {
-      settled_.Reject(SystemError(Env(), error_, "fdatasync").Value());
+      // The disk tells of a failure once, so that nobody can find out later which they were.
+      Napi::Array failed = Napi::Array::New(Env(), failed_.size());
+      for (uint32_t i = 0; i < failed_.size(); i++) failed.Set(i, Napi::Number::New(Env(), failed_[i]));
+      Napi::Object error = SystemError(Env(), error_, "fdatasync").Value().As<Napi::Object>();
+      error.Set("failed", failed);
+      settled_.Reject(error);
     }
   }
 
  private:
   const std::vector<int> fds_;
+  std::vector<uint32_t> failed_;  // Places in `fds_`.
   int error_ = 0;
   Napi::Promise::Deferred settled_;
 };

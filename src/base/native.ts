@@ -288,8 +288,8 @@ export interface NativeFiles {
   /** Makes `fdTo` share the blocks of `fdFrom`. False when that cannot be done with these two files. */
   reflink(fdFrom: number, fdTo: number): boolean;
   /**
-   * fdatasync(2) of each (at most 65536) in a thread of the pool. All are tried; rejects with the first failure. The
-   * descriptors must stay open until it has settled.
+   * fdatasync(2) of each (at most 65536) in a thread of the pool. All are tried; rejects with the first failure,
+   * whose property `failed` has the places of all that failed. The descriptors must stay open until it has settled.
    */
   fdatasyncMany(fds: readonly number[]): Promise<void>;
   /** flock(2) without waiting. False when another open file holds a lock in the way. Ends with the descriptor. */

@@ -25,6 +25,7 @@ import { BACKING_FILES_OPEN_MAX, PACKED_BYTES_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
 import { removed } from './faults.ts';
 import { closeFile, removeFile, Slots } from './slots.ts';
+import { Unsynced } from './unsynced.ts';
 
 const SHARDS = 256;
 /** In the place of a shard: the directory above them. */
@@ -83,6 +84,7 @@ export class BackingFiles {
   readonly #slotOf = new Map<ContentId, number>();
   /** Of those, the ones whose file has the name it keeps as well. */
   readonly #namedEarly = new Set<ContentId>();
+  readonly #unsynced = new Unsynced();
   /** In order of use, the least recent first. */
   readonly #open = new Map<ContentId, OpenFile>();
   /** Open files in use by asynchronous calls: they do not count against the pool's bound. */
@@ -308,6 +310,7 @@ export class BackingFiles {
    * only takes room, until the next start.
    */
   remove(id: ContentId, place: BackingPlace): void {
+    this.#unsynced.delete(id);
     const slot = this.#slotOf.get(id);
     // Somebody who has it mapped keeps the file itself.
     const isAlone = slot !== undefined && this.#isUnseen(id, place);
@@ -329,7 +332,7 @@ export class BackingFiles {
     try {
       for (const id of ids) files.push(this.#use(id));
       for (const { id, file } of files) this.#nameEarly(id, file.fd);
-      await this.#native.fdatasyncMany(files.map(({ file }) => file.fd));
+      await this.#unsynced.sync(this.#native, files);
       const shards = ids.flatMap((id) => this.#shardsOf(id));
       for (const shard of new Set(shards)) await this.#syncNames(shard);
       if (ids.length > 0) await this.#syncNames(ROOT);

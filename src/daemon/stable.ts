@@ -51,10 +51,13 @@ export class JournalSync {
   }
 
   #begin(): Promise<void> {
+    const { failure } = this.#journal;
+    if (failure !== undefined) return Promise.reject(failure);
     const waiting = this.#waiting;
     this.#waiting = [];
     const synced = this.#native.fdatasyncMany([this.#journal.walFd]).catch((error: unknown) => {
-      throw asOpError(error, 'sync the journal');
+      // The next one would succeed, whatever became of the bytes (see `Journal.fail`).
+      throw this.#journal.fail(asOpError(error, 'sync the journal'));
     });
     const running = synced.then(() => {
       for (const action of waiting) action();

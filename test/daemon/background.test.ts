@@ -204,6 +204,7 @@ describe('health', () => {
     failedLoops: [],
     errorsLastHour: {},
     freeBytes: 1024 ** 4,
+    isReserveWhole: true,
   };
   const failed = (failure: 'no-space' | 'journal-unavailable') => [
     { name: 'history', error: new OpError(failure, 'step') },
@@ -221,6 +222,7 @@ describe('health', () => {
       ['JOURNAL_UNAVAILABLE'],
     ],
     ['the disk is full', { freeBytes: 1024 }, 'degraded', ['NO_SPACE']],
+    ['the reserve is used', { isReserveWhole: false }, 'degraded', ['NO_SPACE']],
     ['somebody asked for what is not there', { errorsLastHour: { NOT_FOUND: 9 } }, 'ok', []],
     ['we have a bug', { errorsLastHour: { INTERNAL: 1 } }, 'degraded', ['INTERNAL']],
   ])('when %s', (_, facts, state, codes) => {
@@ -241,7 +243,15 @@ describe('the journal is synced', () => {
         return sync.promise;
       },
     };
-    return { syncs, sync: new JournalSync({ journal: { walFd: 7 } as Journal, native }) };
+    const journal: Partial<Journal> & { failure?: OpError | undefined } = {
+      walFd: 7,
+      failure: undefined,
+      fail: (error) => {
+        journal.failure = error;
+        return error;
+      },
+    };
+    return { syncs, sync: new JournalSync({ journal: journal as Journal, native }) };
   };
 
   test('once for all who ask while it is synced, and after they asked', async () => {
@@ -261,15 +271,15 @@ describe('the journal is synced', () => {
     await last;
   });
 
-  test('and a sync that fails is an error for those who asked for it, and for nobody else', async () => {
+  test('and after one that failed the disk is not asked again: it would say that all is well', async () => {
     const { syncs, sync } = rig();
     const first = sync.sync();
     const second = sync.sync();
     syncs[0]?.reject(Object.assign(new Error('no'), { code: 'EIO' }));
     await expect(first).rejects.toMatchObject({ failure: 'io' });
-    await settle();
-    syncs[1]?.resolve();
-    await second;
+    await expect(second).rejects.toMatchObject({ failure: 'io' });
+    await expect(sync.sync()).rejects.toMatchObject({ failure: 'io' });
+    expect(syncs.length).toBe(1);
   });
 
   test('before what waits for it is done, by a sync that began after it was asked for', async () => {
@@ -291,10 +301,7 @@ describe('the journal is synced', () => {
     let done = 0;
     while (syncs.length === 0) sync.afterwards(() => (done += 1));
     syncs[0]?.reject(Object.assign(new Error('no'), { code: 'EIO' }));
-    await settle();
-    const next = sync.sync();
-    syncs[1]?.resolve();
-    await next;
+    await expect(sync.sync()).rejects.toMatchObject({ failure: 'io' });
     expect(done).toBe(0);
   });
 });
