@@ -36,8 +36,8 @@ function read(name: string) {
   return { ino, cid, reader, file: rig.diskInode(reader) };
 }
 
-describe('a file the kernel writes', () => {
-  test('is listed as it is, not as its row says', () => {
+describe('a directory with a file the kernel writes', () => {
+  test('lists it as it is, not as its row says', () => {
     const { ino } = rig.putSealed('a', LARGE);
     const writer = rig.open(ino, O_RDWR);
     truncateSync(rig.passthrough.pathOf(writer.backing), 3 * LARGE.length);
