@@ -12,7 +12,7 @@ import { CALLS_PER_CONNECTION_MAX, UNREAD_BYTES_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { FrameReader, frameOf, type JsonObject, parseFrame } from '../mcp/frames.ts';
-import { AgentSocket, type PeerNames, type PeerPolicy } from '../mcp/socket.ts';
+import { AgentSocket, type KeptSocket, type PeerNames, type PeerPolicy } from '../mcp/socket.ts';
 import type { Peer } from '../tools/tools.ts';
 import {
   asRequest,
@@ -45,6 +45,7 @@ export interface ControlServerOptions {
   readonly path: string;
   readonly native: PeerNames;
   readonly policy: PeerPolicy;
+  readonly kept?: KeptSocket | undefined;
   readonly methods: ControlMethods;
   readonly random: Random;
   readonly log: Log;
@@ -62,6 +63,7 @@ export class ControlServer {
       path: options.path,
       native: options.native,
       policy: options.policy,
+      kept: options.kept,
       log: options.log,
       refusal: (error) => frameOf({ id: REFUSAL_ID, error: toldOf(error) }),
       onPeer: (socket, peer) => this.#serve(socket, peer),

@@ -4,9 +4,11 @@
  */
 import { fstatSync } from 'node:fs';
 import { constants } from 'node:os';
+import { basename } from 'node:path';
 import { asOpError } from '../base/errors.ts';
 import type { NativeFiles, NativeKeeping } from '../base/native.ts';
 import type { Taken } from '../fuse/fuse.ts';
+import type { KeptSocket } from '../mcp/socket.ts';
 import { HandleTable, type TableMemory } from '../vfs/vfs.ts';
 import type { Keeper } from './keeper.ts';
 import { hostMounts, mountAt } from './mount-table.ts';
@@ -104,6 +106,17 @@ export function keepMount(
 ): void {
   keeper.hold(CONNECTION, fd, JSON.stringify({ mountPoint, device }));
   keeper.mounted(mountPoint);
+}
+
+/** Who connects while there is no daemon waits for the next one. */
+export function keptSocket(keeper: Keeper | undefined, path: string): KeptSocket | undefined {
+  if (keeper === undefined) return undefined;
+  const name = basename(path);
+  return {
+    held: keeper.held(name),
+    hold: (descriptor, data) => keeper.hold(name, descriptor, data),
+    drop: () => keeper.drop(name),
+  };
 }
 
 /** The mount has ended. */

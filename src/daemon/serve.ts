@@ -32,7 +32,7 @@ import { boundHeap } from './heap.ts';
 import { demandFuse } from './host.ts';
 import type { Keeper } from './keeper.ts';
 import { demandNoOtherKeeper, forgetKeeper, recordKeeper } from './keeper-process.ts';
-import { type Kept, keepMount, letGo, takeKept } from './kept.ts';
+import { type Kept, keepMount, keptSocket, letGo, takeKept } from './kept.ts';
 import { createLog } from './log.ts';
 import { usersOf } from './mount-table.ts';
 import {
@@ -306,6 +306,7 @@ export class Daemon {
       ],
       policy,
       tokens,
+      kept: (path) => keptSocket(this.#keeper, path),
       clock: this.#clock,
       random: this.#random,
       log,
@@ -346,6 +347,7 @@ export class Daemon {
       path: this.config.controlSocket,
       native,
       policy,
+      kept: keptSocket(this.#keeper, this.config.controlSocket),
       random: this.#random,
       log: this.log,
       methods: controlMethods({

@@ -12,7 +12,7 @@ import type { Ceiling, Peer, Registry } from '../tools/tools.ts';
 import { frameOf, REFUSED } from './frames.ts';
 import { instructionsFor } from './instructions.ts';
 import type { Connection, TokenDesk } from './protocol.ts';
-import { AgentSocket, type PeerNames, type PeerPolicy } from './socket.ts';
+import { AgentSocket, type KeptSocket, type PeerNames, type PeerPolicy } from './socket.ts';
 
 export { runBridge } from './bridge.ts';
 export type { TokenDesk } from './protocol.ts';
@@ -30,6 +30,8 @@ export interface McpServerOptions {
   readonly native: PeerNames;
   readonly endpoints: readonly Endpoint[];
   readonly policy: PeerPolicy;
+  /** Where the socket of that path is kept over the end of this process; absent: nowhere. */
+  readonly kept?: ((path: string) => KeptSocket | undefined) | undefined;
   readonly tokens: TokenDesk;
   readonly clock: Clock;
   readonly random: Random;
@@ -62,6 +64,7 @@ export class McpServer {
       ({ path, ceiling }) =>
         new AgentSocket({
           ...{ path, native, policy, log },
+          kept: options.kept?.(path),
           refusal: ({ message }) =>
             frameOf({ jsonrpc: '2.0', id: null, error: { code: REFUSED, message } }),
           onPeer: (socket, peer) => void this.#serve(socket, peer, ceiling),

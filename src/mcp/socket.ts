@@ -6,6 +6,7 @@
  * so before anything of it is read; a socket somebody else answers on is never removed, neither at
  * start nor at the end.
  */
+import { closeSync } from 'node:fs';
 import { chmod, chown, lstat, mkdir, rename, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { basename, dirname, join } from 'node:path';
@@ -43,8 +44,18 @@ export interface PeerNames {
   };
 }
 
+/** Where a listening socket is, so that a daemon after this one finds it, and who waits in it. */
+export interface KeptSocket {
+  /** That of the daemon before: its descriptor, and what `hold` was given. */
+  readonly held: { readonly descriptor: number; readonly data: string } | undefined;
+  hold(descriptor: number, data: string): void;
+  drop(): void;
+}
+
 export interface AgentSocketOptions {
   readonly path: string;
+  /** Absent: it ends with this process. */
+  readonly kept?: KeptSocket | undefined;
   readonly native: PeerNames;
   readonly policy: PeerPolicy;
   readonly log: Log;
@@ -75,6 +86,7 @@ export class AgentSocket {
   }
 
   /**
+   * Goes on with the socket of the daemon before, if it is still the one at the path, or makes one.
    * @throws OpError configuration (path too long, directory not ours or writable by others), busy
    * (somebody answers there), exists (something else lies there), io.
    */
@@ -86,12 +98,21 @@ export class AgentSocket {
       });
     }
     await secureDirectory(dirname(path));
+    if (await this.#adopt()) return;
     await clearStale(path);
     // Bound under another name and then renamed: it is never seen with another mode, and what
     // Node removes when it closes is that name and not whatever has come to lie at the path.
     const bindPath = join(dirname(path), bindNameOf(basename(path)));
     await unlink(bindPath).catch(unlessAbsent);
-    await this.#bind(bindPath);
+    await this.#begin((listening) => {
+      // Node binds inside the call, so the mask of the process is changed for that long only.
+      const mask = process.umask(0o177);
+      try {
+        this.#server.listen(bindPath, listening);
+      } finally {
+        process.umask(mask);
+      }
+    });
     try {
       const { mode, gid } = this.#options.policy;
       // First the group: with the mode the socket is open to it.
@@ -99,6 +120,7 @@ export class AgentSocket {
       await chmod(bindPath, mode);
       this.#identity = identityOf(await lstat(bindPath));
       await rename(bindPath, path);
+      this.#options.kept?.hold(descriptorOf(this.#server), this.#identity);
     } catch (error) {
       this.#server.close();
       throw asOpError(error, `listen at ${path}`);
@@ -107,30 +129,43 @@ export class AgentSocket {
 
   /** No new connections; the socket is removed if it is still ours. */
   async close(): Promise<void> {
-    const { path } = this.#options;
+    const { path, kept } = this.#options;
     this.#server.close();
+    kept?.drop();
     const there = await lstat(path).catch(unlessAbsent);
     if (there !== undefined && identityOf(there) === this.#identity) {
       await unlink(path).catch(unlessAbsent);
     }
   }
 
-  #bind(bindPath: string): Promise<void> {
+  /** Whoever connected since the last daemon died waits in it. */
+  async #adopt(): Promise<boolean> {
+    const { path, kept } = this.#options;
+    const held = kept?.held;
+    if (held === undefined) return false;
+    const there = await lstat(path).catch(unlessAbsent);
+    if (there === undefined || identityOf(there) !== held.data) {
+      kept?.drop();
+      closeSync(held.descriptor);
+      return false;
+    }
+    this.#identity = held.data;
+    const fd = held.descriptor;
+    await this.#begin((listening) => this.#server.listen({ fd }, listening));
+    return true;
+  }
+
+  #begin(listen: (listening: () => void) => void): Promise<void> {
+    const { path, log } = this.#options;
     return new Promise((resolve, reject) => {
       const server = this.#server;
-      const onError = (error: Error) => reject(asOpError(error, `listen at ${bindPath}`));
+      const onError = (error: Error) => reject(asOpError(error, `listen at ${path}`));
       server.once('error', onError);
-      // Node binds inside the call, so the mask of the process is changed for that long only.
-      const mask = process.umask(0o177);
-      try {
-        server.listen(bindPath, () => {
-          server.off('error', onError);
-          server.on('error', (error) => this.#options.log.error({ err: error }, 'MCP socket'));
-          resolve();
-        });
-      } finally {
-        process.umask(mask);
-      }
+      listen(() => {
+        server.off('error', onError);
+        server.on('error', (error) => log.error({ err: error }, 'a socket that is listened at'));
+        resolve();
+      });
     });
   }
 
@@ -160,7 +195,7 @@ export class AgentSocket {
 }
 
 /** Node has the descriptor and no name for it. */
-function descriptorOf(socket: Socket): number {
+function descriptorOf(socket: Socket | Server): number {
   const { _handle: handle } = socket as unknown as { _handle?: { fd?: number } | null };
   const fd = handle?.fd;
   if (fd === undefined || fd < 0) throw new OpError('io', 'look at a connection');
