@@ -22,6 +22,9 @@ import {
 } from './command.ts';
 import { EXIT, print, printJson } from './output.ts';
 
+/** How long a daemon is given to say what it has mounted; one that was killed is replaced sooner. */
+const ANSWER_MS_MAX = 5000;
+
 interface UnmountOptions extends PlaceOptions, JsonOption {
   readonly force?: boolean;
 }
@@ -41,10 +44,11 @@ export function addUnmount(program: Command, ending: Ending): void {
   runs<[string | undefined], UnmountOptions>(command, ending, async (options, dir) => {
     const places = await loadPlaces(options);
     const daemon = await connected(places);
+    const status = daemon === undefined ? undefined : await statusOf(daemon);
     const unmounted =
-      daemon === undefined
+      daemon === undefined || status === undefined
         ? await removed(places)
-        : await stopped(daemon, { dir, force: options.force === true });
+        : await stopped(daemon, status, { dir, force: options.force === true });
     if (options.json === true) printJson({ unmounted });
     else print(`unmounted ${unmounted}`);
     return EXIT.done;
@@ -60,13 +64,25 @@ async function connected({ controlSocket }: Places): Promise<ControlClient | und
   }
 }
 
+/** Undefined when nobody answers: a keeper listens, and its daemons die. The connection is closed then. */
+async function statusOf(daemon: ControlClient): Promise<Status | undefined> {
+  const late = AbortSignal.timeout(ANSWER_MS_MAX);
+  try {
+    return (await daemon.ask('status', {}, { signal: late })) as Status;
+  } catch (error) {
+    await daemon[Symbol.asyncDispose]();
+    if (late.aborted) return undefined;
+    throw error;
+  }
+}
+
 /** @returns what was unmounted. */
 async function stopped(
   client: ControlClient,
+  { mounts }: Status,
   { dir, force }: { readonly dir: string | undefined; readonly force: boolean },
 ): Promise<string> {
   await using daemon = client;
-  const { mounts } = (await daemon.ask('status')) as Status;
   const mounted = mounts[0]?.mount_point ?? '';
   if (dir !== undefined && (await realMountPlace(resolve(dir))) !== mounted) {
     throw new OpError('not-found', `unmount ${dir}`, {

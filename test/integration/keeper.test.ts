@@ -1,5 +1,7 @@
 /** A daemon that dies, with its keeper and without one. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, lstatSync, readFileSync, writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { TestDaemon } from './daemon.ts';
@@ -8,6 +10,13 @@ const mountLines = (directory: string) =>
   readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .filter((line) => line.includes(` ${directory}/`));
+
+/** Resolves when the connection is made. */
+async function connected(path: string): Promise<void> {
+  const socket = createConnection(path);
+  await once(socket, 'connect');
+  socket.destroy();
+}
 
 interface Status {
   readonly pid: number;
@@ -30,6 +39,24 @@ test('a daemon that was killed is followed by another one, which has what was ac
   // Whoever started it is told how to use it once.
   expect(daemon.output.match(/is mounted at/g)).toHaveLength(1);
   await daemon.stop();
+});
+
+test('who asks while there is no daemon is answered by the next one', async () => {
+  await using daemon = await TestDaemon.start();
+  await expect.poll(() => daemon.output, { timeout: 20_000 }).toContain('"msg":"ready"');
+  const inode = lstatSync(daemon.mcpSocket).ino;
+  for (let kills = 0; kills < 3; kills++) {
+    const before = daemon.pid;
+    process.kill(before, 'SIGKILL');
+    // Not refused at any moment in between: the keeper listens.
+    const asked = Array.from({ length: 20 }, () => connected(daemon.mcpSocket));
+    await Promise.all(asked);
+    const { pid } = await daemon.json<Status>(['status']);
+    expect(pid).not.toBe(before);
+  }
+  expect(lstatSync(daemon.mcpSocket).ino).toBe(inode);
+  await daemon.stop();
+  expect(existsSync(daemon.mcpSocket)).toBe(false);
 });
 
 test('a daemon whose keeper is killed goes on, and says so', async () => {
