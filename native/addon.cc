@@ -17,6 +17,7 @@ Napi::Object Start(Napi::Env env, Napi::Object exports) {
   AddEnding(env, exports);
   AddNames(env, exports);
   AddFiles(env, exports);
+  AddSystemd(env, exports);
   AddXattrs(env, exports);
   AddKeeping(env, exports);
   return exports;

@@ -18,6 +18,7 @@ void AddNotifier(Napi::Env env, Napi::Object exports);
 void AddEnding(Napi::Env env, Napi::Object exports);
 void AddNames(Napi::Env env, Napi::Object exports);
 void AddFiles(Napi::Env env, Napi::Object exports);
+void AddSystemd(Napi::Env env, Napi::Object exports);
 void AddXattrs(Napi::Env env, Napi::Object exports);
 void AddKeeping(Napi::Env env, Napi::Object exports);
 

@@ -66,6 +66,7 @@
         'names.cc',
         'notifier.cc',
         'notifying.cc',
+        'notify_systemd.cc',
         'xattr.cc',
       ],
       'include_dirs': [

@@ -375,6 +375,12 @@ export interface NativeProcess {
    * Returns at once; an end that comes sooner, of any kind, stays what it is.
    */
   endWithin(delayMs: number, code: number): void;
+  /**
+   * Sends one message of sd_notify(3), lines of NAME=VALUE, at most 4096 bytes, to the manager of services. `socket`:
+   * a path, or `@` and a name of the abstract kind, as $NOTIFY_SOCKET has it. Waits for a manager that does not read
+   * a second at most, then throws EAGAIN.
+   */
+  tellSystemd(socket: string, message: string): void;
 }
 
 /** One message of a conversation, and the descriptor that came with it. */

@@ -12,11 +12,13 @@ import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import type { Secret, SecretReference } from '../base/secrets.ts';
 import { readSecret } from './secrets.ts';
 import type { Settings } from './settings.ts';
+import type { Supervision } from './systemd.ts';
 
 /** What the process was given, apart from its arguments. */
 export interface Environment {
   readonly variables: Readonly<Record<string, string | undefined>>;
   readonly uid: number;
+  readonly pid: number;
   readonly home: string;
   /** Relative paths of flags and variables start here. */
   readonly directory: string;
@@ -25,6 +27,7 @@ export interface Environment {
 const hostEnvironment = (): Environment => ({
   variables: process.env,
   uid: process.getuid?.() ?? 0,
+  pid: process.pid,
   home: homedir(),
   directory: process.cwd(),
 });
@@ -60,6 +63,8 @@ export interface Places {
 
 export interface Config extends Places {
   readonly settings: Settings;
+  /** Who started the daemon and wants to hear of it; undefined: nobody. */
+  readonly supervision: Supervision | undefined;
 }
 
 /** `sun_path` of unix(7), without its NUL. */
@@ -76,7 +81,8 @@ export async function loadConfig(
   const { file, settings } = await readSettings(flags, environment);
   const { defaultSettings } = await import('./settings.ts');
   const known = withFlags(settings ?? defaultSettings(), flags);
-  return { ...placesOf(flags, environment, file, settings), settings: known };
+  const supervision = supervisionOf(environment);
+  return { ...placesOf(flags, environment, file, settings), settings: known, supervision };
 }
 
 /**
@@ -189,6 +195,16 @@ function defaultFile(environment: Environment): string {
   if (environment.uid === 0) return '/etc/kitfs/config.toml';
   const folder = xdg(environment, 'XDG_CONFIG_HOME') ?? join(environment.home, '.config');
   return join(folder, 'kitfs/config.toml');
+}
+
+/** What a manager of services said: sd_notify(3), sd_watchdog_enabled(3). */
+function supervisionOf({ variables, pid }: Environment): Supervision | undefined {
+  const socket = nonEmpty(variables['NOTIFY_SOCKET']);
+  if (socket === undefined) return undefined;
+  const watchdogMs = Number(variables['WATCHDOG_USEC']) / 1000;
+  // Without a number it is meant for whoever reads it.
+  const isOurs = Number(variables['WATCHDOG_PID'] ?? pid) === pid;
+  return { socket, watchdogMs: isOurs && watchdogMs > 0 ? watchdogMs : undefined };
 }
 
 function withFlags(settings: Settings, flags: Flags): Settings {

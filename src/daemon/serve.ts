@@ -46,6 +46,7 @@ import {
 import { prepareRunDirectory } from './run-directory.ts';
 import { openState } from './state.ts';
 import { type Status, type StatusSources, statusOf } from './status.ts';
+import { Systemd } from './systemd.ts';
 import { Teardown } from './teardown.ts';
 import { openTools, TOOL_NAMES, type ToolParts } from './toolbox.ts';
 import { packageVersion } from './version.ts';
@@ -106,6 +107,7 @@ export class Daemon {
   #core: CoreParts | undefined;
   #tools: ToolParts | undefined;
   #mcp: McpServer | undefined;
+  #systemd: Systemd | undefined;
   #fuse: ChosenDriver | undefined;
   readonly #activity = new Activity(this.#clock, () => this.#fuse?.status().requests ?? 0);
   #setEnded: (end: DaemonEnd) => void = () => {};
@@ -189,6 +191,10 @@ export class Daemon {
     boundHeap();
     await demandFuse(config.uid);
     const native = loadNative();
+    const { supervision } = config;
+    const systemd = new Systemd({ supervision, native, clock: this.#clock, log });
+    this.#systemd = systemd;
+    teardown.push('give no more signs of life', () => systemd[Symbol.dispose]());
     await demandOutside(await realMountPlace(config.mountPoint), config);
     const { access } = config.settings;
     const policy = peerPolicyOf(access, config.uid, hostNames);
@@ -247,6 +253,7 @@ export class Daemon {
     if (this.mountPoint === undefined) this.#unmounted(undefined);
     const readyMs = Math.round(this.#clock.monotonicMs() - this.#startedMs);
     log.info({ mountPoint, state: config.state, readyMs }, 'ready');
+    systemd.ready(`mounted at ${mountPoint}`);
   }
 
   /** From now on another daemon follows when this one dies. */
@@ -414,6 +421,7 @@ export class Daemon {
     this.#phase = 'stopping';
     this.#keeper?.done();
     this.log.info({ why }, 'stopping');
+    this.#systemd?.stopping(`stopping: ${why}`);
     const late = new AbortController();
     const troubles = await Promise.race([
       this.#teardown.run(),

@@ -14,7 +14,7 @@ const user = (
   variables: Environment['variables'] = {},
   uid = 1000,
   directory = '/srv',
-): Environment => ({ variables, uid, home: '/home/ann', directory });
+): Environment => ({ variables, uid, pid: 7, home: '/home/ann', directory });
 
 const placesOf = (flags: Flags, environment: Environment) => loadPlaces(flags, environment);
 
@@ -50,6 +50,31 @@ describe('where things are by default', () => {
     expect((await placesOf({}, absolute)).state).toBe('/data/state/kitfs');
     const relative = user({ XDG_STATE_HOME: 'data/state' });
     expect((await placesOf({}, relative)).state).toBe('/home/ann/.local/state/kitfs');
+  });
+});
+
+describe('a manager of services', () => {
+  const supervised = async (variables: Environment['variables']) =>
+    (await loadConfig({}, user(variables))).supervision;
+
+  test('is one that named a socket', async () => {
+    expect(await supervised({})).toBeUndefined();
+    expect(await supervised({ NOTIFY_SOCKET: '', WATCHDOG_USEC: '1000' })).toBeUndefined();
+    const socket = '@manager';
+    const expected = { socket, watchdogMs: undefined };
+    expect(await supervised({ NOTIFY_SOCKET: socket })).toEqual(expected);
+  });
+
+  test('watches this process when it says so, and no other', async () => {
+    const watched = async (variables: Environment['variables']) =>
+      (await supervised({ NOTIFY_SOCKET: '/n', WATCHDOG_USEC: '2500000', ...variables }))
+        ?.watchdogMs;
+    expect(await watched({})).toBe(2500);
+    expect(await watched({ WATCHDOG_PID: '7' })).toBe(2500);
+    expect(await watched({ WATCHDOG_PID: '8' })).toBeUndefined();
+    for (const nothing of ['', '0', '-1', 'soon', undefined]) {
+      expect(await watched({ WATCHDOG_USEC: nothing }), nothing).toBeUndefined();
+    }
   });
 });
 

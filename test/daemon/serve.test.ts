@@ -76,7 +76,7 @@ beforeEach(() => {
 /** A daemon that is being started, and has asked the kernel to mount. */
 async function starting(scratch: Scratch) {
   mkdirSync(scratch.path('mnt'));
-  const environment = { variables: {}, uid: 0, home: scratch.directory, directory: '/' };
+  const environment = { variables: {}, uid: 0, pid: 1, home: scratch.directory, directory: '/' };
   const flags = {
     state: scratch.path('s'),
     run: scratch.path('r'),

@@ -73,6 +73,14 @@ const CALLS: readonly Row[] = [
     [0, { ...NUMBER, values: [...NOT_INTEGERS, 60_001] }],
     [0, { ...NUMBER, values: [...NOT_INTEGERS, 256] }],
   ],
+  [
+    'tellSystemd',
+    [
+      join(dir, 'absent'),
+      { ...NAME, values: [...NOT_USABLE_NAMES, 'name', `/${'a'.repeat(107)}`] },
+    ],
+    ['READY=1', { ...NAME, values: [...NOT_USABLE_NAMES, 'a'.repeat(4097)] }],
+  ],
   ['peerCredentials', [file, DESCRIPTOR]],
   [
     'sendMessage',
