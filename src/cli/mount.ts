@@ -1,7 +1,7 @@
 /** `kitfs mount`: the daemon, in the foreground or detached. */
 import { spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
-import { join, relative } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
@@ -10,8 +10,10 @@ import { KEEPER_WATCHDOG_S } from '../base/limits.ts';
 import { keeperProgram, loadNative } from '../base/native.ts';
 import {
   type Config,
+  connectKeeper,
   type Daemon,
   type Flags,
+  HANDED_OVER_STATUS,
   type Keeper,
   loadConfig,
   meetKeeper,
@@ -38,8 +40,11 @@ interface MountOptions extends PlaceOptions, JsonOption {
   readonly readOnly?: boolean;
   readonly allowOther?: boolean;
   readonly driver?: Driver;
-  /** Whether a keeper starts the daemon, and starts it again when it dies. */
-  readonly keeper: boolean;
+  /**
+   * Absent: a keeper starts the daemon, and starts it again when it dies. A path: the keeper that
+   * listens there keeps for a daemon that somebody else starts. False: nobody keeps.
+   */
+  readonly keeper?: string | false;
   /** The descriptor on which a keeper that started us talks to us. */
   readonly keeperFd?: string;
   /** A descriptor on which a detached daemon says that it is ready, or why it is not. */
@@ -64,6 +69,7 @@ export function addMount(program: Command, ending: Ending): void {
     .option('--read-only', 'let programs on the mount only read')
     .option('--allow-other', 'let other users in (only root does so by itself)')
     .option('--no-allow-other', 'keep other users out')
+    .option('--keeper <socket>', 'leave the mount to the kitfs-keeper that listens there')
     .option('--no-keeper', 'run the daemon alone: when it is killed, the mount is dead');
   command.addOption(
     command
@@ -86,12 +92,17 @@ export function addMount(program: Command, ending: Ending): void {
     if (options.background === true) return startDetached(loaded, options, dir);
     const { keeperFd, readyFd } = options;
     const isStarted = keeperFd !== undefined || readyFd !== undefined;
-    if (options.keeper && !isStarted) becomeKeeper(options, dir);
-    const keeper = keeperFd === undefined ? undefined : meetKeeper(Number(keeperFd));
+    if (options.keeper === undefined && !isStarted) becomeKeeper(options, dir);
+    const keeper = keeperOf(options, loaded);
     return readyFd === undefined
       ? serve(loaded, keeper, (daemon) => announce(daemon.config, daemon.mountPoint, options))
       : serveDetached(loaded, keeper, Number(readyFd));
   });
+}
+
+function keeperOf({ keeper, keeperFd }: MountOptions, config: Config): Keeper | undefined {
+  if (keeperFd !== undefined) return meetKeeper(Number(keeperFd));
+  return typeof keeper === 'string' ? connectKeeper(resolve(keeper), config.run) : undefined;
 }
 
 /** This process becomes the keeper, so that whoever started it ends both. */
@@ -127,7 +138,9 @@ async function serve(
   stop.attach(daemon);
   // Whoever waited for the first daemon has been told.
   const isFirst = keeper === undefined || keeper.generation === 1;
-  if (isFirst && !stop.isAsked) await onReady(daemon);
+  // A manager of services is told by other means, and tries nothing in another terminal.
+  const isWaitedFor = isFirst && config.supervision === undefined;
+  if (isWaitedFor && !stop.isAsked) await onReady(daemon);
   const { why, troubles } = await daemon.ended;
   print(`kitfs: unmounted ${config.mountPoint}`);
   if (why === 'unmounted') complain('somebody else unmounted the tree, so the daemon has stopped');
@@ -148,6 +161,7 @@ class Stop {
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.on(name, () => this.#signalled());
     }
+    process.on('SIGUSR2', () => this.#handOver());
   }
 
   get isAsked(): boolean {
@@ -169,6 +183,20 @@ class Stop {
     if (this.#count <= 2) return;
     this.#keeper?.done();
     leave(EXIT.failed);
+  }
+
+  /**
+   * What `systemctl restart` does: ends between two turns of the event loop, when all that was
+   * answered is in the journal, and leaves the mount to the next daemon. That one takes over as it
+   * would after a crash; there is no second way that could be wrong by itself.
+   */
+  #handOver(): void {
+    if (this.#keeper?.isAlive !== true) {
+      this.#signalled();
+      return;
+    }
+    this.#daemon?.log.info({}, 'leaves the mount to the next daemon');
+    leave(HANDED_OVER_STATUS);
   }
 
   #stop(daemon: Daemon): void {
@@ -216,7 +244,8 @@ async function startDetached(
   const log = await openLog(logPath);
   // First: a directory ends the options.
   const args = ['--ready-fd', String(READY_FD), ...argumentsOf(options, dir)];
-  const [program, ...words] = options.keeper ? keptCommand(args, READY_FD) : daemonCommand(args);
+  const [program, ...words] =
+    options.keeper === undefined ? keptCommand(args, READY_FD) : daemonCommand(args);
   const child = spawn(program, words, {
     detached: true,
     // The keeper puts its conversation where nothing is.
@@ -239,11 +268,12 @@ async function startDetached(
 }
 
 function argumentsOf(options: MountOptions, dir: string | undefined): string[] {
-  const { state, config, run, readOnly, allowOther, driver } = options satisfies Flags;
+  const { state, config, run, readOnly, allowOther, driver, keeper } = options;
   const places = Object.entries({ state, config, run, driver }).flatMap(([name, value]) =>
     value === undefined ? [] : [`--${name}`, value],
   );
   if (readOnly === true) places.push('--read-only');
+  if (typeof keeper === 'string') places.push('--keeper', resolve(keeper));
   if (allowOther !== undefined) places.push(allowOther ? '--allow-other' : '--no-allow-other');
   return dir === undefined ? places : [...places, '--', dir];
 }

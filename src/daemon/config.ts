@@ -193,9 +193,15 @@ function defaultRun(environment: Environment): string {
 
 function defaultFile(environment: Environment): string {
   if (environment.uid === 0) return '/etc/kitfs/config.toml';
-  const folder = xdg(environment, 'XDG_CONFIG_HOME') ?? join(environment.home, '.config');
-  return join(folder, 'kitfs/config.toml');
+  return join(configFolder(environment), 'kitfs/config.toml');
 }
+
+const configFolder = (environment: Environment): string =>
+  xdg(environment, 'XDG_CONFIG_HOME') ?? join(environment.home, '.config');
+
+/** Where a user's systemd looks for units of the user: systemd.unit(5). */
+export const userUnitFolder = (environment: Environment = hostEnvironment()): string =>
+  join(configFolder(environment), 'systemd/user');
 
 /** What a manager of services said: sd_notify(3), sd_watchdog_enabled(3). */
 function supervisionOf({ variables, pid }: Environment): Supervision | undefined {

@@ -7,9 +7,10 @@ import { SystemClock } from '../base/clock.ts';
 import type { OpError } from '../base/errors.ts';
 import { loadNative } from '../base/native.ts';
 import type { Config, Places } from './config.ts';
+import { takeEnd } from './ended.ts';
 import type { FsckOptions } from './fsck.ts';
 import type { FsckReport } from './fsck-report.ts';
-import { Keeper } from './keeper.ts';
+import { Keeper, keeperAt } from './keeper.ts';
 import type { Daemon, DaemonOptions } from './serve.ts';
 
 export {
@@ -18,8 +19,10 @@ export {
   loadConfig,
   loadPlaces,
   type Places,
+  userUnitFolder,
 } from './config.ts';
 export { ControlClient } from './control-client.ts';
+export { HANDED_OVER_STATUS } from './ended.ts';
 export type { FsckFinding, FsckReport } from './fsck-report.ts';
 export { checkHost, type HostCheck, programAt } from './host.ts';
 export type { Keeper } from './keeper.ts';
@@ -44,6 +47,21 @@ export async function startDaemon(config: Config, options: DaemonOptions): Promi
  */
 export const meetKeeper = (fd: number): Keeper =>
   new Keeper({ fd, native: loadNative(), clock: new SystemClock() });
+
+/**
+ * Meets the keeper that listens at `socket`, and keeps for daemons that somebody else starts, who may
+ * have left word of the last one's end in the run directory.
+ * @throws OpError not-running: none listens; busy: it has a daemon; timeout, io.
+ */
+export function connectKeeper(socket: string, runDirectory: string): Keeper {
+  const native = loadNative();
+  return new Keeper({
+    fd: keeperAt(socket, native),
+    native,
+    clock: new SystemClock(),
+    ended: takeEnd(runDirectory),
+  });
+}
 
 /** Checks journal, namespace and bytes, and repairs them. @throws OpError as `fsck`. */
 export async function checkState(options: FsckOptions): Promise<FsckReport> {

@@ -29,6 +29,8 @@ export interface KeeperOptions {
   readonly fd: number;
   readonly native: NativeKeeping & Pick<NativeFiles, 'closeDescriptor' | 'peerCredentials'>;
   readonly clock: Clock;
+  /** How the daemon before ended, for a keeper that did not start it and cannot know. */
+  readonly ended?: string;
 }
 
 const OP = 'talk to the keeper';
@@ -53,7 +55,7 @@ export class Keeper {
    * @throws OpError busy: another daemon talks to it; timeout, io: it says nothing, or what it says
    *   makes no sense.
    */
-  constructor({ fd, native, clock }: KeeperOptions) {
+  constructor({ fd, native, clock, ended = 'unknown' }: KeeperOptions) {
     this.#fd = fd;
     this.#native = native;
     this.#clock = clock;
@@ -61,7 +63,7 @@ export class Keeper {
       this.pid = native.peerCredentials(fd).pid;
       const { generation, last, held } = new Greeting(native, clock).read(fd);
       this.generation = generation;
-      this.last = last;
+      this.last = last === 'unknown' ? ended : last;
       this.#held = held;
     } catch (error) {
       native.closeDescriptor(fd);
@@ -180,6 +182,17 @@ export class Keeper {
     this.#ended.abort();
     this.#native.closeDescriptor(this.#fd);
     this.#log?.error({ code, keeper: this.pid }, 'the keeper is gone: a kill now ends the mount');
+  }
+}
+
+/** @throws OpError not-running: no keeper listens there; denied, io. */
+export function keeperAt(socket: string, native: Pick<NativeKeeping, 'connectSeqpacket'>): number {
+  const op = `talk to the keeper at ${socket}`;
+  try {
+    return native.connectSeqpacket(socket);
+  } catch (error) {
+    if (!['ENOENT', 'ECONNREFUSED'].includes(codeOf(error) ?? '')) throw asOpError(error, op);
+    throw new OpError('not-running', op, { hint: 'start it with kitfs-keeper --listen' });
   }
 }
 

@@ -1,11 +1,12 @@
 /** The daemon's end, with a keeper that really listens. This process is one daemon after the other. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, fstatSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { codeOf } from '../../src/base/errors.ts';
 import { keeperProgram, loadNative } from '../../src/base/native.ts';
-import { Keeper } from '../../src/daemon/keeper.ts';
+import { connectKeeper } from '../../src/daemon/daemon.ts';
+import { Keeper, keeperAt } from '../../src/daemon/keeper.ts';
 import { TurnedClock } from '../fakes/clock.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { Scratch } from './scratch.ts';
@@ -71,6 +72,21 @@ test('a daemon finds what the one before it gave away', async () => {
   expect([a?.data, b?.data, keeper.held('c')]).toEqual(['two\nlines', '', undefined]);
   expect(fstatSync(a?.descriptor ?? -1).ino).toBe(fstatSync(opened).ino);
   for (const each of [fd, opened, a?.descriptor, b?.descriptor]) closeSync(each ?? -1);
+});
+
+test('a daemon that somebody else starts learns from the run directory how the one before ended', async () => {
+  const { fd, keeper } = await daemon();
+  expect(keeper.last).toBe('none');
+  native.closeDescriptor(fd);
+  writeFileSync(scratch.path('ended'), 'core-dump dumped SEGV\n');
+  const next = connectKeeper(scratch.path('keeper.sock'), scratch.directory);
+  expect(next).toMatchObject({ generation: 2, last: 'signal 11' });
+  next.done();
+});
+
+test('where no keeper listens, that is what is said', () => {
+  const failure = expect.objectContaining({ failure: 'not-running' });
+  expect(() => keeperAt(scratch.path('absent'), native)).toThrow(failure);
 });
 
 test('a daemon that is done leaves nothing behind', async () => {
