@@ -12,6 +12,7 @@ import { addMount } from './mount.ts';
 import { EXIT, report } from './output.ts';
 import { addStatus } from './status.ts';
 import { addSyncCommand } from './sync.ts';
+import { addSystemd } from './systemd.ts';
 import { addTools } from './tools.ts';
 import { addUnmount } from './unmount.ts';
 
@@ -46,6 +47,7 @@ function programOf(ending: Ending): Command {
     addMcp,
     addDoctor,
     addFsck,
+    addSystemd,
   ]) {
     add(program, ending);
   }

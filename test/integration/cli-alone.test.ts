@@ -15,6 +15,7 @@ const COMMANDS = [
   'mcp',
   'doctor',
   'fsck',
+  'systemd',
 ] as const;
 
 let scratch: Scratch;

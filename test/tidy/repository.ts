@@ -27,6 +27,8 @@ const EXPECTED = [
   'src/cli/main.ts',
   'native/binding.gyp',
   'systemd/kitfs.service',
+  'systemd/kitfs-keeper.service',
+  'systemd/user/kitfs.service',
 ];
 
 export function absentees(files: readonly RepositoryFile[]): string[] {
