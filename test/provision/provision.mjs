@@ -19,6 +19,9 @@ const PACKAGES = {
   tar: 'tar',
   fusermount3: 'fuse3',
   'mkfs.ext4': 'e2fsprogs',
+  // Booted by a test, in namespaces of its own; it runs nowhere else.
+  'systemd-run': 'systemd',
+  pgrep: 'procps',
 };
 /** File name of a shared library → the Debian package that brings it. */
 const LIBRARIES = { 'libfuse.so.2': 'libfuse2' };
