@@ -240,6 +240,8 @@ test('systemctl restart exchanges the daemon, and open files and programs go on'
   const after = await seen();
   expect(after.pid).not.toBe(before.pid);
   expect(after.mounts).toEqual(before.mounts);
+  // It left the mount on purpose, and did not crash.
+  expect(await machine.run('journalctl', ['--unit=kitfs'])).toContain('"last":"exit 75"');
 });
 
 test('an upgrade and a restart lose nothing', async () => {
