@@ -10,6 +10,7 @@ import type { NativeFiles, NativeKeeping } from '../base/native.ts';
 import type { Taken } from '../fuse/fuse.ts';
 import type { KeptSocket } from '../mcp/socket.ts';
 import { HandleTable, type TableMemory } from '../vfs/vfs.ts';
+import { HANDED_OVER_STATUS } from './ended.ts';
 import type { Keeper } from './keeper.ts';
 import { hostMounts, mountAt } from './mount-table.ts';
 
@@ -94,7 +95,7 @@ function isOwnFault(last: string): boolean {
   const [how, number] = last.split(' ');
   if (how === 'hung') return true;
   if (how === 'signal') return CRASHES.includes(Number(number));
-  return how === 'exit' && number !== '0';
+  return how === 'exit' && number !== '0' && number !== String(HANDED_OVER_STATUS);
 }
 
 type Place = Pick<Taken, 'mountPoint' | 'device'>;
