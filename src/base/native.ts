@@ -99,8 +99,8 @@ export interface Channel {
 }
 
 /**
- * A process of its own that writes messages to a FUSE descriptor, in order, from a duplicate of it: the connection stays
- * open until `close()` has resolved. Keep a reference: a notifier that is collected ends as if closed. While a
+ * A process of its own that writes messages to a FUSE descriptor, in order, from a duplicate of it: the connection
+ * stays open until `close()` has resolved. Keep a reference: a notifier that is collected ends as if closed. While a
  * message is stuck in the kernel this process must go on answering requests, or neither can end.
  */
 export interface Notifier {

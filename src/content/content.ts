@@ -462,11 +462,6 @@ export class ContentStore {
     return found;
   }
 
-  /** Slots that are nobody's go. The rows that say so are on the disk, for they must outlive them. */
-  removeStraySlots(): void {
-    this.#objects.files.slots.removeStrays();
-  }
-
   /** Closes all descriptors; nothing may be under way. */
   close(): void {
     this.#objects.files.close();

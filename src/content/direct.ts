@@ -137,6 +137,11 @@ export class DirectContent {
     this.#objects.promised.add(id);
   }
 
+  /** Slots of nobody go. The rows that say so are on the disk, for they must outlive them. */
+  removeStraySlots(): void {
+    this.#objects.files.slots.removeStrays();
+  }
+
   /** It is at rest again without having changed. */
   leave(id: ContentId): void {
     this.#direct.delete(id);

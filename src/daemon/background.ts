@@ -52,7 +52,7 @@ export async function removeLeftovers(
   signal: AbortSignal,
 ): Promise<void> {
   await journalSync.sync();
-  contents.removeStraySlots();
+  contents.direct.removeStraySlots();
   const files = await removeStrays(contents, signal);
   if (files > 0) log.info({ files }, 'removed content files that a kill had left');
 }

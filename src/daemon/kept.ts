@@ -110,12 +110,21 @@ export function keepMount(
 }
 
 /** Who connects while there is no daemon waits for the next one. */
-export function keptSocket(keeper: Keeper | undefined, path: string): KeptSocket | undefined {
+export function keptSocket(
+  native: Pick<NativeFiles, 'closeDescriptor'>,
+  keeper: Keeper | undefined,
+  path: string,
+): KeptSocket | undefined {
   if (keeper === undefined) return undefined;
   const name = basename(path);
+  const held = keeper.held(name);
   return {
-    held: keeper.held(name),
+    held,
     hold: (descriptor, data) => keeper.hold(name, descriptor, data),
+    refuse: () => {
+      keeper.drop(name);
+      if (held !== undefined) native.closeDescriptor(held.descriptor);
+    },
     drop: () => keeper.drop(name),
   };
 }

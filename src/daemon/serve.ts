@@ -313,7 +313,7 @@ export class Daemon {
       ],
       policy,
       tokens,
-      kept: (path) => keptSocket(this.#keeper, path),
+      kept: (path) => keptSocket(native, this.#keeper, path),
       clock: this.#clock,
       random: this.#random,
       log,
@@ -354,7 +354,7 @@ export class Daemon {
       path: this.config.controlSocket,
       native,
       policy,
-      kept: keptSocket(this.#keeper, this.config.controlSocket),
+      kept: keptSocket(native, this.#keeper, this.config.controlSocket),
       random: this.#random,
       log: this.log,
       methods: controlMethods({

@@ -6,7 +6,6 @@
  * so before anything of it is read; a socket somebody else answers on is never removed, neither at
  * start nor at the end.
  */
-import { closeSync } from 'node:fs';
 import { chmod, chown, lstat, mkdir, rename, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { basename, dirname, join } from 'node:path';
@@ -49,6 +48,9 @@ export interface KeptSocket {
   /** That of the daemon before: its descriptor, and what `hold` was given. */
   readonly held: { readonly descriptor: number; readonly data: string } | undefined;
   hold(descriptor: number, data: string): void;
+  /** What is held is not listened at by us, nor by anybody else. */
+  refuse(): void;
+  /** It is listened at no more. */
   drop(): void;
 }
 
@@ -145,8 +147,7 @@ export class AgentSocket {
     if (held === undefined) return false;
     const there = await lstat(path).catch(unlessAbsent);
     if (there === undefined || identityOf(there) !== held.data) {
-      kept?.drop();
-      closeSync(held.descriptor);
+      kept?.refuse();
       return false;
     }
     this.#identity = held.data;

@@ -331,7 +331,9 @@ export class Vfs implements FileSystem {
     const inode = this.getattr(caller, ino);
     if (!isDirectory(inode.mode)) throw new OpError('not-directory', 'opendir');
     demand(caller, inode, R_OK, 'opendir');
-    return this.core.handles.add(ino, flags, this.#pathOf(ino), caller);
+    const isManaged = ino < CONTROL_INO_FROM;
+    const path = isManaged ? this.core.pathnames.ofDirectory(ino) : fixedPathOf(ino);
+    return this.core.handles.add(ino, flags, path, caller);
   }
 
   readdir(
@@ -489,10 +491,6 @@ export class Vfs implements FileSystem {
     const file = this.core.handles.get(fh);
     this.#demandManaged(file.ino, op);
     return file;
-  }
-
-  #pathOf(ino: Ino): Name {
-    return ino < CONTROL_INO_FROM ? this.core.pathnames.ofDirectory(ino) : fixedPathOf(ino);
   }
 
   #withControl(entry: DirectoryEntry): DirectoryEntry {

@@ -344,7 +344,8 @@ describe('a process', () => {
   test('ends with a channel and a notifier open', () => {
     const script =
       `native.openChannel(fd, OPTIONS, () => {}, () => {});` +
-      `native.openNotifier(fd, { queueMax: 4, program: ${JSON.stringify(notifyProgram())} }).send(Buffer.alloc(8)); process.exit(7);`;
+      `const program = ${JSON.stringify(notifyProgram())};` +
+      `native.openNotifier(fd, { queueMax: 4, program }).send(Buffer.alloc(8)); process.exit(7);`;
     expect(child(script)).toMatchObject({ status: 7, stderr: '' });
   });
 

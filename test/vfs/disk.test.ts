@@ -153,3 +153,18 @@ describe('the kernel', () => {
     expect(rig.passthrough.registered.size).toBe(before);
   });
 });
+
+describe('a directory with a file the kernel writes', () => {
+  test('lists it as it is, not as its row says', () => {
+    const { ino } = rig.putSealed('a', LARGE);
+    const writer = rig.open(ino, O_RDWR);
+    truncateSync(rig.passthrough.pathOf(writer.backing), 3 * LARGE.length);
+    const sizes: (number | undefined)[] = [];
+    void rig.fixture.vfs.list(rig.fixture.ipfs, 2, true, ({ inode }) => {
+      sizes.push(inode?.size);
+      return true;
+    });
+    expect(sizes).toEqual([3 * LARGE.length]);
+    rig.release(writer);
+  });
+});

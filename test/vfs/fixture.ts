@@ -95,7 +95,7 @@ export class Fixture {
       signal: new AbortController().signal,
     });
     recover(vfs.core, { uid: 0, gid: 0 });
-    content.removeStraySlots();
+    content.direct.removeStraySlots();
     if (vfs.core.mounts.mounts().length === 0) {
       mountTree(vfs, ROOT, { point: '/ipfs', mode: 0o755 });
       mountTree(vfs, ROOT, { point: '/mem', mode: 0o755 });

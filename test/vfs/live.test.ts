@@ -1,5 +1,5 @@
 /** Files the kernel has open for itself, when somebody else changes them, a group breaks, or a kill comes. */
-import { existsSync, statSync, truncateSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { OpError } from '../../src/base/errors.ts';
 import type { Ino, Name } from '../../src/base/ids.ts';
@@ -35,21 +35,6 @@ function read(name: string) {
   const reader = rig.open(ino, O_RDONLY);
   return { ino, cid, reader, file: rig.diskInode(reader) };
 }
-
-describe('a directory with a file the kernel writes', () => {
-  test('lists it as it is, not as its row says', () => {
-    const { ino } = rig.putSealed('a', LARGE);
-    const writer = rig.open(ino, O_RDWR);
-    truncateSync(rig.passthrough.pathOf(writer.backing), 3 * LARGE.length);
-    const sizes: (number | undefined)[] = [];
-    void rig.fixture.vfs.list(rig.fixture.ipfs, 2, true, ({ inode }) => {
-      sizes.push(inode?.size);
-      return true;
-    });
-    expect(sizes).toEqual([3 * LARGE.length]);
-    rig.release(writer);
-  });
-});
 
 describe('a file the kernel reads', () => {
   test('is replaced by a tool in place, and its bytes before are kept', () => {
