@@ -74,7 +74,11 @@ export class DirectRig {
     const ino = this.put(name, bytes);
     const cid = Buffer.from([1, 0x70, 0x12, 0x20, ...Array<number>(32).fill(ino % 256)]);
     const { journal, content } = this.fixture;
-    journal.commit(() => content.seal(this.row(ino).content, cid, 'unixfs-v1-2025'));
+    const { content: id } = this.row(ino);
+    journal.commit(() => {
+      journal.contents.insertBlock({ cid, content: id, position: 0, size: bytes.length });
+      content.seal(id, cid, 'unixfs-v1-2025');
+    });
     return { ino, cid };
   }
 
