@@ -141,6 +141,11 @@ export const JOB_KEPT_MS = 15 * 60 * 1000;
 /** A change that was told to end gets so long to roll back or finish before it is left alone. */
 export const ABORT_GRACE_MS = 5000;
 
+/** A key under which a call may be sent again; answers kept for that, of everybody; for how long. */
+export const CALL_KEY_BYTES_MAX = 128;
+export const CALLS_KEPT_MAX = 65_536;
+export const CALL_KEPT_S = 60 * 60;
+
 /** How often the WAL is looked at. */
 export const CHECKPOINT_INTERVAL_MS = 1000;
 /** A checkpointing thread that has not answered for so long is replaced. */

@@ -32,7 +32,11 @@ export interface ControlMethodsOptions {
 
 const nothing = z.strictObject({});
 const stopParams = z.strictObject({ force: z.boolean().default(false) });
-const callParams = z.strictObject({ tool: z.string(), arguments: z.unknown() });
+const callParams = z.strictObject({
+  tool: z.string(),
+  arguments: z.unknown(),
+  key: z.string().optional(),
+});
 const carParams = z.strictObject({ cid: z.string() });
 
 export function controlMethods(options: ControlMethodsOptions): ControlMethods {
@@ -58,7 +62,7 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
       return parts().tools.registry.list(UNLIMITED);
     },
     call: async (params, call) => {
-      const { tool: name, arguments: values = {} } = demand(callParams, params, 'call');
+      const { tool: name, arguments: values = {}, key } = demand(callParams, params, 'call');
       const { registry } = parts().tools;
       if (isTokenRequired && !isOwner(call.peer, owner)) {
         const hint = 'tools are called with a token here: use kitfs mcp --token';
@@ -69,7 +73,7 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
       const session = sessionOf(call, version);
       const { signal } = call;
       const progress = (value: unknown) => void call.part(value).catch(() => {}); // It hung up.
-      return plainEnvelope(await registry.call(tool, values, session, { signal, progress }));
+      return plainEnvelope(await registry.call(tool, values, session, { signal, key, progress }));
     },
     sync_local: async (params, { signal }) => {
       demand(nothing, params, 'sync_local');

@@ -6,7 +6,7 @@ import type { Random } from '../base/random.ts';
 import type { Redactor } from '../base/redaction.ts';
 import { TOOLS } from '../tools/inventory.ts';
 import { KernelLocks } from '../tools/locks.ts';
-import { Cursors, Jobs, type Ports, Registry } from '../tools/tools.ts';
+import { Cursors, Jobs, JournaledCalls, type Ports, Registry } from '../tools/tools.ts';
 import type { CoreParts } from './core.ts';
 import { type Phase, troublesOf } from './health.ts';
 import { ipfsPorts } from './ipfs-ports.ts';
@@ -47,6 +47,7 @@ function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
     log,
     cursors,
     jobs,
+    keptCalls: new JournaledCalls(core.journal),
     vfs: core.vfs,
     sealer: core.sealer,
     ...ipfsPorts({ ...core, clock, syncJournal: () => core.journalSync.sync() }),

@@ -26,6 +26,7 @@ import { Room } from './room.ts';
 import { WriteSessions } from './sessions.ts';
 import { type Database, openReader, openWriter, type Statement } from './sqlite.ts';
 import { Superblocks } from './superblocks.ts';
+import { ToolCalls } from './tool-calls.ts';
 import { Symlinks, Xattrs } from './xattrs.ts';
 
 export type { Actor } from './actors.ts';
@@ -45,6 +46,7 @@ export type { OpEntry, OpKind, OpRow, RequestId } from './ops.ts';
 export { OP_KINDS } from './ops.ts';
 export { Retention, type RetentionPolicy } from './retention.ts';
 export type { SuperblockRow, SyncedRow } from './superblocks.ts';
+export type { ToolCallRow } from './tool-calls.ts';
 
 /** A transaction that could await would hold the writer's lock across the world. */
 type NotAPromise<T> = T extends PromiseLike<unknown> ? never : T;
@@ -57,6 +59,11 @@ export interface Tx {
   record(entry: OpEntry): Seq;
   /** Runs before the transaction commits, once: writes rows that changed many times in it. */
   beforeCommit(action: () => void): void;
+  /**
+   * Runs as the last thing before the commit, once: finds the records among the rows, and may write
+   * rows of `tool_call`. `seq`: the last record; undefined when there is none.
+   */
+  lastly(action: (seq: Seq | undefined) => void): void;
   /** Runs once the transaction is committed, in order. It should not throw: see `group`. */
   afterCommit(action: () => void): void;
   /** Runs if the transaction is rolled back: puts memory back to what the rows say. */
@@ -88,6 +95,7 @@ export class Journal {
   readonly sessions: WriteSessions;
   readonly superblocks: Superblocks;
   readonly symlinks: Symlinks;
+  readonly toolCalls: ToolCalls;
   readonly xattrs: Xattrs;
   readonly #clock: Clock;
   readonly #db: Database;
@@ -130,6 +138,7 @@ export class Journal {
     this.sessions = new WriteSessions(this.#db, this.counters);
     this.superblocks = new Superblocks(this.#db, this.dentries);
     this.symlinks = new Symlinks(this.#db);
+    this.toolCalls = new ToolCalls(this.#db);
     this.xattrs = new Xattrs(this.#db);
     this.#room = new Room(this.#db);
     this.#begin = this.#db.prepare('BEGIN IMMEDIATE');
@@ -366,6 +375,7 @@ export class Journal {
       // A second place that knows where the chain ends, so that a lost tail is missed.
       this.meta.set('head', formatPoint({ seq: last.seq, hash }));
     }
+    for (const action of tx.closing) action(last?.seq);
     if (tx.isFreeing) this.#room.lend(() => this.#commit.run());
     else this.#commit.run();
     this.#lastSeq = last?.seq ?? this.#lastSeq;
@@ -416,6 +426,7 @@ class OpenTransaction implements Tx {
   readonly now: Instant;
   readonly pending: Pending[] = [];
   readonly preparing: (() => void)[] = [];
+  readonly closing: ((seq: Seq | undefined) => void)[] = [];
   readonly committed: (() => void)[] = [];
   readonly undone: (() => void)[] = [];
   /** Of requests that changed something and made no record. */
@@ -455,6 +466,10 @@ class OpenTransaction implements Tx {
 
   beforeCommit(action: () => void): void {
     this.preparing.push(action);
+  }
+
+  lastly(action: (seq: Seq | undefined) => void): void {
+    this.closing.push(action);
   }
 
   afterCommit(action: () => void): void {

@@ -207,8 +207,21 @@ CREATE TABLE answer (
 ) STRICT;
 `;
 
+/** Answers of tool calls that may be sent again, each written by the transaction it tells of. */
+const TOOL_CALLS = `
+CREATE TABLE tool_call (
+  id INTEGER PRIMARY KEY,
+  principal TEXT NOT NULL,
+  key TEXT NOT NULL,
+  digest BLOB NOT NULL,
+  time_s INTEGER NOT NULL,
+  answer TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX tool_call_key ON tool_call (principal, key);
+`;
+
 /** Index i takes the schema from version i to i + 1. */
-const MIGRATIONS: readonly string[] = [FOUNDATION, SLOTS, USAGE, TAKE_OVER];
+const MIGRATIONS: readonly string[] = [FOUNDATION, SLOTS, USAGE, TAKE_OVER, TOOL_CALLS];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

@@ -24,6 +24,7 @@ import type { Log } from '../base/log.ts';
 import { withoutSecrets } from '../base/redaction.ts';
 import {
   type Ceiling,
+  IDEMPOTENCY_META,
   lower,
   NOTHING,
   type Peer,
@@ -109,7 +110,8 @@ export class Connection implements Session {
     this.#server = new Server(
       { name: 'kitfs', version: ports.version },
       {
-        capabilities: { tools: { listChanged: false } },
+        // A client that names its calls by keys may send them again when it loses the connection.
+        capabilities: { tools: { listChanged: false }, experimental: { [IDEMPOTENCY_META]: {} } },
         instructions: ports.instructions,
         jsonSchemaValidator: options.validator,
       },
@@ -254,11 +256,14 @@ export class Connection implements Session {
     const tool = registry.get(name);
     if (tool === undefined) throw new RpcError(INVALID_PARAMS, `Unknown tool: ${shown(name)}`);
     const ended = new AbortController();
+    const meta = params['_meta'];
+    const key = isJsonObject(meta) ? meta[IDEMPOTENCY_META] : undefined;
     const feed = this.#feed(params, tool.title, AbortSignal.any([signal, ended.signal]));
     try {
       const result = await registry.call(tool, params['arguments'] ?? {}, this, {
         signal,
         toolCallId: String(id),
+        key,
         progress: feed === undefined ? undefined : (progress) => feed.report(progress),
       });
       return { ...result };

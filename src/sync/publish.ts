@@ -53,6 +53,8 @@ export interface PublishRequest {
   readonly unixfsMetadata: boolean;
   /** The root of the last sync, as text; the call fails when it is another one. */
   readonly expectedRoot?: string | undefined;
+  /** Called in the transaction that records the publication, with what `publish` will answer. */
+  readonly onRecord?: ((published: Published) => void) | undefined;
 }
 
 export interface Published {
@@ -169,10 +171,10 @@ export class Publisher {
       before.manifest.equals(manifest) &&
       facts.previousRoot?.equals(root.cid) === true;
     if (isSame && previous !== undefined) {
-      const seq = request.pin ? this.#pinAgain(request, root.cid) : undefined;
       const counts = { ...assembled.counts, newBlocks: 0, deleted: 0 };
       counts.reusedBlocks += assembled.counts.newBlocks;
-      return { ...facts, snapshot: previous, changed: false, counts, seq };
+      const same = { ...facts, snapshot: previous, changed: false, counts, seq: undefined };
+      return request.pin ? this.#pinAgain(request, same) : same;
     }
     const deleted = await this.#deletedSince(before?.manifest, made.frozen, signal);
     await syncBlocks(this.#ports, [root.cid, manifest], signal);
@@ -182,13 +184,19 @@ export class Publisher {
         hint: 'it was synced meanwhile; try again',
       });
     }
-    const { snapshot, seq } = this.#record(request, made, previous);
+    const counts = { ...assembled.counts, deleted };
+    const published = this.#record(request, made, previous, { ...facts, changed: true, counts });
     await this.#ports.syncJournal();
-    return { ...facts, snapshot, changed: true, counts: { ...assembled.counts, deleted }, seq };
+    return published;
   }
 
   /** The snapshot, the row of the path, the pin and the record: one transaction. */
-  #record(request: PublishRequest, made: Made, previous: CID | undefined) {
+  #record(
+    request: PublishRequest,
+    made: Made,
+    previous: CID | undefined,
+    facts: Omit<Published, 'snapshot' | 'seq'>,
+  ): Published {
     const { journal, blocks, clock } = this.#ports;
     const { assembled, manifest, synced, frozen } = made;
     const { path } = request;
@@ -227,7 +235,9 @@ export class Publisher {
         timeS: now.s,
         timeNs: now.ns,
       });
-      return { snapshot: block.cid, seq };
+      const published = { ...facts, snapshot: block.cid, seq };
+      request.onRecord?.(published);
+      return published;
     });
   }
 
@@ -246,12 +256,13 @@ export class Publisher {
   }
 
   /** The tree is as it was, but its pin may be gone. */
-  #pinAgain(request: PublishRequest, root: CID): Seq | undefined {
+  #pinAgain(request: PublishRequest, same: Published): Published {
     const { journal } = this.#ports;
-    if (journal.contents.pin(blockKey(root))?.type === 'recursive') return undefined;
+    const { root } = same;
+    if (journal.contents.pin(blockKey(root))?.type === 'recursive') return same;
     return journal.commit((tx) => {
       this.#pin(request, root, undefined);
-      return tx.record({
+      const seq = tx.record({
         kind: 'pin_add',
         actor: journal.actors.intern(request.actor()),
         ino: 0,
@@ -262,6 +273,9 @@ export class Publisher {
         cid: Buffer.from(root.bytes),
         after: { type: 'recursive', name: pinNameOf(request.path) },
       });
+      const published = { ...same, seq };
+      request.onRecord?.(published);
+      return published;
     });
   }
 

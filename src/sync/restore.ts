@@ -59,6 +59,8 @@ export interface RestoreRequest {
   readonly expectedRoot?: string | undefined;
   /** All checks, and nothing changed. */
   readonly dryRun: boolean;
+  /** Called in the transaction that changes the tree, with what `restore` will answer. */
+  readonly onRecord?: ((restored: Restored) => void) | undefined;
 }
 
 export interface Restored {
@@ -117,7 +119,7 @@ export class Restorer {
         const rehearsed = journal.rehearse(() => request.writer.write(plan));
         return { ...facts, seq: undefined, rehearsed };
       }
-      return { ...facts, seq: this.#swap(request, { tree, plan, compared }), rehearsed: [] };
+      return this.#swap(request, { tree, plan, compared }, { ...facts, rehearsed: [] });
     } catch (error) {
       this.#abandon(made);
       throw error;
@@ -183,7 +185,8 @@ export class Restorer {
   #swap(
     request: RestoreRequest,
     { tree, plan, compared }: { tree: RemoteTree; plan: TreePlan; compared: Comparison },
-  ): { first: Seq; last: Seq } {
+    facts: Omit<Restored, 'seq'>,
+  ): Restored {
     const { journal } = this.#ports;
     const { path } = request;
     return journal.commit((tx) => {
@@ -217,7 +220,9 @@ export class Restorer {
         timeS: tx.now.s,
         timeNs: tx.now.ns,
       });
-      return { first, last };
+      const restored = { ...facts, seq: { first, last } };
+      request.onRecord?.(restored);
+      return restored;
     });
   }
 

@@ -75,6 +75,16 @@ async function* walked(
   else yield { cid: root, size: blocks.sizeOf(root) };
 }
 
+/** `afterwards` of what must not be lost with the power: the journal goes to stable storage. */
+export async function syncedAfterwards<Data>(
+  data: Data,
+  _input: unknown,
+  { ports }: ToolContext,
+): Promise<Data> {
+  await ports.vfs.core.syncJournal();
+  return data;
+}
+
 export interface PinRecord {
   readonly kind: OpKind;
   readonly cid: CID;

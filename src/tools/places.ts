@@ -21,8 +21,8 @@ import {
 import type { Scope } from './ceiling.ts';
 import { whenUnlocked } from './locks.ts';
 import { planOf } from './plans.ts';
-import type { Plan } from './results.ts';
-import type { ToolContext } from './tool.ts';
+import type { DryRun } from './results.ts';
+import type { RecordResult, ToolContext } from './tool.ts';
 
 /** Mode of directories made on the way to a name, before the umask of their mount. */
 const PARENT_MODE = 0o755;
@@ -161,28 +161,41 @@ export function umasked(vfs: Vfs, directory: Ino, mode: number): number {
   return typeof mask === 'string' ? mode & ~Number.parseInt(mask, 8) : mode;
 }
 
-/** What became of a change: done, or with `dry_run` only planned. */
-export type Changed<T> =
-  | { readonly made: T; readonly seq: number | undefined; readonly plan?: undefined }
-  | { readonly made?: undefined; readonly plan: Plan };
+/** A change: what an error speaks of, and what is done about it. */
+export interface Change<T, Data> {
+  readonly path: string;
+  readonly dryRun: boolean;
+  /** Makes it. Must not pause. */
+  readonly make: () => T extends PromiseLike<unknown> ? never : T;
+  /** The answer, from what was made. */
+  readonly tell: (made: T) => RecordResult<Data>;
+}
 
 /**
- * Makes a change: all that `body` does, in one group, or nothing of it. `body` must not pause.
- * Resolves when the kernel knows of it.
+ * Makes a change: all that `make` does, in one group with its answer, or nothing of it; with
+ * `dryRun` only the plan of it. Resolves when the kernel knows of it.
  */
-export async function change<T>(
+export async function change<T, Data>(
   asker: Asker,
-  path: string,
-  dryRun: boolean,
-  body: () => T extends PromiseLike<unknown> ? never : T,
-): Promise<Changed<T>> {
+  context: ToolContext,
+  { path, dryRun, make, tell }: Change<T, Data>,
+): Promise<RecordResult<Data> | RecordResult<DryRun>> {
   const { journal, invalidator } = asker.vfs.core;
-  if (dryRun) return { plan: planOf(about(asker, path, () => journal.rehearse(body))) };
+  if (dryRun) {
+    const plan = planOf(about(asker, path, () => journal.rehearse(make)));
+    return { data: { dry_run: true, plan } };
+  }
   const before = journal.head.seq;
-  const made = about(asker, path, () => journal.group(body));
+  const made = about(asker, path, () =>
+    journal.group(() => {
+      const done: T = make();
+      context.keep(() => tell(done));
+      return done as T extends PromiseLike<unknown> ? never : T;
+    }),
+  );
   const { seq } = journal.head;
   await invalidator.settled();
-  return { made, seq: seq === before ? undefined : seq };
+  return { ...tell(made), seq: seq === before ? undefined : seq };
 }
 
 /**

@@ -8,6 +8,7 @@ import type { Cursors } from './cursors.ts';
 import type { Jobs } from './jobs.ts';
 import type { LockTable } from './locks.ts';
 import type { IpfsPorts } from './ports-ipfs.ts';
+import type { KeptCalls } from './repeats.ts';
 
 export interface Ports extends IpfsPorts {
   readonly clock: Clock;
@@ -15,6 +16,7 @@ export interface Ports extends IpfsPorts {
   readonly log: Log;
   readonly cursors: Cursors;
   readonly jobs: Jobs;
+  readonly keptCalls: KeptCalls;
   readonly mount: MountView;
   /** The tree. */
   readonly vfs: Vfs;

@@ -25,6 +25,7 @@ import { monotonic } from './jobs.ts';
 import { type ListedTool, listed } from './listing.ts';
 import { placeOfContent } from './paths.ts';
 import type { Ports } from './ports.ts';
+import { type KeptAnswer, Repeats, type RunningCall, type Ticket, ticketOf } from './repeats.ts';
 import { placesIn, validate } from './schema.ts';
 import { seenWithin } from './seen.ts';
 import type {
@@ -34,6 +35,7 @@ import type {
   RecordResult,
   Session,
   Tool,
+  ToolContext,
 } from './tool.ts';
 
 const DEADLINE_MS: Readonly<Record<DeadlineClass, number>> = {
@@ -53,6 +55,8 @@ export interface CallOptions {
   readonly signal: AbortSignal;
   /** What the caller names this call, for the journal. */
   readonly toolCallId?: string | undefined;
+  /** What it is recognised by when it is sent again; unchecked. */
+  readonly key?: unknown;
   readonly progress?: ((progress: Progress) => void) | undefined;
 }
 
@@ -64,6 +68,11 @@ interface Call {
   readonly toolCallId: string | undefined;
   readonly requestId: string;
   readonly startedMs: number;
+  /** With a key, and something to change. */
+  readonly ticket: Ticket | undefined;
+  readonly running: RunningCall | undefined;
+  /** Its answer, when it was run before. */
+  readonly kept: KeptAnswer | undefined;
 }
 
 /** How a call ended: the envelope, and how the protocol carries it. */
@@ -91,6 +100,7 @@ export class Registry {
   readonly #ports: Ports;
   readonly #redactor: Redactor;
   readonly #listed: ReadonlyMap<Tool, ListedTool>;
+  readonly #repeats: Repeats;
 
   /** Builds the schemas of all tools, once. */
   constructor({ tools, ports, redactor }: RegistryOptions) {
@@ -99,6 +109,7 @@ export class Registry {
     this.#ports = ports;
     this.#redactor = redactor;
     this.#listed = new Map(tools.map((tool) => [tool, listed(tool)]));
+    this.#repeats = new Repeats(ports.keptCalls);
   }
 
   /** The tools that may be called, in the order of the inventory, as the protocol lists them. */
@@ -120,7 +131,7 @@ export class Registry {
     tool: Tool,
     values: unknown,
     session: Session,
-    { signal, toolCallId, progress }: CallOptions,
+    { signal, toolCallId, key, progress }: CallOptions,
   ): Promise<CallResult> {
     const requestId = this.#ports.random.token();
     const startedMs = this.#ports.clock.monotonicMs();
@@ -128,12 +139,74 @@ export class Registry {
       demandTool(tool, session);
       const input = validate(tool.input, values, tool.name);
       demandPlaces(tool, input, session);
-      const call = { tool, input, session, toolCallId, requestId, startedMs };
-      if (isJob(tool, input)) return await this.#callAsJob(call, signal, progress);
-      return await this.#callNow(call, signal, progress);
+      // What was answered under the key is looked for only now: it, too, is held to the ceiling.
+      const { principal } = session;
+      const asked = key === undefined ? undefined : ticketOf(tool.name, { principal, key, values });
+      const ticket = isRepeatedBy(tool, input) ? asked : undefined;
+      const first = { ticket, running: undefined, kept: undefined };
+      const call = { tool, input, session, toolCallId, requestId, startedMs, ...first };
+      if (ticket !== undefined) return await this.#callOnce({ ...call, ticket }, signal, progress);
+      return await this.#call(call, signal, progress);
     } catch (error) {
       return this.#failed(tool, error, { requestId, session }).result;
     }
+  }
+
+  #call(call: Call, signal: AbortSignal, progress: Place['progress']): Promise<CallResult> {
+    const isAsJob = isJob(call.tool, call.input) && call.kept === undefined;
+    return isAsJob
+      ? this.#callAsJob(call, signal, progress)
+      : this.#callNow(call, signal, progress);
+  }
+
+  /** Runs the call, or waits for it, or gives its answer again, as far as it has come before. */
+  async #callOnce(
+    call: Call & { readonly ticket: Ticket },
+    signal: AbortSignal,
+    progress: Place['progress'],
+  ): Promise<CallResult> {
+    const { tool, ticket } = call;
+    for (;;) {
+      const other = this.#repeats.running(tool.name, ticket);
+      if (other === undefined) break;
+      const answer = await this.#waitFor(other, call, signal);
+      if (answer !== undefined) return answer;
+    }
+    // Nothing suspends from the look at what runs to the beginning.
+    const kept = this.#repeats.kept(tool.name, ticket);
+    if (kept !== undefined) {
+      return await this.#call({ ...call, requestId: kept.request_id, kept }, signal, progress);
+    }
+    const running = this.#repeats.begin(ticket);
+    try {
+      return await this.#call({ ...call, running }, signal, progress);
+    } finally {
+      running.answered();
+    }
+  }
+
+  /**
+   * Waits until the same call, from another connection, is at an end; the answer is looked for then.
+   * @returns the handle of its job, when that takes longer than this call would wait for one.
+   * @throws OpError timeout; the signal's reason.
+   */
+  async #waitFor(
+    other: RunningCall,
+    call: Call,
+    signal: AbortSignal,
+  ): Promise<CallResult | undefined> {
+    const limitMs = isJob(call.tool, call.input) ? waitOf(call) : timeoutOf(call);
+    const stop = new AbortController();
+    const timer = this.#ports.clock.sleep(limitMs, AbortSignal.any([signal, stop.signal]));
+    const isEnded = await Promise.race([
+      other.ended.then(() => true),
+      timer.then(() => false),
+    ]).finally(() => stop.abort());
+    timer.catch(() => {}); // Stopped because the other ended first.
+    if (isEnded) return undefined;
+    if (other.job === undefined) throw new OpError('timeout', call.tool.name);
+    other.isJobShared = true;
+    return recordCall(this.#success(call, { data: { job: other.job.view() } }));
   }
 
   /** The error envelope of a call that never reached its tool, as a result. */
@@ -184,6 +257,7 @@ export class Registry {
         return ended.envelope;
       },
     });
+    if (call.running !== undefined) call.running.job = job;
     // As long as the caller waits, giving up the call gives up the work.
     const onAbort = () => job.cancel(new OpError('cancelled', call.tool.name));
     signal.addEventListener('abort', onAbort, { once: true });
@@ -197,7 +271,7 @@ export class Registry {
     signal.removeEventListener('abort', onAbort);
     watch = undefined;
     if (ended !== undefined) {
-      job.forget();
+      if (call.running?.isJobShared !== true) job.forget();
       return ended.result;
     }
     return recordCall(this.#success(call, { data: { job: job.view() } }));
@@ -205,9 +279,9 @@ export class Registry {
 
   /** Runs the tool to its end and wraps what came of it. Never rejects. */
   async #run(call: Call, { signal, progress, bytesMax }: Place): Promise<Ended> {
-    const { tool, input, session, requestId } = call;
+    const { tool, session, requestId, running } = call;
     let last: Progress | undefined;
-    const context = {
+    const context: ToolContext = {
       caller: this.#callerOf(call),
       principal: session.principal,
       session,
@@ -217,16 +291,27 @@ export class Registry {
         last = last === undefined ? next : monotonic(last, next);
         progress?.(last);
       },
+      keep: (tell) => this.#keep(call, tell),
       ports: this.#ports,
     };
     try {
       signal.throwIfAborted();
-      const work = (async () => tool.run(input, context))();
+      const work = outcomeOf(call, context);
+      running?.began(work);
       return this.#succeeded(call, await this.#settled(work, signal, tool), bytesMax);
     } catch (error) {
       const told = signal.aborted ? abortedBy(error, signal, tool, last) : error;
       return this.#failed(tool, told, call);
     }
+  }
+
+  #keep({ ticket, requestId }: Call, tell: () => RecordResult<unknown>): void {
+    if (ticket === undefined) return;
+    this.#repeats.keep(ticket, (seq) => ({
+      request_id: requestId,
+      ...tell(),
+      ...(seq === undefined ? {} : { seq }),
+    }));
   }
 
   /** What the work comes to. Work that goes on after its signal is left, at last, to itself. */
@@ -331,6 +416,21 @@ function demandPlaces(tool: Tool, input: unknown, { ceiling: { scope } }: Sessio
     if (path !== undefined && !scope.covers(nameOfText(path))) throw outside(tool.name, text);
   }
 }
+
+/** Does the work of a call, or what is left of it. */
+async function outcomeOf(
+  { tool, input, kept }: Call,
+  context: ToolContext,
+): Promise<RecordResult<unknown> | ContentResult> {
+  const outcome = kept ?? (await tool.run(input, context));
+  const isDone = 'data' in outcome && input['dry_run'] !== true;
+  if (tool.kind !== 'record' || tool.afterwards === undefined || !isDone) return outcome;
+  return { ...outcome, data: await tool.afterwards(outcome.data, input, context) };
+}
+
+/** Whether running it twice would be seen. */
+const isRepeatedBy = (tool: Tool, input: Readonly<Record<string, unknown>>): boolean =>
+  tool.changes === 'journal' && input['dry_run'] !== true;
 
 const isJob = (tool: Tool, input: Readonly<Record<string, unknown>>): boolean =>
   tool.job === true && (tool.kind === 'record' || input['output_path'] !== undefined);

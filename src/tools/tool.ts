@@ -46,6 +46,17 @@ export interface Requirements {
 /** How long a call may take when it does not say: 10 s, 30 s, 300 s. */
 export type DeadlineClass = 'local' | 'remote' | 'job';
 
+/**
+ * What a call changes, and so what keeps it from changing that twice when it is sent again under its
+ * idempotency key.
+ * - `nothing`: it is run again.
+ * - `journal`: one transaction makes all of the change that anybody can see, and the answer is kept
+ *   in it (`ToolContext.keep`). What goes before may be done twice: it brings bytes here, or holds
+ *   blocks. What follows is `afterwards`. Cut short before the transaction, it is run from its start.
+ * - `process`: what lives in this process and dies with it. Run again, it is as if run once.
+ */
+export type Changes = 'nothing' | 'journal' | 'process';
+
 /** The other end of the connection, as the kernel vouches for it. */
 export interface Peer {
   readonly uid: number;
@@ -86,6 +97,12 @@ export interface ToolContext {
   readonly requestId: string;
   /** Cheap: may be called for every item. */
   progress(progress: Progress): void;
+  /**
+   * To be called once, inside the transaction that makes the change: keeps the answer with it, for
+   * when the call is sent again. `tell` is asked when all rows and records are written; `seq` is
+   * added.
+   */
+  keep(tell: () => RecordResult<unknown>): void;
   readonly ports: Ports;
 }
 
@@ -136,6 +153,7 @@ interface Definition<Input extends InputSchema> {
   readonly version: string;
   readonly description: string;
   readonly hints: Hints;
+  readonly changes: Changes;
   readonly requires?: Requirements;
   readonly deadline: DeadlineClass;
   /**
@@ -158,6 +176,16 @@ export interface RecordDefinition<Input extends InputSchema, Output extends z.Zo
     input: z.output<Input>,
     context: ToolContext,
   ): RecordAnswer<Output> | Promise<RecordAnswer<Output>>;
+  /**
+   * What a call that changed something owes after its transaction: stable storage. Also done before
+   * a kept answer is given again, because the daemon may have died in between. Answers the data as
+   * they are then.
+   */
+  afterwards?(
+    data: z.input<Output>,
+    input: z.output<Input>,
+    context: ToolContext,
+  ): Promise<z.input<Output>>;
 }
 
 /** What a record tool may answer: its data, or with `dry_run` the plan. */

@@ -20,4 +20,5 @@ export { Jobs } from './jobs.ts';
 export type { ListedTool } from './listing.ts';
 export type { Ports } from './ports.ts';
 export { Registry } from './registry.ts';
+export { IDEMPOTENCY_META, JournaledCalls } from './repeats.ts';
 export type { Peer, Progress, Session } from './tool.ts';

@@ -17,6 +17,7 @@ export const jobGet = recordTool({
     'State and, once it has ended, result of a call that goes on as a job; waits up to ' +
     'wait_ms for the end. Without job_id lists your jobs. A failed job is in result.',
   hints: { readOnly: true, destructive: false, idempotent: true, openWorld: false },
+  changes: 'nothing',
   input: schema.input({
     job_id: schema.handle().optional(),
     wait_ms: waitMs(0),
@@ -48,6 +49,7 @@ export const jobCancel = recordTool({
     'Ask a job of yours to end, and wait up to wait_ms until it has. What it changed is ' +
     'rolled back or finished, never left half done. A finished job stays as it is.',
   hints: { readOnly: false, destructive: false, idempotent: true, openWorld: false },
+  changes: 'process',
   input: schema.input({ job_id: schema.handle(), wait_ms: waitMs(20_000) }),
   example: { job_id: 'AAAAAAAAAAAAAAAAAAAAAA' },
   output: z.object({ job: jobSchema }),

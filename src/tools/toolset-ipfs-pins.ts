@@ -3,10 +3,18 @@ import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
 import { blockKey, type CID } from '../content/content.ts';
 import { demandEmbedded, locate } from './content-paths.ts';
-import { keepBlocks, type ListedPin, listed, pinsOf, pinTypeOf, recordPin } from './pins.ts';
+import {
+  keepBlocks,
+  type ListedPin,
+  listed,
+  pinsOf,
+  pinTypeOf,
+  recordPin,
+  syncedAfterwards,
+} from './pins.ts';
 import { planOf } from './plans.ts';
 import * as schema from './schema.ts';
-import { recordTool, type ToolContext } from './tool.ts';
+import { type RecordResult, recordTool, type ToolContext } from './tool.ts';
 
 const COMMON = { toolset: 'ipfs_core', version: '1.0.0' } as const;
 const pinType = z.enum(['recursive', 'direct']);
@@ -21,6 +29,7 @@ export const ipfsPinAdd = recordTool({
     'Keep a DAG, named by its root, on the node that holds it; all its blocks must be ' +
     'there. To add new bytes use ipfs_add, which pins.',
   hints: { readOnly: false, destructive: false, idempotent: true, openWorld: true },
+  changes: 'journal',
   input: schema.input({
     ipfs_path: schema.ipfsPath(),
     recursive: schema.recursive(true),
@@ -46,9 +55,7 @@ export const ipfsPinAdd = recordTool({
     const recursive = input.recursive || known?.type === 'recursive';
     const blocks = await keepBlocks(context, cid, { recursive, op });
     const type = typeBy(recursive);
-    const pinned = pin(context, cid, { type, name: input.pin_name });
-    if (pinned.seq !== undefined) await context.ports.vfs.core.syncJournal();
-    return {
+    const tell = (pinned: Pinned) => ({
       data: {
         cid: cid.toString(),
         pin_type: type,
@@ -57,19 +64,28 @@ export const ipfsPinAdd = recordTool({
         blocks,
       },
       seq: pinned.seq,
-      node: 'embedded',
-    };
+      node: 'embedded' as const,
+    });
+    return tell(pin(context, cid, { type, name: input.pin_name }, tell));
   },
+  afterwards: syncedAfterwards,
 });
 
 const typeBy = (recursive: boolean) => (recursive ? ('recursive' as const) : ('direct' as const));
+
+interface Pinned {
+  readonly name: string | null;
+  readonly wasPinned: boolean;
+  readonly seq: number | undefined;
+}
 
 /** The row and its record, unless the row says so already. */
 function pin(
   context: ToolContext,
   cid: CID,
   { type, name }: { type: 'recursive' | 'direct'; name: string | undefined },
-) {
+  tell: (pinned: Pinned) => RecordResult<unknown>,
+): Pinned {
   const { journal } = context.ports.vfs.core;
   const key = blockKey(cid);
   return journal.commit((tx) => {
@@ -83,7 +99,9 @@ function pin(
     const kind = known?.type === 'recursive' ? known.type : type;
     journal.contents.setPin({ cid: key, type: kind, name: kept, time_s, time_ns });
     const seq = recordPin(context, tx, { kind: 'pin_add', cid, after: { type: kind, name: kept } });
-    return { name: kept, wasPinned, seq };
+    const pinned = { name: kept, wasPinned, seq };
+    context.keep(() => tell(pinned));
+    return pinned;
   });
 }
 
@@ -96,6 +114,7 @@ export const ipfsPinRm = recordTool({
     'End the promise to keep a DAG. Its blocks stay until garbage is collected; the tree ' +
     'and kept snapshots are safe without pins.',
   hints: { readOnly: false, destructive: true, idempotent: true, openWorld: false },
+  changes: 'journal',
   input: schema.input({
     ipfs_path: schema.ipfsPath(),
     recursive: schema.recursive(true).describe('false: a direct pin'),
@@ -114,7 +133,7 @@ export const ipfsPinRm = recordTool({
     const op = 'ipfs_pin_rm';
     demandEmbedded(input.node, op);
     const { dag } = context.ports.ipfs;
-    const { journal, syncJournal } = context.ports.vfs.core;
+    const { journal } = context.ports.vfs.core;
     const { signal } = context;
     const { cid } = await locate(dag, input.ipfs_path, { op, signal });
     const type = typeBy(input.recursive);
@@ -127,10 +146,15 @@ export const ipfsPinRm = recordTool({
         return recordPin(context, tx, { kind: 'pin_rm', cid, after: { type } });
       });
     if (input.dry_run) return { data: { dry_run: true, plan: planOf(journal.rehearse(remove)) } };
-    const seq = remove();
-    await syncJournal();
-    return { data: { cid: cid.toString(), pin_type: type, removed: true }, seq, node: 'embedded' };
+    const data = { cid: cid.toString(), pin_type: type, removed: true };
+    const told = { data, node: 'embedded' as const };
+    const seq = journal.group(() => {
+      context.keep(() => told);
+      return remove();
+    });
+    return { ...told, seq };
   },
+  afterwards: syncedAfterwards,
 });
 
 const notPinned = (op: string, cid: CID, type: ListedPin['pin_type'] | undefined): OpError =>
@@ -147,6 +171,7 @@ export const ipfsPinLs = recordTool({
     'List what is pinned, or with ipfs_path how one CID is. Indirect pins are found by ' +
     'walking the recursive ones, which takes time.',
   hints: { readOnly: true, destructive: false, idempotent: true, openWorld: false },
+  changes: 'nothing',
   input: schema.input({
     ipfs_path: schema.ipfsPath().optional(),
     pin_type: z.enum(['recursive', 'direct', 'indirect', 'all']).default('recursive'),

@@ -22,7 +22,7 @@ import { octal } from './entries.ts';
 import { sliceResult } from './envelope.ts';
 import { mimeOf, SNIFFED_BYTES } from './mime.ts';
 import { ipfsUri } from './paths.ts';
-import { recordPin } from './pins.ts';
+import { recordPin, syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
 import type { Plan } from './results.ts';
 import * as schema from './schema.ts';
@@ -66,6 +66,7 @@ export const ipfsAdd = recordTool({
     'readable at /ipfs/<cid>. dry_run only computes the CID. To publish a tree with its ' +
     'history use vfs_sync_to_ipfs.',
   hints: { readOnly: false, destructive: false, idempotent: true, openWorld: true },
+  changes: 'journal',
   input: addInput,
   example: { content: 'hello world' },
   output: z.object({
@@ -90,13 +91,11 @@ export const ipfsAdd = recordTool({
     const root = await wrapped(made, input, context);
     if (input.dry_run) return { data: { dry_run: true, plan: planOf(input, made, root) } };
     const { ports, signal } = context;
-    const { journal, content: contents, syncJournal } = ports.vfs.core;
+    const { journal, content: contents } = ports.vfs.core;
     const { dag } = ports.ipfs;
     const blocks = await syncBlocks({ journal, contents, dag }, [root.cid], signal);
     signal.throwIfAborted();
-    const seq = record(input, context, made, root);
-    await syncJournal();
-    return {
+    const told = {
       data: {
         cid: root.cid.toString(),
         ...(made.filename === undefined ? {} : { filename: made.filename }),
@@ -108,11 +107,16 @@ export const ipfsAdd = recordTool({
         ...(made.entries === undefined ? {} : { entries: made.entries }),
         uri: ipfsUri(root.cid.toString()),
       },
-      seq,
-      node: 'embedded',
+      node: 'embedded' as const,
       warnings: made.warnings,
     };
+    const seq = journal.group(() => {
+      context.keep(() => told);
+      return record(input, context, made, root);
+    });
+    return { ...told, seq };
   },
+  afterwards: syncedAfterwards,
 });
 
 interface Added {
@@ -280,6 +284,7 @@ export const ipfsCat = contentTool({
     'base64, every byte verified. Go on at next_offset. For files of the tree use ' +
     'vfs_read.',
   hints: READ,
+  changes: 'nothing',
   input: schema.input({
     ipfs_path: schema.ipfsPath(),
     ...schema.slice,
@@ -329,6 +334,7 @@ export const ipfsLs = recordTool({
     'List a directory by its CID or a path below one, names in byte order; of anything ' +
     'else tell the type. For directories of the tree use vfs_ls.',
   hints: READ,
+  changes: 'nothing',
   input: schema.input({
     ipfs_path: schema.ipfsPath(),
     ...schema.node,

@@ -121,6 +121,7 @@ export const fsJournalGetHistory = recordTool({
     'programs on the mount and tools alike, removed files too. For one file’s last change ' +
     'vfs_stat is enough.',
   hints: { readOnly: true, destructive: false, idempotent: true, openWorld: false },
+  changes: 'nothing',
   input: historyInput,
   example: { path: '/ipfs', recursive: true, limit: 10 },
   output: z.object({

@@ -10,13 +10,20 @@ import type { Published, Restored, Conflict as SyncConflict } from '../sync/sync
 import { CONTROL_INO_FROM, type Inode, isPermitted } from '../vfs/vfs.ts';
 import { demandEmbedded, gateOf, locate } from './content-paths.ts';
 import { durabilitySchema } from './entries.ts';
+import { syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
 import { planOf } from './plans.ts';
 import { type Conflict, conflictSchema, type Plan } from './results.ts';
 import * as schema from './schema.ts';
 import { recordTool, type ToolContext } from './tool.ts';
 
-const COMMON = { toolset: 'vfs', version: '1.0.0', deadline: 'job', job: true } as const;
+const COMMON = {
+  toolset: 'vfs',
+  version: '1.0.0',
+  deadline: 'job',
+  job: true,
+  changes: 'journal',
+} as const;
 
 /** Conflicts, and skipped entries, that an answer lists. */
 const SHOWN = 50;
@@ -80,21 +87,29 @@ export const vfsSyncToIpfs = recordTool({
       const plan = about(asker, path, () => publisher.plan(request));
       return { data: { dry_run: true, plan: publicationPlan(path, plan.bytes) } };
     }
-    const published = await about(asker, path, () =>
-      publisher.publish(request, {
-        signal: context.signal,
-        progress: ({ files: done, filesTotal: total }) => {
-          context.progress({ done, total, unit: 'files' });
-        },
-      }),
-    );
-    return {
-      data: publishedObject(context, path, published, at.path),
-      seq: published.seq,
-      warnings:
-        published.skipped.length > SHOWN ? [`skipped ${published.skipped.length} in all`] : [],
+    const tell = (published: Published) => {
+      const skipped = published.skipped.length;
+      return {
+        data: publishedObject(context, path, published, at.path),
+        seq: published.seq,
+        warnings: skipped > SHOWN ? [`skipped ${skipped} in all`] : [],
+      };
     };
+    const onRecord = (published: Published) => context.keep(() => tell(published));
+    const published = await about(asker, path, () =>
+      publisher.publish(
+        { ...request, onRecord },
+        {
+          signal: context.signal,
+          progress: ({ files: done, filesTotal: total }) => {
+            context.progress({ done, total, unit: 'files' });
+          },
+        },
+      ),
+    );
+    return tell(published);
   },
+  afterwards: syncedAfterwards,
 });
 
 /** A directory of a managed tree, and its path with links followed. */
@@ -253,22 +268,28 @@ export const vfsSyncFromIpfs = recordTool({
     const { dag } = ports.ipfs;
     const { cid } = await locate(dag, input.ipfs_path, { op: asker.tool, signal });
     const at = destination(asker, input);
+    const onRecord = (made: Restored) => context.keep(() => toldOf(asker, path, made));
     const restored = await about(asker, path, () =>
-      restore(asker, context, { ...at, cid, policy, input }),
+      restore(asker, context, { ...at, cid, policy, input, onRecord }),
     );
     await ports.vfs.core.invalidator.settled();
-    const { seq, rehearsed } = restored;
-    const conflicts = conflictsOf(asker, path, restored.conflicts);
-    const warnings = restored.skipped.slice(0, SHOWN).map((name) => {
-      return `left out ${path}/${textOf(name)}: only root makes devices`;
-    });
-    if (seq === undefined) {
-      const plan = { ...planOf(rehearsed, warnings), conflicts };
-      return { data: { dry_run: true, plan } };
-    }
-    return { data: restoredObject(path, restored, conflicts, seq), seq: seq.last, warnings };
+    return toldOf(asker, path, restored);
   },
 });
+
+/** The answer: what was done or, when nothing was recorded, the plan. */
+function toldOf(asker: Asker, path: string, restored: Restored) {
+  const { seq, rehearsed } = restored;
+  const conflicts = conflictsOf(asker, path, restored.conflicts);
+  const warnings = restored.skipped.slice(0, SHOWN).map((name) => {
+    return `left out ${path}/${textOf(name)}: only root makes devices`;
+  });
+  if (seq === undefined) {
+    const plan = { ...planOf(rehearsed, warnings), conflicts };
+    return { data: { dry_run: true as const, plan } };
+  }
+  return { data: restoredObject(path, restored, conflicts, seq), seq: seq.last, warnings };
+}
 
 /** @throws OpError unsupported. */
 function policyOf({ on_conflict: policy }: FromInput): 'fail' | 'keep_remote' {
@@ -335,10 +356,11 @@ async function restore(
     readonly cid: Awaited<ReturnType<typeof locate>>['cid'];
     readonly policy: 'fail' | 'keep_remote';
     readonly input: FromInput;
+    readonly onRecord: (restored: Restored) => void;
   },
 ): Promise<Restored> {
   const { vfs, caller } = asker;
-  const { cid, existing, missing, treePath, policy, input } = wanted;
+  const { cid, existing, missing, treePath, policy, input, onRecord } = wanted;
   const request = {
     cid,
     existing,
@@ -352,6 +374,7 @@ async function restore(
     group: caller.group,
     expectedRoot: input.expected_version,
     dryRun: input.dry_run,
+    onRecord,
   };
   try {
     return await context.ports.ipfs.restorer.restore(request, {

@@ -27,6 +27,7 @@ export const systemHealth = recordTool({
     'Whether kitfs works as it should, and if not, why: mount, journal, queues, space, ' +
     'backends, errors of the last hour.',
   hints: { readOnly: true, destructive: false, idempotent: true, openWorld: false },
+  changes: 'nothing',
   input: schema.input({}),
   example: {},
   output: z.object({

@@ -22,7 +22,6 @@ import {
   about,
   absent,
   askerOf,
-  type Changed,
   change,
   demandVersion,
   find,
@@ -38,6 +37,7 @@ import { localPathOf } from './toolset-vfs.ts';
 import { countBelow } from './toolset-vfs-write.ts';
 
 const COMMON = {
+  changes: 'journal',
   toolset: 'vfs',
   version: '1.0.0',
   deadline: 'job',
@@ -84,25 +84,33 @@ export const vfsCopy = recordTool({
     const asker = askerOf(context, 'vfs_copy');
     const { source, destination } = input;
     await whenFree(asker, context, destination);
-    const changed = await copy(asker, input, context);
-    if (changed.plan !== undefined) return { data: { dry_run: true, plan: changed.plan } };
-    const { copied, version } = changed.made;
-    const { files, directories, symlinks, bytes, linkedBytes, skipped } = copied;
-    return {
-      data: {
-        source,
-        destination,
-        ...localPathOf(context, destination),
-        files,
-        directories,
-        symlinks,
-        bytes,
-        linked_bytes: linkedBytes,
-        version,
-        skipped: skipped.map((path) => ({ path: textOf(path), error_code: 'NOT_SUPPORTED' })),
-      },
-      seq: changed.seq,
-    };
+    const staged = await stageForeign(asker, input, context);
+    try {
+      return await change(asker, context, {
+        path: destination,
+        dryRun: input.dry_run,
+        make: () => copy(asker, input, staged),
+        tell: ({ copied, version }) => ({
+          data: {
+            source,
+            destination,
+            ...localPathOf(context, destination),
+            files: copied.files,
+            directories: copied.directories,
+            symlinks: copied.symlinks,
+            bytes: copied.bytes,
+            linked_bytes: copied.linkedBytes,
+            version,
+            skipped: copied.skipped.map((path) => ({
+              path: textOf(path),
+              error_code: 'NOT_SUPPORTED',
+            })),
+          },
+        }),
+      });
+    } finally {
+      if (staged !== undefined) unstage(asker.vfs.core, staged);
+    }
   },
 });
 
@@ -111,26 +119,19 @@ interface Made {
   readonly version: string;
 }
 
-async function copy(asker: Asker, input: CopyInput, context: ToolContext): Promise<Changed<Made>> {
+/** In one group. */
+function copy(asker: Asker, input: CopyInput, staged: Staged | undefined): Made {
   const { vfs, caller } = asker;
-  const { source, destination, dry_run: dryRun } = input;
-  const staged = await stageForeign(asker, input, context);
-  try {
-    return await change(asker, destination, dryRun, () => {
-      const top = staged?.inode ?? presentSource(asker, input);
-      const at = destinationPlace(asker, input, top);
-      const to = { parent: at.parent, name: at.name };
-      const copied =
-        staged === undefined
-          ? about(asker, source, () =>
-              copyTree(vfs.core, caller, top.ino, to, input.preserve_metadata),
-            )
-          : plant(vfs.core, caller, staged, to, input.preserve_metadata);
-      return { copied, version: versionOf(vfs.core.inodes.get(copied.ino)) };
-    });
-  } finally {
-    if (staged !== undefined) unstage(vfs.core, staged);
-  }
+  const top = staged?.inode ?? presentSource(asker, input);
+  const at = destinationPlace(asker, input, top);
+  const to = { parent: at.parent, name: at.name };
+  const copied =
+    staged === undefined
+      ? about(asker, input.source, () =>
+          copyTree(vfs.core, caller, top.ino, to, input.preserve_metadata),
+        )
+      : plant(vfs.core, caller, staged, to, input.preserve_metadata);
+  return { copied, version: versionOf(vfs.core.inodes.get(copied.ino)) };
 }
 
 /**
@@ -272,12 +273,14 @@ export const vfsMove = recordTool({
     const { source, destination } = input;
     await whenFree(asker, context, source);
     await whenFree(asker, context, destination);
-    const changed = await change(asker, source, input.dry_run, () => move(asker, input));
-    if (changed.plan !== undefined) return { data: { dry_run: true, plan: changed.plan } };
-    return {
-      data: { source, destination, ...localPathOf(context, destination), ...changed.made },
-      seq: changed.seq,
-    };
+    return change(asker, context, {
+      path: source,
+      dryRun: input.dry_run,
+      make: () => move(asker, input),
+      tell: (moved) => ({
+        data: { source, destination, ...localPathOf(context, destination), ...moved },
+      }),
+    });
   },
 });
 

@@ -83,6 +83,7 @@ export const vfsMount = recordTool({
     'or started from an IPFS path) or memory (gone at unmount). The same mount again is no ' +
     'error.',
   hints: { readOnly: false, destructive: false, idempotent: true, openWorld: true },
+  changes: 'journal',
   requires: { backends: ['ipfs', 'memory'] },
   input: mountInput,
   example: { backend: 'memory', mount_point: '/scratch' },
@@ -105,13 +106,15 @@ export const vfsMount = recordTool({
     }
     const staged = await stageSource(asker, input, volatile, context.signal);
     try {
-      const changed = await change(asker, point, false, () =>
-        mountTree(asker, input, staged, context),
-      );
-      if (changed.plan !== undefined) return { data: { dry_run: true, plan: changed.plan } };
-      const { made, seq } = changed;
-      const data = { ...mountedObject(context, made), ...optionsOf(made), existed: false };
-      return { data, seq, warnings: withoutEffect(input) };
+      return await change(asker, context, {
+        path: point,
+        dryRun: false,
+        make: () => mountTree(asker, input, staged, context),
+        tell: (made) => ({
+          data: { ...mountedObject(context, made), ...optionsOf(made), existed: false },
+          warnings: withoutEffect(input),
+        }),
+      });
     } finally {
       if (staged !== undefined) unstage(asker.vfs.core, staged);
     }
@@ -327,6 +330,7 @@ export const vfsListMounts = recordTool({
     'The trees that are mounted: where, of which backend, what they can do, what is not ' +
     'hashed yet; and where the kernel shows all of it on this host.',
   hints: { readOnly: true, destructive: false, idempotent: true, openWorld: false },
+  changes: 'nothing',
   input: schema.input({ ...schema.page }),
   example: {},
   output: z.object({

@@ -27,6 +27,7 @@ export const vfsUnmount = recordTool({
     'Take a tree out of sight; its files stay and are back when it is mounted there again, ' +
     'but a memory tree is discarded (force). With force also open files are closed.',
   hints: { readOnly: false, destructive: true, idempotent: true, openWorld: false },
+  changes: 'journal',
   input: schema.input({
     mount_point: schema.path(),
     force: schema.force(),
@@ -50,22 +51,22 @@ export const vfsUnmount = recordTool({
     const mounted = mountedAt(asker, point);
     if (!dryRun) demandIdle(asker, mounted, force);
     const flushed = dryRun ? { files: 0, bytes: 0 } : await flush(asker.vfs, mounted);
-    const changed = await change(asker, point, dryRun, () => detach(asker, point, force));
-    if (changed.plan !== undefined) return { data: { dry_run: true, plan: changed.plan } };
-    const { closed, discarded } = changed.made;
-    const { discardedFiles: files, discardedBytes: bytes } = discarded;
-    return {
-      data: {
-        mount_point: point,
-        unmounted: true,
-        flushed,
-        // Everything lies in the own store, and no other store is attached to a tree.
-        pending: { files: 0, bytes: 0 },
-        closed: [...closed],
-        discarded: { files, bytes },
-      },
-      seq: changed.seq,
-    };
+    return change(asker, context, {
+      path: point,
+      dryRun,
+      make: () => detach(asker, point, force),
+      tell: ({ closed, discarded: { discardedFiles: files, discardedBytes: bytes } }) => ({
+        data: {
+          mount_point: point,
+          unmounted: true,
+          flushed,
+          // Everything lies in the own store, and no other store is attached to a tree.
+          pending: { files: 0, bytes: 0 },
+          closed: [...closed],
+          discarded: { files, bytes },
+        },
+      }),
+    });
   },
 });
 

@@ -63,6 +63,7 @@ export const vfsWrite = recordTool({
     'change only that part. Atomic; the old bytes stay in the journal. Links are followed. To ' +
     'add content without a name use ipfs_add.',
   hints: { ...DESTROY, idempotent: false },
+  changes: 'journal',
   input: writeInput,
   example: { path: '/ipfs/notes.txt', content: 'remember this' },
   output: z.object({
@@ -85,24 +86,34 @@ export const vfsWrite = recordTool({
     const bytes = schema.decodeContent(input.content, input.encoding, `vfs_write ${path}`);
     await whenFree(asker, context, path);
     if (!input.dry_run) prepareWrite(asker, path);
-    const changed = await change(asker, path, input.dry_run, () => writeAt(asker, input, bytes));
-    if (changed.plan !== undefined) return { data: { dry_run: true, plan: changed.plan } };
-    const { inode, created } = changed.made;
-    if (input.sync) await makeDurable(context, inode.ino);
-    return {
-      data: {
-        path,
-        ...localPathOf(context, path),
-        uri: treeUri(path),
-        bytes_written: bytes.length,
-        size: inode.size,
-        version: versionOf(inode),
-        inode: inode.ino,
-        created,
-        durability: durabilityObject(context.ports.vfs, inode),
-      },
-      seq: changed.seq,
-    };
+    return change(asker, context, {
+      path,
+      dryRun: input.dry_run,
+      make: () => writeAt(asker, input, bytes),
+      tell: ({ inode, created }) => ({
+        data: {
+          path,
+          ...localPathOf(context, path),
+          uri: treeUri(path),
+          bytes_written: bytes.length,
+          size: inode.size,
+          version: versionOf(inode),
+          inode: inode.ino,
+          created,
+          durability: durabilityObject(context.ports.vfs, inode),
+        },
+      }),
+    });
+  },
+  afterwards: async (data, { sync }, context) => {
+    if (!sync) return data;
+    const { vfs } = context.ports;
+    const ino = data.inode as Ino;
+    await makeDurable(context, ino);
+    const inode = vfs.core.inodes.find(ino);
+    // Removed since it was written, by somebody who was faster.
+    if (inode === undefined) return data;
+    return { ...data, durability: durabilityObject(vfs, inode) };
   },
 });
 
@@ -154,6 +165,7 @@ export const vfsMkdir = recordTool({
     'Make a directory in the tree. With parents also those above it, and one that is there ' +
     'already is no error.',
   hints: { readOnly: false, destructive: false, idempotent: true, openWorld: false },
+  changes: 'journal',
   input: schema.input({
     path: schema.path(),
     parents: schema.parents(),
@@ -169,18 +181,22 @@ export const vfsMkdir = recordTool({
   }),
   run: async ({ path, parents, mode }, context) => {
     const asker = askerOf(context, 'vfs_mkdir');
-    const changed = await change(asker, path, false, () => {
-      const known = existingDirectory(asker, path, parents);
-      if (known !== undefined) return { created: false, inode: known };
-      const at = placeWithParents(asker, path, { follow: false, parents });
-      const bits = umasked(asker.vfs, at.parent, parseMode(mode));
-      const inode = asker.vfs.mkdir(asker.caller, at.parent, at.name, bits);
-      return { created: true, inode };
+    return change(asker, context, {
+      path,
+      dryRun: false,
+      make: () => {
+        const known = existingDirectory(asker, path, parents);
+        if (known !== undefined) return { created: false, inode: known };
+        const at = placeWithParents(asker, path, { follow: false, parents });
+        const bits = umasked(asker.vfs, at.parent, parseMode(mode));
+        const inode = asker.vfs.mkdir(asker.caller, at.parent, at.name, bits);
+        return { created: true, inode };
+      },
+      tell: ({ created, inode }) => {
+        const facts = { created, inode: inode.ino, mode: octal(inode.mode) };
+        return { data: { path, ...localPathOf(context, path), ...facts } };
+      },
     });
-    if (changed.plan !== undefined) return { data: { dry_run: true, plan: changed.plan } };
-    const { created, inode } = changed.made;
-    const facts = { created, inode: inode.ino, mode: octal(inode.mode) };
-    return { data: { path, ...localPathOf(context, path), ...facts }, seq: changed.seq };
   },
 });
 
@@ -223,6 +239,7 @@ export const vfsRm = recordTool({
     'everything in it. Journaled, so it can be undone. More than 1000 entries need ' +
     'expected_count, which dry_run or the error tells.',
   hints: { ...DESTROY, idempotent: true },
+  changes: 'journal',
   input: schema.input({
     path: schema.path(),
     recursive: schema.recursive(),
@@ -238,17 +255,20 @@ export const vfsRm = recordTool({
     const asker = askerOf(context, 'vfs_rm');
     const { path } = input;
     await whenFree(asker, context, path);
-    const changed = await change(asker, path, input.dry_run, () => {
-      const at = presentPlace(asker, path, input.missing_ok);
-      if (at === undefined) return NOTHING;
-      demandVersion(asker, path, input.expected_version, versionOf(at.inode));
-      if (isDirectory(at.inode.mode) && !input.recursive) {
-        throw new OpError('is-directory', 'vfs_rm');
-      }
-      return remove(asker, at, input.expected_count);
+    return change(asker, context, {
+      path,
+      dryRun: input.dry_run,
+      make: () => {
+        const at = presentPlace(asker, path, input.missing_ok);
+        if (at === undefined) return NOTHING;
+        demandVersion(asker, path, input.expected_version, versionOf(at.inode));
+        if (isDirectory(at.inode.mode) && !input.recursive) {
+          throw new OpError('is-directory', 'vfs_rm');
+        }
+        return remove(asker, at, input.expected_count);
+      },
+      tell: (made) => ({ data: { path, ...made } }),
     });
-    if (changed.plan !== undefined) return { data: { dry_run: true, plan: changed.plan } };
-    return { data: { path, ...changed.made }, seq: changed.seq };
   },
 });
 
@@ -263,6 +283,7 @@ export const vfsRmdir = recordTool({
     'For files use vfs_rm. More than 1000 entries, the directory itself among them, need ' +
     'expected_count.',
   hints: { ...DESTROY, idempotent: true },
+  changes: 'journal',
   input: schema.input({
     path: schema.path(),
     recursive: schema.recursive(),
@@ -274,17 +295,20 @@ export const vfsRmdir = recordTool({
   output: removed,
   run: async ({ path, recursive, expected_count: expected, dry_run: dryRun }, context) => {
     const asker = askerOf(context, 'vfs_rmdir');
-    const changed = await change(asker, path, dryRun, () => {
-      const at = presentPlace(asker, path, false) as Present;
-      if (!isDirectory(at.inode.mode)) {
-        throw new OpError('not-directory', 'vfs_rmdir', { hint: 'use vfs_rm' });
-      }
-      if (recursive) return remove(asker, at, expected);
-      asker.vfs.rmdir(asker.caller, at.parent, at.name);
-      return { removed: true, entries: 1, bytes: 0 };
+    return change(asker, context, {
+      path,
+      dryRun,
+      make: () => {
+        const at = presentPlace(asker, path, false) as Present;
+        if (!isDirectory(at.inode.mode)) {
+          throw new OpError('not-directory', 'vfs_rmdir', { hint: 'use vfs_rm' });
+        }
+        if (recursive) return remove(asker, at, expected);
+        asker.vfs.rmdir(asker.caller, at.parent, at.name);
+        return { removed: true, entries: 1, bytes: 0 };
+      },
+      tell: (made) => ({ data: { path, ...made } }),
     });
-    if (changed.plan !== undefined) return { data: { dry_run: true, plan: changed.plan } };
-    return { data: { path, ...changed.made }, seq: changed.seq };
   },
 });
 

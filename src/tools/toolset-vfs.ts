@@ -37,7 +37,13 @@ import * as schema from './schema.ts';
 import { contentTool, recordTool, type ToolContext } from './tool.ts';
 
 const READ = { readOnly: true, destructive: false, idempotent: true, openWorld: false } as const;
-const COMMON = { toolset: 'vfs', version: '1.0.0', deadline: 'local', hints: READ } as const;
+const COMMON = {
+  toolset: 'vfs',
+  version: '1.0.0',
+  deadline: 'local',
+  hints: READ,
+  changes: 'nothing',
+} as const;
 
 /** An entry as a listing remembers it between pages: the row shows what is known last. */
 interface Listed {

@@ -27,7 +27,10 @@ describe('the SDK client', () => {
     await using host = await openHost();
     const client = await sdkClient(host.path);
     expect(client.getServerVersion()).toEqual({ name: 'kitfs', version: '1.2.3' });
-    expect(client.getServerCapabilities()).toEqual({ tools: { listChanged: false } });
+    expect(client.getServerCapabilities()).toEqual({
+      tools: { listChanged: false },
+      experimental: { 'kitfs/idempotency': {} },
+    });
     expect(client.getInstructions()).toContain('/home/me/kitfs');
     const { tools } = await client.listTools();
     expect(tools.map(({ name }) => name)).toEqual(

@@ -30,6 +30,7 @@ import { Jobs } from '../../src/tools/jobs.ts';
 import type { Lock } from '../../src/tools/locks.ts';
 import type { Ports } from '../../src/tools/ports.ts';
 import { Registry } from '../../src/tools/registry.ts';
+import { JournaledCalls } from '../../src/tools/repeats.ts';
 import { dryRunSchema, jobStartedSchema } from '../../src/tools/results.ts';
 import type { Peer, Session, Tool } from '../../src/tools/tool.ts';
 import { type Caller, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
@@ -130,6 +131,7 @@ export class Fixture {
       log,
       cursors: new Cursors({ clock, random }),
       jobs: new Jobs({ clock, random }),
+      keptCalls: new JournaledCalls(journal),
       mount: { localPath: (path) => this.#localPath(path) },
       vfs: this.vfs,
       sealer,

@@ -10,6 +10,7 @@ import { sliceResult } from '../../src/tools/envelope.ts';
 import { Jobs } from '../../src/tools/jobs.ts';
 import type { Ports } from '../../src/tools/ports.ts';
 import { Registry } from '../../src/tools/registry.ts';
+import type { KeptAnswer, KeptCall, KeptCalls, Ticket } from '../../src/tools/repeats.ts';
 import * as schema from '../../src/tools/schema.ts';
 import {
   contentTool,
@@ -24,6 +25,7 @@ import { CountingRandom } from '../fakes/random.ts';
 const READ = { readOnly: true, destructive: false, idempotent: true, openWorld: false };
 const WRITE = { readOnly: false, destructive: true, idempotent: false, openWorld: false };
 const COMMON = { toolset: 'vfs', version: '1.0.0', deadline: 'local' } as const;
+const READS = { hints: READ, changes: 'nothing' } as const;
 
 /** What a test lets the tool `sample_wait` do, and what it saw. */
 export class Waiting {
@@ -61,7 +63,7 @@ const echo = recordTool({
   name: 'sample_echo',
   title: 'Echo',
   description: 'Gives back what it is given.',
-  hints: READ,
+  ...READS,
   input: schema.input({
     path: schema.path(),
     limit: schema.int(1, 500).default(50),
@@ -83,6 +85,7 @@ const fail = recordTool({
   title: 'Fail',
   description: 'Fails as it is told.',
   hints: WRITE,
+  changes: 'journal',
   input: schema.input({ how: z.enum(['not-found', 'untyped', 'large']), ...schema.dryRun }),
   example: { how: 'not-found' },
   output: z.object({ text: z.string() }),
@@ -101,7 +104,7 @@ const bytes = contentTool({
   name: 'sample_bytes',
   title: 'Bytes',
   description: 'Gives bytes.',
-  hints: READ,
+  ...READS,
   input: schema.input({ text: z.string(), ...schema.slice }),
   example: { text: 'abc' },
   run: ({ text, offset, length, encoding }) => {
@@ -132,6 +135,7 @@ const waits = (waiting: Waiting, name: string, hints: typeof READ, isJob: boolea
     title: 'Wait',
     description: 'Waits until the test lets it go on.',
     hints,
+    changes: hints.readOnly ? 'nothing' : 'journal',
     deadline: isJob ? 'job' : 'local',
     ...(isJob ? { job: true as const } : {}),
     input: schema.input(waitInput),
@@ -142,9 +146,23 @@ const waits = (waiting: Waiting, name: string, hints: typeof READ, isJob: boolea
         context.progress({ done, total: steps, unit: 'items' });
       }
       await waiting.wait(context, stubborn);
+      context.keep(() => ({ data: { waited: true } }));
       return { data: { waited: true } };
     },
   });
+
+/** Answers kept in memory, by whoever outlives the registries that share it. */
+export class RememberedCalls implements KeptCalls {
+  readonly #kept = new Map<string, KeptCall>();
+
+  find(principal: string, key: string): KeptCall | undefined {
+    return this.#kept.get(`${principal} ${key}`);
+  }
+
+  keep({ principal, key, digest }: Ticket, answer: (seq: number | undefined) => KeptAnswer): void {
+    this.#kept.set(`${principal} ${key}`, { digest, answer: answer(undefined) });
+  }
+}
 
 export interface Sample {
   readonly registry: Registry;
@@ -153,14 +171,17 @@ export interface Sample {
   readonly waiting: Waiting;
 }
 
-export function sample(clock: Clock = new SystemClock()): Sample {
+export function sample(
+  clock: Clock = new SystemClock(),
+  keptCalls: KeptCalls = new RememberedCalls(),
+): Sample {
   const random = new CountingRandom();
   const log = new RememberedLog();
   const waiting = new Waiting();
   const jobs = new Jobs({ clock, random });
   const cursors = new Cursors({ clock, random });
   const mount = { localPath: (path: string) => `/mnt${path}` };
-  const ports = { clock, random, log, jobs, cursors, mount } as unknown as Ports;
+  const ports = { clock, random, log, jobs, cursors, keptCalls, mount } as unknown as Ports;
   const tools = [
     echo,
     fail,

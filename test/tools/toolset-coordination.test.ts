@@ -20,6 +20,7 @@ class Slow {
     title: 'Slow',
     description: 'Takes its time.',
     hints: { readOnly: false, destructive: false, idempotent: true, openWorld: false },
+    changes: 'nothing',
     input: schema.input({ ...schema.job }),
     example: {},
     output: z.object({ answer: z.int() }),

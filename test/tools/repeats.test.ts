@@ -1,0 +1,255 @@
+/** Calls that are sent again under their idempotency key: what changes something, changes it once. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Redactor } from '../../src/base/redaction.ts';
+import { TOOLS } from '../../src/tools/inventory.ts';
+import { Registry } from '../../src/tools/registry.ts';
+import type { CallResult } from '../../src/tools/tools.ts';
+import { settle, TurnedClock } from '../fakes/clock.ts';
+import { type Answer, type Facts, Fixture } from './fixture.ts';
+import { RememberedCalls, type Sample, sample, session } from './sample.ts';
+
+const never = new AbortController().signal;
+
+const envelopeOf = (result: CallResult): Answer =>
+  JSON.parse(JSON.stringify(result.structuredContent ?? result._meta?.['kitfs/envelope']));
+
+describe('over a journal', () => {
+  let fixture: Fixture;
+  beforeEach(() => {
+    fixture = new Fixture();
+  });
+  afterEach(() => fixture.close());
+
+  /** A daemon that knows of the calls of others only what the journal says. */
+  const another = () =>
+    new Registry({ tools: TOOLS, ports: fixture.ports, redactor: new Redactor() });
+
+  async function call(registry: Registry, name: string, values: Facts, key: unknown, uid = 0) {
+    const tool = registry.get(name);
+    if (tool === undefined) throw new Error(`no tool ${name}`);
+    const answer = envelopeOf(
+      await registry.call(tool, values, session(uid), { signal: never, key }),
+    );
+    const { elapsed_ms: _, ...context } = answer.context;
+    return { ...answer, context };
+  }
+
+  /** What the last call before gave. */
+  const CID = 'the cid';
+
+  /** For each tool that changes the journal: a call of it, and what has to be there before. */
+  const CALLS: Readonly<Record<string, { before?: [string, Facts][]; values: Facts }>> = {
+    vfs_write: { values: { path: '/ipfs/a', content: 'x', append: true, sync: true } },
+    vfs_mkdir: { values: { path: '/ipfs/d', parents: true } },
+    vfs_copy: {
+      before: [['vfs_write', { path: '/ipfs/a', content: 'x' }]],
+      values: { source: '/ipfs/a', destination: '/ipfs/b' },
+    },
+    vfs_move: {
+      before: [['vfs_write', { path: '/ipfs/a', content: 'x' }]],
+      values: { source: '/ipfs/a', destination: '/ipfs/b' },
+    },
+    vfs_rm: {
+      before: [['vfs_write', { path: '/ipfs/a', content: 'x' }]],
+      values: { path: '/ipfs/a' },
+    },
+    vfs_rmdir: {
+      before: [['vfs_mkdir', { path: '/ipfs/d' }]],
+      values: { path: '/ipfs/d' },
+    },
+    vfs_mount: { values: { backend: 'memory', mount_point: '/scratch' } },
+    vfs_unmount: {
+      before: [['vfs_mount', { backend: 'memory', mount_point: '/scratch' }]],
+      values: { mount_point: '/scratch' },
+    },
+    vfs_sync_to_ipfs: {
+      before: [['vfs_write', { path: '/ipfs/a', content: 'x' }]],
+      values: { path: '/ipfs' },
+    },
+    vfs_sync_from_ipfs: {
+      before: [['ipfs_add', { content: 'hello', filename: 'a', wrap_with_directory: true }]],
+      values: {
+        ipfs_path: CID,
+        path: '/ipfs/restored',
+        parents: true,
+      },
+    },
+    ipfs_add: { values: { content: 'hello world' } },
+    ipfs_pin_add: {
+      before: [['ipfs_add', { content: 'hello world\n', pin: false }]],
+      values: { ipfs_path: CID },
+    },
+    ipfs_pin_rm: {
+      before: [['ipfs_add', { content: 'hello world\n' }]],
+      values: { ipfs_path: CID },
+    },
+  };
+
+  test('every tool says what it changes, and says so only when it is not read-only', () => {
+    const wrong = TOOLS.filter(({ hints, changes }) => hints.readOnly !== (changes === 'nothing'));
+    expect(wrong.map(({ name }) => name)).toEqual([]);
+    const journaled = TOOLS.filter(({ changes }) => changes === 'journal');
+    expect(journaled.map(({ name }) => name).sort()).toEqual(Object.keys(CALLS).sort());
+  });
+
+  for (const [name, { before = [], values: given }] of Object.entries(CALLS)) {
+    test(`${name} under one key changes once, and gives one answer`, async () => {
+      let cid: unknown;
+      for (const [tool, needed] of before) ({ cid } = await fixture.done(tool, needed));
+      const values = 'ipfs_path' in given ? { ...given, ipfs_path: cid } : given;
+      const first = await call(fixture.registry, name, values, 'k');
+      expect(first, JSON.stringify(first)).toMatchObject({ status: 'success' });
+      expect(first.context['seq']).toBe(fixture.journal.head.seq);
+      const after = fixture.fingerprint();
+      expect(await call(another(), name, values, 'k')).toEqual(first);
+      expect(fixture.fingerprint()).toEqual(after);
+      // The key does it: under another one the call is another call.
+      const again = await call(another(), name, values, 'l');
+      expect(again.context['request_id']).not.toBe(first.context['request_id']);
+    });
+  }
+
+  test('the order of arguments makes no other call; another value does, and is refused', async () => {
+    const { registry } = fixture;
+    const first = await call(registry, 'vfs_write', { path: '/ipfs/a', content: 'x' }, 'k');
+    const turned = { content: 'x', path: '/ipfs/a' };
+    expect(await call(another(), 'vfs_write', turned, 'k')).toEqual(first);
+    for (const [tool, values] of [
+      ['vfs_write', { path: '/ipfs/a', content: 'y' }],
+      ['vfs_mkdir', { path: '/ipfs/d' }],
+    ] as const) {
+      const refused = await call(another(), tool, values, 'k');
+      expect(refused).toMatchObject({
+        error_code: 'INVALID_ARGUMENT',
+        context: { issues: [{ argument: '_meta.kitfs/idempotency', reason: 'combination' }] },
+      });
+    }
+    expect(await fixture.text('/ipfs/a')).toBe('x');
+  });
+
+  test.each([7, '', 'k'.repeat(129), null])('a key that is none is refused: %s', async (key) => {
+    const refused = await call(fixture.registry, 'vfs_mkdir', { path: '/ipfs/d' }, key);
+    expect(refused).toMatchObject({ error_code: 'INVALID_ARGUMENT' });
+  });
+
+  test('the key of one user never answers another', async () => {
+    const values = { path: '/ipfs/d' };
+    await call(fixture.registry, 'vfs_mkdir', values, 'k', 0);
+    const other = await call(another(), 'vfs_mkdir', values, 'k', 1000);
+    expect(other).toMatchObject({ error_code: 'ALREADY_EXISTS' });
+    const others = await call(another(), 'vfs_mkdir', { path: '/ipfs/e' }, 'k', 1000);
+    expect(others).toMatchObject({ status: 'success' });
+  });
+
+  test('what failed changed nothing, and is run again', async () => {
+    const values = { source: '/ipfs/a', destination: '/ipfs/b' };
+    const first = await call(fixture.registry, 'vfs_move', values, 'k');
+    expect(first).toMatchObject({ error_code: 'NOT_FOUND' });
+    await fixture.write('/ipfs/a', 'x');
+    expect(await call(another(), 'vfs_move', values, 'k')).toMatchObject({ status: 'success' });
+  });
+
+  test('a rehearsal uses up no key', async () => {
+    const values = { path: '/ipfs/a', content: 'x' };
+    await call(fixture.registry, 'vfs_write', { ...values, dry_run: true }, 'k');
+    expect(await call(another(), 'vfs_write', values, 'k')).toMatchObject({ status: 'success' });
+    const plan = await call(another(), 'vfs_write', { ...values, dry_run: true }, 'k');
+    expect(plan).toMatchObject({ data: { dry_run: true } });
+  });
+
+  test('two at once change once: the second waits, and gets the same answer', async () => {
+    const values = { path: '/ipfs/a', content: 'x', append: true };
+    const { registry } = fixture;
+    const answers = await Promise.all(
+      Array.from({ length: 5 }, () => call(registry, 'vfs_write', values, 'k')),
+    );
+    for (const answer of answers) expect(answer).toEqual(answers[0]);
+    expect(await fixture.text('/ipfs/a')).toBe('x');
+  });
+});
+
+describe('while the first is at work', () => {
+  const call = ({ registry }: Sample, name: string, values: Facts, signal = never) => {
+    const tool = registry.get(name);
+    if (tool === undefined) throw new Error(`no tool ${name}`);
+    return registry.call(tool, values, session(), { signal, key: 'k' });
+  };
+
+  test('a repeat whose first was cut off with its connection is run', async () => {
+    const tools = sample();
+    const cut = new AbortController();
+    const first = call(tools, 'sample_change', {}, cut.signal);
+    const second = call(tools, 'sample_change', {});
+    await settle();
+    expect(tools.waiting.started).toHaveLength(1);
+    cut.abort();
+    expect(envelopeOf(await first)).toMatchObject({ error_code: 'CANCELLED' });
+    await settle();
+    expect(tools.waiting.started).toHaveLength(2);
+    tools.waiting.open();
+    expect(envelopeOf(await second)).toMatchObject({ status: 'success' });
+  });
+
+  test('work that goes on after its call gave up is waited for', async () => {
+    const clock = new TurnedClock();
+    const tools = sample(clock);
+    const cut = new AbortController();
+    const first = call(tools, 'sample_change', { stubborn: true }, cut.signal);
+    await settle();
+    cut.abort();
+    await settle();
+    await clock.turn(5000);
+    expect(envelopeOf(await first)).toMatchObject({ error_code: 'CANCELLED' });
+    const second = call(tools, 'sample_change', { stubborn: true });
+    await settle();
+    expect(tools.waiting.started).toHaveLength(1);
+    tools.waiting.open();
+    expect(envelopeOf(await second)).toMatchObject({ status: 'success' });
+    expect(tools.waiting.started).toHaveLength(1);
+  });
+
+  test('a repeat waits no longer than a call may take', async () => {
+    const clock = new TurnedClock();
+    const tools = sample(clock);
+    const cut = new AbortController();
+    const first = call(tools, 'sample_change', { stubborn: true }, cut.signal);
+    await settle();
+    cut.abort();
+    await settle();
+    await clock.turn(5000);
+    await first;
+    const second = call(tools, 'sample_change', { stubborn: true });
+    await settle();
+    await clock.turn(10_000);
+    expect(envelopeOf(await second)).toMatchObject({ error_code: 'TIMEOUT' });
+  });
+
+  test('a repeat of a job gets the handle of the same job, which is kept for it', async () => {
+    const clock = new TurnedClock();
+    const tools = sample(clock);
+    const first = call(tools, 'sample_job', {});
+    await settle();
+    const second = call(tools, 'sample_job', {});
+    await settle();
+    await clock.turn(20_000);
+    const [one, other] = [envelopeOf(await first), envelopeOf(await second)];
+    expect(one.data).toEqual(other.data);
+    expect(tools.waiting.started).toHaveLength(1);
+    tools.waiting.open();
+    await settle();
+    const { job_id: id } = (one.data as { job: { job_id: string } }).job;
+    expect(tools.ports.jobs.get('uid:0', id).state).toBe('done');
+    expect(envelopeOf(await call(tools, 'sample_job', {}))).toMatchObject({
+      data: { waited: true },
+    });
+    expect(tools.waiting.started).toHaveLength(1);
+  });
+
+  test('what reads only is run each time', async () => {
+    const tools = sample(undefined, new RememberedCalls());
+    tools.waiting.open();
+    await call(tools, 'sample_wait', {});
+    await call(tools, 'sample_wait', {});
+    expect(tools.waiting.started).toHaveLength(2);
+  });
+});
