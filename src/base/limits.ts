@@ -121,6 +121,8 @@ export const CONNECTIONS_MAX = 256;
 export const UNREAD_BYTES_MAX = 64 * 1024 * 1024;
 /** Requests the stdio bridge holds for a daemon that is not there yet. */
 export const BRIDGE_REQUESTS_MAX = 1024;
+/** Daemons that one request may outlive: it may be what ends them. */
+export const BRIDGE_LOSSES_MAX = 8;
 
 /** Bytes a tool takes inline, after decoding; gives inline; and gives when not told how many. */
 export const CONTENT_BYTES_MAX = 4 * 1024 * 1024;

@@ -1,6 +1,8 @@
 /** `kitfs call`: any tool, by the code path agents use. Also how other commands call tools. */
 import { text as wholeText } from 'node:stream/consumers';
 import type { Command } from 'commander';
+import { SystemClock } from '../base/clock.ts';
+import { SystemRandom } from '../base/random.ts';
 import type { ControlClient } from '../daemon/daemon.ts';
 import {
   type Ending,
@@ -68,8 +70,10 @@ export async function callTool(
 ): Promise<Envelope> {
   using line = new ProgressLine();
   const onPart = (part: unknown) => line.show(progressText(part));
-  const params = { tool, arguments: values };
-  return (await daemon.ask('call', params, { signal, onPart })) as Envelope;
+  // The next daemon knows the call by its key, if this one goes away with it.
+  const params = { tool, arguments: values, key: new SystemRandom().token() };
+  const options = { signal, onPart, clock: new SystemClock() };
+  return (await daemon.askAgain('call', params, options)) as Envelope;
 }
 
 function progressText(part: unknown): string {

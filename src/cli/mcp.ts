@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 import { SystemClock } from '../base/clock.ts';
 import { codeOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { SystemRandom } from '../base/random.ts';
 import { parseSecretReference, REFERENCE_FORMS, type SecretReference } from '../base/secrets.ts';
 import { loadPlaces } from '../daemon/daemon.ts';
 import { runBridge } from '../mcp/mcp.ts';
@@ -31,6 +32,7 @@ export async function run(args: readonly string[]): Promise<number> {
       input: process.stdin,
       output: process.stdout,
       clock: new SystemClock(),
+      random: new SystemRandom(),
       log,
       token,
       signal: stop.signal,

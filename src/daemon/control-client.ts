@@ -3,9 +3,16 @@
  * short command loads it.
  */
 import { connect, type Socket } from 'node:net';
+import type { Clock } from '../base/clock.ts';
 import { asOpError, codeOf, OpError } from '../base/errors.ts';
+import { BRIDGE_LOSSES_MAX } from '../base/limits.ts';
+import { dial } from '../mcp/dial.ts';
 import { FrameReader, frameOf, isJsonObject, type JsonObject, parseFrame } from '../mcp/frames.ts';
 import { type ControlMethod, errorOf, REFUSAL_ID } from './control-protocol.ts';
+
+/** A daemon that listens and is not ready, or not any more, is asked again so long, and so often. */
+const NOT_READY_MS_MAX = 8000;
+const NOT_READY_POLL_MS = 20;
 
 export interface AskOptions {
   /** Aborting closes the connection, and so ends what was asked. */
@@ -22,6 +29,7 @@ interface Waiting {
 
 export class ControlClient implements AsyncDisposable {
   readonly #socket: Socket;
+  readonly #path: string;
   readonly #reader = new FrameReader();
   readonly #waiting = new Map<number, Waiting>();
   /** Resolves when the daemon has closed the connection. */
@@ -31,8 +39,9 @@ export class ControlClient implements AsyncDisposable {
   #taking = 0;
   #broken: OpError | undefined;
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, path: string) {
     this.#socket = socket;
+    this.#path = path;
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('error', () => {}); // `close` follows.
     this.closed = new Promise((resolve) => {
@@ -50,7 +59,7 @@ export class ControlClient implements AsyncDisposable {
       socket.once('connect', resolve);
       socket.once('error', (error) => reject(unreachable(error, path)));
     });
-    return new ControlClient(socket);
+    return new ControlClient(socket, path);
   }
 
   /** @throws OpError what the daemon answered; not-running when it ended; the signal's reason. */
@@ -79,6 +88,38 @@ export class ControlClient implements AsyncDisposable {
       });
       this.#socket.write(frameOf({ id, method, params }));
     });
+  }
+
+  /**
+   * As `ask`; when the daemon goes away before it answers, or is just coming, the next one is asked.
+   * Only for what changes nothing, or is known again by a key.
+   * @throws OpError as `ask`; not-running when none comes for eight seconds, or too many went.
+   */
+  async askAgain(
+    method: ControlMethod,
+    params: JsonObject,
+    { clock, ...options }: AskOptions & { readonly clock: Clock },
+  ): Promise<unknown> {
+    const { signal = new AbortController().signal } = options;
+    const path = this.#path;
+    let untilMs = clock.monotonicMs() + NOT_READY_MS_MAX;
+    let losses = 0;
+    let asked = await this.ask(method, params, options).then(answered, unanswered);
+    while ('error' in asked) {
+      const isGone = asked.error.failure === 'not-running';
+      if (isGone) {
+        losses += 1;
+        untilMs = clock.monotonicMs() + NOT_READY_MS_MAX;
+      }
+      if (losses > BRIDGE_LOSSES_MAX || clock.monotonicMs() > untilMs) throw asked.error;
+      if (!isGone) await clock.sleep(NOT_READY_POLL_MS, signal);
+      const socket = await dial({ path, clock, signal, impatience: signal }).catch((error) => {
+        throw unreachable(error, path);
+      });
+      await using next = new ControlClient(socket, path);
+      asked = await next.ask(method, params, options).then(answered, unanswered);
+    }
+    return asked.result;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -133,6 +174,18 @@ export class ControlClient implements AsyncDisposable {
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
   }
+}
+
+type Asked = { readonly result: unknown } | { readonly error: OpError };
+
+const answered = (result: unknown): Asked => ({ result });
+
+/** @throws what is an answer. */
+function unanswered(error: unknown): Asked {
+  const isPassing =
+    error instanceof OpError && ['not-running', 'not-ready'].includes(error.failure);
+  if (isPassing) return { error };
+  throw error;
 }
 
 function unreachable(error: unknown, path: string): OpError {

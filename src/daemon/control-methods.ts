@@ -73,7 +73,12 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
       const session = sessionOf(call, version);
       const { signal } = call;
       const progress = (value: unknown) => void call.part(value).catch(() => {}); // It hung up.
-      return plainEnvelope(await registry.call(tool, values, session, { signal, key, progress }));
+      const options = { signal, key, progress };
+      const envelope = plainEnvelope(await registry.call(tool, values, session, options));
+      const isCut = envelope.status === 'error' && envelope.error_code === 'CANCELLED';
+      // Whoever asked did not take it back: it is for the next daemon.
+      if (isCut && signal.aborted) throw new OpError('not-running', 'call', { hint: 'it stops' });
+      return envelope;
     },
     sync_local: async (params, { signal }) => {
       demand(nothing, params, 'sync_local');

@@ -1,19 +1,26 @@
 /**
  * The stdio bridge: lines from the client's input go to the daemon's socket, and its lines to the
- * client's output. It outlives the daemon: when that restarts, the client's handshake is repeated
- * and the client notices nothing but slowness.
+ * client's output. It outlives the daemon: when that dies or restarts, the client's handshake is
+ * repeated, what has no answer is sent again, and the client notices nothing but slowness.
  *
- * Invariants: no request is run twice: what may have reached a daemon that died is answered with
- * an error, unless repeating it changes nothing; every request gets one answer; nothing but the
- * protocol is written to the output. Only parts of Node are loaded, because every client starts
- * one of these.
+ * Invariants: what changes something is run once: each call has a key, under which the daemon knows
+ * it again, and what a daemon that knows no keys may have run is answered with an error; requests
+ * reach the daemon in the order of the client, also those that are sent again; every request gets
+ * one answer; nothing but the protocol is written to the output. Only parts of Node are loaded,
+ * because every client starts one of these.
  */
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
-import { BRIDGE_REQUESTS_MAX } from '../base/limits.ts';
+import {
+  BRIDGE_LOSSES_MAX,
+  BRIDGE_REQUESTS_MAX,
+  CALLS_PER_CONNECTION_MAX,
+} from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
 import type { Secret } from '../base/secrets.ts';
+import { dial, write } from './dial.ts';
 import {
   FrameReader,
   frameOf,
@@ -22,24 +29,20 @@ import {
   type JsonObject,
   parseFrame,
   REFUSED,
-  TOKEN_META,
 } from './frames.ts';
+import { knowsKeys, type Line, lineOf, presenting, Standing, ToldProgress } from './lines.ts';
 
-/** How long a daemon that is not there is waited for, and how often it is looked for. */
-const CONNECT_GRACE_MS = 8000;
-const CONNECT_POLL_MS = 200;
 /** How long the last answers are waited for after the end of input. */
 const DRAIN_MS = 5000;
 /** JSON-RPC leaves this range to servers. */
 const CONNECTION_LOST = -32_000;
-/** Asking again changes nothing. */
-const REPEATABLE: ReadonlySet<unknown> = new Set(['initialize', 'ping', 'tools/list']);
 
 export interface BridgeOptions {
   readonly socketPath: string;
   readonly input: Readable;
   readonly output: Writable;
   readonly clock: Clock;
+  readonly random: Random;
   readonly log: Log;
   /** Presented for the client, who need not know it. */
   readonly token?: Secret | undefined;
@@ -53,36 +56,34 @@ export interface BridgeOptions {
  */
 export const runBridge = (options: BridgeOptions): Promise<void> => new Bridge(options).run();
 
-/** One line of the client on its way. */
-interface Line {
-  readonly frame: Buffer;
-  readonly method: unknown;
-  /** Its id as text, so that 1 and "1" differ; undefined when it expects no answer. */
-  readonly key: string | undefined;
-  readonly id: unknown;
-}
-
 class Bridge {
   readonly #options: BridgeOptions;
-  /** Not yet written to any socket, in order. */
+  /** Not yet written to any socket, or to be written again, in order. */
   #queue: Line[] = [];
-  /** Written, and not answered. */
+  /** Written, and not answered, in order. */
   readonly #sent = new Map<string, Line>();
+  readonly #standing = new Standing();
+  readonly #progress = new ToldProgress();
   #initialize: Line | undefined;
   #initialized: Line | undefined;
   /** Whether the client has had its answer to `initialize`. */
   #isGreeted = false;
-  /** The answer that completes a repeated handshake, and is not for the client. */
-  #awaited: { readonly key: string; readonly done: () => void } | undefined;
+  /** Whether the daemon of this connection runs a call with a key once. */
+  #knowsKeys = false;
+  /** The answer that completes a step of a repeated handshake, and is not for the client. */
+  #awaited: { readonly key: string; readonly done: (answer: JsonObject) => void } | undefined;
   #socket: Socket | undefined;
   #isConnecting = false;
-  /** Between two attempts to connect. */
-  #isPolling = false;
-  #isWriting = false;
+  #wasConnected = false;
+  /** The line that is being written. */
+  #writing: Line | undefined;
+  #isFlushing = false;
   #isInputEnded = false;
   /** Why the daemon does not let us in: it is not asked again. */
   #refusal: string | undefined;
   #finish: () => void = () => {};
+  /** The client has said all it has to say. */
+  readonly #impatience = new AbortController();
   readonly #end = new AbortController();
 
   constructor(options: BridgeOptions) {
@@ -97,6 +98,7 @@ class Bridge {
     const reader = new FrameReader();
     signal.addEventListener('abort', this.#finish, { once: true });
     output.on('error', () => this.#finish());
+    output.on('drain', () => this.#socket?.resume());
     input.on('error', () => this.#inputEnded());
     input.on('end', () => this.#inputEnded());
     input.on('close', () => this.#inputEnded());
@@ -120,56 +122,63 @@ class Bridge {
   }
 
   #take(frame: Buffer): void {
-    const value = parseFrame(frame);
-    const message: JsonObject = isJsonObject(value) ? value : {};
-    const { method } = message as { method?: unknown };
-    const id = idOf(message);
-    const isRequest = method !== undefined && id !== undefined;
-    const key = isRequest ? JSON.stringify(id) : undefined;
-    const line = { frame: this.#presenting(frame, message), method, id, key };
+    const { random, token } = this.#options;
+    const line = presenting(lineOf(frame, random), token);
     if (this.#refusal !== undefined) {
-      if (isRequest) this.#answerError(id, this.#refusal, REFUSED);
+      if (line.key !== undefined) this.#answerError(line.id, this.#refusal, REFUSED);
       return;
     }
-    if (method === 'initialize') {
+    if (line.method === 'initialize') {
       this.#initialize = line;
       this.#isGreeted = false;
     }
-    if (method === 'notifications/cancelled') this.#forget(message);
-    this.#queue.push(line);
+    if (line.method !== 'notifications/cancelled') this.#queue.push(line);
+    else if (!this.#forget(line)) return;
     this.#connect();
     void this.#flush();
   }
 
-  /** The client's handshake with our token in it. */
-  #presenting(frame: Buffer, message: JsonObject): Buffer {
-    const { token } = this.#options;
-    if (token === undefined || message['method'] !== 'initialize') return frame;
-    const params = isJsonObject(message['params']) ? message['params'] : {};
-    const meta = isJsonObject(params['_meta']) ? params['_meta'] : {};
-    const _meta = { ...meta, [TOKEN_META]: token.reveal() };
-    return Buffer.from(JSON.stringify({ ...message, params: { ...params, _meta } }));
+  /**
+   * A cancelled request gets no answer. What no daemon has is not sent; else the daemon hears of it,
+   * before all that waits. Whether it is to hear.
+   */
+  #forget(line: Line): boolean {
+    const key = JSON.stringify(line.params?.['requestId']) ?? '';
+    const waiting = this.#queue.find((other) => other.key === key);
+    const known = waiting ?? this.#sent.get(key);
+    this.#progress.forget(known?.progressToken);
+    this.#sent.delete(key);
+    if (waiting !== undefined && waiting !== this.#writing) {
+      this.#remove(waiting);
+      this.#finishIfDone();
+      return false;
+    }
+    if (waiting !== undefined) this.#remove(waiting);
+    this.#queue.unshift(line);
+    return true;
   }
 
-  /** A cancelled request gets no answer. */
-  #forget({ params }: { readonly params?: unknown }): void {
-    const requestId = isJsonObject(params) ? params['requestId'] : undefined;
-    this.#sent.delete(JSON.stringify(requestId) ?? '');
+  #remove(line: Line): void {
+    this.#queue = this.#queue.filter((other) => other !== line);
   }
 
   #inputEnded(): void {
     if (this.#isInputEnded) return;
     this.#isInputEnded = true;
     this.#options.clock.sleep(DRAIN_MS, this.#end.signal).then(
-      () => this.#finish(),
+      () => {
+        if (this.#socket === undefined) this.#giveUp();
+        this.#finish();
+      },
       () => {}, // Everything was answered before.
     );
-    if (this.#isPolling) this.#giveUp();
-    else this.#finishIfDone();
+    // Nobody waits who has said his last word: a daemon that was never there is not there.
+    this.#impatience.abort();
+    this.#finishIfDone();
   }
 
   #finishIfDone(): void {
-    const isIdle = this.#queue.length === 0 && this.#sent.size === 0 && !this.#isWriting;
+    const isIdle = this.#queue.length === 0 && this.#sent.size === 0 && !this.#isFlushing;
     if (this.#isInputEnded && isIdle) this.#finish();
     else if (this.#queue.length + this.#sent.size <= BRIDGE_REQUESTS_MAX) {
       this.#options.input.resume();
@@ -180,34 +189,39 @@ class Bridge {
   #connect(): void {
     if (this.#socket !== undefined || this.#isConnecting || this.#refusal !== undefined) return;
     this.#isConnecting = true;
-    this.#dial().then(
+    this.#adoptOne().then(
       () => {
         this.#isConnecting = false;
         void this.#flush();
       },
       (error: unknown) => {
         this.#isConnecting = false;
+        if (this.#end.signal.aborted) return;
         this.#options.log.warn({ err: error }, 'no daemon');
         this.#giveUp();
       },
     );
   }
 
-  async #dial(): Promise<void> {
-    const { clock, socketPath } = this.#options;
-    const untilMs = clock.monotonicMs() + CONNECT_GRACE_MS;
-    for (;;) {
+  /** A connection may be lost in its handshake: the daemon was just dying, or dies again. */
+  async #adoptOne(): Promise<void> {
+    const { clock, socketPath: path } = this.#options;
+    const { signal } = this.#end;
+    for (let losses = 0; ; losses += 1) {
+      const impatience = this.#wasConnected ? signal : this.#impatience.signal;
+      const socket = await dial({ path, clock, signal, impatience });
+      if (signal.aborted) {
+        socket.destroy();
+        return;
+      }
       try {
-        const socket = await dialOnce(socketPath);
-        if (this.#end.signal.aborted) socket.destroy();
-        else await this.#adopt(socket);
+        await this.#adopt(socket);
         return;
       } catch (error) {
-        // Nobody waits who has said his last word: a daemon that is not there now is not there.
-        if (this.#isInputEnded || clock.monotonicMs() >= untilMs) throw error;
-        this.#isPolling = true;
-        await clock.sleep(CONNECT_POLL_MS, this.#end.signal);
-        this.#isPolling = false;
+        socket.destroy();
+        // What waited was answered with why it does not let us in.
+        if (this.#refusal !== undefined) return;
+        if (losses === BRIDGE_LOSSES_MAX) throw error;
       }
     }
   }
@@ -222,67 +236,94 @@ class Bridge {
     socket.on('error', () => {}); // 'close' follows.
     socket.on('data', (chunk: Buffer) => {
       try {
-        reader.push(chunk, (frame) => this.#give(frame));
+        reader.push(chunk, (frame) => this.#give(frame, socket));
       } catch {
         socket.destroy();
       }
     });
-    const { output } = this.#options;
-    const onDrain = () => socket.resume();
-    output.on('drain', onDrain);
-    socket.once('close', () => output.off('drain', onDrain));
     this.#end.signal.addEventListener('abort', () => socket.destroy(), { once: true });
-    try {
-      if (this.#isGreeted) await Promise.race([this.#greet(socket), lost]);
-    } catch (error) {
-      socket.destroy();
-      throw error;
-    }
+    this.#wasConnected = true;
+    if (this.#isGreeted) await Promise.race([this.#greet(socket), lost]);
     this.#socket = socket;
     socket.once('close', () => this.#lost(socket));
     if (socket.destroyed) this.#lost(socket);
   }
 
-  /** Repeats what the client said when it came, and keeps the answer to ourselves. */
+  /** Repeats what the client said when it came and what it has asked for since. */
   async #greet(socket: Socket): Promise<void> {
-    const { key, frame } = this.#initialize ?? {};
-    if (key === undefined || frame === undefined) return;
-    const answered = new Promise<void>((done) => {
+    const initialize = this.#initialize;
+    if (initialize === undefined) return;
+    this.#knowsKeys = knowsKeys(await this.#ask(socket, initialize));
+    if (this.#initialized !== undefined) {
+      await write(socket, Buffer.concat([this.#initialized.frame, NEWLINE]));
+    }
+    for (const line of this.#standing.lines) {
+      await this.#ask(socket, line);
+      // Of what happened in between the client has heard nothing.
+      if (line.method === 'resources/subscribe') this.#tellUpdated(line);
+    }
+  }
+
+  /** The answer is for nobody else. */
+  async #ask(socket: Socket, { key = '', frame }: Line): Promise<JsonObject> {
+    const answered = new Promise<JsonObject>((done) => {
       this.#awaited = { key, done };
     });
     try {
       await write(socket, Buffer.concat([frame, NEWLINE]));
-      await answered;
-      if (this.#initialized === undefined) return;
-      await write(socket, Buffer.concat([this.#initialized.frame, NEWLINE]));
+      return await answered;
     } finally {
       this.#awaited = undefined;
     }
   }
 
+  #tellUpdated({ params }: Line): void {
+    const method = 'notifications/resources/updated';
+    this.#options.output.write(
+      frameOf({ jsonrpc: '2.0', method, params: { uri: params?.['uri'] } }),
+    );
+  }
+
   /** One line of the daemon. */
-  #give(frame: Buffer): void {
+  #give(frame: Buffer, socket: Socket): void {
     const message = parseFrame(frame);
     const refusal = refusalIn(message);
     if (refusal !== undefined) {
       this.#refused(refusal);
       return;
     }
-    const isAnswer = isJsonObject(message) && !('method' in message);
-    const id = isAnswer ? idOf(message) : undefined;
-    if (id !== undefined) {
-      const key = JSON.stringify(id);
-      if (this.#awaited?.key === key) {
-        this.#awaited.done();
-        return;
-      }
-      const line = this.#sent.get(key);
-      if (line?.method === 'initialize') this.#isGreeted = true;
-      this.#sent.delete(key);
+    if (isJsonObject(message)) {
+      if ('method' in message) {
+        const isProgress = message['method'] === 'notifications/progress';
+        if (isProgress && !this.#progress.isNew(message['params'])) return;
+      } else if (this.#isForUs(message)) return;
     }
     const isTaken = this.#options.output.write(Buffer.concat([frame, NEWLINE]));
-    if (!isTaken) this.#socket?.pause();
+    if (!isTaken) socket.pause();
+    // Some wait until there is room for them.
+    void this.#flush();
     this.#finishIfDone();
+  }
+
+  /** Takes note of an answer; whether the client did not ask for it. */
+  #isForUs(answer: JsonObject): boolean {
+    const id = idOf(answer);
+    if (id === undefined) return false;
+    const key = JSON.stringify(id);
+    if (this.#awaited?.key === key) {
+      this.#awaited.done(answer);
+      return true;
+    }
+    const line = this.#sent.get(key);
+    if (line === undefined) return false;
+    this.#sent.delete(key);
+    this.#progress.forget(line.progressToken);
+    if (line.method === 'initialize') {
+      this.#isGreeted = true;
+      this.#knowsKeys = knowsKeys(answer);
+    }
+    if ('result' in answer) this.#standing.granted(line);
+    return false;
   }
 
   /**
@@ -290,30 +331,27 @@ class Bridge {
    * daemon cannot run it, so that up to there it is safe to send it again.
    */
   async #flush(): Promise<void> {
-    if (this.#isWriting) return;
-    this.#isWriting = true;
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
     for (;;) {
       const socket = this.#socket;
       const [line] = this.#queue;
-      if (socket === undefined || line === undefined) break;
-      this.#queue.shift();
+      if (socket === undefined || line === undefined || this.#mustWait(line)) break;
+      this.#writing = line;
       try {
         await write(socket, line.frame);
-        // Node reports no error for a write that a reset connection has cut off.
-        if (socket.destroyed) throw new Error('the connection was reset');
+        // From now on it may be run. It is there no more when it was cancelled meanwhile.
+        if (line.key !== undefined && this.#queue.includes(line)) this.#sent.set(line.key, line);
+        this.#remove(line);
+        if (line.method === 'notifications/initialized') this.#initialized = line;
+        await write(socket, NEWLINE);
       } catch {
-        this.#queue.unshift(line);
         socket.destroy();
-        if (this.#socket === socket) this.#socket = undefined;
-        this.#connect();
-        continue;
+        this.#lost(socket);
       }
-      // From now on it may be run.
-      if (line.key !== undefined) this.#sent.set(line.key, line);
-      if (line.method === 'notifications/initialized') this.#initialized = line;
-      await write(socket, NEWLINE).catch(() => {}); // `lost` tells the client.
+      this.#writing = undefined;
     }
-    this.#isWriting = false;
+    this.#isFlushing = false;
     this.#finishIfDone();
   }
 
@@ -330,35 +368,57 @@ class Bridge {
     this.#finishIfDone();
   }
 
-  /** The daemon went away: what it may have run is told, what changes nothing is asked again. */
+  /**
+   * Nothing overtakes a handshake: before its answer nobody knows what the daemon can. What is sent
+   * again is not more at a time than the daemon takes: it was accepted once.
+   */
+  #mustWait({ losses, method }: Line): boolean {
+    const sent = [...this.#sent.values()];
+    if (sent.some((other) => other.method === 'initialize')) return true;
+    if (losses === 0 || method !== 'tools/call') return false;
+    return sent.filter((other) => other.method === method).length >= CALLS_PER_CONNECTION_MAX;
+  }
+
+  /** The daemon went away: what has no answer is sent again, as far as that is safe. */
   #lost(socket: Socket): void {
-    if (this.#socket === socket) this.#socket = undefined;
+    if (this.#socket !== socket) return;
+    this.#socket = undefined;
     if (this.#end.signal.aborted) return;
     const again: Line[] = [];
     for (const [key, line] of [...this.#sent]) {
       this.#sent.delete(key);
-      if (REPEATABLE.has(line.method)) again.push(line);
-      else {
-        this.#answerError(
-          line.id,
-          'the connection to the daemon was lost before it answered; the call may have run: look before you call again',
-        );
-      }
+      line.losses += 1;
+      const isSafe = line.repeated === 'freely' || (line.repeated === 'keyed' && this.#knowsKeys);
+      if (isSafe && line.losses <= BRIDGE_LOSSES_MAX) again.push(line);
+      else this.#answerLost(line);
     }
     this.#queue.unshift(...again);
-    if (this.#isInputEnded) this.#giveUp();
-    else this.#connect();
+    this.#connect();
     this.#finishIfDone();
+  }
+
+  #answerLost({ id, losses }: Line): void {
+    const what =
+      losses > 1
+        ? `the daemon went away ${losses} times before it answered`
+        : 'the connection to the daemon was lost before it answered';
+    this.#answerError(id, `${what}; the call may have run: look before you call again`);
   }
 
   /** Answers everything that waits for a daemon that does not come. */
   #giveUp(): void {
     const waiting = this.#queue;
     this.#queue = [];
-    for (const { key, id } of waiting) {
-      if (key === undefined) continue;
+    for (const line of waiting) {
       const path = this.#options.socketPath;
-      this.#answerError(id, `no kitfs daemon answers at ${path}; start it with: kitfs mount`);
+      if (line.key === undefined) continue;
+      if (line.losses > 0 && line.repeated === 'keyed') this.#answerLost(line);
+      else {
+        this.#answerError(
+          line.id,
+          `no kitfs daemon answers at ${path}; start it with: kitfs mount`,
+        );
+      }
     }
     this.#finishIfDone();
   }
@@ -375,25 +435,3 @@ function refusalIn(message: unknown): string | undefined {
 }
 
 const NEWLINE = Buffer.from('\n');
-
-function dialOnce(path: string): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(path);
-    socket.once('error', reject);
-    socket.once('connect', () => {
-      socket.off('error', reject);
-      resolve(socket);
-    });
-  });
-}
-
-/** Resolves when the kernel has all the bytes; if it rejects, or the socket is destroyed by
- * then, it may have some of them. */
-function write(socket: Socket, bytes: Buffer): Promise<void> {
-  return new Promise((resolve, reject) => {
-    socket.write(bytes, (error) => {
-      if (error) reject(error);
-      else resolve();
-    });
-  });
-}

@@ -11,6 +11,7 @@ import { FrameReader, frameOf, parseFrame } from '../../src/mcp/frames.ts';
 import { runBridge } from '../../src/mcp/mcp.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { RememberedLog } from '../fakes/log.ts';
+import { CountingRandom } from '../fakes/random.ts';
 import { type Message, scratch, until } from './host.ts';
 
 let path = '';
@@ -32,7 +33,8 @@ function openBridge(clock: Clock = new SystemClock()) {
       reader.push(chunk, (frame) => messages.push(parseFrame(frame) as Message)),
     );
   };
-  const done = runBridge({ socketPath: path, input, output, clock, log, signal });
+  const random = new CountingRandom();
+  const done = runBridge({ socketPath: path, input, output, clock, random, log, signal });
   const say = (message: object) => input.write(frameOf({ jsonrpc: '2.0', ...message }));
   return { input, output, controller, messages, read, done, say };
 }
@@ -161,7 +163,7 @@ test('a client that had not ended its handshake is not said to have, after a res
   expect(bridge.messages.map(({ id }) => id)).toEqual([0, 1]);
 });
 
-test('what could be asked again is not when the client has ended, and is answered', async () => {
+test('a client that has ended is owed its answers still, over a restart too', async () => {
   await using daemon = await new Mute().listen();
   const bridge = openBridge();
   bridge.read();
@@ -169,9 +171,29 @@ test('what could be asked again is not when the client has ended, and is answere
   bridge.input.end();
   await until(() => daemon.told[0]?.length === 1 && bridge.input.readableEnded);
   daemon.sockets[0]?.destroy();
+  await until(() => daemon.told[1]?.length === 1);
+  daemon.say({ id: 1, result: {} }, 1);
   await bridge.done;
+  expect(bridge.messages).toMatchObject([{ id: 1, result: {} }]);
+});
+
+test('a client that has ended waits five seconds for a daemon that went away', async () => {
+  const clock = new TurnedClock();
+  const daemon = await new Mute().listen();
+  const bridge = openBridge(clock);
+  bridge.read();
+  bridge.say({ id: 1, method: 'ping' });
+  bridge.input.end();
+  await until(() => daemon.told[0]?.length === 1 && bridge.input.readableEnded);
+  await daemon[Symbol.asyncDispose]();
+  while (clock.monotonicMs() < 5000) {
+    await until(() => clock.sleeping > 1);
+    expect(bridge.messages).toEqual([]);
+    await clock.turn(20);
+  }
+  await bridge.done;
+  await until(() => bridge.messages.length > 0);
   expect(bridge.messages).toMatchObject([{ id: 1, error: { code: -32000 } }]);
-  expect(daemon.sockets).toHaveLength(1);
 });
 
 test('the end of input ends the wait for a daemon, and only requests are answered', async () => {
@@ -203,7 +225,8 @@ test('a bridge that is told to end before it begins connects to nobody', async (
   const [input, output] = [new PassThrough(), new PassThrough()];
   const clock = new SystemClock();
   const signal = AbortSignal.abort();
-  await runBridge({ socketPath: path, input, output, clock, log: new RememberedLog(), signal });
+  const [log, random] = [new RememberedLog(), new CountingRandom()];
+  await runBridge({ socketPath: path, input, output, clock, random, log, signal });
   for (let turn = 0; turn < 10; turn += 1) await settle();
   expect(daemon.sockets).toEqual([]);
 });

@@ -11,6 +11,8 @@ import { FrameReader, frameOf, parseFrame, REFUSED } from '../../src/mcp/frames.
 import { runBridge } from '../../src/mcp/mcp.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { RememberedLog } from '../fakes/log.ts';
+import { CountingRandom } from '../fakes/random.ts';
+import { RememberedCalls } from '../tools/sample.ts';
 import { type Message, openHost, scratch, until } from './host.ts';
 
 let path = '';
@@ -31,7 +33,9 @@ function openBridge(clock: Clock = new SystemClock(), token?: Secret) {
   const controller = new AbortController();
   const log = new RememberedLog();
   const { signal } = controller;
-  const done = runBridge({ socketPath: path, input, output, clock, log, token, signal });
+  const random = new CountingRandom();
+  const options = { socketPath: path, input, output, clock, random, log, token, signal };
+  const done = runBridge(options);
   return {
     input,
     messages,
@@ -178,20 +182,58 @@ describe('the bridge', () => {
     daemon.close();
   });
 
-  test('answers with an error what a lost daemon may have run, and never runs it again', async () => {
+  test('the next daemon, when it refuses, is not asked again, and what waited hears why', async () => {
+    let connections = 0;
+    const daemon = await fakeDaemon((line, socket, connection) => {
+      connections = connection + 1;
+      const { id } = line;
+      if (connection === 0 && line.method === 'ping') socket.destroy();
+      else if (connection === 0) socket.write(frameOf({ jsonrpc: '2.0', id, result: {} }));
+      else socket.end(frameOf({ jsonrpc: '2.0', id, error: { code: REFUSED, message: 'no' } }));
+    });
+    const bridge = openBridge();
+    bridge.say(INITIALIZE);
+    await bridge.answerTo(0);
+    bridge.say(request(1, 'ping'));
+    expect(await bridge.answerTo(1)).toMatchObject({ error: { code: REFUSED, message: 'no' } });
+    bridge.input.end();
+    await bridge.done;
+    expect(connections).toBe(2);
+    daemon.close();
+  });
+
+  test('a call whose daemon was lost is run by the next one', async () => {
     const first = await openHost({ path });
+    const bridge = openBridge();
+    bridge.say(INITIALIZE, INITIALIZED, call('a', 'sample_change'));
+    await until(() => first.sample.waiting.started.length > 0);
+    await first[Symbol.asyncDispose]();
+    await using second = await openHost({ path });
+    await until(() => second.sample.waiting.started.length > 0);
+    second.sample.waiting.open();
+    expect(await bridge.answerTo('a')).toMatchObject({
+      result: { structuredContent: { status: 'success' } },
+    });
+    bridge.input.end();
+    await bridge.done;
+  });
+
+  test('a call that a lost daemon had run is answered by the next one, and not run', async () => {
+    const keptCalls = new RememberedCalls();
+    const first = await openHost({ path, keptCalls });
     const bridge = openBridge();
     bridge.say(INITIALIZE, INITIALIZED, call('a', 'sample_change', { stubborn: true }));
     await until(() => first.sample.waiting.started.length > 0);
+    // It goes on to its end when its connection is gone, as a commit does.
     first.sample.waiting.started[0]?.signal.addEventListener('abort', () =>
       first.sample.waiting.open(),
     );
     await first[Symbol.asyncDispose]();
-    expect(await bridge.answerTo('a')).toMatchObject({ error: { code: -32000 } });
 
-    await using second = await openHost({ path });
-    bridge.say(call('b', 'sample_echo', { path: '/a' }));
-    await bridge.answerTo('b');
+    await using second = await openHost({ path, keptCalls });
+    expect(await bridge.answerTo('a')).toMatchObject({
+      result: { structuredContent: { status: 'success', data: { waited: true } } },
+    });
     expect(second.sample.waiting.started).toEqual([]);
     bridge.input.end();
     await bridge.done;
@@ -253,7 +295,7 @@ describe('the bridge', () => {
     for (let id = 1; id <= 20; id += 1) bridge.say(request(id, 'ping'));
     await until(() => clock.sleeping > 0);
     await using _host = await openHost({ path });
-    await clock.turn(200);
+    await clock.turn(20);
     await bridge.answerTo(20);
     expect(bridge.messages.map(({ id }) => id)).toEqual(
       Array.from({ length: 20 }, (_, i) => i + 1),
@@ -267,7 +309,7 @@ describe('the bridge', () => {
     const bridge = openBridge(clock);
     bridge.say(request(1, 'ping'));
     while (bridge.messages.length === 0) {
-      if (clock.sleeping > 0) await clock.turn(200);
+      if (clock.sleeping > 0) await clock.turn(20);
       else await settle();
     }
     expect(clock.monotonicMs()).toBe(8000);

@@ -9,6 +9,7 @@ import { peerPolicyOf } from '../../src/daemon/access.ts';
 import { FrameReader, frameOf, parseFrame } from '../../src/mcp/frames.ts';
 import { McpServer, type PeerPolicy, type TokenDesk } from '../../src/mcp/mcp.ts';
 import type { PeerNames } from '../../src/mcp/socket.ts';
+import type { KeptCalls } from '../../src/tools/repeats.ts';
 import { type Ceiling, UNLIMITED } from '../../src/tools/tools.ts';
 import { CountingRandom } from '../fakes/random.ts';
 import { type Sample, sample } from '../tools/sample.ts';
@@ -40,6 +41,8 @@ export interface Host extends AsyncDisposable {
 export interface HostOptions {
   readonly native?: PeerNames;
   readonly clock?: Clock;
+  /** What other hosts have run. */
+  readonly keptCalls?: KeptCalls;
   /** Of a directory that outlives the host. */
   readonly path?: string;
   readonly ceiling?: Ceiling;
@@ -50,9 +53,9 @@ export interface HostOptions {
 export const scratch = () => mkdtemp(join(tmpdir(), 'kitfs-mcp-'));
 
 export async function openHost(given: HostOptions = {}): Promise<Host> {
-  const { native, clock, path, ceiling = UNLIMITED } = given;
+  const { native, clock, keptCalls, path, ceiling = UNLIMITED } = given;
   const directory = path === undefined ? await scratch() : undefined;
-  const tools = sample(clock);
+  const tools = sample(clock, keptCalls);
   const options = {
     registry: tools.registry,
     native: native ?? ourselves,
