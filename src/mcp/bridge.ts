@@ -72,6 +72,8 @@ class Bridge {
   #knowsKeys = false;
   /** The answer that completes a step of a repeated handshake, and is not for the client. */
   #awaited: { readonly key: string; readonly done: (answer: JsonObject) => void } | undefined;
+  /** The newest connection; `#socket` from the end of its handshake to its own. */
+  #dialled: Socket | undefined;
   #socket: Socket | undefined;
   #isConnecting = false;
   #wasConnected = false;
@@ -107,6 +109,7 @@ class Bridge {
     else this.#connect();
     await finished;
     this.#end.abort();
+    this.#dialled?.destroy();
     input.pause();
   }
 
@@ -241,7 +244,7 @@ class Bridge {
         socket.destroy();
       }
     });
-    this.#end.signal.addEventListener('abort', () => socket.destroy(), { once: true });
+    this.#dialled = socket;
     this.#wasConnected = true;
     if (this.#isGreeted) await Promise.race([this.#greet(socket), lost]);
     this.#socket = socket;
