@@ -140,6 +140,8 @@ export const CURSOR_KEPT_MS = 10 * 60 * 1000;
 export const JOBS_RUNNING_MAX = 64;
 export const JOBS_FINISHED_MAX = 256;
 export const JOB_KEPT_MS = 15 * 60 * 1000;
+/** Daemons that begin one job: it may be what ends them. */
+export const JOB_STARTS_MAX = 8;
 /** A change that was told to end gets so long to roll back or finish before it is left alone. */
 export const ABORT_GRACE_MS = 5000;
 

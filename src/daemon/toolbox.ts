@@ -6,7 +6,14 @@ import type { Random } from '../base/random.ts';
 import type { Redactor } from '../base/redaction.ts';
 import { TOOLS } from '../tools/inventory.ts';
 import { KernelLocks } from '../tools/locks.ts';
-import { Cursors, Jobs, JournaledCalls, type Ports, Registry } from '../tools/tools.ts';
+import {
+  Cursors,
+  Jobs,
+  JournaledCalls,
+  JournaledJobs,
+  type Ports,
+  Registry,
+} from '../tools/tools.ts';
 import type { CoreParts } from './core.ts';
 import { type Phase, troublesOf } from './health.ts';
 import { ipfsPorts } from './ipfs-ports.ts';
@@ -36,6 +43,7 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const cursors = new Cursors({ clock, random });
   const ports = portsOf(inputs, jobs, cursors);
   const registry = new Registry({ tools: TOOLS, ports, redactor: inputs.redactor });
+  registry.resume();
   return { registry, jobs };
 }
 
@@ -48,6 +56,7 @@ function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
     cursors,
     jobs,
     keptCalls: new JournaledCalls(core.journal),
+    keptJobs: new JournaledJobs(core.journal),
     vfs: core.vfs,
     sealer: core.sealer,
     ...ipfsPorts({ ...core, clock, syncJournal: () => core.journalSync.sync() }),

@@ -27,6 +27,7 @@ import { WriteSessions } from './sessions.ts';
 import { type Database, openReader, openWriter, type Statement } from './sqlite.ts';
 import { Superblocks } from './superblocks.ts';
 import { ToolCalls } from './tool-calls.ts';
+import { ToolJobs } from './tool-jobs.ts';
 import { Symlinks, Xattrs } from './xattrs.ts';
 
 export type { Actor } from './actors.ts';
@@ -46,7 +47,6 @@ export type { OpEntry, OpKind, OpRow, RequestId } from './ops.ts';
 export { OP_KINDS } from './ops.ts';
 export { Retention, type RetentionPolicy } from './retention.ts';
 export type { SuperblockRow, SyncedRow } from './superblocks.ts';
-export type { ToolCallRow } from './tool-calls.ts';
 
 /** A transaction that could await would hold the writer's lock across the world. */
 type NotAPromise<T> = T extends PromiseLike<unknown> ? never : T;
@@ -96,6 +96,7 @@ export class Journal {
   readonly superblocks: Superblocks;
   readonly symlinks: Symlinks;
   readonly toolCalls: ToolCalls;
+  readonly toolJobs: ToolJobs;
   readonly xattrs: Xattrs;
   readonly #clock: Clock;
   readonly #db: Database;
@@ -139,6 +140,7 @@ export class Journal {
     this.superblocks = new Superblocks(this.#db, this.dentries);
     this.symlinks = new Symlinks(this.#db);
     this.toolCalls = new ToolCalls(this.#db);
+    this.toolJobs = new ToolJobs(this.#db);
     this.xattrs = new Xattrs(this.#db);
     this.#room = new Room(this.#db);
     this.#begin = this.#db.prepare('BEGIN IMMEDIATE');

@@ -207,7 +207,7 @@ CREATE TABLE answer (
 ) STRICT;
 `;
 
-/** Answers of tool calls that may be sent again, each written by the transaction it tells of. */
+/** Answers of tool calls that may be sent again, and jobs that go on in the next daemon. */
 const TOOL_CALLS = `
 CREATE TABLE tool_call (
   id INTEGER PRIMARY KEY,
@@ -218,6 +218,14 @@ CREATE TABLE tool_call (
   answer TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX tool_call_key ON tool_call (principal, key);
+
+CREATE TABLE tool_job (
+  id TEXT PRIMARY KEY,
+  call TEXT NOT NULL,
+  starts INTEGER NOT NULL,
+  result TEXT,
+  ended_s INTEGER
+) STRICT, WITHOUT ROWID;
 `;
 
 /** Index i takes the schema from version i to i + 1. */

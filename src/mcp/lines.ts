@@ -110,7 +110,7 @@ const metaOf = (params: JsonObject | undefined): JsonObject | undefined => {
 };
 
 /** As text, so that 1 and "1" differ. */
-export const tokenOf = (token: unknown): string | undefined =>
+const tokenOf = (token: unknown): string | undefined =>
   typeof token === 'string' || typeof token === 'number' ? JSON.stringify(token) : undefined;
 
 /**

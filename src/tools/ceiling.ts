@@ -11,10 +11,13 @@ import type { Tool } from './tool.ts';
 
 /** Below which places of the tree a caller may act. Whole names are compared, never text. */
 export class Scope {
+  /** Absolute paths of the tree, as they are once all links are followed. */
+  readonly roots: readonly string[];
   readonly #roots: readonly string[];
 
-  /** @param roots absolute paths of the tree, as they are once all links are followed. */
+  /** @param roots see `roots`. */
   constructor(roots: readonly string[]) {
+    this.roots = roots;
     this.#roots = roots.map((root) => (root === '/' ? '' : nameOfText(root)));
   }
 
@@ -38,6 +41,25 @@ export interface Ceiling {
   /** undefined: everywhere. */
   readonly scope: Scope | undefined;
 }
+
+/** A ceiling as a value of JSON. */
+export interface KeptCeiling {
+  readonly readOnly: boolean;
+  readonly tools?: readonly string[] | undefined;
+  readonly places?: readonly string[] | undefined;
+}
+
+export const keptCeiling = ({ readOnly, tools, scope }: Ceiling): KeptCeiling => ({
+  readOnly,
+  tools: tools && [...tools],
+  places: scope?.roots,
+});
+
+export const ceilingFrom = ({ readOnly, tools, places }: KeptCeiling): Ceiling => ({
+  readOnly,
+  tools: tools && new Set(tools),
+  scope: places && new Scope(places),
+});
 
 export const UNLIMITED: Ceiling = { readOnly: false, tools: undefined, scope: undefined };
 export const READ_ONLY: Ceiling = { ...UNLIMITED, readOnly: true };

@@ -6,6 +6,7 @@
 import { codeOf, type Failure, OpError } from '../base/errors.ts';
 import { REDACTED } from '../base/redaction.ts';
 import { type Category, CODES, type CodeRow, type ErrorCode, type Recovery } from './codes.ts';
+import type { Progress, Tool } from './tool.ts';
 
 /** The only place where a failure becomes a code. */
 export const CODE_OF: Readonly<Record<Failure, ErrorCode>> = {
@@ -170,4 +171,21 @@ function bounded(text: string, bytesMax: number): string {
   let end = bytesMax - 3; // Room for the ellipsis.
   while (((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
   return `${bytes.toString('utf8', 0, end)}…`;
+}
+
+/** The error of work that was told to end: the reason it was told, with what it had done. */
+export function abortedBy(
+  error: unknown,
+  signal: AbortSignal,
+  tool: Tool,
+  last: Progress | undefined,
+): OpError {
+  const told = error instanceof OpError ? error : undefined;
+  const isOther =
+    told !== undefined && !['cancelled', 'timeout', 'interrupted'].includes(told.failure);
+  if (isOther) return told; // It failed of itself before it heard.
+  const { reason } = signal;
+  const failure = reason instanceof OpError ? reason.failure : 'cancelled';
+  const partial = told?.details['partial'] ?? (last === undefined ? undefined : { progress: last });
+  return new OpError(failure, tool.name, { details: { ...told?.details, partial } });
 }

@@ -35,6 +35,12 @@ export interface JobStart {
   readonly tool: string;
   readonly principal: string;
   readonly timeoutMs: number;
+  /** Of a job that another daemon began. */
+  readonly begun?: { readonly id: string; readonly at: Instant } | undefined;
+  /** Told of its end, unless it was cut off because the daemon stops. */
+  readonly onEnd?: ((result: Envelope) => unknown) | undefined;
+  /** Told when nobody may ask for it any more. */
+  readonly onForget?: (() => unknown) | undefined;
   /**
    * Does the work and answers with the envelope the tool would have given; never rejects. Told to
    * end through the signal, whose reason is an OpError cancelled or timeout.
@@ -55,11 +61,27 @@ interface Job {
   result: Envelope | undefined;
   finishedAt: Instant | undefined;
   finishedAtMs: number;
+  /** By the end of the daemon. */
+  isCutOff: boolean;
+  readonly onForget: () => unknown;
+}
+
+/** A job that ended in another daemon. */
+export interface EndedJob {
+  readonly id: string;
+  readonly tool: string;
+  readonly principal: string;
+  readonly startedAt: Instant;
+  readonly timeoutMs: number;
+  readonly finishedAt: Instant;
+  readonly result: Envelope;
+  readonly onForget: () => unknown;
 }
 
 /** A job just started, in the hands of the call that started it. */
 export interface StartedJob {
   readonly id: string;
+  readonly startedAt: Instant;
   /** Resolves when the work has ended. */
   readonly ended: Promise<void>;
   view(): JobView;
@@ -80,7 +102,7 @@ export class Jobs {
   }
 
   /** @throws OpError rate-limited. */
-  start({ tool, principal, timeoutMs, run }: JobStart): StartedJob {
+  start({ tool, principal, timeoutMs, begun, run, onEnd, onForget }: JobStart): StartedJob {
     this.#expire();
     const running = [...this.#jobs.values()].filter(
       (job) => job.principal === principal && job.state === 'running',
@@ -92,10 +114,10 @@ export class Jobs {
       });
     }
     const controller = new AbortController();
-    const startedAt = this.#clock.now();
+    const startedAt = begun?.at ?? this.#clock.now();
     const { promise: ended, resolve } = deferred();
     const job: Job = {
-      id: this.#random.token(),
+      id: begun?.id ?? this.#random.token(),
       tool,
       principal,
       startedAt,
@@ -107,17 +129,41 @@ export class Jobs {
       result: undefined,
       finishedAt: undefined,
       finishedAtMs: 0,
+      isCutOff: false,
+      onForget: onForget ?? (() => {}),
     };
     this.#jobs.set(job.id, job);
-    this.#run(job, timeoutMs, run).then(resolve, resolve);
+    const leftMs = Math.max(0, msUntil(job.deadline, this.#clock.now()));
+    this.#run(job, leftMs, run, onEnd).then(resolve, resolve);
     return {
       id: job.id,
+      startedAt,
       ended,
       view: () => viewOf(job),
       result: () => job.result,
       cancel: (reason) => controller.abort(reason),
       forget: () => this.#jobs.delete(job.id),
     };
+  }
+
+  /** A job to be asked for, that is at its end already. */
+  restore({ finishedAt, result, ...ended }: EndedJob): void {
+    const { startedAt, timeoutMs, ...facts } = ended;
+    const ageMs = -msUntil(finishedAt, this.#clock.now());
+    this.#jobs.set(ended.id, {
+      ...facts,
+      startedAt,
+      deadline: after(startedAt, timeoutMs),
+      controller: new AbortController(),
+      ended: Promise.resolve(),
+      state: stateOf(result),
+      progress: { done: 0, unit: 'items' },
+      result,
+      finishedAt,
+      finishedAtMs: this.#clock.monotonicMs() - ageMs,
+      isCutOff: false,
+    });
+    this.#expire();
   }
 
   /** @throws OpError handle-unknown. */
@@ -165,13 +211,20 @@ export class Jobs {
   /** Asks all jobs to end, and resolves when they have. */
   async close(): Promise<void> {
     const jobs = [...this.#jobs.values()];
-    for (const { controller, tool } of jobs) {
+    for (const job of jobs) {
+      const { controller, tool } = job;
+      job.isCutOff = !controller.signal.aborted;
       controller.abort(new OpError('cancelled', tool, { hint: 'the daemon is stopping' }));
     }
     await Promise.all(jobs.map(({ ended }) => ended));
   }
 
-  async #run(job: Job, timeoutMs: number, run: JobStart['run']): Promise<void> {
+  async #run(
+    job: Job,
+    timeoutMs: number,
+    run: JobStart['run'],
+    onEnd: JobStart['onEnd'],
+  ): Promise<void> {
     const stop = new AbortController();
     const timer = this.#clock.sleep(timeoutMs, stop.signal).then(
       () => job.controller.abort(new OpError('timeout', job.tool)),
@@ -189,6 +242,7 @@ export class Jobs {
     job.state = stateOf(result);
     job.finishedAt = this.#clock.now();
     job.finishedAtMs = this.#clock.monotonicMs();
+    if (!job.isCutOff || job.state !== 'cancelled') onEnd?.(result);
     this.#expire();
   }
 
@@ -207,7 +261,9 @@ export class Jobs {
     finished.sort((one, other) => one.finishedAtMs - other.finishedAtMs);
     const excess = finished.length - JOBS_FINISHED_MAX;
     for (const [index, { id, finishedAtMs }] of finished.entries()) {
-      if (index < excess || finishedAtMs < oldestMs) this.#jobs.delete(id);
+      if (index >= excess && finishedAtMs >= oldestMs) continue;
+      this.#jobs.get(id)?.onForget();
+      this.#jobs.delete(id);
     }
   }
 }
@@ -246,6 +302,10 @@ function after({ s, ns }: Instant, ms: number): Instant {
   const total = ns + (ms % 1000) * 1_000_000;
   return { s: s + Math.floor(ms / 1000) + Math.floor(total / 1e9), ns: Math.floor(total % 1e9) };
 }
+
+/** Negative when it is past. */
+const msUntil = (moment: Instant, now: Instant): number =>
+  (moment.s - now.s) * 1000 + (moment.ns - now.ns) / 1e6;
 
 function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void } {
   let resolve = () => {};

@@ -6,6 +6,7 @@ import type { Sealer } from '../content/content.ts';
 import type { Vfs } from '../vfs/vfs.ts';
 import type { Cursors } from './cursors.ts';
 import type { Jobs } from './jobs.ts';
+import type { KeptJobs } from './kept-jobs.ts';
 import type { LockTable } from './locks.ts';
 import type { IpfsPorts } from './ports-ipfs.ts';
 import type { KeptCalls } from './repeats.ts';
@@ -17,6 +18,7 @@ export interface Ports extends IpfsPorts {
   readonly cursors: Cursors;
   readonly jobs: Jobs;
   readonly keptCalls: KeptCalls;
+  readonly keptJobs: KeptJobs;
   readonly mount: MountView;
   /** The tree. */
   readonly vfs: Vfs;

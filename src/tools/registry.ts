@@ -7,12 +7,13 @@
  * never a success.
  */
 import { assert } from '../base/assert.ts';
+import type { Instant } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
-import { nameOfText } from '../base/ids.ts';
-import { ABORT_GRACE_MS, RESULT_BYTES_MAX } from '../base/limits.ts';
+import { JOB_STARTS_MAX, RESULT_BYTES_MAX } from '../base/limits.ts';
 import type { Redactor } from '../base/redaction.ts';
-import type { Caller } from '../vfs/vfs.ts';
-import { type Ceiling, isAllowed, outside } from './ceiling.ts';
+import { demandPlaces, demandTool } from './admission.ts';
+import { callerOf } from './caller.ts';
+import { type Ceiling, ceilingFrom, isAllowed } from './ceiling.ts';
 import {
   type CallResult,
   contentCall,
@@ -20,35 +21,27 @@ import {
   recordCall,
   successEnvelope,
 } from './envelope.ts';
-import { errorEnvelope } from './errors.ts';
-import { monotonic } from './jobs.ts';
+import { abortedBy, errorEnvelope } from './errors.ts';
+import { type JobStart, monotonic, type StartedJob } from './jobs.ts';
+import { jobCallOf, type KeptJob } from './kept-jobs.ts';
 import { type ListedTool, listed } from './listing.ts';
-import { placeOfContent } from './paths.ts';
 import type { Ports } from './ports.ts';
-import { type KeptAnswer, Repeats, type RunningCall, type Ticket, ticketOf } from './repeats.ts';
-import { placesIn, validate } from './schema.ts';
+import {
+  type KeptAnswer,
+  Repeats,
+  type RunningCall,
+  type Ticket,
+  ticketOf,
+  wrongKey,
+} from './repeats.ts';
+import { validate } from './schema.ts';
 import { seenWithin } from './seen.ts';
-import type {
-  ContentResult,
-  DeadlineClass,
-  Progress,
-  RecordResult,
-  Session,
-  Tool,
-  ToolContext,
-} from './tool.ts';
+import { settled } from './settled.ts';
+import { isJob, isRepeatedBy, timeoutOf, waitOf } from './terms.ts';
+import type { ContentResult, Progress, RecordResult, Session, Tool, ToolContext } from './tool.ts';
 
-const DEADLINE_MS: Readonly<Record<DeadlineClass, number>> = {
-  local: 10_000,
-  remote: 30_000,
-  job: 300_000,
-};
-/** A job tool's own default, when its input says nothing. */
-const WAIT_MS = 20_000;
 /** What `job_get` puts around the result of a job. */
 const JOB_BYTES_MAX = 4096;
-/** Text from outside that is written into the journal. */
-const ACTOR_CHARS_MAX = 128;
 
 export interface CallOptions {
   /** Aborts when the caller cancels, and when the connection closes. */
@@ -63,6 +56,8 @@ export interface CallOptions {
 /** One call on its way. */
 interface Call {
   readonly tool: Tool;
+  /** The arguments as they came, and checked. */
+  readonly values: unknown;
   readonly input: Readonly<Record<string, unknown>>;
   readonly session: Session;
   readonly toolCallId: string | undefined;
@@ -73,6 +68,8 @@ interface Call {
   readonly running: RunningCall | undefined;
   /** Its answer, when it was run before. */
   readonly kept: KeptAnswer | undefined;
+  /** The job that it is, when a daemon before this one began it. */
+  readonly begun: JobStart['begun'];
 }
 
 /** How a call ended: the envelope, and how the protocol carries it. */
@@ -141,14 +138,97 @@ export class Registry {
       demandPlaces(tool, input, session);
       // What was answered under the key is looked for only now: it, too, is held to the ceiling.
       const { principal } = session;
-      const asked = key === undefined ? undefined : ticketOf(tool.name, { principal, key, values });
+      // What becomes a job may be run again by the next daemon.
+      const name = key === undefined && isJob(tool, input) ? requestId : key;
+      const asked =
+        name === undefined ? undefined : this.#ticketOf(tool, { principal, key: name, values });
       const ticket = isRepeatedBy(tool, input) ? asked : undefined;
-      const first = { ticket, running: undefined, kept: undefined };
-      const call = { tool, input, session, toolCallId, requestId, startedMs, ...first };
+      const first = { ticket, running: undefined, kept: undefined, begun: undefined };
+      const call = { tool, values, input, session, toolCallId, requestId, startedMs, ...first };
       if (ticket !== undefined) return await this.#callOnce({ ...call, ticket }, signal, progress);
       return await this.#call(call, signal, progress);
     } catch (error) {
       return this.#failed(tool, error, { requestId, session }).result;
+    }
+  }
+
+  /** @throws OpError invalid-argument: no key, or one that may not be written into the journal. */
+  #ticketOf(tool: Tool, asked: Parameters<typeof ticketOf>[1]): Ticket {
+    const ticket = ticketOf(tool.name, asked);
+    if (this.#redactor.text(ticket.key) !== ticket.key) {
+      throw wrongKey(tool.name, 'format', 'text that holds no secret');
+    }
+    return ticket;
+  }
+
+  /** Goes on with the jobs of the daemons before this one; before anybody calls. */
+  resume(): void {
+    const { clock, keptJobs } = this.#ports;
+    for (const job of keptJobs.all()) {
+      const { id, end, call } = job;
+      if (end === undefined) {
+        this.#resume(job).catch((error: unknown) => {
+          const result = this.#told(asOpError(error, call.tool), {
+            requestId: call.requestId,
+            ceiling: ceilingFrom(call.session.ceiling),
+          });
+          this.#noted(() => keptJobs.ended(id, result));
+          this.#ports.log.warn({ err: error, job: id }, 'a job could not go on');
+          this.#restore(job, { result, at: clock.now() });
+        });
+      } else this.#restore(job, { result: end.result, at: { s: end.atS, ns: 0 } });
+    }
+  }
+
+  /** A job that is at its end, to be asked for. */
+  #restore(
+    { id, call: { tool, session, startedAt, timeoutMs } }: KeptJob,
+    { result, at }: { readonly result: Envelope; readonly at: Instant },
+  ): void {
+    const { jobs, keptJobs } = this.#ports;
+    const { principal } = session;
+    const onForget = () => this.#noted(() => keptJobs.forget(id));
+    jobs.restore({ id, tool, principal, startedAt, timeoutMs, finishedAt: at, result, onForget });
+  }
+
+  /** @throws OpError it cannot go on, and why. */
+  async #resume({ id, starts, call: { tool: name, ...call } }: KeptJob): Promise<void> {
+    const { clock, keptJobs } = this.#ports;
+    const tool = this.get(name);
+    if (tool === undefined) throw new OpError('version-unsupported', name);
+    if (starts >= JOB_STARTS_MAX) {
+      throw new OpError('internal', name, { hint: `${starts} daemons ended while it ran` });
+    }
+    const { key, values } = call;
+    const session = { ...call.session, ceiling: ceilingFrom(call.session.ceiling) };
+    demandTool(tool, session);
+    const input = validate(tool.input, values, name);
+    demandPlaces(tool, input, session);
+    const ticket = ticketOf(name, { principal: session.principal, key, values });
+    keptJobs.started(id);
+    const kept = this.#repeats.kept(name, ticket);
+    const running = this.#repeats.begin(ticket);
+    running.isJobShared = true;
+    const begun = { id, at: call.startedAt };
+    const startedMs = clock.monotonicMs();
+    const facts = { tool, input, startedMs, ticket, running, kept, begun };
+    try {
+      const { toolCallId, requestId } = call;
+      const again = { ...facts, values, session, toolCallId, requestId };
+      await this.#callAsJob(again, new AbortController().signal, undefined);
+    } finally {
+      running.answered();
+    }
+  }
+
+  /** What is not kept of a job is lost with this daemon, and no reason to end the work now. */
+  #noted(write: () => void): boolean {
+    try {
+      write();
+      return true;
+    } catch (error) {
+      this.#ports.log.warn({ err: error }, 'what became of a job could not be kept');
+      return false;
     }
   }
 
@@ -204,9 +284,10 @@ export class Registry {
     ]).finally(() => stop.abort());
     timer.catch(() => {}); // Stopped because the other ended first.
     if (isEnded) return undefined;
-    if (other.job === undefined) throw new OpError('timeout', call.tool.name);
+    const job = other.handOut?.();
+    if (job === undefined) throw new OpError('timeout', call.tool.name);
     other.isJobShared = true;
-    return recordCall(this.#success(call, { data: { job: other.job.view() } }));
+    return recordCall(this.#success(call, { data: { job } }));
   }
 
   /** The error envelope of a call that never reached its tool, as a result. */
@@ -240,13 +321,17 @@ export class Registry {
     signal: AbortSignal,
     progress: Place['progress'],
   ): Promise<CallResult> {
-    const { clock, jobs } = this.#ports;
+    const { clock, jobs, keptJobs } = this.#ports;
     let ended: Ended | undefined;
     let watch = progress;
+    let isKept = call.begun !== undefined;
     const job = jobs.start({
       tool: call.tool.name,
       principal: call.session.principal,
       timeoutMs: timeoutOf(call),
+      begun: call.begun,
+      onEnd: (result) => isKept && this.#noted(() => keptJobs.ended(job.id, result)),
+      onForget: () => isKept && this.#noted(() => keptJobs.forget(job.id)),
       run: async (own) => {
         const report = (now: Progress) => {
           own.progress(now);
@@ -257,9 +342,16 @@ export class Registry {
         return ended.envelope;
       },
     });
-    if (call.running !== undefined) call.running.job = job;
+    const handOut = () => {
+      if (!isKept) isKept = this.#keepJob(call, job);
+      return job.view();
+    };
+    if (call.running !== undefined) call.running.handOut = handOut;
     // As long as the caller waits, giving up the call gives up the work.
-    const onAbort = () => job.cancel(new OpError('cancelled', call.tool.name));
+    const onAbort = () => {
+      const isOthers = call.running?.isJobShared === true;
+      if (!isOthers) job.cancel(new OpError('cancelled', call.tool.name));
+    };
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
     const stop = new AbortController();
@@ -274,15 +366,25 @@ export class Registry {
       if (call.running?.isJobShared !== true) job.forget();
       return ended.result;
     }
-    return recordCall(this.#success(call, { data: { job: job.view() } }));
+    return recordCall(this.#success(call, { data: { job: handOut() } }));
+  }
+
+  /** From the moment its handle is given to somebody a job outlives this daemon. */
+  #keepJob(call: Call, job: StartedJob): boolean {
+    const { ticket } = call;
+    if (ticket === undefined) return false; // A rehearsal.
+    const terms = { startedAt: job.startedAt, timeoutMs: timeoutOf(call) };
+    const kept = jobCallOf({ ...call, ...terms, key: ticket.key }, this.#redactor);
+    return kept !== undefined && this.#noted(() => this.#ports.keptJobs.keep(job.id, kept));
   }
 
   /** Runs the tool to its end and wraps what came of it. Never rejects. */
   async #run(call: Call, { signal, progress, bytesMax }: Place): Promise<Ended> {
     const { tool, session, requestId, running } = call;
+    const { clock } = this.#ports;
     let last: Progress | undefined;
     const context: ToolContext = {
-      caller: this.#callerOf(call),
+      caller: callerOf(call, this.#redactor),
       principal: session.principal,
       session,
       signal,
@@ -298,7 +400,8 @@ export class Registry {
       signal.throwIfAborted();
       const work = outcomeOf(call, context);
       running?.began(work);
-      return this.#succeeded(call, await this.#settled(work, signal, tool), bytesMax);
+      const outcome = await settled(work, { signal, tool, clock });
+      return this.#succeeded(call, outcome, bytesMax);
     } catch (error) {
       const told = signal.aborted ? abortedBy(error, signal, tool, last) : error;
       return this.#failed(tool, told, call);
@@ -312,26 +415,6 @@ export class Registry {
       ...tell(),
       ...(seq === undefined ? {} : { seq }),
     }));
-  }
-
-  /** What the work comes to. Work that goes on after its signal is left, at last, to itself. */
-  #settled<T>(work: Promise<T>, signal: AbortSignal, tool: Tool): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const stop = new AbortController();
-      const leave = () => {
-        const partial = tool.hints.readOnly ? undefined : { still_running: true };
-        reject(new OpError('cancelled', tool.name, { details: { partial } }));
-      };
-      const onAbort = () => {
-        if (tool.hints.readOnly) leave();
-        else this.#ports.clock.sleep(ABORT_GRACE_MS, stop.signal).then(leave, () => {});
-      };
-      signal.addEventListener('abort', onAbort, { once: true });
-      work.then(resolve, reject).finally(() => {
-        signal.removeEventListener('abort', onAbort);
-        stop.abort();
-      });
-    });
   }
 
   #succeeded(call: Call, outcome: RecordResult<unknown> | ContentResult, bytesMax: number): Ended {
@@ -368,52 +451,14 @@ export class Registry {
       const fields = { request_id: requestId, tool: tool.name, err: error };
       this.#ports.log.error(fields, 'a tool threw what it must not');
     }
-    const { scope } = session.ceiling;
-    const told = this.#redactor.value(errorEnvelope(known, requestId));
-    const envelope = scope === undefined ? told : (seenWithin(scope, told) as typeof told);
+    const envelope = this.#told(known, { requestId, ceiling: session.ceiling });
     return { envelope, result: recordCall(envelope) };
   }
 
-  /** Acts with the rights of the peer; named in the journal down to the call. */
-  #callerOf({ session, tool, toolCallId }: Call): Caller {
-    const { uid, gid, groups, pid } = session.peer;
-    const cut = (text: string | undefined) =>
-      text === undefined ? undefined : this.#redactor.text(text).slice(0, ACTOR_CHARS_MAX);
-    return {
-      uid,
-      gid,
-      groups,
-      checked: false,
-      actor: () => ({
-        surface: session.surface,
-        uid,
-        gid,
-        pid,
-        client: cut(session.client?.name),
-        clientVersion: cut(session.client?.version),
-        session: session.id,
-        tool: tool.name,
-        toolCall: cut(toolCallId),
-      }),
-    };
-  }
-}
-
-/** @throws OpError not-allowed. */
-function demandTool(tool: Tool, { ceiling }: Session): void {
-  if (!isAllowed(ceiling, tool)) throw new OpError('not-allowed', tool.name);
-}
-
-/**
- * Before anything is looked at; where links lead is seen when the path is walked.
- * @throws OpError policy.
- */
-function demandPlaces(tool: Tool, input: unknown, { ceiling: { scope } }: Session): void {
-  if (scope === undefined) return;
-  for (const { kind, text } of placesIn(tool.input, input)) {
-    const path = kind === 'tree' ? text : placeOfContent(text);
-    // What is no path of content is refused by its tool, and empty means none.
-    if (path !== undefined && !scope.covers(nameOfText(path))) throw outside(tool.name, text);
+  #told(error: OpError, to: { readonly requestId: string; readonly ceiling: Ceiling }) {
+    const { scope } = to.ceiling;
+    const told = this.#redactor.value(errorEnvelope(error, to.requestId));
+    return scope === undefined ? told : (seenWithin(scope, told) as typeof told);
   }
 }
 
@@ -426,38 +471,4 @@ async function outcomeOf(
   const isDone = 'data' in outcome && input['dry_run'] !== true;
   if (tool.kind !== 'record' || tool.afterwards === undefined || !isDone) return outcome;
   return { ...outcome, data: await tool.afterwards(outcome.data, input, context) };
-}
-
-/** Whether running it twice would be seen. */
-const isRepeatedBy = (tool: Tool, input: Readonly<Record<string, unknown>>): boolean =>
-  tool.changes === 'journal' && input['dry_run'] !== true;
-
-const isJob = (tool: Tool, input: Readonly<Record<string, unknown>>): boolean =>
-  tool.job === true && (tool.kind === 'record' || input['output_path'] !== undefined);
-
-function timeoutOf({ tool, input }: Call): number {
-  const asked = input['timeout_ms'];
-  return typeof asked === 'number' ? asked : DEADLINE_MS[tool.deadline];
-}
-
-function waitOf({ input }: Call): number {
-  const asked = input['wait_ms'];
-  return typeof asked === 'number' ? asked : WAIT_MS;
-}
-
-/** The error of work that was told to end: the reason it was told, with what it had done. */
-function abortedBy(
-  error: unknown,
-  signal: AbortSignal,
-  tool: Tool,
-  last: Progress | undefined,
-): OpError {
-  const told = error instanceof OpError ? error : undefined;
-  const isOther =
-    told !== undefined && !['cancelled', 'timeout', 'interrupted'].includes(told.failure);
-  if (isOther) return told; // It failed of itself before it heard.
-  const { reason } = signal;
-  const failure = reason instanceof OpError ? reason.failure : 'cancelled';
-  const partial = told?.details['partial'] ?? (last === undefined ? undefined : { progress: last });
-  return new OpError(failure, tool.name, { details: { ...told?.details, partial } });
 }

@@ -10,7 +10,7 @@ import { hash } from 'node:crypto';
 import { OpError } from '../base/errors.ts';
 import { CALL_KEY_BYTES_MAX } from '../base/limits.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { StartedJob } from './jobs.ts';
+import type { JobView } from './jobs.ts';
 import type { RecordResult } from './tool.ts';
 
 /** Where a caller puts the key: in `_meta` of the call. */
@@ -93,7 +93,8 @@ function inOrder(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)));
 }
 
-const wrongKey = (tool: string, reason: string, expected: string): OpError =>
+/** @returns OpError invalid-argument. */
+export const wrongKey = (tool: string, reason: string, expected: string): OpError =>
   new OpError('invalid-argument', `${tool} with a key`, {
     details: { issues: [{ argument: `_meta.${IDEMPOTENCY_META}`, reason, expected }] },
   });
@@ -103,8 +104,8 @@ export class RunningCall {
   readonly digest: Buffer;
   /** Resolves when nothing of it can change anything any more. */
   readonly ended: Promise<void>;
-  /** The job that it is, if it is one. */
-  job: StartedJob | undefined;
+  /** Gives its job to somebody, if it is one; from then on the job outlives the daemon. */
+  handOut: (() => JobView) | undefined;
   /** Somebody else was given the job. */
   isJobShared = false;
   #end: () => void = () => {};

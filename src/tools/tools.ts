@@ -17,6 +17,7 @@ export type { CallResult, Envelope } from './envelope.ts';
 export { ENVELOPE_META } from './envelope.ts';
 export { errorEnvelope } from './errors.ts';
 export { Jobs } from './jobs.ts';
+export { JournaledJobs } from './kept-jobs.ts';
 export type { ListedTool } from './listing.ts';
 export type { Ports } from './ports.ts';
 export { Registry } from './registry.ts';

@@ -2,9 +2,12 @@
  * Agents whose daemon is killed at random instants, through the real bridge: every call succeeds, as if nothing had
  * been, and every change is made once.
  */
+import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { expect, test } from 'vitest';
+import { SystemClock } from '../../src/base/clock.ts';
+import { ControlClient } from '../../src/daemon/control-client.ts';
 import { SEED } from '../model/seed.ts';
 import { call, textOf } from './agent.ts';
 import { KITFS, TestDaemon } from './daemon.ts';
@@ -198,4 +201,45 @@ test('kills at random instants are nothing but slowness to an agent, and every c
   expect(await recordsOf(client), facts).toEqual(tally.records);
   await client.close();
   expect(await daemon.json(['fsck'])).toMatchObject({ findings: [] });
+});
+
+test('a job whose handle an agent has goes on in the next daemon, to its end', async () => {
+  await using daemon = await TestDaemon.start();
+  const client = await bridgeTo(daemon);
+  const content = 'x'.repeat(1_000_000);
+  for (let n = 0; n < 16; n += 1) {
+    await call(client, 'vfs_write', {
+      path: `/ipfs/tree/${n}`,
+      content: `${n}${content}`,
+      parents: true,
+    });
+  }
+  const args = { path: '/ipfs/tree', wait_ms: 0 };
+  const { job } = (await call(client, 'vfs_sync_to_ipfs', args)) as { job: { job_id: string } };
+  await daemon.kill();
+  await daemon.restart();
+  const asked = { job_id: job.job_id, wait_ms: 20_000 };
+  expect(await call(client, 'job_get', asked)).toMatchObject({
+    job: { job_id: job.job_id, state: 'done', tool: 'vfs_sync_to_ipfs' },
+    result: { status: 'success', data: { changed: true, counts: { files: 16 } } },
+  });
+  expect((await recordsOf(client))['sync_to']).toBe(1);
+  await client.close();
+});
+
+test('what a command asked for is done once, by the next daemon if its own is killed', async () => {
+  await using daemon = await TestDaemon.start();
+  const times = 5;
+  for (let n = 0; n < times; n += 1) {
+    await using asking = await ControlClient.connect(join(daemon.runDirectory, 'control.sock'));
+    const append = { path: '/ipfs/a', content: '+', append: true };
+    const params = { tool: 'vfs_write', arguments: append, key: `append ${n}` };
+    const answer = asking.askAgain('call', params, { clock: new SystemClock() });
+    // Before it is read, while it is run, or before its answer is written: the delay decides.
+    await new Promise((resolve) => setTimeout(resolve, 2 * n));
+    await daemon.kill();
+    await daemon.restart();
+    expect(await answer).toMatchObject({ status: 'success', data: { size: n + 1 } });
+  }
+  expect(await daemon.run('cat', ['a'], { in: 'ipfs' })).toBe('+'.repeat(times));
 });

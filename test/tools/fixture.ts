@@ -27,6 +27,7 @@ import { Cursors } from '../../src/tools/cursors.ts';
 import type { CallResult } from '../../src/tools/envelope.ts';
 import { TOOLS } from '../../src/tools/inventory.ts';
 import { Jobs } from '../../src/tools/jobs.ts';
+import { JournaledJobs } from '../../src/tools/kept-jobs.ts';
 import type { Lock } from '../../src/tools/locks.ts';
 import type { Ports } from '../../src/tools/ports.ts';
 import { Registry } from '../../src/tools/registry.ts';
@@ -132,6 +133,7 @@ export class Fixture {
       cursors: new Cursors({ clock, random }),
       jobs: new Jobs({ clock, random }),
       keptCalls: new JournaledCalls(journal),
+      keptJobs: new JournaledJobs(journal),
       mount: { localPath: (path) => this.#localPath(path) },
       vfs: this.vfs,
       sealer,

@@ -6,8 +6,9 @@ import { OpError } from '../../src/base/errors.ts';
 import { Redactor } from '../../src/base/redaction.ts';
 import { UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
-import { sliceResult } from '../../src/tools/envelope.ts';
+import { type Envelope, sliceResult } from '../../src/tools/envelope.ts';
 import { Jobs } from '../../src/tools/jobs.ts';
+import type { KeptJob, KeptJobCall, KeptJobs } from '../../src/tools/kept-jobs.ts';
 import type { Ports } from '../../src/tools/ports.ts';
 import { Registry } from '../../src/tools/registry.ts';
 import type { KeptAnswer, KeptCall, KeptCalls, Ticket } from '../../src/tools/repeats.ts';
@@ -164,6 +165,40 @@ export class RememberedCalls implements KeptCalls {
   }
 }
 
+/** Jobs kept in memory, likewise. */
+export class RememberedJobs implements KeptJobs {
+  readonly jobs = new Map<string, KeptJob>();
+  readonly #nowS: () => number;
+
+  constructor(nowS: () => number = () => 0) {
+    this.#nowS = nowS;
+  }
+
+  all = (): readonly KeptJob[] => [...this.jobs.values()];
+
+  keep(id: string, call: KeptJobCall): void {
+    this.jobs.set(id, { id, call, starts: 1, end: undefined });
+  }
+
+  started(id: string): void {
+    this.#change(id, (job) => ({ ...job, starts: job.starts + 1 }));
+  }
+
+  ended(id: string, result: Envelope): void {
+    this.#change(id, (job) => ({ ...job, end: { result, atS: this.#nowS() } }));
+  }
+
+  forget(id: string): void {
+    this.jobs.delete(id);
+  }
+
+  #change(id: string, change: (job: KeptJob) => KeptJob): void {
+    const job = this.jobs.get(id);
+    if (job === undefined) throw new Error(`no job ${id} is kept`);
+    this.jobs.set(id, change(job));
+  }
+}
+
 export interface Sample {
   readonly registry: Registry;
   readonly ports: Ports;
@@ -174,6 +209,7 @@ export interface Sample {
 export function sample(
   clock: Clock = new SystemClock(),
   keptCalls: KeptCalls = new RememberedCalls(),
+  keptJobs: KeptJobs = new RememberedJobs(),
 ): Sample {
   const random = new CountingRandom();
   const log = new RememberedLog();
@@ -181,7 +217,8 @@ export function sample(
   const jobs = new Jobs({ clock, random });
   const cursors = new Cursors({ clock, random });
   const mount = { localPath: (path: string) => `/mnt${path}` };
-  const ports = { clock, random, log, jobs, cursors, keptCalls, mount } as unknown as Ports;
+  const own = { clock, random, log, jobs, cursors, mount };
+  const ports = { ...own, keptCalls, keptJobs } as unknown as Ports;
   const tools = [
     echo,
     fail,

@@ -1,0 +1,102 @@
+/**
+ * Jobs that outlive their daemon: from the moment a caller is given the handle of a job until
+ * nobody may ask for it any more, the journal knows of it.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { Instant } from '../base/clock.ts';
+import type { Redactor } from '../base/redaction.ts';
+import type { Journal } from '../journal/journal.ts';
+import { type Calling, writable } from './caller.ts';
+import { type KeptCeiling, keptCeiling } from './ceiling.ts';
+import type { Envelope } from './envelope.ts';
+import type { Session } from './tool.ts';
+
+/** What the next daemon needs to go on with a job. */
+export interface KeptJobCall {
+  readonly tool: string;
+  readonly values: unknown;
+  /** Under which its answer is kept with its change. */
+  readonly key: string;
+  readonly requestId: string;
+  readonly toolCallId?: string | undefined;
+  /** Who called, and what it might do at most then: the job goes on within that. */
+  readonly session: Omit<Session, 'ceiling'> & { readonly ceiling: KeptCeiling };
+  readonly startedAt: Instant;
+  readonly timeoutMs: number;
+}
+
+type JobFacts = Pick<KeptJobCall, 'values' | 'key' | 'requestId' | 'startedAt' | 'timeoutMs'>;
+
+/** undefined: its arguments hold a secret, which is written nowhere; it ends with this daemon. */
+export function jobCallOf(call: Calling & JobFacts, redactor: Redactor): KeptJobCall | undefined {
+  const { tool, values, key, requestId, toolCallId, startedAt, timeoutMs } = call;
+  if (!isDeepStrictEqual(redactor.value(values), values)) return undefined;
+  const { id, surface, peer, principal, client, ceiling } = call.session;
+  return {
+    ...{ tool: tool.name, values, key, requestId, startedAt, timeoutMs },
+    toolCallId: writable(toolCallId, redactor),
+    session: {
+      ...{ id, surface, peer, principal },
+      client: client && {
+        name: writable(client.name, redactor),
+        version: writable(client.version, redactor),
+      },
+      ceiling: keptCeiling(ceiling),
+    },
+  };
+}
+
+export interface KeptJob {
+  readonly id: string;
+  readonly call: KeptJobCall;
+  /** Daemons that began it. */
+  readonly starts: number;
+  readonly end: { readonly result: Envelope; readonly atS: number } | undefined;
+}
+
+export interface KeptJobs {
+  all(): readonly KeptJob[];
+  keep(id: string, call: KeptJobCall): void;
+  /** Another daemon begins it. */
+  started(id: string): void;
+  ended(id: string, result: Envelope): void;
+  forget(id: string): void;
+}
+
+/** The table `tool_job`. */
+export class JournaledJobs implements KeptJobs {
+  readonly #journal: Journal;
+
+  constructor(journal: Journal) {
+    this.#journal = journal;
+  }
+
+  all(): readonly KeptJob[] {
+    return this.#journal.toolJobs.all().map(({ id, call, starts, result, endedS }) => ({
+      id,
+      call: JSON.parse(call) as KeptJobCall,
+      starts,
+      end:
+        result === null ? undefined : { result: JSON.parse(result) as Envelope, atS: endedS ?? 0 },
+    }));
+  }
+
+  keep(id: string, call: KeptJobCall): void {
+    this.#journal.commit(() => this.#journal.toolJobs.insert(id, JSON.stringify(call)));
+  }
+
+  started(id: string): void {
+    // Also on a full disk what was begun goes on.
+    this.#journal.commitFreeing(() => this.#journal.toolJobs.started(id));
+  }
+
+  ended(id: string, result: Envelope): void {
+    this.#journal.commit(({ now }) =>
+      this.#journal.toolJobs.ended(id, JSON.stringify(result), now.s),
+    );
+  }
+
+  forget(id: string): void {
+    this.#journal.commitFreeing(() => this.#journal.toolJobs.delete(id));
+  }
+}
