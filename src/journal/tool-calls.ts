@@ -27,6 +27,9 @@ export class ToolCalls {
   readonly #find: Statement;
   readonly #insert: Statement;
   readonly #drop: Statement;
+  readonly #first: Statement;
+  /** The oldest row when it was looked for last: to ask each time would cost as much as the row. */
+  #oldest: { readonly id: number; readonly timeS: number } | undefined;
 
   constructor(db: Database) {
     const columns = 'principal, key, digest, time_s AS timeS, answer';
@@ -36,6 +39,7 @@ export class ToolCalls {
       `DELETE FROM tool_call WHERE id IN (SELECT id FROM tool_call ORDER BY id LIMIT ?)
         AND (id <= ? OR time_s < ?)`,
     );
+    this.#first = db.prepare('SELECT id, time_s AS timeS FROM tool_call ORDER BY id LIMIT 1');
   }
 
   find(principal: string, key: string): ToolCallRow | undefined {
@@ -45,7 +49,10 @@ export class ToolCalls {
   /** Inside a transaction. */
   insert({ principal, key, digest, timeS, answer }: ToolCallRow): void {
     const { lastInsertRowid } = this.#insert.run(principal, key, digest, timeS, answer);
-    const from = Number(lastInsertRowid) - CALLS_KEPT_MAX;
-    this.#drop.run(DROPPED_AT_ONCE, from, timeS - CALL_KEPT_S);
+    const [lastId, lastS] = [Number(lastInsertRowid) - CALLS_KEPT_MAX, timeS - CALL_KEPT_S];
+    this.#oldest ??= this.#first.get() as { id: number; timeS: number };
+    if (this.#oldest.id > lastId && this.#oldest.timeS >= lastS) return;
+    this.#drop.run(DROPPED_AT_ONCE, lastId, lastS);
+    this.#oldest = undefined;
   }
 }
