@@ -19,6 +19,10 @@ import {
 
 const TWO_TO_32 = 2 ** 32;
 
+/** In requests that are about no inode. */
+const NO_INO = 0;
+const UNANSWERED: ReadonlySet<number> = new Set([OP.forget, OP.batchForget, OP.interrupt]);
+
 const malformed = (what: string): OpError => new OpError('invalid', `read request: ${what}`);
 
 export class Request {
@@ -70,6 +74,12 @@ export class Request {
   /** Whether the kernel sent the request before, to a daemon that died. */
   get isResent(): boolean {
     return this.uniqueHigh >= UNIQUE_RESEND_HIGH;
+  }
+
+  /** Whether somebody waits: of these opcodes nobody does, nor of a request without a number. */
+  get expectsAnswer(): boolean {
+    const isNumbered = this.uniqueLow !== 0 || this.uniqueHigh !== 0;
+    return isNumbered && !UNANSWERED.has(this.opcode);
   }
 
   /** The request's number without the resend bit. */
@@ -152,14 +162,18 @@ export class Request {
 
   /** References given back by FORGET or BATCH_FORGET. */
   forgets(give: (ino: Ino, count: number) => void): void {
+    const giveBack = (ino: Ino, count: number) => {
+      if (ino === NO_INO) throw malformed('forget');
+      give(ino, count);
+    };
     if (this.opcode === OP.forget) {
-      give(this.ino, this.u64(FORGET_IN.nlookup));
+      giveBack(this.ino, this.u64(FORGET_IN.nlookup));
       return;
     }
     const count = this.u32(BATCH_FORGET_IN.count);
     for (let i = 0; i < count; i++) {
       const at = BATCH_FORGET_IN.bytes + i * FORGET_ONE.bytes;
-      give(this.inoAt(at + FORGET_ONE.nodeid), this.u64(at + FORGET_ONE.nlookup));
+      giveBack(this.inoAt(at + FORGET_ONE.nodeid), this.u64(at + FORGET_ONE.nlookup));
     }
   }
 

@@ -114,10 +114,9 @@ export class Server {
       this.#operate(operation, reply, this.#features);
       return true;
     } catch (error) {
-      // It is not of its form. Without a number nobody waits for an answer.
+      // It is not of its form.
       this.#note(error);
-      const isNumbered = request.uniqueLow !== 0 || request.uniqueHigh !== 0;
-      return !isNumbered || this.#refuse(errnoOf(error));
+      return !request.expectsAnswer || this.#refuse(errnoOf(error));
     }
   }
 

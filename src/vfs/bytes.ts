@@ -10,6 +10,7 @@ import { OpError } from '../base/errors.ts';
 import { type ContentId, type Fh, type Ino, NO_CONTENT } from '../base/ids.ts';
 import { COPY_ON_MAIN_BYTES_MAX, FILE_BYTES_MAX } from '../base/limits.ts';
 import {
+  isDirectory,
   O_ACCMODE,
   O_APPEND,
   O_NOATIME,
@@ -37,6 +38,7 @@ export function read(
 ): number {
   if ((file.flags & O_ACCMODE) === O_WRONLY) throw new OpError('bad-handle', 'read');
   const row = core.inodes.get(file.ino);
+  if (isDirectory(row.mode)) throw new OpError('is-directory', 'read');
   const got = readInode(core, row, into, offset, length, position);
   if ((file.flags & O_NOATIME) === 0) markRead(core, row);
   return got;
@@ -374,6 +376,7 @@ export function copyRange(
   if ((to.file.flags & O_APPEND) !== 0) throw new OpError('bad-handle', 'copy_file_range');
   const source = core.inodes.get(from.file.ino);
   const target = core.inodes.get(to.file.ino);
+  if (isDirectory(source.mode)) throw new OpError('is-directory', 'copy_file_range');
   core.demandWritable(target, 'copy_file_range');
   const wanted = Math.min(length, source.size - from.position, COPY_BYTES_MAX);
   if (wanted <= 0) return 0;

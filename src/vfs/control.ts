@@ -2,7 +2,6 @@
  * `/.kitfs`: files that say how kitfs is. What they hold is made when they are opened, and a handle
  * keeps it, so a reader sees one moment. Sizes are 0, as in /proc: reading to the end tells.
  */
-import { assert } from '../base/assert.ts';
 import type { Instant } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import {
@@ -81,12 +80,12 @@ export class ControlTree {
     return index < 0 ? undefined : this.find(inoAt(index));
   }
 
-  /** The bytes a new handle shows. @throws OpError is-directory, read-only. */
+  /** The bytes a new handle shows. @throws OpError is-directory, not-found, read-only. */
   open(ino: Ino, flags: number): Buffer {
     if (writes(flags)) throw new OpError('read-only', 'open');
     if (ino === CONTROL_INO) throw new OpError('is-directory', 'open');
     const file = this.#files[ino - CONTROL_INO_FROM - 1];
-    assert(file !== undefined, `control inode ${ino} has a file`);
+    if (file === undefined) throw new OpError('not-found', `inode ${ino}`);
     return file.render();
   }
 

@@ -276,7 +276,8 @@ export class Vfs implements FileSystem {
       return this.#cids.read(file.ino, into, offset, length, position);
     }
     const bytes = this.#rendered.get(fh);
-    return bytes?.copy(into, offset, position, position + length) ?? 0;
+    if (bytes === undefined || position >= bytes.length) return 0;
+    return bytes.copy(into, offset, position, position + length);
   }
 
   write(
