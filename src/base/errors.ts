@@ -143,6 +143,9 @@ export function asOpError(error: unknown, op: string): OpError {
   const code = codeOf(error) ?? '';
   const known = BY_CODE[code];
   if (known !== undefined) return new OpError(known, op, { cause: error });
+  // It says more of some of them: SQLITE_CORRUPT_INDEX.
+  if (code.startsWith('SQLITE_CORRUPT'))
+    return new OpError('journal-corrupt', op, { cause: error });
   if (code.startsWith('SQLITE_')) return new OpError('journal-unavailable', op, { cause: error });
   if (/^E[A-Z]+$/.test(code)) return new OpError('io', op, { cause: error });
   return new OpError('internal', op, { cause: error });

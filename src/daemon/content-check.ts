@@ -81,7 +81,8 @@ export class ContentCheck {
     for (;;) {
       const page = contents.page(after, ROWS_PER_PAGE);
       const last = page.at(-1);
-      if (last === undefined) return faults;
+      // In a damaged file a page may lead back to itself.
+      if (last === undefined || last.id <= after) return faults;
       after = last.id;
       for (let at = 0; at < page.length; at += HASH_WORKERS_MAX) {
         signal.throwIfAborted();

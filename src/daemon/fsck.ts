@@ -9,6 +9,7 @@ import { SystemClock } from '../base/clock.ts';
 import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import { loadNative } from '../base/native.ts';
 import { HashPool } from '../content/hasher.ts';
+import { unreadable } from '../journal/check.ts';
 import { Contents } from '../journal/contents.ts';
 import { Counters } from '../journal/counters.ts';
 import { checkDatabase, openForCheck } from '../journal/journal.ts';
@@ -62,16 +63,27 @@ async function checkState({ state, signal, hasher, onProgress }: FsckWork): Prom
   const db = opened(paths.journal);
   try {
     const findings: FsckFinding[] = checkDatabase(db, { signal }).map(foundByRule);
-    const contents = new Contents(db, new Counters(db));
-    const directory = paths.content;
-    const check = new ContentCheck({ contents, hasher, directory, signal });
-    for (const fault of await check.all(onProgress)) {
-      findings.push(foundInBytes(fault, shownBy(db, fault.content.id)));
+    let checked: Checked = { contents: 0, bytes: 0 };
+    try {
+      const contents = new Contents(db, new Counters(db));
+      const directory = paths.content;
+      const check = new ContentCheck({ contents, hasher, directory, signal });
+      const faults = await check.all((progress) => {
+        checked = progress;
+        onProgress(progress);
+      });
+      checked = check.checked;
+      for (const fault of faults) {
+        findings.push(foundInBytes(fault, shownBy(db, fault.content.id)));
+      }
+      for (const stray of await straysAlone(db, paths, signal)) {
+        findings.push(foundOnDisk(stray));
+      }
+    } catch (error) {
+      // Tables that cannot be read are a finding.
+      findings.push(foundByRule(unreadable(error)));
     }
-    for (const stray of await straysAlone(db, paths, signal)) {
-      findings.push(foundOnDisk(stray));
-    }
-    return { findings, checked: check.checked };
+    return { findings, checked };
   } finally {
     db.close();
   }

@@ -15,7 +15,12 @@ const MIB = 1024 * 1024;
 const DAY_S = 24 * 60 * 60;
 
 const absolutePath = z.string().regex(/^\//, 'must be an absolute path');
-const count = z.int().min(1);
+/** So many that in the smallest unit they still are a number counted exactly. */
+const count = (unit: number) =>
+  z
+    .int()
+    .min(1)
+    .max(Math.floor(Number.MAX_SAFE_INTEGER / unit));
 
 /** Its value is shown to nobody: what is no reference may be the secret itself. */
 const secret = z.string().transform((text, context) => {
@@ -125,15 +130,19 @@ const schema = z.strictObject({
   memory: z
     .strictObject({
       enabled: z.boolean().default(true).describe('Whether there is a tree in memory, /mem.'),
-      size_max_mib: count.default(512).describe('What /mem may hold, in MiB.'),
+      size_max_mib: count(MIB).default(512).describe('What /mem may hold, in MiB.'),
     })
     .prefault({})
     .describe('The tree in memory.'),
   history: z
     .strictObject({
-      keep_days: count.default(30).describe('Age up to which records and old bytes are kept.'),
-      records_max: count.default(10_000_000).describe('Records kept at most, whatever their age.'),
-      old_bytes_max_mib: count
+      keep_days: count(DAY_S)
+        .default(30)
+        .describe('Age up to which records and old bytes are kept.'),
+      records_max: count(1)
+        .default(10_000_000)
+        .describe('Records kept at most, whatever their age.'),
+      old_bytes_max_mib: count(MIB)
         .default(10_240)
         .describe('Bytes that only history wants, kept at most, in MiB.'),
     })
@@ -162,14 +171,21 @@ export function parseSettings(text: string, path: string): Settings {
   const parsed = schema.safeParse(parseToml(text, op));
   if (parsed.success) return parsed.data;
   const issues = parsed.error.issues.map((issue) => {
-    const key = issue.path.join('.');
+    const key = dotted(issue.path);
     if (issue.code !== 'unrecognized_keys') return { argument: key, reason: issue.message };
-    const names = issue.keys.map((name) => (key === '' ? name : `${key}.${name}`));
+    const names = issue.keys.map((name) => dotted([...issue.path, name]));
     return { argument: names.join(', '), reason: 'there is no such key' };
   });
   const hint = issues.map(({ argument, reason }) => `${argument}: ${reason}`).join('; ');
   throw new OpError('configuration', op, { hint, details: { issues } });
 }
+
+/** As TOML writes a key: in quotes where it is no plain word. */
+const dotted = (path: readonly PropertyKey[]): string =>
+  path
+    .map(String)
+    .map((name) => (/^[\w-]+$/.test(name) ? name : JSON.stringify(name)))
+    .join('.');
 
 function parseToml(text: string, op: string): unknown {
   try {

@@ -59,7 +59,8 @@ function knownFiles(contents: Contents): ReadonlySet<string> {
       if (slot !== null) known.add(`${SLOTS}/${slot}`);
     }
     const last = page.at(-1);
-    if (last === undefined) return known;
+    // In a damaged file a page may lead back to itself.
+    if (last === undefined || last.id <= after) return known;
     after = last.id;
   }
 }

@@ -7,6 +7,7 @@
  * fits its field.
  */
 import { assert } from '../base/assert.ts';
+import { OpError } from '../base/errors.ts';
 import type { Fh, Ino, Name } from '../base/ids.ts';
 import { NAME_BYTES_MAX } from '../base/limits.ts';
 import {
@@ -220,17 +221,26 @@ export class Reply {
     return this.length;
   }
 
-  /** Makes the answer that of a message stored before for the same request. */
+  /**
+   * Makes the answer that of a message stored before for the same request.
+   * @throws OpError invalid: it was for a request of another kind, which had this one's number.
+   */
   repeat(stored: Buffer): void {
     const error = stored.readInt32LE(OUT_HEADER.error);
+    const body = stored.subarray(OUT_HEADER.bytes);
+    const isFitting = body.length >= this.#bodyMin && body.length <= this.#bodyMax;
     if (error !== 0) this.fail(-error);
-    else this.bytes(stored.subarray(OUT_HEADER.bytes));
+    else if (isFitting) this.bytes(body);
+    else throw new OpError('invalid', 'repeat a reply');
   }
 
-  /** Repeats the entry a stored message begins with, as one lookup of the inode it returns. */
+  /**
+   * Repeats the entry a stored message begins with, as one lookup of the inode it returns.
+   * @throws OpError invalid: as `repeat`.
+   */
   repeatEntry(stored: Buffer): Ino {
     const entry = stored.subarray(OUT_HEADER.bytes, OUT_HEADER.bytes + ENTRY_OUT.bytes);
-    assert(entry.length === ENTRY_OUT.bytes, 'a stored entry is whole');
+    if (entry.length !== ENTRY_OUT.bytes) throw new OpError('invalid', 'repeat a reply');
     this.bytes(entry);
     const high = entry.readUInt32LE(ENTRY_OUT.nodeid + 4);
     const ino = (high * TWO_TO_32 + entry.readUInt32LE(ENTRY_OUT.nodeid)) as Ino;

@@ -20,9 +20,11 @@ const ROWS_PER_PAGE = 1024;
 /** A point as `meta` holds it. */
 export const formatPoint = ({ seq, hash }: ChainPoint): string => `${seq} ${hash.toString('hex')}`;
 
-function parsePoint(text: string): ChainPoint {
-  const [seq = '', hash = ''] = text.split(' ');
-  return { seq: Number(seq), hash: Buffer.from(hash, 'hex') };
+/** What is no point becomes one before all records, which fits no chain that has some. */
+function parsePoint(value: unknown): ChainPoint {
+  const [text = '', hash = ''] = String(value).split(' ');
+  const seq = Number(text);
+  return { seq: Number.isSafeInteger(seq) ? seq : 0, hash: Buffer.from(hash, 'hex') };
 }
 
 export class Chain {
@@ -84,9 +86,11 @@ export class Chain {
 
   *#allRecords(): Generator<ChainedRow> {
     let page = this.#page.all(0, ROWS_PER_PAGE) as ChainedRow[];
-    while (page.length > 0) {
+    // In a damaged file a page may lead back to itself.
+    for (let seq = -1; (page.at(-1)?.seq ?? seq) > seq; ) {
+      seq = page.at(-1)?.seq ?? seq;
       yield* page;
-      page = this.#page.all(page.at(-1)?.seq, ROWS_PER_PAGE) as ChainedRow[];
+      page = this.#page.all(seq, ROWS_PER_PAGE) as ChainedRow[];
     }
   }
 }

@@ -70,6 +70,13 @@ const UNREADABLE = { scope: 'database', rule: 'readable', severity: 'loss' } as 
 const UNSOUND = { scope: 'database', rule: 'integrity', severity: 'major' } as const;
 const UNCHAINED = { scope: 'chain', rule: 'chain', severity: 'loss' } as const;
 
+/** SQLite could not read on: what it says of it. @throws what is no error of SQLite. */
+export function unreadable(error: unknown): Finding {
+  if (codeOf(error)?.startsWith('SQLITE_') !== true) throw error;
+  const actual = error instanceof Error ? error.message : String(error);
+  return { ...UNREADABLE, expected: 'readable tables', actual };
+}
+
 /** Each check, begun only when its first finding is asked for. */
 function checks(db: Database): Iterable<Finding>[] {
   return [soundness(db), ...INVARIANTS.map((rule) => broken(db, rule)), chainFindings(db)];
@@ -83,9 +90,7 @@ function collect(findings: Iterable<Finding>, into: Finding[]): boolean {
       if (into.length >= FINDINGS_MAX) return true;
     }
   } catch (error) {
-    if (codeOf(error)?.startsWith('SQLITE_') !== true) throw error;
-    const actual = error instanceof Error ? error.message : String(error);
-    into.push({ ...UNREADABLE, expected: 'readable tables', actual });
+    into.push(unreadable(error));
   }
   return false;
 }
@@ -160,7 +165,7 @@ function placeOf(row: BrokenRow, places: Places) {
   const { seq, content, superblock, parent, name, child } = row;
   const ino = row.ino ?? child;
   const path =
-    parent !== undefined && name !== undefined
+    parent !== undefined && Buffer.isBuffer(name)
       ? (`${places.of(parent)}/${nameOf(name)}` as Name)
       : ino && places.of(ino);
   return {

@@ -8,7 +8,7 @@
 import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
 import { assert } from '../base/assert.ts';
 import type { Clock, Instant } from '../base/clock.ts';
-import { asOpError, OpError } from '../base/errors.ts';
+import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import type { Seq } from '../base/ids.ts';
 import { WAL_SHORT_BYTES_MAX } from '../base/limits.ts';
 import { Actors } from './actors.ts';
@@ -124,32 +124,38 @@ export class Journal {
       // closing another one would be harmless to it, but opening may fail when it is needed most.
       this.#db.exec('BEGIN IMMEDIATE; COMMIT');
       this.#walFd = openSync(`${path}-wal`, 'a');
-      this.#takeUp();
     } catch (error) {
-      throw asOpError(error, `open ${path}`);
+      throw refusal(error, path);
     }
-    this.counters = new Counters(this.#db);
-    this.actors = new Actors(this.#db);
-    this.#answers = new Answers(this.#db);
-    this.contents = new Contents(this.#db, this.counters);
-    this.dentries = new Dentries(this.#db, this.counters);
-    this.inodes = new Inodes(this.#db, this.counters);
-    this.meta = new Meta(this.#db);
-    this.ops = new Ops(this.#db);
-    this.sessions = new WriteSessions(this.#db, this.counters);
-    this.superblocks = new Superblocks(this.#db, this.dentries);
-    this.symlinks = new Symlinks(this.#db);
-    this.toolCalls = new ToolCalls(this.#db);
-    this.toolJobs = new ToolJobs(this.#db);
-    this.xattrs = new Xattrs(this.#db);
-    this.#room = new Room(this.#db);
-    this.#begin = this.#db.prepare('BEGIN IMMEDIATE');
-    this.#commit = this.#db.prepare('COMMIT');
-    const chain = new Chain(this.#db);
-    const head = this.ops.head() ?? chain.retainedFrom();
-    // Numbers of a lost tail are not given again: the gap shows that something was there.
-    this.#lastSeq = Math.max(this.ops.lastSeq(), chain.noted()?.seq ?? 0, head.seq);
-    this.#lastHash = head.hash;
+    try {
+      this.#takeUp();
+      this.counters = new Counters(this.#db);
+      this.actors = new Actors(this.#db);
+      this.#answers = new Answers(this.#db);
+      this.contents = new Contents(this.#db, this.counters);
+      this.dentries = new Dentries(this.#db, this.counters);
+      this.inodes = new Inodes(this.#db, this.counters);
+      this.meta = new Meta(this.#db);
+      this.ops = new Ops(this.#db);
+      this.sessions = new WriteSessions(this.#db, this.counters);
+      this.superblocks = new Superblocks(this.#db, this.dentries);
+      this.symlinks = new Symlinks(this.#db);
+      this.toolCalls = new ToolCalls(this.#db);
+      this.toolJobs = new ToolJobs(this.#db);
+      this.xattrs = new Xattrs(this.#db);
+      this.#room = new Room(this.#db);
+      this.#begin = this.#db.prepare('BEGIN IMMEDIATE');
+      this.#commit = this.#db.prepare('COMMIT');
+      const chain = new Chain(this.#db);
+      const head = this.ops.head() ?? chain.retainedFrom();
+      // Numbers of a lost tail are not given again: the gap shows that something was there.
+      this.#lastSeq = Math.max(this.ops.lastSeq(), chain.noted()?.seq ?? 0, head.seq);
+      this.#lastHash = head.hash;
+    } catch (error) {
+      closeSync(this.#walFd);
+      this.#db.close();
+      throw refusal(error, path);
+    }
   }
 
   /** Number and hash of the newest committed record; 0 and zeros in a new journal. */
@@ -405,6 +411,17 @@ export function openForCheck(path: string): Database {
   } catch (error) {
     throw asOpError(error, `open ${path}`);
   }
+}
+
+/** Why a journal cannot be opened. Tables and values that are not as the schema has them are damage. */
+function refusal(error: unknown, path: string): OpError {
+  const op = `open ${path}`;
+  const known = asOpError(error, op);
+  if (codeOf(error) !== 'SQLITE_ERROR' && known.failure !== 'internal') return known;
+  return new OpError('journal-corrupt', op, {
+    cause: error,
+    hint: 'its tables are not those of a journal: see kitfs fsck',
+  });
 }
 
 /** All of them, whatever one throws: the others are owed too, and it is too late for a rollback. */

@@ -22,13 +22,14 @@ export class Places {
     let top = ino;
     while (!seen.has(top)) {
       seen.add(top);
-      const above = this.#above.get(top) as { parent: Ino; name: Buffer } | undefined;
-      if (above === undefined) break;
+      const above = this.#above.get(top) as { parent: Ino; name: Buffer | null } | undefined;
+      if (!Buffer.isBuffer(above?.name)) break;
       names.unshift(nameOf(above.name));
       top = above.parent;
     }
-    const mountPoint = this.#mountPoint.get(top) as Buffer | undefined;
-    const known = top === ROOT_INO ? ('' as Name) : mountPoint && nameOf(mountPoint);
+    const mountPoint = this.#mountPoint.get(top) as unknown;
+    const isMounted = top !== ROOT_INO && Buffer.isBuffer(mountPoint);
+    const known = isMounted ? nameOf(mountPoint) : top === ROOT_INO ? ('' as Name) : undefined;
     const base = known ?? (`(inode ${top})` as Name);
     return [base, ...names].join('/') as Name;
   }

@@ -2,7 +2,7 @@
  * Attaching and detaching trees, and what a start finds: the table is made again from the journal,
  * what was volatile is dropped, what a kill left open is closed and recorded.
  */
-import { OpError } from '../base/errors.ts';
+import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import {
   type ContentId,
   type Ino,
@@ -56,11 +56,36 @@ export interface Recovery {
 /**
  * Makes the core ready: the root, the table, and order after a kill. With `inherited` a connection
  * to the kernel is gone on with: these handles stay open, and so does what is written through them.
+ * @throws OpError journal-corrupt: the rows are not what the schema says; no-space and the like.
  */
 export function recover(
   core: Core,
   owner: { uid: number; gid: number },
   inherited?: readonly Inherited[],
+): Recovery {
+  try {
+    return restored(core, owner, inherited);
+  } catch (error) {
+    throw damageOf(error);
+  }
+}
+
+/**
+ * What a start stumbles over is what it reads: no request has been served yet, so that an invariant
+ * that does not hold is one of the rows.
+ */
+function damageOf(error: unknown): OpError {
+  const op = 'recover the tree';
+  const known = asOpError(error, op);
+  const isRefusedRow = /^SQLITE_(ERROR|CONSTRAINT|MISMATCH)/.test(codeOf(known.cause) ?? '');
+  if (known.failure !== 'internal' && !isRefusedRow) return known;
+  return new OpError('journal-corrupt', op, { cause: error, hint: 'see kitfs fsck' });
+}
+
+function restored(
+  core: Core,
+  owner: { uid: number; gid: number },
+  inherited: readonly Inherited[] | undefined,
 ): Recovery {
   const { journal } = core;
   if (journal.superblocks.all().length === 0) journal.commit((tx) => makeRoot(core, tx, owner));
