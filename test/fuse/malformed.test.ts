@@ -2,8 +2,9 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CONTROL_INO_FROM } from '../../src/vfs/vfs.ts';
 import { OPENS_DIRECTORIES, request, text, u32, u64 } from './requests.ts';
-import { Rig } from './rig.ts';
+import { RESENT, Rig } from './rig.ts';
 
+const EINVAL = 22;
 const EISDIR = 21;
 const ENOENT = 2;
 const CONTROL_FILE = CONTROL_INO_FROM + 1;
@@ -54,4 +55,15 @@ test('a directory has no bytes to be read or copied', () => {
   expect(rig.channel.answerTo(unique).errno).toBe(EISDIR);
   const copied = rig.ask(47, rig.ipfs, u64(directory, 0, rig.ipfs, fh, 0, 100, 0));
   expect(copied.errno).toBe(EISDIR);
+});
+
+test('a number asked again with another request is no request of that kind', () => {
+  const made = rig.unique();
+  rig.drain(rig.mkdir(made, 'a'));
+  const again = RESENT | made;
+  rig.drain(
+    request(16, { unique: again, body: [u64(1, 0), u32(1, 0), u64(0), u32(0, 0), text('')] }),
+  );
+  expect(rig.channel.answerTo(again).errno).toBe(EINVAL);
+  expect(rig.errors()).toEqual([]);
 });
