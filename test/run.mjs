@@ -7,6 +7,9 @@
  * a process behind: each counts as failed. After a failed `provision` or `build` nothing else can be trusted, so the
  * steps that would have followed are not run, and count as failed.
  *
+ * A word that names a `test/stress/WORD.full.ts` runs that file in the place of the others of its project, at its full
+ * size: `npm run test:stress -- fuzz`.
+ *
  * Invariants: every step runs in a process group of its own, so that ending it ends what it started; all scratch files
  * lie in one directory, which is gone at the end; reports lie in reports/<step>/ and are those of the last run.
  */
@@ -60,6 +63,10 @@ const STEPS = {
   stress: project(14, false),
   coverage: check(2, 'node', 'test/coverage.mjs'),
 };
+/** A run at full size takes what it takes. */
+const FULL_MS_MAX = 180 * MINUTE_MS;
+const isFullSize = (word) => existsSync(join(ROOT, 'test/stress', `${word}.full.ts`));
+
 const NEEDED_BY_ALL = ['provision', 'build'];
 const GROUPS = { static: ['biome', 'knip'] };
 
@@ -182,6 +189,7 @@ function commandOf(name, { isCollecting }) {
   const folder = join(REPORTS, name);
   return [
     ...['vitest', 'run', '--config', 'test/vitest.config.ts', '--project', name],
+    ...(name === 'stress' ? fullSize.map((word) => `test/stress/${word}.full.ts`) : []),
     ...['--reporter=default', '--reporter=json', '--reporter=html'],
     `--outputFile.json=${join(folder, 'report.json')}`,
     `--outputFile.html=${join(folder, 'html/index.html')}`,
@@ -203,7 +211,9 @@ async function take(name, { isCollecting, deadline }) {
 
   console.log(`\n== ${name}`);
   const start = performance.now();
-  const limitMs = Math.max(1, Math.min(step.limitMs, deadline - start));
+  const isFull = name === 'stress' && fullSize.length > 0;
+  const limitMs = isFull ? FULL_MS_MAX : Math.max(1, Math.min(step.limitMs, deadline - start));
+  if (isFull) env.KITFS_TEST_FULL = 'yes';
   const command = commandOf(name, { isCollecting });
   const trouble = await run(command, { limitMs, env, textFile: join(folder, 'report.txt') });
   const { passedCount, wrong } = step.command
@@ -236,7 +246,9 @@ function close() {
   process.exit(failures.length === 0 ? 0 : 1);
 }
 
-const names = stepsOf(process.argv.slice(2));
+const words = process.argv.slice(2);
+const fullSize = words.filter(isFullSize);
+const names = stepsOf(words.filter((word) => !isFullSize(word)));
 const scratch = mkdtempSync(join(realpathSync(tmpdir()), 'kitfs-'));
 const isCollecting = names.includes('coverage');
 if (isCollecting) rmSync(CHILD_COVERAGE, { recursive: true, force: true });
