@@ -209,3 +209,14 @@ test('settings become seconds and bytes', () => {
   expect(retentionOf(settings)).toEqual({ keepS: 172_800, recordsMax: 5, oldBytesMax: 3_145_728 });
   expect(memoryBytesMax(settings)).toBe(1_048_576);
 });
+
+test('a size or an age that nobody can count in its smallest unit is refused by its key', () => {
+  for (const key of ['memory.size_max_mib', 'history.keep_days', 'history.old_bytes_max_mib']) {
+    const read = () => parseSettings(`${key} = 9007199254740991`, '/c');
+    expect(read, key).toThrow(key);
+  }
+});
+
+test('a key that is no plain word is named in quotes', () => {
+  expect(() => parseSettings('"" = 1', '/c')).toThrow('"": there is no such key');
+});
