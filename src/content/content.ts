@@ -448,6 +448,7 @@ export class ContentStore {
       found.push(...page);
       const last = page.at(-1);
       if (last === undefined) break;
+      if (last.id <= after) throw new OpError('journal-corrupt', 'find open content');
       after = last.id;
     }
     const slots = new Set<number>();

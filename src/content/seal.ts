@@ -153,7 +153,8 @@ export class Sealer {
       await this.#giveWay(signal);
       const rows = this.#journal.contents.frozen(after, SEAL_BATCH_OBJECTS_MAX);
       const last = rows.at(-1);
-      if (last === undefined) break;
+      // In a damaged file a page may lead back to itself.
+      if (last === undefined || last.id <= after) break;
       after = last.id;
       const due: Work[] = [];
       for (const { id, size } of rows) {

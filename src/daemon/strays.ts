@@ -4,7 +4,7 @@
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { codeOf } from '../base/errors.ts';
+import { codeOf, OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
 import { PACKED_BYTES_MAX } from '../base/limits.ts';
 import { SLOTS, shardOf } from '../content/backing.ts';
@@ -59,8 +59,9 @@ function knownFiles(contents: Contents): ReadonlySet<string> {
       if (slot !== null) known.add(`${SLOTS}/${slot}`);
     }
     const last = page.at(-1);
+    if (last === undefined) return known;
     // In a damaged file a page may lead back to itself.
-    if (last === undefined || last.id <= after) return known;
+    if (last.id <= after) throw new OpError('journal-corrupt', 'list content');
     after = last.id;
   }
 }

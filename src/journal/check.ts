@@ -3,7 +3,7 @@
  * hash chain. Only reads; in one read transaction, so that it sees one moment of a journal that a
  * daemon goes on writing. Findings are data, never an error.
  */
-import { codeOf } from '../base/errors.ts';
+import { codeOf, OpError } from '../base/errors.ts';
 import { type ContentId, type Ino, type Name, nameOf, type SuperblockId } from '../base/ids.ts';
 import { FINDINGS_MAX } from '../base/limits.ts';
 import { Chain, formatPoint } from './chain.ts';
@@ -70,9 +70,10 @@ const UNREADABLE = { scope: 'database', rule: 'readable', severity: 'loss' } as 
 const UNSOUND = { scope: 'database', rule: 'integrity', severity: 'major' } as const;
 const UNCHAINED = { scope: 'chain', rule: 'chain', severity: 'loss' } as const;
 
-/** SQLite could not read on: what it says of it. @throws what is no error of SQLite. */
+/** SQLite could not read on, or read rows that no journal has. @throws what is something else. */
 export function unreadable(error: unknown): Finding {
-  if (codeOf(error)?.startsWith('SQLITE_') !== true) throw error;
+  const isRefused = error instanceof OpError && error.failure === 'journal-corrupt';
+  if (!isRefused && codeOf(error)?.startsWith('SQLITE_') !== true) throw error;
   const actual = error instanceof Error ? error.message : String(error);
   return { ...UNREADABLE, expected: 'readable tables', actual };
 }

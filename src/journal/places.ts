@@ -27,11 +27,13 @@ export class Places {
       names.unshift(nameOf(above.name));
       top = above.parent;
     }
-    const mountPoint = this.#mountPoint.get(top) as unknown;
-    const isMounted = top !== ROOT_INO && Buffer.isBuffer(mountPoint);
-    const known = isMounted ? nameOf(mountPoint) : top === ROOT_INO ? ('' as Name) : undefined;
-    const base = known ?? (`(inode ${top})` as Name);
+    const base = top === ROOT_INO ? '' : (this.#pointOf(top) ?? `(inode ${top})`);
     return [base, ...names].join('/') as Name;
+  }
+
+  #pointOf(root: Ino): Name | undefined {
+    const found = this.#mountPoint.get(root);
+    return Buffer.isBuffer(found) ? nameOf(found) : undefined;
   }
 }
 

@@ -236,9 +236,13 @@ export function tmpfile(
 export function reapOrphans(core: Core): number {
   const { journal } = core;
   let reaped = 0;
+  let first: Ino | undefined;
   for (;;) {
     const rows = journal.inodes.orphans(1024);
     if (rows.length === 0) return reaped;
+    // In a damaged file a row may be found and not be there to be removed.
+    if (rows[0]?.ino === first) throw new OpError('journal-corrupt', `reap inode ${first}`);
+    first = rows[0]?.ino;
     journal.commitFreeing((tx) => {
       for (const { ino } of rows) {
         const row = core.inodes.get(ino);

@@ -78,7 +78,7 @@ export class World {
       stateDirectory: directory,
       signal: this.signal,
     });
-    recover(this.vfs.core, { uid: 0, gid: 0 });
+    this.#recover();
     if (this.vfs.core.mounts.mounts().length === 0) {
       mountTree(this.vfs, ROOT, { point: '/ipfs', mode: 0o777 });
       mountTree(this.vfs, ROOT, { point: '/mem', mode: 0o777 });
@@ -94,6 +94,17 @@ export class World {
   /** Aborts at `close`. */
   get signal(): AbortSignal {
     return this.#stop.signal;
+  }
+
+  /** What is damaged does not start, and leaves nothing open. */
+  #recover(): void {
+    try {
+      recover(this.vfs.core, { uid: 0, gid: 0 });
+    } catch (error) {
+      this.contents.close();
+      this.journal.close();
+      throw error;
+    }
   }
 
   /** Errors that were logged and are no operating errors, or say that something of ours broke. */

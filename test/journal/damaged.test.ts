@@ -1,5 +1,5 @@
 /** Journals that something else has written into, each found by the storms of `test/fuzz`. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
@@ -65,4 +65,24 @@ test('tables that cannot be read are a finding of fsck', async () => {
   });
   expect(clean).toBe(false);
   expect(found.map(({ rule }) => rule)).toContain('readable');
+});
+
+test('a start over an index that leads back to itself ends', () => {
+  const db = new BetterSqlite3(path);
+  const rootOf = db.prepare('SELECT rootpage FROM sqlite_schema WHERE name = ?').pluck();
+  const bytes = db.pragma('page_size', { simple: true }) as number;
+  // Content that is sealed is found where that is looked for which is open.
+  db.exec(`INSERT INTO content (state, size, place, refs, held, stable, cid)
+    VALUES ('sealed', 0, 'packed', 1, 0, 1, x'01'), ('sealed', 0, 'packed', 1, 0, 1, x'02')`);
+  const [one, other] = ['content_open', 'content_cid'].map((name) => {
+    return ((rootOf.get(name) as number) - 1) * bytes;
+  });
+  db.pragma('wal_checkpoint(TRUNCATE)');
+  db.close();
+  const file = readFileSync(path);
+  const kept = Buffer.from(file.subarray(one, (one ?? 0) + bytes));
+  file.copy(file, one, other, (other ?? 0) + bytes);
+  kept.copy(file, other);
+  writeFileSync(path, file);
+  expect(() => new World(directory)).toThrow(corrupt);
 });
