@@ -31,11 +31,19 @@ export class Room {
   readonly #errno: Statement;
   #isShort = false;
 
-  /** `db` is the writer's connection. */
+  /** `db` is the writer's connection. @throws OpError dependency-missing. */
   constructor(db: Database) {
-    this.#frees = db.prepare('SELECT kitfs_frees(?)').pluck();
-    this.#reserve = db.prepare('SELECT kitfs_reserve()').pluck();
-    this.#errno = db.prepare('SELECT kitfs_errno()').pluck();
+    const asked = (sql: string) => {
+      try {
+        return db.prepare(sql).pluck();
+      } catch (error) {
+        const hint = 'the native parts are of another version: run `npm run build`';
+        throw new OpError('dependency-missing', 'ask the VFS of the WAL', { hint, cause: error });
+      }
+    };
+    this.#frees = asked('SELECT kitfs_frees(?)');
+    this.#reserve = asked('SELECT kitfs_reserve()');
+    this.#errno = asked('SELECT kitfs_errno()');
   }
 
   /** Whether the reserve was not whole when it was last needed or looked at. */

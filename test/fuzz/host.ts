@@ -10,7 +10,9 @@ import type { CoreParts } from '../../src/daemon/core.ts';
 import type { ToolParts } from '../../src/daemon/toolbox.ts';
 import { checkJournal } from '../../src/journal/journal.ts';
 import { McpServer } from '../../src/mcp/mcp.ts';
+import { UNLIMITED } from '../../src/tools/tools.ts';
 import { CountingRandom } from '../fakes/random.ts';
+import { ownerOnly } from '../mcp/host.ts';
 import { World } from './world.ts';
 
 const CLOSE_MS_MAX = 10_000;
@@ -30,7 +32,9 @@ export class FuzzHost {
     this.#mcp = new McpServer({
       ...ports,
       registry,
-      path: this.mcpSocket,
+      endpoints: [{ path: this.mcpSocket, ceiling: UNLIMITED }],
+      policy: ownerOnly,
+      tokens: { isRequired: false, find: () => undefined },
       version: '1.0.0',
       mountDir: () => undefined,
     });
@@ -42,8 +46,15 @@ export class FuzzHost {
     const notHere = () => {
       throw new OpError('not-ready', 'ask the daemon');
     };
-    const methods = controlMethods({ parts: () => parts, status: notHere, stop: notHere });
-    this.#control = new ControlServer({ ...ports, path: this.controlSocket, methods });
+    const methods = controlMethods({
+      parts: () => parts,
+      status: notHere,
+      stop: notHere,
+      owner: process.getuid?.() ?? 0,
+      isTokenRequired: false,
+    });
+    const path = this.controlSocket;
+    this.#control = new ControlServer({ ...ports, path, policy: ownerOnly, methods });
   }
 
   static async open(): Promise<FuzzHost> {

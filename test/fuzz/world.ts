@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { SystemClock } from '../../src/base/clock.ts';
 import { OpError } from '../../src/base/errors.ts';
 import { loadNative } from '../../src/base/native.ts';
+import { Redactor } from '../../src/base/redaction.ts';
 import { BlockStore, ContentStore, Dag, HashPool, Sealer } from '../../src/content/content.ts';
 import { contentReader } from '../../src/daemon/content-reader.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
@@ -144,7 +145,7 @@ export class World {
         errorsLastHour: () => ({}),
       },
     };
-    return new Registry({ tools: TOOLS, ports });
+    return new Registry({ tools: TOOLS, ports, redactor: new Redactor() });
   }
 }
 

@@ -64,7 +64,7 @@ test('tables that cannot be read are a finding of fsck', async () => {
     signal: new AbortController().signal,
   });
   expect(clean).toBe(false);
-  expect(found.map(({ rule }) => rule)).toContain('readable');
+  expect(found.map(({ check }) => check)).toContain('readable');
 });
 
 test('a start over an index that leads back to itself ends', () => {
