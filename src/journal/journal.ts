@@ -7,12 +7,11 @@
  */
 import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
 import { assert } from '../base/assert.ts';
-import type { Clock, Instant } from '../base/clock.ts';
+import type { Clock } from '../base/clock.ts';
 import { asOpError, codeOf, OpError } from '../base/errors.ts';
-import type { Seq } from '../base/ids.ts';
 import { WAL_SHORT_BYTES_MAX } from '../base/limits.ts';
 import { Actors } from './actors.ts';
-import { type Answer, Answers } from './answers.ts';
+import { Answers } from './answers.ts';
 import { Chain, formatPoint } from './chain.ts';
 import { type WalState, walState } from './checkpoint.ts';
 import { Contents } from './contents.ts';
@@ -21,13 +20,14 @@ import { Dentries } from './dentries.ts';
 import { Inodes } from './inodes.ts';
 import { Meta } from './meta.ts';
 import { admit, admitCurrent, migrate } from './migrations.ts';
-import { groupHash, type OpEntry, type OpRow, Ops, type RequestId, rowOf } from './ops.ts';
+import { groupHash, type OpRow, Ops, type RequestId } from './ops.ts';
 import { Room } from './room.ts';
 import { WriteSessions } from './sessions.ts';
 import { type Database, openReader, openWriter, type Statement } from './sqlite.ts';
 import { Superblocks } from './superblocks.ts';
 import { ToolCalls } from './tool-calls.ts';
 import { ToolJobs } from './tool-jobs.ts';
+import { OpenTransaction, type Tx } from './transaction.ts';
 import { Symlinks, Xattrs } from './xattrs.ts';
 
 export type { Actor } from './actors.ts';
@@ -47,34 +47,10 @@ export type { OpEntry, OpKind, OpRow, RequestId } from './ops.ts';
 export { OP_KINDS } from './ops.ts';
 export { Retention, type RetentionPolicy } from './retention.ts';
 export type { SuperblockRow, SyncedRow } from './superblocks.ts';
+export type { Tx } from './transaction.ts';
 
 /** A transaction that could await would hold the writer's lock across the world. */
 type NotAPromise<T> = T extends PromiseLike<unknown> ? never : T;
-
-/** What a transaction's body may do besides writing rows. */
-export interface Tx {
-  /** Moment of this transaction; all records and times made in it share it. */
-  readonly now: Instant;
-  /** Appends a record; it becomes durable with the rows written beside it. */
-  record(entry: OpEntry): Seq;
-  /** Runs before the transaction commits, once: writes rows that changed many times in it. */
-  beforeCommit(action: () => void): void;
-  /**
-   * Runs as the last thing before the commit, once: finds the records among the rows, and may write
-   * rows of `tool_call`. `seq`: the last record; undefined when there is none.
-   */
-  lastly(action: (seq: Seq | undefined) => void): void;
-  /** Runs once the transaction is committed, in order. It should not throw: see `group`. */
-  afterCommit(action: () => void): void;
-  /** Runs if the transaction is rolled back: puts memory back to what the rows say. */
-  onRollback(action: () => void): void;
-}
-
-interface Pending {
-  readonly row: OpRow;
-  readonly request: RequestId | undefined;
-  reply: Buffer | null;
-}
 
 export interface JournalOptions {
   /** The database file; its directory exists. */
@@ -439,77 +415,3 @@ function runAll(actions: readonly (() => void)[]): void {
 
 /** Requests still unanswered when a daemon dies are all in its last few groups. */
 const RESENT_WITHIN_RECORDS = 4096;
-
-/** One transaction: begun in SQLite only when something is first written. */
-class OpenTransaction implements Tx {
-  readonly now: Instant;
-  readonly pending: Pending[] = [];
-  readonly preparing: (() => void)[] = [];
-  readonly closing: ((seq: Seq | undefined) => void)[] = [];
-  readonly committed: (() => void)[] = [];
-  readonly undone: (() => void)[] = [];
-  /** Of requests that changed something and made no record. */
-  readonly answers: Answer[] = [];
-  broken: unknown;
-  begun = false;
-  /** Whether the present request has changed something. */
-  isRequestChanging = false;
-  /** Whether all that joined it may use the reserve. */
-  isFreeing = true;
-  /** How deep in what joined it we are. */
-  depth = 0;
-  readonly #begin: Statement;
-  readonly #request: () => RequestId | undefined;
-  #seq: number;
-  #requestFrom = 0;
-
-  constructor(begin: Statement, now: Instant, seq: number, request: () => RequestId | undefined) {
-    this.#begin = begin;
-    this.now = now;
-    this.#seq = seq;
-    this.#request = request;
-  }
-
-  begin(): void {
-    if (this.begun) return;
-    this.#begin.run();
-    this.begun = true;
-  }
-
-  record(entry: OpEntry): Seq {
-    this.#seq += 1;
-    const seq = this.#seq as Seq;
-    this.pending.push({ row: rowOf(entry, seq, this.now), request: this.#request(), reply: null });
-    return seq;
-  }
-
-  beforeCommit(action: () => void): void {
-    this.preparing.push(action);
-  }
-
-  lastly(action: (seq: Seq | undefined) => void): void {
-    this.closing.push(action);
-  }
-
-  afterCommit(action: () => void): void {
-    this.committed.push(action);
-  }
-
-  onRollback(action: () => void): void {
-    this.undone.push(action);
-  }
-
-  markRequest(): void {
-    this.#requestFrom = this.pending.length;
-    this.isRequestChanging = false;
-  }
-
-  storeReply(reply: Buffer, isKeptUnrecorded: boolean): void {
-    const first = this.pending[this.#requestFrom];
-    const request = this.#request();
-    if (first !== undefined) first.reply = Buffer.from(reply);
-    else if (isKeptUnrecorded && this.isRequestChanging && request !== undefined) {
-      this.answers.push({ request, reply: Buffer.from(reply) });
-    }
-  }
-}

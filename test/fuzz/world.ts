@@ -16,7 +16,7 @@ import { JournalSync } from '../../src/daemon/stable.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { TOOLS } from '../../src/tools/inventory.ts';
 import { KernelLocks } from '../../src/tools/locks.ts';
-import { Cursors, Jobs, Registry } from '../../src/tools/tools.ts';
+import { Cursors, Jobs, JournaledCalls, JournaledJobs, Registry } from '../../src/tools/tools.ts';
 import { type Caller, recover, Vfs } from '../../src/vfs/vfs.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { CountingRandom } from '../fakes/random.ts';
@@ -135,6 +135,8 @@ export class World {
       ...{ clock, random, log, cursors, jobs, vfs, sealer, ipfs: this.engine },
       mount: { localPath: (path: string) => `/mnt/kitfs${path}` },
       locks: new KernelLocks({ mountDir, proc: '/proc' }),
+      keptCalls: new JournaledCalls(this.journal),
+      keptJobs: new JournaledJobs(this.journal),
       daemon: {
         version: '1.0.0',
         startedAt: clock.now(),
