@@ -165,7 +165,10 @@ export class FuseServer implements Driver {
     this.#device = deviceAt(mountPoint);
     if (this.#device !== undefined) setReadAhead(this.#device);
     log.info({ mountPoint, protocol: `7.${this.#features?.minor}` }, 'mounted');
-    this.#options.keep?.({ fd, mountPoint, device: this.#device });
+    // A kernel that sends nothing again would let whoever waits for an answer wait for ever.
+    if (this.#features?.hasResend === true) {
+      this.#options.keep?.({ fd, mountPoint, device: this.#device });
+    }
   }
 
   /**
