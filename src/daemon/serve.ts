@@ -272,6 +272,7 @@ export class Daemon {
     { mountPoint, policy, tokens, kept }: Faces,
   ): Promise<void> {
     const { config, log } = this;
+    const onAnswered = () => this.#keeper?.progress();
     const fuse = new ChosenDriver({
       driver: config.settings.mount.driver,
       fileSystem: core.vfs,
@@ -285,7 +286,7 @@ export class Daemon {
       suid: config.settings.mount.suid,
       dev: config.settings.mount.dev,
       table: kept.table,
-      onAnswered: () => this.#keeper?.progress(),
+      onAnswered,
       keep: (mount) => {
         if (this.#keeper !== undefined) keepMount(this.#keeper, mount);
       },
@@ -301,6 +302,7 @@ export class Daemon {
       sources: this.#sources(),
       mountPoint: () => this.mountPoint,
       redactor: this.#redactor,
+      onAnswered,
     });
     this.#tools = tools;
     this.#teardown.push('end the jobs', () => tools.jobs.close());

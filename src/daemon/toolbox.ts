@@ -27,6 +27,8 @@ export interface ToolInputs {
   readonly sources: StatusSources;
   readonly mountPoint: () => string | undefined;
   readonly redactor: Redactor;
+  /** Told of every call that got its answer. */
+  readonly onAnswered: () => void;
 }
 
 /** All there are. */
@@ -42,7 +44,8 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const jobs = new Jobs({ clock, random });
   const cursors = new Cursors({ clock, random });
   const ports = portsOf(inputs, jobs, cursors);
-  const registry = new Registry({ tools: TOOLS, ports, redactor: inputs.redactor });
+  const { redactor, onAnswered } = inputs;
+  const registry = new Registry({ tools: TOOLS, ports, redactor, onAnswered });
   registry.resume();
   return { registry, jobs };
 }

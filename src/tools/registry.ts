@@ -83,6 +83,8 @@ export interface RegistryOptions {
   readonly ports: Ports;
   /** Keeps secrets out of errors, and out of the names that go into the journal. */
   readonly redactor: Redactor;
+  /** Told of every call that got its answer. */
+  readonly onAnswered?: (() => void) | undefined;
 }
 
 /** Where a call runs: in the open, or as a job. */
@@ -96,15 +98,17 @@ export class Registry {
   readonly #tools: ReadonlyMap<string, Tool>;
   readonly #ports: Ports;
   readonly #redactor: Redactor;
+  readonly #onAnswered: () => void;
   readonly #listed: ReadonlyMap<Tool, ListedTool>;
   readonly #repeats: Repeats;
 
   /** Builds the schemas of all tools, once. */
-  constructor({ tools, ports, redactor }: RegistryOptions) {
+  constructor({ tools, ports, redactor, onAnswered = () => {} }: RegistryOptions) {
     this.#tools = new Map(tools.map((tool) => [tool.name, tool]));
     assert(this.#tools.size === tools.length, 'two tools have one name');
     this.#ports = ports;
     this.#redactor = redactor;
+    this.#onAnswered = onAnswered;
     this.#listed = new Map(tools.map((tool) => [tool, listed(tool)]));
     this.#repeats = new Repeats(ports.keptCalls);
   }
@@ -149,6 +153,8 @@ export class Registry {
       return await this.#call(call, signal, progress);
     } catch (error) {
       return this.#failed(tool, error, { requestId, session }).result;
+    } finally {
+      this.#onAnswered();
     }
   }
 

@@ -13,6 +13,10 @@ import { call, textOf } from './agent.ts';
 import { KITFS, TestDaemon } from './daemon.ts';
 
 const KILLS = 10;
+/** Every how many of them the keeper is killed too. */
+const KILLS_WITH_KEEPER = 4;
+/** Times a keeper starts a daemon that answers nobody, as `native/keeper.cc` has it. */
+const STARTS_MAX = 10;
 const WORKERS = 8;
 /** Longest a daemon is left alone after it is ready; the shortest lives end before it has answered any agent. */
 const LIFE_MS_MAX = 1500;
@@ -191,8 +195,11 @@ test('kills at random instants are nothing but slowness to an agent, and every c
     // The delay is the randomness of this test, not a wait for something.
     const lifeMs = Math.floor(random() * LIFE_MS_MAX);
     await Promise.race([new Promise((resolve) => setTimeout(resolve, lifeMs)), failed]);
-    await daemon.kill();
-    await daemon.restart();
+    // Most kills spare the keeper, which starts the next one; the others leave it to whoever comes.
+    if (kill % KILLS_WITH_KEEPER === 0) {
+      await daemon.kill();
+      await daemon.restart();
+    } else await daemon.crash();
   }
   isOver = true;
   await workers;
@@ -216,8 +223,7 @@ test('a job whose handle an agent has goes on in the next daemon, to its end', a
   }
   const args = { path: '/ipfs/tree', wait_ms: 0 };
   const { job } = (await call(client, 'vfs_sync_to_ipfs', args)) as { job: { job_id: string } };
-  await daemon.kill();
-  await daemon.restart();
+  await daemon.crash();
   const asked = { job_id: job.job_id, wait_ms: 20_000 };
   expect(await call(client, 'job_get', asked)).toMatchObject({
     job: { job_id: job.job_id, state: 'done', tool: 'vfs_sync_to_ipfs' },
@@ -237,9 +243,21 @@ test('what a command asked for is done once, by the next daemon if its own is ki
     const answer = asking.askAgain('call', params, { clock: new SystemClock() });
     // Before it is read, while it is run, or before its answer is written: the delay decides.
     await new Promise((resolve) => setTimeout(resolve, 2 * n));
-    await daemon.kill();
-    await daemon.restart();
+    await daemon.crash();
     expect(await answer).toMatchObject({ status: 'success', data: { size: n + 1 } });
   }
   expect(await daemon.run('cat', ['a'], { in: 'ipfs' })).toBe('+'.repeat(times));
+});
+
+test('crashes between which agents are answered are forgiven, whoever looks at the mount', async () => {
+  await using daemon = await TestDaemon.start();
+  const client = await bridgeTo(daemon);
+  // One more than a daemon that answers nobody is started.
+  for (let n = 0; n <= STARTS_MAX; n += 1) {
+    const append = { path: '/ipfs/a', content: '+', append: true };
+    expect(await call(client, 'vfs_write', append)).toMatchObject({ size: n + 1 });
+    process.kill(daemon.pid, 'SIGKILL');
+  }
+  expect(await textOf(client, 'vfs_read', { path: '/ipfs/a' })).toHaveLength(STARTS_MAX + 1);
+  await client.close();
 });
