@@ -380,10 +380,20 @@ export class TestDaemon implements AsyncDisposable {
     if (pid !== daemon.pid) await killProcess(pid);
   }
 
+  /** Until the daemon has told its keeper that it serves: one that never did is not followed by another one. */
+  async #kept(): Promise<void> {
+    const deadline = performance.now() + READY_MS_MAX;
+    while ((await this.run('cat', ['.kitfs/status.json'])).includes('"recovering"')) {
+      if (performance.now() > deadline) throw new Error(`not ready:\n${this.#output}`);
+      await wait(READY_POLL_MS);
+    }
+  }
+
   /** Ends the process that serves, as a crash would, and waits until another one does. */
   async crash(): Promise<void> {
     const [daemon, before] = [this.#daemon, this.pid];
     if (daemon === undefined || hasEnded(daemon)) throw new Error('the daemon is not running');
+    await this.#kept();
     await killProcess(before);
     const deadline = performance.now() + READY_MS_MAX;
     while ((this.#lockedPid() ?? before) === before) {
