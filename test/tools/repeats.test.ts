@@ -1,6 +1,7 @@
 /** Calls that are sent again under their idempotency key: what changes something, changes it once. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Redactor } from '../../src/base/redaction.ts';
+import { READ_ONLY, Scope, UNLIMITED } from '../../src/tools/ceiling.ts';
 import { TOOLS } from '../../src/tools/inventory.ts';
 import { Registry } from '../../src/tools/registry.ts';
 import type { CallResult } from '../../src/tools/tools.ts';
@@ -139,6 +140,32 @@ describe('over a journal', () => {
     expect(other).toMatchObject({ error_code: 'ALREADY_EXISTS' });
     const others = await call(another(), 'vfs_mkdir', { path: '/ipfs/e' }, 'k', 1000);
     expect(others).toMatchObject({ status: 'success' });
+  });
+
+  test('an answer that was kept is given only within the ceiling of who asks now', async () => {
+    const tool = another().get('vfs_mkdir');
+    if (tool === undefined) throw new Error('no vfs_mkdir');
+    const options = { signal: never, key: 'k' };
+    const as = async (facts: object) =>
+      envelopeOf(
+        await another().call(tool, { path: '/ipfs/d' }, { ...session(0), ...facts }, options),
+      );
+    expect(await as({})).toMatchObject({ status: 'success' });
+    expect(await as({ ceiling: { ...UNLIMITED, scope: new Scope(['/ipfs']) } })).toMatchObject({
+      data: { created: true },
+    });
+    expect(await as({ ceiling: READ_ONLY })).toMatchObject({ error_code: 'TOOL_NOT_ALLOWED' });
+    expect(
+      await as({ ceiling: { ...UNLIMITED, scope: new Scope(['/ipfs/other']) } }),
+    ).toMatchObject({ error_code: 'POLICY_DENIED' });
+    // A token makes another caller, to whom nothing was answered yet.
+    expect(await as({ principal: 'uid:0 token:a' })).toMatchObject({ status: 'error' });
+  });
+
+  test('a key that holds a secret is refused, and written nowhere', async () => {
+    const answer = await call(another(), 'vfs_mkdir', { path: '/ipfs/d' }, 'token=s3cret');
+    expect(answer).toMatchObject({ status: 'error', error_code: 'INVALID_ARGUMENT' });
+    expect(JSON.stringify(answer)).not.toContain('s3cret');
   });
 
   test('what failed changed nothing, and is run again', async () => {
