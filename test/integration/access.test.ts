@@ -159,7 +159,7 @@ test('it asks the daemon for its status, and does not stop it', () => {
   const status = { id: 1, method: 'status', params: {} };
   const stop = { id: 2, method: 'stop', params: { force: true } };
   const [told, refused] = say(member, 'control.sock', status, stop);
-  expect(told).toMatchObject({ id: 1, result: { pid: daemon.pid } });
+  expect(told).toMatchObject({ id: 1, result: { keeper: daemon.pid } });
   expect(refused).toMatchObject({ id: 2, error: { failure: 'not-permitted' } });
   expect(daemon.exitCode).toBeNull();
 });
