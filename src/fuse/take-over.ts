@@ -22,8 +22,8 @@ export function agreedIn(table: HandleTable): Features | undefined {
 /** The handles of the table, for the file system to go on with. */
 export function inheritedFrom(table: HandleTable, clock: Clock): Inherited[] {
   const callers = new Callers(clock);
-  return table.handles().map(({ fh, ino, flags, backing, pid, uid, gid }) => {
-    return { fh, ino, flags, backing, opener: callers.of(pid, uid, gid) };
+  return table.handles().map(({ fh, ino, flags, backing, isRevoked, pid, uid, gid }) => {
+    return { fh, ino, flags, backing, isRevoked, opener: callers.of(pid, uid, gid) };
   });
 }
 

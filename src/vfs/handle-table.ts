@@ -8,6 +8,7 @@
  *
  * Numbers lie as the machine has them: reader and writer are of one boot.
  */
+import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
 import type { Fh, Ino } from '../base/ids.ts';
 import { HANDLE_TABLE_BYTES_MAX, HANDLE_TABLE_BYTES_MIN } from '../base/limits.ts';
@@ -62,7 +63,12 @@ export interface HeldHandle {
   readonly isDirectory: boolean;
   /** Whether the kernel took the answer. If not, it may have been on its way. */
   readonly isTold: boolean;
+  /** Whether it was taken from who holds it, who was not asked. */
+  readonly isRevoked: boolean;
 }
+
+/** One that was opened a moment ago. */
+type NewHandle = Omit<HeldHandle, 'isTold' | 'isRevoked'>;
 
 /** What the disk said of a file that the kernel writes when its row was written last. */
 export interface SavedFile {
@@ -112,7 +118,7 @@ const NUMBER = { fh: 1, ino: 2, size: 1, mtimeS: 4, atimeS: 5 } as const;
 /** In numbers of 4 bytes. */
 const WORD = {
   kind: 0,
-  isTold: 1,
+  marks: 1,
   uniqueLow: 6,
   uniqueHigh: 7,
   flags: 8,
@@ -124,6 +130,9 @@ const WORD = {
   mtimeNs: 12,
   atimeNs: 13,
 } as const;
+
+/** Bits of `marks`. */
+const MARK = { told: 1, revoked: 2 } as const;
 
 const TWO_TO_32 = 2 ** 32;
 
@@ -246,14 +255,14 @@ export class HandleTable {
   }
 
   /** The kernel is about to be told of it. @throws OpError busy when there is no room. */
-  addHandle(handle: Omit<HeldHandle, 'isTold'>): TablePlace {
+  addHandle(handle: NewHandle): TablePlace {
     const place = this.#take();
     const number = this.#number(place);
     const word = this.#wordOf(place);
     const words = this.#words;
     this.#numbers[number + NUMBER.fh] = handle.fh;
     this.#numbers[number + NUMBER.ino] = handle.ino;
-    words[word + WORD.isTold] = 0;
+    words[word + WORD.marks] = 0;
     words[word + WORD.uniqueLow] = handle.unique % TWO_TO_32;
     words[word + WORD.uniqueHigh] = Math.floor(handle.unique / TWO_TO_32);
     words[word + WORD.flags] = handle.flags;
@@ -268,7 +277,19 @@ export class HandleTable {
 
   /** The kernel took the answer with that handle. */
   told(place: TablePlace): void {
-    this.#words[this.#wordOf(place) + WORD.isTold] = 1;
+    this.#mark(place, MARK.told);
+  }
+
+  /** A handle was taken from who holds it: the kernel does not know. */
+  revoked(fh: Fh): void {
+    const isOf = (place: TablePlace) => this.#numbers[this.#number(place) + NUMBER.fh] === fh;
+    const place = this.#placesOf(KIND.file).find(isOf);
+    if (place !== undefined) this.#mark(place, MARK.revoked);
+  }
+
+  #mark(place: TablePlace, mark: number): void {
+    const at = this.#wordOf(place) + WORD.marks;
+    this.#words[at] = this.#word(at) | mark;
   }
 
   /** The kernel knows a file by that number. */
@@ -299,6 +320,8 @@ export class HandleTable {
 
   /** The record is wanted no more. */
   remove(place: TablePlace): void {
+    const kind = this.#word(this.#wordOf(place) + WORD.kind);
+    assert(kind !== KIND.free, 'a record is removed once: two would get its place');
     this.#words[this.#wordOf(place) + WORD.kind] = KIND.free;
     this.#free.push(place);
   }
@@ -352,7 +375,8 @@ export class HandleTable {
       backing: backing === 0 ? undefined : backing,
       openFlags: this.#word(word + WORD.openFlags),
       isDirectory,
-      isTold: this.#word(word + WORD.isTold) === 1,
+      isTold: (this.#word(word + WORD.marks) & MARK.told) !== 0,
+      isRevoked: (this.#word(word + WORD.marks) & MARK.revoked) !== 0,
     };
   }
 

@@ -117,6 +117,7 @@ export class Handles {
   revoke(fh: Fh): void {
     this.remove(fh);
     this.#revoked.add(fh);
+    this.#table.revoked(fh);
   }
 
   #enter(file: OpenFile): void {

@@ -20,6 +20,8 @@ export interface Inherited {
   readonly opener: Caller;
   /** The number by which the kernel knows the file that it reads and writes itself. */
   readonly backing: number | undefined;
+  /** Whether it was taken from who holds it: so it stays. */
+  readonly isRevoked: boolean;
 }
 
 /** Of a handle that is in no managed tree. */
@@ -33,7 +35,8 @@ export function adoptHandles(core: Core, inherited: readonly Inherited[]): void 
   core.live.stalePages.distrust();
   for (const held of inherited) {
     const isManaged = held.ino < CONTROL_INO_FROM;
-    if (isManaged && core.inodes.find(held.ino) === undefined) {
+    const isGone = isManaged && core.inodes.find(held.ino) === undefined;
+    if (isGone || held.isRevoked) {
       core.handles.disown(held.fh);
       continue;
     }
