@@ -28,19 +28,26 @@ function announce(core: Core, row: OpRow): void {
   if (isMount)
     for (const [parent, name] of placesAlong(core, nameOf(row.path))) entry(core, parent, name);
   if (row.parent !== 0) entry(core, row.parent, nameOf(row.name));
-  const from = row.after === null ? undefined : placeIn(row.after);
-  if (from !== undefined) entry(core, ...from);
+  if (row.kind === 'rename') announceRename(core, row);
+}
+
+/** Where it came from, and what gave way. */
+function announceRename(core: Core, { before, after }: OpRow): void {
+  const { from, exchanged } = JSON.parse(after ?? '{}') as {
+    readonly from?: readonly [Ino, string];
+    readonly exchanged?: Ino;
+  };
+  const { replaced } = JSON.parse(before ?? '{}') as { readonly replaced?: Ino };
+  if (from !== undefined) entry(core, from[0], nameOf(Buffer.from(from[1], 'base64')));
+  // Of what was replaced other names may be left, whose attributes changed with it.
+  for (const ino of [exchanged, replaced]) {
+    if (ino !== undefined) core.invalidator.inode(ino, false);
+  }
 }
 
 function entry(core: Core, parent: Ino, name: Name): void {
   core.invalidator.entry(parent, name);
   core.invalidator.inode(parent, true);
-}
-
-/** Where a rename came from. */
-function placeIn(after: string): [Ino, Name] | undefined {
-  const { from } = JSON.parse(after) as { readonly from?: readonly [Ino, string] };
-  return from === undefined ? undefined : [from[0], nameOf(Buffer.from(from[1], 'base64'))];
 }
 
 /** Each name of a path with the directory it is in, as far as they are there. */
