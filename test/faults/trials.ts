@@ -1,0 +1,234 @@
+/**
+ * Trials: an operation, again and again, each time in a directory of its own and with its daemon killed at
+ * another of the points that it passes. A trial that was killed must leave what one leaves that was not.
+ */
+import { join } from 'node:path';
+import BetterSqlite3 from 'better-sqlite3';
+import { expect } from 'vitest';
+import { TestDaemon } from '../integration/daemon.ts';
+import { CALLER, Kernel } from '../posix/kernel.ts';
+import { type Operation, Place } from './operations.ts';
+import { type Death, FaultPoints } from './points.ts';
+
+const TYPE = 0o170000;
+const REGULAR = 0o100000;
+const LINK = 0o120000;
+const SETTLE_MS_MAX = 15_000;
+const READ_BYTES_MAX = 1 << 20;
+
+/** Passed when it suits the daemon, or the kernel, and not in each trial of an operation. */
+const UNSTEADY = /^(keeper-|request\.forget|fold|answer|wal-)/;
+
+/** Stages of requests that change nothing, and come with most operations. */
+const ASKING = /\.(lookup|getattr|getxattr)$/;
+
+/** What a program can see of one file, as text. */
+type Sight = Readonly<Record<string, unknown>>;
+
+/** What a trial left: names and what is below them, then the open files. */
+export type State = readonly Sight[];
+
+/** A record, without what differs between trials. */
+interface Recorded {
+  readonly kind: string;
+  readonly path: string;
+  readonly oldPath: string | null;
+  readonly size: number | null;
+}
+
+interface Row {
+  readonly kind: string;
+  readonly path: Buffer;
+  readonly old_path: Buffer | null;
+  readonly size: number | null;
+}
+
+interface Ran {
+  readonly directory: string;
+  readonly title: string;
+  /** The trial that shows how it is when nobody dies. */
+  readonly model: string;
+}
+
+export class Trials implements AsyncDisposable {
+  readonly daemon: TestDaemon;
+  readonly points: FaultPoints;
+  readonly kernel: Kernel;
+  readonly #ran: Ran[] = [];
+  #count = 0;
+
+  private constructor(daemon: TestDaemon, points: FaultPoints) {
+    this.daemon = daemon;
+    this.points = points;
+    const [program, ...args] = CALLER;
+    this.kernel = new Kernel(daemon.spawn(program, args, { in: 'ipfs' }));
+  }
+
+  static async start(configuration = ''): Promise<Trials> {
+    const points = new FaultPoints();
+    try {
+      // Nothing is hashed meanwhile: it would pass points when it suits it.
+      return new Trials(await TestDaemon.start({ configuration, env: points.env }), points);
+    } catch (error) {
+      points[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Kills at each point the operation passes: at the first passing, or at `all`. */
+  async killEverywhere(operation: Operation, all = false): Promise<number> {
+    const model = await this.#model(operation);
+    let kills = 0;
+    for (const [point, passings] of model.points) {
+      if (!all && ASKING.test(point)) continue;
+      for (let passing = 1; passing <= (all ? passings : 1); passing++) {
+        await this.#kill(operation, { point, passing }, model);
+        kills += 1;
+      }
+    }
+    return kills;
+  }
+
+  /** The points that are passed each time, of two times. */
+  async #model(operation: Operation): Promise<Model> {
+    const [model, other] = [await this.#unharmed(operation), await this.#unharmed(operation)];
+    expect(other.state).toEqual(model.state);
+    const points = new Map<string, number>();
+    for (const [point, passings] of model.points) {
+      const both = Math.min(passings, other.points.get(point) ?? 0);
+      if (both > 0) points.set(point, both);
+    }
+    return { ...model, points };
+  }
+
+  async #unharmed(operation: Operation): Promise<Model> {
+    const title = `${operation.name}, unharmed`;
+    const place = await this.#place(operation, title);
+    const fd = (await operation.prepare?.(place)) ?? -1;
+    this.points.trace();
+    await operation.act(place, fd);
+    await place.rest();
+    const points = new Map<string, number>();
+    for (const point of this.points.traced()) {
+      if (!UNSTEADY.test(point)) points.set(point, (points.get(point) ?? 0) + 1);
+    }
+    const { directory } = place;
+    this.#note(directory, title, directory);
+    return { directory, points, state: await stateOf(place) };
+  }
+
+  async #kill(operation: Operation, death: Death, model: Model): Promise<void> {
+    const title = `${operation.name}, killed at ${death.point} (${death.passing})`;
+    const place = await this.#place(operation, title);
+    const fd = (await operation.prepare?.(place)) ?? -1;
+    this.points.arm(death);
+    try {
+      await operation.act(place, fd);
+    } catch (error) {
+      throw new Error(`${title}: ${this.daemon.output}`, { cause: error });
+    }
+    const died = () => this.points.died;
+    await expect.poll(died, { timeout: SETTLE_MS_MAX, interval: 2, message: title }).toBe(1);
+    expect(await stateOf(place), title).toEqual(model.state);
+    this.#note(place.directory, title, model.directory);
+  }
+
+  async #place({ name }: Operation, title: string): Promise<Place> {
+    this.#count += 1;
+    const place = new Place(this.kernel, `${this.#count}-${name.replaceAll(' ', '-')}`, this.#rest);
+    try {
+      await this.kernel.mkdir(place.directory, 0o755);
+    } catch (error) {
+      throw new Error(`${title}: ${this.daemon.output}`, { cause: error });
+    }
+    return place;
+  }
+
+  #note(directory: string, title: string, model: string): void {
+    this.#ran.push({ directory, title, model });
+  }
+
+  readonly #rest = async (writers: number): Promise<void> => {
+    const open = () => this.#query<unknown>('SELECT id FROM write_session').length;
+    await expect.poll(open, { timeout: SETTLE_MS_MAX, interval: 2 }).toBe(writers);
+  };
+
+  /** At the end: the journal has of each trial what it has of its model, and all is well. */
+  async expectSameRecords(): Promise<void> {
+    const { findings } = await this.daemon.json<{ findings: unknown[] }>(['fsck']);
+    expect(findings).toEqual([]);
+    await this.kernel[Symbol.asyncDispose]();
+    await this.daemon.stop();
+    const records = this.#records();
+    for (const { directory, title, model } of this.#ran) {
+      expect(records.get(directory), title).toEqual(records.get(model));
+    }
+  }
+
+  /** By directory. */
+  #records(): Map<string, Recorded[]> {
+    const rows = this.#query<Row>('SELECT kind, path, old_path, size FROM op ORDER BY seq');
+    const found = new Map<string, Recorded[]>();
+    for (const { kind, path, old_path, size } of rows) {
+      const [, , directory = '', ...rest] = path.toString().split('/');
+      const oldPath = old_path?.toString().split('/').slice(3).join('/') ?? null;
+      const records = found.get(directory) ?? [];
+      records.push({ kind, path: rest.join('/'), oldPath, size });
+      found.set(directory, records);
+    }
+    return found;
+  }
+
+  #query<T>(sql: string): T[] {
+    const db = new BetterSqlite3(join(this.daemon.state, 'journal.db'), { readonly: true });
+    try {
+      return db.prepare(sql).all() as T[];
+    } finally {
+      db.close();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.points.off();
+    await this.kernel[Symbol.asyncDispose]();
+    await this.daemon.close();
+    this.points[Symbol.dispose]();
+  }
+}
+
+interface Model {
+  readonly directory: string;
+  /** How often each was passed. */
+  readonly points: ReadonlyMap<string, number>;
+  readonly state: State;
+}
+
+/** Also closes what is held. */
+async function stateOf(place: Place): Promise<State> {
+  const { kernel, directory, held } = place;
+  const names = (await kernel.readdir(directory)).sort();
+  const sights: Sight[] = [await sightOf(kernel, directory, '')];
+  for (const name of names) sights.push(await sightOf(kernel, place.path(name), name));
+  for (const fd of held.splice(0)) {
+    const { mode, nlink, size } = await kernel.fstat(fd);
+    const bytes = await kernel.read(fd, READ_BYTES_MAX, 0);
+    sights.push({ held: true, mode, nlink, size, bytes });
+    await kernel.close(fd);
+  }
+  return sights;
+}
+
+async function sightOf(kernel: Kernel, path: string, name: string): Promise<Sight> {
+  const { mode, nlink, uid, gid, size, rdev, mtime } = await kernel.lstat(path);
+  // A time that somebody set.
+  const set = mtime.s < 1_000_000_000 ? mtime : undefined;
+  const sight = { name, mode, nlink, uid, gid, size, rdev, set };
+  if ((mode & TYPE) === LINK) return { ...sight, target: await kernel.readlink(path) };
+  if ((mode & TYPE) !== REGULAR) return sight;
+  const fd = await kernel.open(path, 0);
+  const bytes = await kernel.read(fd, READ_BYTES_MAX, 0);
+  await kernel.close(fd);
+  const attributes = (await kernel.listxattr(path)).filter((each) => each === 'user.kitfs');
+  const values = await Promise.all(attributes.map((each) => kernel.getxattr(path, each)));
+  return { ...sight, bytes, values };
+}
