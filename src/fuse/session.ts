@@ -24,7 +24,7 @@ import type { Features } from './handshake.ts';
 import { Later, type LaterWork } from './later.ts';
 import type { KernelReferences } from './references.ts';
 import { type Handouts, type RequestJournal, Server } from './serve.ts';
-import { Waiting } from './waiting.ts';
+import { type Answers, Waiting } from './waiting.ts';
 
 export interface SessionOptions {
   readonly fileSystem: FileSystem;
@@ -82,11 +82,14 @@ export class Session {
       poisonous: options.poisonous ?? NONE,
     });
     this.#later = new Later(options.clock, (work) => this.#endAll(work));
-    this.#waiting = new Waiting(options.clock, {
+    const answers: Answers = {
       finish: (reply) => this.#finishLate(reply),
       refuse: (reply, error) => this.#refuseLate(reply, error),
       drop: (reply) => this.#dropLate(reply),
-    });
+      begun: (unique) => this.#table.awaiting(unique),
+      ended: (unique) => this.#table.awaited(unique),
+    };
+    this.#waiting = new Waiting(options.clock, answers, options.isCareful === true);
   }
 
   /** Requests whose answer is waited for. */
@@ -114,6 +117,7 @@ export class Session {
       next = this.#serveGroup(channel, next, this.#isCareful() ? next + 1 : count);
     }
     this.#table.serving(0, 0);
+    if (!this.#isCareful()) this.#waiting.relax();
     this.#later.relieve();
   }
 

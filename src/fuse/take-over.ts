@@ -27,9 +27,14 @@ export function inheritedFrom(table: HandleTable, clock: Clock): Inherited[] {
   });
 }
 
-/** Counts the death of the daemon before against the request that it served, if it did. */
+/**
+ * Counts the death of the daemon before against the request that it served or, if it served none,
+ * against those that were under way: after the first death that is one, as a rule.
+ */
 export function blame(table: HandleTable, diedOfItself: boolean): ReadonlySet<number> {
-  if (diedOfItself && table.served !== 0) table.addDeath(table.served);
+  const awaited = table.takeAwaited();
+  const blamed = table.served === 0 ? awaited : [table.served];
+  if (diedOfItself) for (const unique of blamed) table.addDeath(unique);
   table.serving(0, 0);
   return new Set(table.poisonous(POISON_DEATHS_MAX));
 }

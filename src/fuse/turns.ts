@@ -46,6 +46,11 @@ export class Turns {
     });
   }
 
+  /** From now on so many more may be under way. */
+  widen(more: number): void {
+    for (let left = more; left > 0; left--) this.#leave();
+  }
+
   /** The place goes to who has waited longest. */
   #leave(): void {
     const [next] = this.#waiting;

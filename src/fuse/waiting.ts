@@ -33,6 +33,10 @@ export interface Answers {
   refuse(reply: Reply, error: unknown): void;
   /** Nobody waits for the reply any more: give back what it hands out. */
   drop(reply: Reply): void;
+  /** The request with that number is under way from now on, and may end the process. */
+  begun(unique: number): void;
+  /** It is no more. */
+  ended(unique: number): void;
 }
 
 class Waiter {
@@ -49,11 +53,21 @@ export class Waiting {
   readonly #clock: Clock;
   readonly #answers: Answers;
   readonly #waiters = new Map<number, Waiter>();
-  readonly #turns = new Turns(FUSE_CID_READS_MAX);
+  readonly #turns: Turns;
+  #isCareful: boolean;
 
-  constructor(clock: Clock, answers: Answers) {
+  /** `isCareful`: one at a time is begun, so that it is known which one ends the process. */
+  constructor(clock: Clock, answers: Answers, isCareful: boolean) {
     this.#clock = clock;
     this.#answers = answers;
+    this.#isCareful = isCareful;
+    this.#turns = new Turns(isCareful ? 1 : FUSE_CID_READS_MAX);
+  }
+
+  /** From now on as many are begun as may be under way. */
+  relax(): void {
+    if (this.#isCareful) this.#turns.widen(FUSE_CID_READS_MAX - 1);
+    this.#isCareful = false;
   }
 
   get size(): number {
@@ -66,7 +80,8 @@ export class Waiting {
     const { result } = wait;
     const { signal } = waiter.answered;
     const isBegun = result instanceof Promise;
-    this.#follow(waiter, isBegun ? result : this.#turns.run(result, signal));
+    if (isBegun) this.#answers.begun(wait.unique);
+    this.#follow(waiter, isBegun ? result : this.#turns.run(() => this.#begin(wait), signal));
     this.#waiters.set(wait.unique, waiter);
     if (!wait.isUnhurried) this.#setDeadline(waiter);
   }
@@ -92,11 +107,17 @@ export class Waiting {
     this.#waiters.clear();
   }
 
+  #begin({ unique, result }: Wait): Promise<void> {
+    this.#answers.begun(unique);
+    return result instanceof Promise ? result : result();
+  }
+
   #follow(waiter: Waiter, result: Promise<void>): void {
-    const { reply } = waiter.wait;
+    const { reply, unique } = waiter.wait;
     const { arena, isLent } = reply;
     if (isLent) arena.pins += 1;
     const settled = (answer: () => void) => {
+      this.#answers.ended(unique);
       if (isLent) arena.pins -= 1;
       if (waiter.answered.signal.aborted) {
         this.#answers.drop(reply);

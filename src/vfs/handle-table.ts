@@ -100,9 +100,13 @@ const WORDS = {
   /** Halves of the number of the request that is being served. */
   servedLow: 14,
   servedHigh: 15,
+  /** Halves of the numbers of requests that are under way and answered later; 0 and 0: a free place. */
+  awaited: 16,
   /** From here on: requests that were being served when the daemon died of itself. */
   deaths: 32,
 } as const;
+/** More of them are not noted. */
+const AWAITED_MAX = 8;
 /** Of one request: halves of its number, and how many daemons it cost. */
 const DEATH_WORDS = 3;
 const DEATHS_MAX = 64;
@@ -226,6 +230,36 @@ export class HandleTable {
   /** The request that was being served when the process before ended; 0: none was. */
   get served(): number {
     return this.#word(WORDS.servedHigh) * TWO_TO_32 + this.#word(WORDS.servedLow);
+  }
+
+  /** A request is under way from now on, and answered later. */
+  awaiting(unique: number): void {
+    const place = this.#awaitedAt(0);
+    if (place === undefined) return;
+    this.#words[place + 1] = Math.floor(unique / TWO_TO_32);
+    this.#words[place] = unique % TWO_TO_32;
+  }
+
+  /** It is under way no more. */
+  awaited(unique: number): void {
+    const place = this.#awaitedAt(unique);
+    if (place !== undefined) this.#words.fill(0, place, place + 2);
+  }
+
+  /** Takes out the requests that were under way, beside the one served, when the process before ended. */
+  takeAwaited(): number[] {
+    const places = Array.from({ length: AWAITED_MAX }, (_, at) => WORDS.awaited + at * 2);
+    const found = places.map((place) => this.#uniqueAt(place)).filter((unique) => unique !== 0);
+    this.#words.fill(0, WORDS.awaited, WORDS.awaited + AWAITED_MAX * 2);
+    return found;
+  }
+
+  #awaitedAt(unique: number): number | undefined {
+    for (let at = 0; at < AWAITED_MAX; at++) {
+      const place = WORDS.awaited + at * 2;
+      if (this.#uniqueAt(place) === unique) return place;
+    }
+    return undefined;
   }
 
   /** That request was being served when a daemon died of itself: how often that is now. */

@@ -1,0 +1,117 @@
+/** Requests that end the daemon each time they are served, as test/faults/points.c makes them do. */
+import { expect, test } from 'vitest';
+import { POISON_DEATHS_MAX } from '../../src/base/limits.ts';
+import { FaultPoints } from '../faults/points.ts';
+import { CALLER, Kernel } from '../posix/kernel.ts';
+import { TestDaemon } from './daemon.ts';
+
+const TEST_MS_MAX = 120_000;
+const RATHER_LARGE = 300_000;
+
+/** Nobody is to blame for the first one: others were served beside it. */
+const DEATHS = { least: POISON_DEATHS_MAX, most: POISON_DEATHS_MAX + 1 };
+
+/** A daemon, and two programs on its mount. */
+class Poisoned implements AsyncDisposable {
+  readonly daemon: TestDaemon;
+  readonly points: FaultPoints;
+  readonly victim: Kernel;
+  readonly other: Kernel;
+
+  private constructor(daemon: TestDaemon, points: FaultPoints) {
+    this.daemon = daemon;
+    this.points = points;
+    const [program, ...args] = CALLER;
+    const client = () => new Kernel(daemon.spawn(program, args, { in: 'ipfs' }));
+    [this.victim, this.other] = [client(), client()];
+  }
+
+  static async start(): Promise<Poisoned> {
+    const points = new FaultPoints();
+    return new Poisoned(await TestDaemon.start({ env: points.env }), points);
+  }
+
+  /** What another program makes while `poison` is tried; all of it is made. */
+  async beside(poison: Promise<unknown>): Promise<void> {
+    let isOver = false;
+    const over = poison.catch(() => {}).finally(() => (isOver = true));
+    let made = 0;
+    do await this.other.mkdir(`beside-${made++}`, 0o755);
+    while (!isOver);
+    await over;
+    const names = await this.other.readdir('.');
+    expect(names.filter((name) => name.startsWith('beside-'))).toHaveLength(made);
+  }
+
+  async expectTold(): Promise<void> {
+    expect(this.daemon.output).toContain('so it is tried no more');
+    expect(await this.daemon.shell('cat .kitfs/errors.ndjson')).toContain('tried no more');
+    const { findings } = await this.daemon.json<{ findings: unknown[] }>(['fsck']);
+    expect(findings).toEqual([]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.points.off();
+    await this.victim[Symbol.asyncDispose]();
+    await this.other[Symbol.asyncDispose]();
+    await this.daemon.close();
+    this.points[Symbol.dispose]();
+  }
+}
+
+test(
+  'a request that ends the daemon whenever it is served is answered EIO, and nobody else is',
+  async () => {
+    await using m = await Poisoned.start();
+    m.points.arm({ point: 'commit', part: 'poisonous', signal: 'SIGSEGV', times: 0 });
+    const poison = m.victim.mkdir('poisonous', 0o755);
+    const refused = expect(poison).rejects.toMatchObject({ code: 'EIO' });
+    await m.beside(poison);
+    await refused;
+    expect(m.points.deaths).toBeGreaterThanOrEqual(DEATHS.least);
+    expect(m.points.deaths).toBeLessThanOrEqual(DEATHS.most);
+    await m.expectTold();
+    m.points.off();
+    await m.victim.mkdir('poisonous', 0o755);
+    expect(await m.daemon.json(['status'])).toMatchObject({ pid: m.daemon.pid });
+  },
+  TEST_MS_MAX,
+);
+
+test(
+  'a read of content that ends the daemon whenever it is tried is answered EIO, and nobody else is',
+  async () => {
+    await using m = await Poisoned.start();
+    const file = await m.victim.open('file', 0o101, 0o644);
+    await m.victim.write(file, 'venomous '.repeat(RATHER_LARGE / 9), 0);
+    await m.victim.close(file);
+    const attribute = ['--only-values', '-n', 'user.ipfs.cid', 'file'];
+    const asked = () => m.daemon.attempt('getfattr', attribute, { in: 'ipfs' });
+    await expect.poll(async () => (await asked()).code, { timeout: 20_000 }).toBe(0);
+    const cid = (await asked()).stdout;
+    const content = await m.victim.open(cid, 0);
+    m.points.arm({ point: 'backing-read', part: 'venomous', signal: 'SIGSEGV', times: 0 });
+    const poison = m.victim.read(content, 4096, 0);
+    const refused = expect(poison).rejects.toMatchObject({ code: 'EIO' });
+    await m.beside(poison);
+    await refused;
+    expect(m.points.deaths).toBeGreaterThanOrEqual(DEATHS.least);
+    await m.expectTold();
+    m.points.off();
+    expect(await m.victim.read(content, 9, 0)).toBe('venomous ');
+  },
+  TEST_MS_MAX,
+);
+
+test(
+  'a request during which the daemon is killed, however often, is done',
+  async () => {
+    await using m = await Poisoned.start();
+    const times = POISON_DEATHS_MAX + 2;
+    m.points.arm({ point: 'commit', part: 'unlucky', times });
+    await m.victim.mkdir('unlucky', 0o755);
+    expect(m.points.died).toBe(1);
+    expect(await m.victim.readdir('.')).toEqual(['unlucky']);
+  },
+  TEST_MS_MAX,
+);
