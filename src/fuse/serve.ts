@@ -14,7 +14,7 @@ import { OPERATIONS } from './dispatch.ts';
 import type { Reply } from './encode.ts';
 import { EIO, ENOSYS, errnoOf } from './errno.ts';
 import { type Features, initOut, negotiate, readOffer } from './handshake.ts';
-import { INTERRUPT_IN, OP, OUT_HEADER } from './layout.ts';
+import { INTERRUPT_IN, OP, OUT_HEADER, UNIQUE_RESEND_HIGH } from './layout.ts';
 import type { Call, Operation } from './operation.ts';
 
 /** What serving needs of the journal. */
@@ -47,7 +47,7 @@ export interface ServerOptions {
   readonly onInit: (result: Features | OpError) => void;
   /** What was agreed with a daemon before this one; absent: INIT is still to come. */
   readonly agreed?: Features | undefined;
-  /** Told of each request before it is served. */
+  /** Told of each request before it is served, by the halves of its number without the resend bit. */
   readonly serving: (uniqueLow: number, uniqueHigh: number) => void;
   /** Requests that ended daemons: they are refused. */
   readonly poisonous: ReadonlySet<number>;
@@ -97,7 +97,7 @@ export class Server {
     const request = this.#request;
     try {
       request.load(arena, offset, length);
-      this.#options.serving(request.uniqueLow, request.uniqueHigh);
+      this.#options.serving(request.uniqueLow, request.uniqueHigh % UNIQUE_RESEND_HIGH);
       if (this.#control()) return true;
       if (this.#options.poisonous.size > 0) this.#demandHarmless();
       const operation = OPERATIONS.get(request.opcode);

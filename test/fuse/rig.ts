@@ -5,6 +5,7 @@ import { FUSE_LATER_MS } from '../../src/base/limits.ts';
 import type { Features } from '../../src/fuse/handshake.ts';
 import { KernelReferences } from '../../src/fuse/references.ts';
 import { Session } from '../../src/fuse/session.ts';
+import { HandleTable } from '../../src/vfs/vfs.ts';
 import { TurnedClock } from '../fakes/clock.ts';
 import { FaultyFileSystem } from '../fakes/faulty.ts';
 import { RememberedLog } from '../fakes/log.ts';
@@ -16,7 +17,8 @@ export const RESENT = 2n ** 63n;
 export class Rig {
   readonly fixture = new Fixture();
   readonly faulty = new FaultyFileSystem(this.fixture.vfs);
-  readonly references = new KernelReferences();
+  readonly table = HandleTable.make();
+  readonly references = new KernelReferences(this.table);
   readonly channel = new HandChannel();
   readonly clock = new TurnedClock();
   readonly log = new RememberedLog();
@@ -140,6 +142,7 @@ export class Rig {
       fileSystem: this.faulty.fileSystem,
       journal: this.fixture.journal,
       references: this.references,
+      table: this.table,
       clock: this.clock,
       log: this.log,
       generation,

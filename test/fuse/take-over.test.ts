@@ -6,7 +6,7 @@ import { blame } from '../../src/fuse/take-over.ts';
 import { Waiting } from '../../src/fuse/waiting.ts';
 import { HandleTable, OwnMemory } from '../../src/vfs/handle-table.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
-import { gate } from './rig.ts';
+import { gate, RESENT, Rig } from './rig.ts';
 
 const AGREED = { generation: 1, minor: 45, maxReadahead: 0, flags: 0, flags2: 0 };
 
@@ -37,6 +37,18 @@ describe('a daemon that dies of itself', () => {
   test('is the fault of the request that was served, from the first deaths on that are too many', () => {
     expect(refusedAfter(POISON_DEATHS_MAX - 1, true, served)).toEqual([]);
     expect(refusedAfter(POISON_DEATHS_MAX, true, served)).toEqual([0x1_0000_000a]);
+  });
+
+  test('knows a request by its number, also when the kernel sends it again', () => {
+    const rig = new Rig();
+    const served: number[] = [];
+    rig.faulty.faults.set('mkdir', (real) => {
+      served.push(rig.table.served);
+      return real();
+    });
+    rig.drain(rig.mkdir(10n, 'a'), rig.mkdir(12n | RESENT, 'b'));
+    expect([served, rig.table.served]).toEqual([[10, 12], 0]);
+    rig.close();
   });
 
   test('while it serves none, is the fault of those that were under way', () => {

@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Facts, Filesystem, Path, Space, Stat } from './filesystem.ts';
 
-const CALL_MS_MAX = 15_000;
+const CALL_MS_MAX = 30_000;
 
 /** What to run, in the directory that is meant. */
 export const CALLER: readonly [string, ...string[]] = [
