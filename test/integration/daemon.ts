@@ -27,6 +27,7 @@ import {
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -64,6 +65,8 @@ export interface DaemonOptions {
   readonly launcher?: readonly string[];
   /** Runs before the first start, with the path of the state directory, which is not there yet. */
   readonly prepare?: (state: string) => void;
+  /** Hears each line of the daemon, and of those that follow it. */
+  readonly onLine?: (line: string) => void;
 }
 
 export interface CommandOptions {
@@ -251,6 +254,8 @@ export class TestDaemon implements AsyncDisposable {
       stream.setEncoding('utf8').on('data', (text: string) => {
         this.#output = `${this.#output}${text}`.slice(-OUTPUT_CHARS_MAX);
       });
+      const { onLine } = this.#options;
+      if (onLine !== undefined) createInterface({ input: stream }).on('line', onLine);
     }
     await this.#ready(daemon);
   }

@@ -1,110 +1,171 @@
-/** kill -9 at random moments: what was acknowledged is there, and everything checks. */
-import { once } from 'node:events';
-import { expect, test } from 'vitest';
-import { TestDaemon } from '../integration/daemon.ts';
-
-const KILLS = 100;
-/** Daemons at a time: each kill costs a start. */
-const PER_TEST = 25;
-
 /**
- * Makes, renames, rewrites and removes files for ever, and says on its output what was acknowledged: one line
- * after each call that returned. Only names of its own round are touched.
+ * Daemons are killed at random moments under programs that must not notice. `kill/` does mixed operations and compares
+ * every answer with a copy in memory; beside it work git, rsync, SQLite and an agent. In the end the whole tree is
+ * compared, the records are, and fsck finds nothing.
+ *
+ * KITFS_TEST_WHOLE makes it the whole run, and KITFS_TEST_SEED one that was seen before.
  */
-const WORKER = `
-const fs = require('fs');
-const round = process.argv[1];
-const say = (line) => fs.writeSync(1, line + '\\n');
-fs.mkdirSync('r' + round); say('mkdir');
-for (let i = 0; ; i++) {
-  const name = 'r' + round + '/f' + i;
-  const text = (round + '.' + i + ' ').repeat(1 + (i * 37) % 400);
-  fs.writeFileSync(name, text); say('put ' + i);
-  if (i % 3 === 1) { fs.renameSync(name, name + 'm'); say('move ' + i); }
-  if (i % 3 === 2) { fs.writeFileSync(name, 'again ' + text); say('again ' + i); }
-  const old = i - 4;
-  if (i % 5 === 4) { fs.unlinkSync('r' + round + '/f' + old + (old % 3 === 1 ? 'm' : '')); say('gone ' + old); }
-}`;
+import { once } from 'node:events';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { expect, test } from 'vitest';
+import { call, connectAgent } from '../integration/agent.ts';
+import { TestDaemon } from '../integration/daemon.ts';
+import { SEED } from '../model/seed.ts';
+import { clone, keepLedgers, synchronise } from './bystanders.ts';
+import { Hearing, killDaemons, medianOf } from './killer.ts';
+import { buildProgram } from './program.ts';
 
-interface Expected {
-  readonly files: Map<number, { name: string; text: string }>;
-  /** The operation that may or may not have happened. */
-  readonly unsure: number;
+const MINUTE_MS = 60_000;
+const isWhole = process.env['KITFS_TEST_WHOLE'] !== undefined;
+const KILLS = Number(process.env['KITFS_TEST_KILLS'] ?? (isWhole ? 1000 : 50));
+const RUN_MS_MAX = (isWhole ? 75 : 4) * MINUTE_MS;
+const CLIENTS = 4;
+const STALL_MS_MAX = 500;
+/** In times that Node itself takes to start. The brief run shares the machine, and has few starts to go by. */
+const STALL_STARTS_MAX = isWhole ? 4 : 12;
+const BYSTANDERS = [clone, synchronise, keepLedgers];
+
+/** Immutable bytes, by CID and by a path below one, and a file that is made when it is opened. */
+async function plantHeld(daemon: TestDaemon): Promise<string[]> {
+  const agent = await connectAgent(daemon.mcpSocket);
+  await call(agent, 'vfs_mkdir', { path: '/ipfs/held/inner', parents: true });
+  const path = '/ipfs/held/inner/numbers';
+  const content = Array.from({ length: 60_000 }, (_, i) => i).join(' ');
+  await call(agent, 'vfs_write', { path, content });
+  const stat = await call(agent, 'vfs_stat', { path, compute_cid: true });
+  const options = { path: '/ipfs/held', targets: [], wait_for: 'local' };
+  const { root_cid: root } = await call(agent, 'vfs_sync_to_ipfs', options);
+  await agent.close();
+  return [
+    daemon.path('ipfs', String(stat['cid'])),
+    daemon.path('ipfs', String(root), 'inner/numbers'),
+    daemon.path('.kitfs/status.json'),
+  ];
 }
 
-function replay(round: number, lines: readonly string[]): Expected {
-  const files = new Map<number, { name: string; text: string }>();
-  const textOf = (i: number) => `${round}.${i} `.repeat(1 + ((i * 37) % 400));
-  let next = 0;
-  for (const line of lines) {
-    const [verb, number] = line.split(' ');
-    const i = Number(number);
-    const file = files.get(i);
-    if (verb === 'put') files.set(i, { name: `f${i}`, text: textOf(i) });
-    if (verb === 'move' && file !== undefined) file.name = `f${i}m`;
-    if (verb === 'again' && file !== undefined) file.text = `again ${textOf(i)}`;
-    if (verb === 'gone') files.delete(i);
-    if (verb === 'put') next = i;
+/** The clients, from their begin to their end. */
+class Clients {
+  readonly begun: Promise<void>;
+  readonly #child: ReturnType<TestDaemon['spawn']>;
+  readonly #closed: Promise<unknown[]>;
+  #said = '';
+
+  constructor(daemon: TestDaemon, program: string, args: readonly string[]) {
+    this.#child = daemon.spawn(program, args, { in: 'ipfs' });
+    this.#closed = once(this.#child, 'close');
+    this.begun = new Promise((resolve) => {
+      for (const stream of [this.#child.stdout, this.#child.stderr]) {
+        stream?.setEncoding('utf8').on('data', (text: string) => {
+          this.#said += text;
+          if (this.#said.includes('begun\n')) resolve();
+        });
+      }
+      this.#child.once('close', () => resolve());
+    });
+    this.#child.stdin?.on('error', () => {}); // It has ended; `ended` says how.
   }
-  return { files, unsure: next };
+
+  killed(): void {
+    this.#child.stdin?.write('killed\n');
+  }
+
+  /** Tells them to come to their end. */
+  end(): void {
+    this.#child.stdin?.end();
+  }
+
+  /** Resolves with what they said once they have ended, however that was. */
+  async ended(): Promise<string> {
+    const [code, signal] = await this.#closed;
+    return code === 0 ? this.#said : `${this.#said}ended with ${signal ?? code}`;
+  }
 }
 
-/** Prints name and content of every file of a round, as JSON. */
-const LISTER = `
-const fs = require('fs');
-const d = 'r' + process.argv[1];
-const names = fs.existsSync(d) ? fs.readdirSync(d) : [];
-console.log(JSON.stringify(names.map((n) => [n, fs.readFileSync(d + '/' + n, 'utf8')])));`;
+const KINDS = 'create mkdir rmdir unlink rename link symlink chmod setxattr removexattr'.split(' ');
 
-async function killRound(daemon: TestDaemon, round: number, delayMs: number): Promise<void> {
-  const worker = daemon.spawn(process.execPath, ['-e', WORKER, String(round)], { in: 'ipfs' });
-  let said = '';
-  worker.stdout?.setEncoding('utf8').on('data', (text: string) => {
-    said += text;
+/** What the journal says of the names and attributes of a client's tree, in order. */
+function recordsOf(state: string, tree: string): string[] {
+  const db = new Database(join(state, 'journal.db'), { readonly: true });
+  const marks = KINDS.map(() => '?').join(', ');
+  const rows = db
+    .prepare(
+      `SELECT kind, path, old_path, mode FROM op
+       WHERE kind IN (${marks}) AND path > ? AND path < ? ORDER BY seq`,
+    )
+    .all(...KINDS, Buffer.from(`${tree}/`), Buffer.from(`${tree}0`)) as {
+    readonly kind: string;
+    readonly path: Buffer;
+    readonly old_path: Buffer | null;
+    readonly mode: number | null;
+  }[];
+  db.close();
+  const below = (path: Buffer | null) => String(path).slice(tree.length);
+  return rows.map(({ kind, path, old_path: oldPath, mode }) => {
+    if (kind === 'rename') return `rename ${below(oldPath)} ${below(path)}`;
+    if (kind === 'chmod') return `chmod ${below(path)} ${((mode ?? 0) & 0o7777).toString(8)}`;
+    return `${kind} ${below(path)}`;
   });
-  const closed = once(worker, 'close');
-  // The delay is the randomness of this test, not a wait for something.
-  await new Promise((resolve) => setTimeout(resolve, delayMs));
-  await daemon.kill();
-  await closed;
-  await daemon.restart();
-  const lines = said.split('\n').slice(0, -1);
-  const { files, unsure } = replay(round, lines);
-  const args = ['-e', LISTER, String(round)];
-  const listed = JSON.parse(await daemon.run(process.execPath, args, { in: 'ipfs' })) as [
-    string,
-    string,
-  ][];
-  const found = new Map(listed);
-  for (const [i, { name, text }] of files) {
-    // The next call may have been made without its answer: a move, a rewrite, or the removal of an older file.
-    const mayDiffer = i >= unsure - 5;
-    const moved = found.get(`${name}m`);
-    const content = found.get(name) ?? (mayDiffer ? (moved ?? text) : undefined);
-    const whole = content === text || (mayDiffer && isBetween(content, text));
-    expect(whole, `round ${round}, acknowledged ${name}: ${content?.slice(0, 40)}`).toBe(true);
-  }
-  expect(lines[0] ?? 'mkdir').toBe('mkdir');
 }
 
-/** A rewrite in flight: truncated, cut short, or complete. */
-const isBetween = (content: string | undefined, text: string): boolean =>
-  content !== undefined && (`again ${text}`.startsWith(content) || text.startsWith(content));
+const worstIn = (said: string): number =>
+  Math.max(...[...said.matchAll(/worst (\d+) ms/g)].map(([, ms]) => Number(ms)));
 
-for (let batch = 0; batch < KILLS / PER_TEST; batch++) {
-  test(`kills ${batch * PER_TEST + 1} to ${(batch + 1) * PER_TEST} lose nothing acknowledged`, async () => {
-    await using daemon = await TestDaemon.start();
-    const seed = Date.now() % 1_000_000;
-    console.log(`seed ${seed}`);
-    let state = seed;
-    const random = (): number => {
-      state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
-      return state / 2_147_483_648;
-    };
-    for (let i = 0; i < PER_TEST; i++) {
-      await killRound(daemon, i, 20 + Math.floor(random() * 400));
-      const { findings } = await daemon.json<{ findings: unknown[] }>(['fsck']);
-      expect(findings).toEqual([]);
+test(
+  `${KILLS} kills: no program notices more than a pause, nothing is lost, and nothing is done twice`,
+  async () => {
+    console.log(`seed ${SEED}`);
+    const hearing = new Hearing();
+    await using daemon = await TestDaemon.start({ onLine: hearing.hear });
+    const program = buildProgram('kill', daemon.directory);
+    const records = join(daemon.directory, 'records');
+    mkdirSync(records);
+    const held = await plantHeld(daemon);
+    const args = ['work', records, String(SEED), String(CLIENTS), ...held];
+    const clients = new Clients(daemon, program, args);
+    await clients.begun;
+
+    const ending = new AbortController();
+    const end = () => ending.abort();
+    const said = clients.ended().finally(end);
+    const beside = BYSTANDERS.map((bystander) => bystander(daemon, ending.signal).finally(end));
+    const { signal } = ending;
+    const onKilled = () => clients.killed();
+    const how = { kills: KILLS, seed: SEED, signal, onKilled };
+    const killing = killDaemons(daemon, hearing, how).finally(() => {
+      end();
+      clients.end();
+    });
+    const outcomes = await Promise.allSettled([killing, said, ...beside]);
+
+    const text = await said;
+    const done = outcomes.map((each) => (each.status === 'fulfilled' ? each.value : each.reason));
+    console.log([text, ...done.slice(2)].join('\n'));
+    expect(text).toMatch(/^done$/m);
+    for (const outcome of outcomes) expect(outcome.status, String(done)).toBe('fulfilled');
+    expect(hearing.takenOver).toBe(KILLS);
+    expect(hearing.errors).toEqual([]);
+
+    const { absencesMs, startsMs } = await killing;
+    const [start, absence] = [medianOf(startsMs), medianOf(absencesMs)].map(Math.round);
+    const worst = worstIn(text);
+    console.log(
+      `${KILLS} kills; worst stall ${worst} ms; a daemon was away for ${absence} ms (median), ` +
+        `${Math.round(Math.max(...absencesMs))} ms (most); Node starts in ${start} ms`,
+    );
+    const { findings } = await daemon.json<{ findings: unknown[] }>(['fsck'], {
+      timeoutMs: RUN_MS_MAX,
+    });
+    expect(findings).toEqual([]);
+    await daemon.stop();
+    for (let client = 0; client < CLIENTS; client++) {
+      const lines = readFileSync(join(records, `${client}.txt`), 'utf8')
+        .trimEnd()
+        .split('\n');
+      expect(recordsOf(daemon.state, `/ipfs/work/client${client}/tree`)).toEqual(lines);
     }
-  });
-}
+    expect(worst).toBeLessThan(Math.max(STALL_MS_MAX, STALL_STARTS_MAX * (start ?? 0)));
+  },
+  RUN_MS_MAX,
+);

@@ -15,7 +15,7 @@ export function buildProgram(source: string, into: string): string {
         .filter((name) => name.endsWith('.c'))
         .map((name) => join(path, name));
   const program = join(into, source.replace(/\.c$/, ''));
-  execFileSync('gcc', ['-O2', '-Wall', '-Wextra', '-o', program, ...sources], {
+  execFileSync('gcc', ['-O2', '-Wall', '-Wextra', '-pthread', '-o', program, ...sources], {
     timeout: BUILD_MS_MAX,
   });
   return program;
