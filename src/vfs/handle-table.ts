@@ -70,6 +70,14 @@ export interface HeldHandle {
 /** One that was opened a moment ago. */
 type NewHandle = Omit<HeldHandle, 'isTold' | 'isRevoked'>;
 
+/** What a file that the kernel writes was last said to be, by a row that may not have been written. */
+export interface ShownFile {
+  /** When its bytes changed. */
+  readonly s: number;
+  readonly ns: number;
+  readonly version: number;
+}
+
 /** What the disk said of a file that the kernel writes when its row was written last. */
 export interface SavedFile {
   readonly size: number;
@@ -77,11 +85,13 @@ export interface SavedFile {
   readonly mtimeNs: number;
   readonly atimeS: number;
   readonly atimeNs: number;
+  /** Absent: what the row says. */
+  readonly shown?: ShownFile | undefined;
 }
 
 /** `KTHT`, and the form of the table: one of another form cannot be taken over. */
 const MAGIC = 0x4b544854;
-const FORM = 1;
+const FORM = 2;
 
 const HEADER_BYTES = 4096;
 /** Numbers of 8 bytes. */
@@ -118,7 +128,7 @@ const RECORDS_MAX = (HANDLE_TABLE_BYTES_MAX - HEADER_BYTES) / RECORD_BYTES;
 
 const KIND = { free: 0, file: 1, directory: 2, backing: 3, saved: 4 } as const;
 /** Fields of a record, in numbers of 8 bytes. */
-const NUMBER = { fh: 1, ino: 2, size: 1, mtimeS: 4, atimeS: 5 } as const;
+const NUMBER = { fh: 1, ino: 2, size: 1, shownS: 3, mtimeS: 4, atimeS: 5 } as const;
 /** In numbers of 4 bytes. */
 const WORD = {
   kind: 0,
@@ -133,6 +143,8 @@ const WORD = {
   openFlags: 13,
   mtimeNs: 12,
   atimeNs: 13,
+  shownNs: 14,
+  shownVersion: 15,
 } as const;
 
 /** Bits of `marks`. */
@@ -148,6 +160,8 @@ export class HandleTable {
   #numbers: Float64Array = new Float64Array(0);
   #words: Uint32Array = new Uint32Array(0);
   readonly #free: TablePlace[] = [];
+  /** Records of a daemon before us about files the kernel writes. */
+  readonly #left = new Map<Ino, TablePlace>();
 
   /** The table that lies there, or an empty one in its place. @throws OpError no-space. */
   private constructor(memory: TableMemory, isFresh: boolean) {
@@ -335,8 +349,11 @@ export class HandleTable {
   }
 
   addSaved(ino: Ino, saved: SavedFile): TablePlace {
-    const place = this.#take();
+    const left = this.#left.get(ino);
+    const place = left ?? this.#take();
+    this.#left.delete(ino);
     this.#numbers[this.#number(place) + NUMBER.ino] = ino;
+    if (left === undefined) this.#words[this.#wordOf(place) + WORD.shownVersion] = 0;
     this.setSaved(place, saved);
     this.#words[this.#wordOf(place) + WORD.kind] = KIND.saved;
     return place;
@@ -350,6 +367,16 @@ export class HandleTable {
     this.#numbers[number + NUMBER.atimeS] = atimeS;
     this.#words[word + WORD.mtimeNs] = mtimeNs;
     this.#words[word + WORD.atimeNs] = atimeNs;
+  }
+
+  /** Somebody may see that from now on. */
+  setShown(place: TablePlace, { s, ns, version }: ShownFile): void {
+    const word = this.#wordOf(place);
+    // Half of it is nothing.
+    this.#words[word + WORD.shownVersion] = 0;
+    this.#numbers[this.#number(place) + NUMBER.shownS] = s;
+    this.#words[word + WORD.shownNs] = ns;
+    this.#words[word + WORD.shownVersion] = version;
   }
 
   /** The record is wanted no more. */
@@ -375,22 +402,29 @@ export class HandleTable {
     }));
   }
 
-  /** Takes out what was known of files the kernel writes: they are entered anew. */
-  takeSaved(): ReadonlyMap<Ino, SavedFile> {
+  /** What was known of files the kernel writes. Those that are not entered anew go by `dropLeft`. */
+  leftSaved(): ReadonlyMap<Ino, SavedFile> {
     const found = new Map<Ino, SavedFile>();
     for (const place of this.#placesOf(KIND.saved)) {
       const number = this.#number(place);
       const word = this.#wordOf(place);
-      found.set((this.#numbers[number + NUMBER.ino] ?? 0) as Ino, {
+      const ino = (this.#numbers[number + NUMBER.ino] ?? 0) as Ino;
+      this.#left.set(ino, place);
+      found.set(ino, {
         size: this.#numbers[number + NUMBER.size] ?? 0,
         mtimeS: this.#numbers[number + NUMBER.mtimeS] ?? 0,
         mtimeNs: this.#word(word + WORD.mtimeNs),
         atimeS: this.#numbers[number + NUMBER.atimeS] ?? 0,
         atimeNs: this.#word(word + WORD.atimeNs),
+        shown: this.#shownAt(place),
       });
-      this.remove(place);
     }
     return found;
+  }
+
+  dropLeft(): void {
+    for (const place of this.#left.values()) this.remove(place);
+    this.#left.clear();
   }
 
   #handleAt(place: TablePlace, isDirectory: boolean): HeldHandle & { readonly place: TablePlace } {
@@ -412,6 +446,14 @@ export class HandleTable {
       isTold: (this.#word(word + WORD.marks) & MARK.told) !== 0,
       isRevoked: (this.#word(word + WORD.marks) & MARK.revoked) !== 0,
     };
+  }
+
+  #shownAt(place: TablePlace): ShownFile | undefined {
+    const word = this.#wordOf(place);
+    const version = this.#word(word + WORD.shownVersion);
+    if (version === 0) return undefined;
+    const s = this.#numbers[this.#number(place) + NUMBER.shownS] ?? 0;
+    return { s, ns: this.#word(word + WORD.shownNs), version };
   }
 
   #placesOf(kind: number): TablePlace[] {

@@ -206,8 +206,8 @@ export class LiveFiles {
     if (backing !== undefined && !live.isInSlot) this.#passthrough?.unregister(backing);
   }
 
-  /** Puts the row right when the disk says something else than before. */
-  sense(row: InodeRow): void {
+  /** Puts the row right when the disk says something else than before; see `takeOver` for `now`. */
+  sense(row: InodeRow, now?: Instant): void {
     const live = this.#files.get(row.ino);
     if (live === undefined || live.isHeld) return;
     const seen = this.#content.direct.sense(live.content);
@@ -215,7 +215,7 @@ export class LiveFiles {
     live.row = row;
     live.seen = seen;
     this.#mark(live);
-    if (!isSameWrite(seen, known) || seen.size !== known.size) this.takeOver(row);
+    if (!isSameWrite(seen, known) || seen.size !== known.size) this.takeOver(row, now);
     if (!isSameRead(seen, known)) takeAtime(row, seen);
   }
 
@@ -232,8 +232,8 @@ export class LiveFiles {
     this.#table.setSaved(live.place, live.saved);
   }
 
-  /** The bytes of a live file changed: the row follows what the disk said last. */
-  takeOver(row: InodeRow): void {
+  /** The bytes of a live file changed, until `now`: the row follows what the disk said last. */
+  takeOver(row: InodeRow, now: Instant = this.#clock.now()): void {
     const live = this.#files.get(row.ino);
     assert(live !== undefined, 'only live files change past us');
     const { seen } = live;
@@ -243,7 +243,10 @@ export class LiveFiles {
       row.size = seen.size;
     }
     row.version += 1;
-    takeTimes(row, seen, this.#clock.now());
+    takeTimes(row, seen, now);
+    // The row may not be written before a kill.
+    const { version, ctimeS: s, ctimeNs: ns } = row;
+    this.#table.setShown(live.place, { s, ns, version });
   }
 
   /** The disk was changed by us, and the row says so already. @throws OpError io, integrity. */

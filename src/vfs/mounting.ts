@@ -95,9 +95,10 @@ function restored(
     attach(core, { ...row, superblock: core.mounts.superblock(row.superblock) });
   }
   if (inherited !== undefined) adoptHandles(core, inherited);
-  const saved = core.table.takeSaved();
+  const saved = core.table.leftSaved();
   const contentsLost = restOpen(core, shownBy(core, saved), saved);
   const sessionsEnded = endOldSessions(core, resume(core, saved));
+  core.table.dropLeft();
   const orphansReaped = inherited === undefined ? reapOrphans(core) : keepOrphans(core);
   return { sessionsEnded, orphansReaped, volatileDropped, contentsLost };
 }

@@ -47,8 +47,16 @@ export class DirectRig {
     this.passthrough = this.#attach();
   }
 
-  #attach(): HandPassthrough {
-    const passthrough = new HandPassthrough();
+  /** As `restart`, but the kernel still has these handles, and their backing files by their numbers. */
+  takeOver(...handles: readonly (Handle & { readonly ino: Ino })[]): void {
+    const { passthrough } = this;
+    this.fixture.reopen(
+      handles.map(({ fh, ino, flags, backing }) => ({ fh, ino, flags, backing, opener: KERNEL })),
+    );
+    this.#attach(passthrough);
+  }
+
+  #attach(passthrough = new HandPassthrough()): HandPassthrough {
     const { core } = this.fixture.vfs;
     core.live.attach(passthrough);
     core.invalidator = {

@@ -8,7 +8,8 @@ import { type Ino, nameOfText } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { ContentStore } from '../../src/content/content.ts';
 import { Journal } from '../../src/journal/journal.ts';
-import { type Caller, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
+import { HandleTable, OwnMemory } from '../../src/vfs/handle-table.ts';
+import { type Caller, type Inherited, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
 import { mountTree } from './mount-tree.ts';
 
 export const ROOT: Caller = {
@@ -33,6 +34,8 @@ export class Fixture {
   content: ContentStore;
   vfs: Vfs;
   readonly #clock = new SystemClock();
+  /** What outlives a kill when there is a keeper. */
+  readonly #memory = new OwnMemory();
 
   constructor(directory = mkdtempSync(join(tmpdir(), 'kitfs-vfs-'))) {
     this.directory = directory;
@@ -51,11 +54,14 @@ export class Fixture {
     return found.inode.ino;
   }
 
-  /** Closes without a word, as a kill does, and opens again. */
-  reopen(): void {
+  /**
+   * Closes without a word, as a kill does, and opens again. With `inherited` the connection is gone on
+   * with, and the kernel still has these handles.
+   */
+  reopen(inherited?: readonly Inherited[]): void {
     this.content.close();
     this.journal.close();
-    [this.journal, this.content, this.vfs] = this.#open();
+    [this.journal, this.content, this.vfs] = this.#open(inherited);
   }
 
   close(): void {
@@ -64,7 +70,14 @@ export class Fixture {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  #open(): [Journal, ContentStore, Vfs] {
+  #table(isKept: boolean): HandleTable {
+    const kept = isKept ? HandleTable.adopt(this.#memory) : HandleTable.make(this.#memory);
+    if (kept === undefined) throw new Error('the handle table is lost');
+    kept.agree({ generation: 1, minor: 45, maxReadahead: 0, flags: 0, flags2: 0 });
+    return kept;
+  }
+
+  #open(inherited?: readonly Inherited[]): [Journal, ContentStore, Vfs] {
     const clock = this.#clock;
     const native = loadNative();
     const journal = new Journal({ path: join(this.directory, 'journal.db'), clock });
@@ -93,8 +106,9 @@ export class Fixture {
       owner: { uid: 0, gid: 0 },
       stateDirectory: this.directory,
       signal: new AbortController().signal,
+      table: this.#table(inherited !== undefined),
     });
-    recover(vfs.core, { uid: 0, gid: 0 });
+    recover(vfs.core, { uid: 0, gid: 0 }, inherited);
     content.direct.removeStraySlots();
     if (vfs.core.mounts.mounts().length === 0) {
       mountTree(vfs, ROOT, { point: '/ipfs', mode: 0o755 });
