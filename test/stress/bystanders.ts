@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { expect } from 'vitest';
+import { bridgeTo, randomFrom, recordsOf, Tally, Worker } from '../integration/busy-agent.ts';
 import type { TestDaemon } from '../integration/daemon.ts';
-import { randomFrom } from './killer.ts';
 
 /** Works until the signal aborts; resolves with how much was done, in words. */
 export type Bystander = (daemon: TestDaemon, ended: AbortSignal) => Promise<string>;
@@ -12,6 +13,8 @@ export type Bystander = (daemon: TestDaemon, ended: AbortSignal) => Promise<stri
 const ROUND_MS_MAX = 240_000;
 const LEDGER = fileURLToPath(new URL('kill/ledger.mjs', import.meta.url));
 const FILES = 150;
+/** Calls that one agent has in flight. */
+const WORKERS = 3;
 
 async function roundsOf(ended: AbortSignal, round: (number: number) => Promise<void>) {
   let rounds = 0;
@@ -82,4 +85,16 @@ export const keepLedgers: Bystander = async (daemon, ended) => {
   const [code] = (await once(child, 'close')) as [number | null];
   if (code !== 0 || !ended.aborted) throw new Error(`the ledgers ended with ${code}: ${said}`);
   return `transactions: ${said.trim()}`;
+};
+
+/** One client of the bridge, which asks several things at once. */
+export const ask: Bystander = async (daemon, ended) => {
+  const client = await bridgeTo(daemon);
+  const tally = new Tally();
+  const isOver = () => ended.aborted;
+  const workers = Array.from({ length: WORKERS }, (_, n) => new Worker(client, tally, n));
+  await Promise.all(workers.map((worker) => worker.work(isOver)));
+  expect(await recordsOf(client)).toEqual(tally.records);
+  await client.close();
+  return `${tally.calls} tool calls, the slowest took ${Math.round(tally.slowestMs)} ms`;
 };

@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { randomFrom } from '../integration/busy-agent.ts';
 import type { TestDaemon } from '../integration/daemon.ts';
 
 const DELAY_MS_MAX = 1000;
@@ -10,17 +11,6 @@ const TAKE_OVER_MS_MAX = 30_000;
 const KILLS_PER_START = 5;
 /** pino's `error`; what a daemon logs at this level, or above, nobody should have to read. */
 const ERROR_LEVEL = 50;
-
-/** mulberry32: all that is random follows from the seed. */
-export function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** What the daemons say. */
 export class Hearing {

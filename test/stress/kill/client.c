@@ -214,6 +214,8 @@ void check_stat(struct client *c, struct file *file, const struct stat *found) {
     fail(c, "st_nlink is %ld, and not %d", (long)found->st_nlink, file->links);
   }
   if (found->st_mode != (S_IFREG | file->mode)) fail(c, "st_mode is %o, and not %o", found->st_mode, file->mode);
+  if (file->number == 0) file->number = found->st_ino;
+  if (found->st_ino != file->number) fail(c, "st_ino is %lu, and not %lu", found->st_ino, file->number);
   check_time(c, found->st_mtim, file->modified);
   file->modified = found->st_mtim;
 }
@@ -253,6 +255,8 @@ void check_node(struct client *c, struct node *node) {
     for (int i = 0; i < c->node_count; i++) {
       directories += c->nodes[i]->parent == node && c->nodes[i]->kind == DIRECTORY_NODE;
     }
+    if (node->number == 0) node->number = st.st_ino;
+    if (st.st_ino != node->number) fail(c, "%s: st_ino is %lu", path, st.st_ino);
     if (st.st_mode != (S_IFDIR | node->mode)) fail(c, "%s: st_mode is %o", path, st.st_mode);
     if (st.st_nlink != (nlink_t)directories + 2) fail(c, "%s: st_nlink is %ld", path, (long)st.st_nlink);
     return;

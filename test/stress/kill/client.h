@@ -41,6 +41,8 @@ struct file {
   uint8_t *bytes;
   size_t size;
   mode_t mode;
+  /** 0 before it is known. */
+  ino_t number;
   /** Names, and handles and mappings. */
   int links, users;
   /** The newest time that was seen. */
@@ -58,7 +60,9 @@ struct node {
   /** NULL: the client's root. */
   struct node *parent;
   struct file *file;
+  /** Of a directory; the number is 0 before it is known. */
   mode_t mode;
+  ino_t number;
   char target[NAME_ROOM];
 };
 

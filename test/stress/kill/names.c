@@ -17,6 +17,7 @@ static void create(struct client *c) {
   must(c, fd);
   record(c, "create %s", below);
   add_handle(c, fd, node->file, 0);
+  check_node(c, node);
 }
 
 static void create_again(struct client *c) {
@@ -34,10 +35,11 @@ static void link_nameless(struct client *c) {
   struct node *parent = some_parent(c);
   int fd = CALL(c, "open", open(path_of(c, parent, path), O_RDWR | O_TMPFILE, 0644));
   must(c, fd);
-  must(c, CALL(c, "fstat", fstat(fd, &st)));
-  record(c, "create %s/(inode %lu)", path_below(parent, below_), (unsigned long)st.st_ino);
   struct file *file = add_file(c, 0644);
   add_handle(c, fd, file, 0);
+  must(c, CALL(c, "fstat", fstat(fd, &st)));
+  check_stat(c, file, &st);
+  record(c, "create %s/(inode %lu)", path_below(parent, below_), file->number);
   size_t length = 1 + below(c, 100 * KIB);
   memset(c->block, (int)next(c), length);
   note(c, "%zu bytes", length);
@@ -88,6 +90,7 @@ static void make_directory(struct client *c) {
   path_of(c, node, path);
   must(c, CALL(c, "mkdir", mkdir(path, 0755)));
   record(c, "mkdir %s", below);
+  check_node(c, node);
   if (chance(c, 4)) must_refuse(c, CALL(c, "mkdir", mkdir(path, 0755)), EEXIST);
 }
 
@@ -180,7 +183,8 @@ static void change_mode(struct client *c) {
   mode_t mode = 0600 | below(c, 0200);
   note(c, "%s %o", path_below(node, below_), mode);
   must(c, CALL(c, "chmod", chmod(path_of(c, node, path), mode)));
-  record(c, "chmod %s %o", below_, mode);
+  // By which of its names a file is meant, nobody says.
+  record(c, "chmod %lu %o", node->kind == FILE_NODE ? node->file->number : node->number, mode);
   if (node->kind == FILE_NODE) node->file->mode = mode;
   else node->mode = mode;
   check_node(c, node);
@@ -196,7 +200,7 @@ static void set_attribute(struct client *c) {
   if (*value != 0 && chance(c, 3)) {
     note(c, "%s remove", below_);
     must(c, CALL(c, "removexattr", removexattr(path, "user.x")));
-    record(c, "removexattr %s", below_);
+    record(c, "removexattr %lu", node->file->number);
     *value = 0;
     must_refuse(c, CALL(c, "removexattr", removexattr(path, "user.x")), ENODATA);
     return;
@@ -206,7 +210,7 @@ static void set_attribute(struct client *c) {
   snprintf(value, VALUE_ROOM, "%ld", c->operations);
   note(c, "%s %s", below_, value);
   must(c, CALL(c, "setxattr", setxattr(path, "user.x", value, strlen(value), flag)));
-  record(c, "setxattr %s", below_);
+  record(c, "setxattr %lu", node->file->number);
   check_node(c, node);
 }
 
