@@ -51,7 +51,9 @@ export class DirectRig {
   takeOver(...handles: readonly (Handle & { readonly ino: Ino })[]): void {
     const { passthrough } = this;
     this.fixture.reopen(
-      handles.map(({ fh, ino, flags, backing }) => ({ fh, ino, flags, backing, opener: KERNEL })),
+      handles.map(({ fh, ino, flags, backing }) => {
+        return { fh, ino, flags, backing, opener: KERNEL, isRevoked: false };
+      }),
     );
     this.#attach(passthrough);
   }
