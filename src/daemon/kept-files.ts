@@ -14,6 +14,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { OpError } from '../base/errors.ts';
 import type { Fh } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import type { KeptBytes, NodeLog } from '../vfs/vfs.ts';
@@ -49,6 +50,7 @@ class NodeFile implements NodeLog {
   readonly #path: string;
   readonly #log: Log;
   #fd: number | undefined;
+  #isCut = false;
 
   constructor(path: string, log: Log) {
     this.#path = path;
@@ -63,20 +65,22 @@ class NodeFile implements NodeLog {
 
   append(line: string): void {
     attempt(this.#log, () => {
+      const bytes = Buffer.from(`${this.#isCut ? '\n' : ''}${line}\n`);
+      // On a full disk a part of it may be there: the next one begins a line of its own.
+      this.#isCut = true;
       this.#fd ??= openSync(this.#path, 'a', 0o600);
-      writeSync(this.#fd, `${line}\n`);
+      if (writeSync(this.#fd, bytes) < bytes.length) throw new OpError('no-space', 'note a node');
+      this.#isCut = false;
     });
   }
 
   replace(lines: readonly string[]): void {
     attempt(this.#log, () => {
       const whole = `${this.#path}.new`;
-      const fd = openSync(whole, 'w', 0o600);
-      writeFileSync(fd, lines.map((line) => `${line}\n`).join(''));
+      writeFileSync(whole, lines.map((line) => `${line}\n`).join(''), { mode: 0o600 });
       renameSync(whole, this.#path);
-      const old = this.#fd;
-      this.#fd = fd;
-      if (old !== undefined) closeSync(old);
+      if (this.#fd !== undefined) closeSync(this.#fd);
+      this.#fd = undefined;
     });
   }
 }

@@ -62,7 +62,10 @@ export interface Kept {
  * Takes what a daemon before this one left with the keeper. A connection without a table that can
  * be read cannot be gone on with: it is let go, and its mount is a dead one.
  */
-export async function takeKept(native: TableNative, keeper: Keeper | undefined): Promise<Kept> {
+export async function takeKept(
+  native: TableNative,
+  keeper: Pick<Keeper, 'held' | 'last' | 'hold' | 'drop'> | undefined,
+): Promise<Kept> {
   if (keeper === undefined) return { table: HandleTable.make(), mount: undefined };
   const connection = keeper.held(CONNECTION);
   const held = keeper.held(TABLE);
@@ -102,7 +105,7 @@ type Place = Pick<Taken, 'mountPoint' | 'device'>;
 
 /** The keeper holds the connection from now on. */
 export function keepMount(
-  keeper: Keeper,
+  keeper: Pick<Keeper, 'hold' | 'mounted'>,
   { fd, mountPoint, device }: Pick<Taken, 'fd' | 'mountPoint' | 'device'>,
 ): void {
   keeper.hold(CONNECTION, fd, JSON.stringify({ mountPoint, device }));
@@ -130,7 +133,7 @@ export function keptSocket(
 }
 
 /** The mount has ended. */
-export function letGo(keeper: Keeper): void {
+export function letGo(keeper: Pick<Keeper, 'unmounted' | 'drop'>): void {
   keeper.unmounted();
   keeper.drop(CONNECTION);
 }
@@ -147,5 +150,6 @@ function placeIn(data: string): Place | undefined {
 
 /** Whether the mount was not taken away meanwhile. */
 async function isThere({ mountPoint, device }: Place): Promise<boolean> {
-  return mountAt(await hostMounts(), mountPoint)?.device === device;
+  const there = mountAt(await hostMounts(), mountPoint);
+  return there !== undefined && there.device === device;
 }

@@ -8,7 +8,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { type Fh, type Ino, ROOT_INO } from '../base/ids.ts';
-import { HandleTable, type HeldHandle, type TablePlace } from '../vfs/vfs.ts';
+import { CID_INO_FROM, HandleTable, type HeldHandle, type TablePlace } from '../vfs/vfs.ts';
 import type { OpenedHandle, Reply } from './encode.ts';
 import { LookupCounts } from './lookup-counts.ts';
 
@@ -43,7 +43,8 @@ export class KernelReferences {
 
   /** Whether it is not known, because the kernel may have it from before. */
   isInherited(ino: Ino): boolean {
-    return ino < this.#inheritedBelow;
+    // Numbers of content by CID are in no order.
+    return ino < this.#inheritedBelow || (this.#inheritedBelow > 0 && ino >= CID_INO_FROM);
   }
 
   /** An entry of the inode is handed out. */

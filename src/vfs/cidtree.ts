@@ -66,6 +66,8 @@ interface Node {
   readonly path: string;
   /** Whether the kernel holds it. */
   isHeld: boolean;
+  /** Whether it was looked up from a daemon before this one. */
+  readonly isAdopted: boolean;
 }
 
 export class CidTree {
@@ -82,8 +84,9 @@ export class CidTree {
     this.#reader = reader;
     this.#signal = signal;
     this.#log = log;
-    for (const line of log.lines()) this.#adopt(line);
-    if (this.#held > 0) this.#rewriteLog();
+    const lines = log.lines();
+    for (const line of lines) this.#adopt(line);
+    if (lines.length > 0) this.#rewriteLog();
   }
 
   isCid(name: Name): boolean {
@@ -103,8 +106,12 @@ export class CidTree {
   }
 
   forget(ino: Ino): void {
-    if (this.#nodes.get(ino)?.isHeld === true) this.#held -= 1;
-    this.#nodes.delete(ino);
+    const known = this.#nodes.get(ino);
+    if (known?.isHeld === true) this.#held -= 1;
+    // The kernel may have looked it up again before it gave that back, which nobody counted: so it
+    // stays known, until there is too much.
+    if (known?.isAdopted === true) known.isHeld = false;
+    else this.#nodes.delete(ino);
   }
 
   /** The content of `name` in `/ipfs`. @throws OpError not-found. */
@@ -202,7 +209,7 @@ export class CidTree {
     let known = this.#nodes.get(inode.ino);
     if (known === undefined) {
       if (this.#nodes.size >= this.#evictFrom) this.#evict();
-      known = { node, inode, parent, path, isHeld: false };
+      known = { node, inode, parent, path, isHeld: false, isAdopted: false };
       this.#nodes.set(inode.ino, known);
     }
     if (isHeld && !known.isHeld) this.#hold(known);
@@ -224,10 +231,12 @@ export class CidTree {
   }
 
   #adopt(line: string): void {
-    const [parent, path, node] = JSON.parse(line) as [Ino, string, ContentNode];
+    const noted = notedIn(line);
+    if (noted === undefined) return;
+    const [parent, path, node] = noted;
     const inode = rowOf(path, node);
     if (!this.#nodes.has(inode.ino)) this.#held += 1;
-    this.#nodes.set(inode.ino, { node, inode, parent, path, isHeld: true });
+    this.#nodes.set(inode.ino, { node, inode, parent, path, isHeld: true, isAdopted: true });
   }
 
   #evict(): void {
@@ -250,6 +259,17 @@ export class CidTree {
 }
 
 const TYPE_BITS = { file: S_IFREG | 0o444, directory: S_IFDIR | 0o555, symlink: S_IFLNK | 0o777 };
+
+/** Undefined: it was cut off, or is of another version, and so of no use. */
+function notedIn(line: string): [parent: Ino, path: string, node: ContentNode] | undefined {
+  try {
+    const [parent, path, node] = JSON.parse(line) as [Ino, string, ContentNode];
+    const isWhole = typeof parent === 'number' && typeof path === 'string';
+    return isWhole && node.type in TYPE_BITS ? [parent, path, node] : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 const lineOf = ({ parent, path, node }: Node): string => JSON.stringify([parent, path, node]);
 

@@ -276,7 +276,9 @@ export class Vfs implements FileSystem {
       return this.#cids.read(file.ino, into, offset, length, position);
     }
     const bytes = this.#rendered.get(fh);
-    if (bytes === undefined || position >= bytes.length) return 0;
+    // Another text would not go on with what a daemon before this one showed.
+    if (bytes === undefined) throw new OpError('version-conflict', `read handle ${fh}`);
+    if (position >= bytes.length) return 0;
     return bytes.copy(into, offset, position, position + length);
   }
 

@@ -1,0 +1,161 @@
+/** What a daemon takes of what the one before it left with the keeper, which is played here. */
+import { closeSync, fstatSync, openSync } from 'node:fs';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { Fh, Ino } from '../../src/base/ids.ts';
+import { loadNative } from '../../src/base/native.ts';
+import type { Held } from '../../src/daemon/keeper.ts';
+import { keepMount, letGo, takeKept } from '../../src/daemon/kept.ts';
+import { hostMounts, mountAt } from '../../src/daemon/mount-table.ts';
+
+const native = loadNative();
+const AGREED = { generation: 3, minor: 45, maxReadahead: 0, flags: 0, flags2: 0 };
+const HANDLE = {
+  ...{ fh: 5 as Fh, ino: 7 as Ino, unique: 2, flags: 0, uid: 0, gid: 0, pid: 1 },
+  ...{ backing: undefined, openFlags: 0, isDirectory: false },
+};
+
+/** Holds the descriptors themselves: a daemon that closes one has closed it. */
+class HandKeeper {
+  readonly held = (name: string): Held | undefined => this.things.get(name);
+  readonly things = new Map<string, Held>();
+  readonly said: string[] = [];
+  last = 'signal 9';
+
+  hold(name: string, descriptor: number, data = ''): void {
+    this.said.push(`hold ${name}`);
+    this.things.set(name, { descriptor, data });
+  }
+
+  drop(name: string): void {
+    this.said.push(`drop ${name}`);
+    this.things.delete(name);
+  }
+
+  mounted(dir: string): void {
+    this.said.push(`mounted ${dir}`);
+  }
+
+  unmounted(): void {
+    this.said.push('unmounted');
+  }
+}
+
+const opened: number[] = [];
+afterEach(() => {
+  for (const fd of opened.splice(0)) if (isOpen(fd)) closeSync(fd);
+});
+
+function isOpen(fd: number): boolean {
+  try {
+    fstatSync(fd);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What a daemon left that was killed while it served a mount, which is that of /proc here. */
+async function left(): Promise<{ readonly keeper: HandKeeper; readonly fd: number }> {
+  const keeper = new HandKeeper();
+  const { table } = await takeKept(native, keeper);
+  table.agree(AGREED);
+  table.told(table.addHandle(HANDLE));
+  const fd = openSync('/dev/null', 'r');
+  const device = mountAt(await hostMounts(), '/proc')?.device;
+  keepMount(keeper, { fd, mountPoint: '/proc', device });
+  opened.push(fd, keeper.held('handles')?.descriptor ?? -1);
+  keeper.said.length = 0;
+  return { keeper, fd };
+}
+
+/** Nothing of it is gone on with: what was held is closed, and a new table is held instead. */
+async function expectNew(keeper: HandKeeper, fd: number): Promise<void> {
+  const old = keeper.held('handles')?.descriptor ?? -1;
+  const { table, mount } = await takeKept(native, keeper);
+  opened.push(keeper.held('handles')?.descriptor ?? -1);
+  expect(mount).toBeUndefined();
+  expect([table.agreement, table.handles()]).toEqual([undefined, []]);
+  expect(keeper.said).toContain('drop fuse');
+  expect(keeper.held('fuse')).toBeUndefined();
+  // Its number may mean the new table now.
+  expect(isOpen(fd) && fstatSync(fd).isCharacterDevice()).toBe(false);
+  if (old >= 0) expect(keeper.said).toContain('drop handles');
+  expect(keeper.said.at(-1)).toBe('hold handles');
+}
+
+describe('what the keeper holds', () => {
+  test('is nothing for a daemon that nobody keeps', async () => {
+    const { table, mount } = await takeKept(native, undefined);
+    expect([table.agreement, mount]).toEqual([undefined, undefined]);
+  });
+
+  test('is a new table for the first daemon', async () => {
+    const keeper = new HandKeeper();
+    const { mount } = await takeKept(native, keeper);
+    opened.push(keeper.held('handles')?.descriptor ?? -1);
+    expect([mount, keeper.said]).toEqual([undefined, ['hold handles']]);
+  });
+
+  test('is gone on with: the connection, its mount, and each handle', async () => {
+    const { keeper, fd } = await left();
+    const { table, mount } = await takeKept(native, keeper);
+    expect(mount).toMatchObject({ fd, mountPoint: '/proc', diedOfItself: false });
+    expect(table.agreement).toEqual(AGREED);
+    expect(table.handles()).toMatchObject([{ ...HANDLE, isTold: true }]);
+    expect(keeper.said).toEqual([]);
+  });
+
+  test('is one table for all of them, also when it grows', async () => {
+    const { keeper } = await left();
+    const { table } = await takeKept(native, keeper);
+    for (let fh = 6; fh < 5000; fh++) table.addHandle({ ...HANDLE, fh: fh as Fh });
+    const again = await takeKept(native, keeper);
+    expect(again.table.handles()).toHaveLength(4995);
+  });
+
+  test('is let go when the mount was taken away meanwhile', async () => {
+    for (const mountPoint of ['/proc', '/nowhere']) {
+      const { keeper, fd } = await left();
+      keepMount(keeper, { fd, mountPoint, device: '0:0' });
+      await expectNew(keeper, fd);
+    }
+    const { keeper, fd } = await left();
+    keepMount(keeper, { fd, mountPoint: '/nowhere', device: undefined });
+    await expectNew(keeper, fd);
+  });
+
+  test('is let go when the table is of another form, or there is none', async () => {
+    const other = await left();
+    native.mapShared(other.keeper.held('handles')?.descriptor ?? -1, 8).writeUInt32LE(99, 4);
+    await expectNew(other.keeper, other.fd);
+    const none = await left();
+    none.keeper.things.delete('handles');
+    await expectNew(none.keeper, none.fd);
+  });
+
+  test('is let go when what is said of it makes no sense', async () => {
+    for (const data of ['', '{', '{}', '{"mountPoint":5}']) {
+      const { keeper, fd } = await left();
+      keeper.hold('fuse', fd, data);
+      await expectNew(keeper, fd);
+    }
+  });
+
+  test('tells who ended the daemon before: itself, or somebody', async () => {
+    const ends: Readonly<Record<string, boolean>> = {
+      ...{ 'signal 9': false, 'signal 15': false, 'exit 0': false, unknown: false, none: false },
+      ...{ 'signal 11': true, 'signal 6': true, 'exit 1': true, hung: true },
+    };
+    const { keeper } = await left();
+    for (const [last, isOwn] of Object.entries(ends)) {
+      keeper.last = last;
+      expect([last, (await takeKept(native, keeper)).mount?.diedOfItself]).toEqual([last, isOwn]);
+    }
+  });
+
+  test('is let go at the end of the mount', async () => {
+    const { keeper } = await left();
+    letGo(keeper);
+    expect(keeper.said).toEqual(['unmounted', 'drop fuse']);
+  });
+});
