@@ -97,6 +97,7 @@ export class Server {
     const request = this.#request;
     try {
       request.load(arena, offset, length);
+      // It is the same request when it is sent again.
       this.#options.serving(request.uniqueLow, request.uniqueHigh % UNIQUE_RESEND_HIGH);
       if (this.#control()) return true;
       if (this.#options.poisonous.size > 0) this.#demandHarmless();

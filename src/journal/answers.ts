@@ -2,6 +2,9 @@
  * The row of `answer`: what the requests of the last group were answered that changed something and
  * left no record (a write: its record comes with the end of its session). The answers of every
  * group before it have reached the kernel, because a group begins when those of the last one have.
+ *
+ * But for those of an earlier daemon: as long as the kernel sends again what that one was asked, all
+ * of them are kept beside the new ones, for a daemon after this one. They come first, and in a row.
  */
 import type { RequestId } from './ops.ts';
 import type { Database, Statement } from './sqlite.ts';
@@ -20,6 +23,8 @@ export class Answers {
   readonly #generation: number;
   /** Of an earlier daemon, by the number of the request. */
   readonly #found = new Map<number, Buffer>();
+  /** Whether requests were sent again since the last answers were put. */
+  #isResending = true;
 
   constructor(db: Database) {
     this.#put = db.prepare('INSERT OR REPLACE INTO answer VALUES (1, ?, ?)');
@@ -32,18 +37,17 @@ export class Answers {
 
   /** Inside the transaction of the group. All are of one connection. */
   put(answers: readonly Answer[]): void {
-    const parts = answers.flatMap(({ request: { unique }, reply }) => {
-      const header = Buffer.allocUnsafe(HEADER_BYTES);
-      header.writeUInt32LE(unique % TWO_TO_32, 0);
-      header.writeUInt32LE(Math.floor(unique / TWO_TO_32), 4);
-      header.writeUInt32LE(reply.length, 8);
-      return [header, reply];
-    });
-    this.#put.run(answers[0]?.request.generation, Buffer.concat(parts));
+    const generation = answers[0]?.request.generation;
+    const isOwed = this.#isResending && generation === this.#generation;
+    this.#isResending = false;
+    const owed = isOwed ? [...this.#found].map(([unique, reply]) => partsOf(unique, reply)) : [];
+    const made = answers.map(({ request: { unique }, reply }) => partsOf(unique, reply));
+    this.#put.run(generation, Buffer.concat([...owed, ...made].flat()));
   }
 
   /** What the daemon before this one answered, or was about to. */
   find({ generation, unique }: RequestId): Buffer | undefined {
+    this.#isResending = true;
     return generation === this.#generation ? this.#found.get(unique) : undefined;
   }
 
@@ -55,4 +59,12 @@ export class Answers {
       at = end;
     }
   }
+}
+
+function partsOf(unique: number, reply: Buffer): [header: Buffer, reply: Buffer] {
+  const header = Buffer.allocUnsafe(HEADER_BYTES);
+  header.writeUInt32LE(unique % TWO_TO_32, 0);
+  header.writeUInt32LE(Math.floor(unique / TWO_TO_32), 4);
+  header.writeUInt32LE(reply.length, 8);
+  return [header, reply];
 }

@@ -81,6 +81,8 @@ export class Journal {
   readonly #walFd: number;
   readonly #room: Room;
   #failure: OpError | undefined;
+  /** The newest record when this process began. */
+  readonly #foundSeq: number;
   #lastSeq: number;
   #lastHash: Buffer;
   #tx: OpenTransaction | undefined;
@@ -126,6 +128,7 @@ export class Journal {
       const head = this.ops.head() ?? chain.retainedFrom();
       // Numbers of a lost tail are not given again: the gap shows that something was there.
       this.#lastSeq = Math.max(this.ops.lastSeq(), chain.noted()?.seq ?? 0, head.seq);
+      this.#foundSeq = this.#lastSeq;
       this.#lastHash = head.hash;
     } catch (error) {
       closeSync(this.#walFd);
@@ -259,8 +262,8 @@ export class Journal {
 
   /** The reply a request of this connection was given, when it changed something lately. */
   answered(request: RequestId): Buffer | undefined {
-    const stored = this.ops.answered(request, this.#lastSeq - RESENT_WITHIN_RECORDS);
-    return stored ?? this.#answers.find(request);
+    const unrecorded = this.#answers.find(request);
+    return unrecorded ?? this.ops.answered(request, this.#foundSeq - RESENT_WITHIN_RECORDS);
   }
 
   /** What waits to be folded into the file. */
@@ -413,5 +416,8 @@ function runAll(actions: readonly (() => void)[]): void {
   if (faults.length > 0) throw new AggregateError(faults, 'after a commit', { cause: faults[0] });
 }
 
-/** Requests still unanswered when a daemon dies are all in its last few groups. */
+/**
+ * Requests still unanswered when a daemon dies are all in its last few groups. How many records the
+ * next one makes before it is asked them again does not matter.
+ */
 const RESENT_WITHIN_RECORDS = 4096;

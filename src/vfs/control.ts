@@ -104,3 +104,20 @@ export class ControlTree {
 }
 
 const inoAt = (index: number): Ino => (CONTROL_INO_FROM + 1 + index) as Ino;
+
+/**
+ * Reads of what a handle shows.
+ * @throws OpError version-conflict: a daemon before this one had it, and it was not kept; another
+ *   text would not go on with that.
+ */
+export function readText(
+  text: Buffer | undefined,
+  into: Buffer,
+  offset: number,
+  length: number,
+  position: number,
+): number {
+  if (text === undefined) throw new OpError('version-conflict', 'read a control file');
+  if (position >= text.length) return 0;
+  return text.copy(into, offset, position, position + length);
+}

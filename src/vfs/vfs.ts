@@ -33,6 +33,7 @@ import {
   type ControlFile,
   ControlTree,
   type KeptBytes,
+  readText,
 } from './control.ts';
 import { Core, type CoreOptions } from './core.ts';
 import { create, link, mkdir, mknod, symlink, tmpfile } from './create.ts';
@@ -275,11 +276,7 @@ export class Vfs implements FileSystem {
     if (file.ino >= CID_INO_FROM) {
       return this.#cids.read(file.ino, into, offset, length, position);
     }
-    const bytes = this.#rendered.get(fh);
-    // Another text would not go on with what a daemon before this one showed.
-    if (bytes === undefined) throw new OpError('version-conflict', `read handle ${fh}`);
-    if (position >= bytes.length) return 0;
-    return bytes.copy(into, offset, position, position + length);
+    return readText(this.#rendered.get(fh), into, offset, length, position);
   }
 
   write(

@@ -4,21 +4,23 @@ import { type Ino, nameOfText } from '../../src/base/ids.ts';
 import { FUSE_LATER_MS } from '../../src/base/limits.ts';
 import type { Features } from '../../src/fuse/handshake.ts';
 import { KernelReferences } from '../../src/fuse/references.ts';
-import { Session } from '../../src/fuse/session.ts';
-import { HandleTable } from '../../src/vfs/vfs.ts';
+import { Session, type SessionOptions } from '../../src/fuse/session.ts';
+import { agreedIn } from '../../src/fuse/take-over.ts';
 import { TurnedClock } from '../fakes/clock.ts';
 import { FaultyFileSystem } from '../fakes/faulty.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { Fixture } from '../vfs/fixture.ts';
+import type { KeptMemory } from '../vfs/table-memory.ts';
 import { type Answer, HandChannel, init, request, text, u32, u64 } from './requests.ts';
 
 export const RESENT = 2n ** 63n;
 
+type Terms = Pick<SessionOptions, 'poisonous' | 'isCareful'>;
+
 export class Rig {
   readonly fixture = new Fixture();
-  readonly faulty = new FaultyFileSystem(this.fixture.vfs);
-  readonly table = HandleTable.make();
-  readonly references = new KernelReferences(this.table);
+  faulty = new FaultyFileSystem(this.fixture.vfs);
+  references = new KernelReferences(this.fixture.table);
   readonly channel = new HandChannel();
   readonly clock = new TurnedClock();
   readonly log = new RememberedLog();
@@ -29,13 +31,7 @@ export class Rig {
 
   /** INIT offers `flags`. */
   constructor({ isInitialized = true, flags = 0xffff_ffff } = {}) {
-    const { core } = this.fixture.vfs;
-    core.invalidator = {
-      entry() {},
-      inode() {},
-      settled: () => Promise.resolve(),
-      knows: (ino) => this.references.knows(ino),
-    };
+    this.#attend();
     if (isInitialized) this.start(flags);
   }
 
@@ -50,6 +46,28 @@ export class Rig {
   restart(generation: number): void {
     this.session = this.#session(generation);
     this.start();
+  }
+
+  /** The daemon is killed, and another one goes on with the connection; `memory` as in `Fixture`. */
+  takeOver(memory?: KeptMemory, terms: Terms = {}): void {
+    const { fixture } = this;
+    fixture.takeOver(memory);
+    const { table, journal } = fixture;
+    this.faulty = new FaultyFileSystem(fixture.vfs);
+    this.references = new KernelReferences(table);
+    this.references.inherit(table.handles(), journal.counters.reserved('ino') as Ino);
+    this.#attend();
+    this.channel.answers.length = 0;
+    this.session = this.#session(1, { ...terms, agreed: agreedIn(table) });
+  }
+
+  #attend(): void {
+    this.fixture.vfs.core.invalidator = {
+      entry() {},
+      inode() {},
+      settled: () => Promise.resolve(),
+      knows: (ino) => this.references.knows(ino),
+    };
   }
 
   /** What the kernel gave back a moment ago has come to its end. */
@@ -137,17 +155,18 @@ export class Rig {
     this.fixture.close();
   }
 
-  #session(generation: number): Session {
+  #session(generation: number, terms: Terms & Pick<SessionOptions, 'agreed'> = {}): Session {
     const session = new Session({
       fileSystem: this.faulty.fileSystem,
       journal: this.fixture.journal,
       references: this.references,
-      table: this.table,
       clock: this.clock,
       log: this.log,
       generation,
       wantsPassthrough: false,
       onInit: (result) => this.inits.push(result),
+      table: this.fixture.table,
+      ...terms,
     });
     session.attach(this.channel);
     return session;

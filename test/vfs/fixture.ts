@@ -7,10 +7,18 @@ import { OpError } from '../../src/base/errors.ts';
 import { type Ino, nameOfText } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { ContentStore } from '../../src/content/content.ts';
+import { inheritedFrom } from '../../src/fuse/fuse.ts';
 import { Journal } from '../../src/journal/journal.ts';
-import { HandleTable, OwnMemory } from '../../src/vfs/handle-table.ts';
-import { type Caller, type Inherited, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
+import {
+  type Caller,
+  HandleTable,
+  type Inherited,
+  recover,
+  resolve,
+  Vfs,
+} from '../../src/vfs/vfs.ts';
 import { mountTree } from './mount-tree.ts';
+import { KeptMemory } from './table-memory.ts';
 
 export const ROOT: Caller = {
   uid: 0,
@@ -28,14 +36,24 @@ export const callerOf = (uid: number, gid: number, groups: readonly number[] = [
   actor: () => ({ surface: 'mcp', uid, gid }),
 });
 
+/** What was agreed with a kernel that nobody in these tests is. */
+const AGREED = {
+  generation: 1,
+  minor: 45,
+  maxReadahead: 0,
+  flags: 0xffff_ffff,
+  flags2: 0xffff_ffff,
+};
+
 export class Fixture {
   readonly directory: string;
+  /** Where the handle table is; it outlives a kill. */
+  memory = new KeptMemory();
+  table = this.#newTable();
   journal: Journal;
   content: ContentStore;
   vfs: Vfs;
   readonly #clock = new SystemClock();
-  /** What outlives a kill when there is a keeper. */
-  readonly #memory = new OwnMemory();
 
   constructor(directory = mkdtempSync(join(tmpdir(), 'kitfs-vfs-'))) {
     this.directory = directory;
@@ -61,20 +79,40 @@ export class Fixture {
   reopen(inherited?: readonly Inherited[]): void {
     this.content.close();
     this.journal.close();
+    this.table = inherited === undefined ? this.#newTable() : this.#adopted(this.memory);
     [this.journal, this.content, this.vfs] = this.#open(inherited);
+  }
+
+  /**
+   * As `reopen`, but the connection to the kernel goes on: `memory` is what the killed one left of
+   * its handle table, by default all of it.
+   */
+  takeOver(memory = this.memory.copy()): void {
+    this.content.close();
+    this.journal.close();
+    this.memory = memory;
+    this.table = this.#adopted(memory);
+    const inherited = inheritedFrom(this.table, this.#clock);
+    [this.journal, this.content, this.vfs] = this.#open(inherited);
+  }
+
+  #adopted(memory: KeptMemory): HandleTable {
+    const table = HandleTable.adopt(memory);
+    if (table === undefined) throw new Error('it cannot be taken over');
+    return table;
+  }
+
+  #newTable(): HandleTable {
+    this.memory = new KeptMemory();
+    const table = HandleTable.make(this.memory);
+    table.agree(AGREED);
+    return table;
   }
 
   close(): void {
     this.content.close();
     this.journal.close();
     rmSync(this.directory, { recursive: true, force: true });
-  }
-
-  #table(isKept: boolean): HandleTable {
-    const kept = isKept ? HandleTable.adopt(this.#memory) : HandleTable.make(this.#memory);
-    if (kept === undefined) throw new Error('the handle table is lost');
-    kept.agree({ generation: 1, minor: 45, maxReadahead: 0, flags: 0, flags2: 0 });
-    return kept;
   }
 
   #open(inherited?: readonly Inherited[]): [Journal, ContentStore, Vfs] {
@@ -106,7 +144,7 @@ export class Fixture {
       owner: { uid: 0, gid: 0 },
       stateDirectory: this.directory,
       signal: new AbortController().signal,
-      table: this.#table(inherited !== undefined),
+      table: this.table,
     });
     recover(vfs.core, { uid: 0, gid: 0 }, inherited);
     content.direct.removeStraySlots();
