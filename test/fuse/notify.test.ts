@@ -1,10 +1,12 @@
 import { constants } from 'node:os';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type Ino, type Name, ROOT_INO } from '../../src/base/ids.ts';
-import { NOTIFICATIONS_QUEUED_MAX } from '../../src/base/limits.ts';
+import { NOTIFICATIONS_QUEUED_MAX, ORPHANS_ASKED_MS } from '../../src/base/limits.ts';
 import type { Notifier } from '../../src/base/native.ts';
 import { KernelInvalidator } from '../../src/fuse/notify.ts';
 import { KernelReferences } from '../../src/fuse/references.ts';
+import { askForOrphans } from '../../src/fuse/take-over.ts';
+import type { FileSystem } from '../../src/vfs/vfs.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { gate } from './rig.ts';
@@ -182,5 +184,64 @@ describe('invalidations', () => {
     expect(await isSettled(waiting)).toBe(true);
     await notifier.take(0, constants.errno.ECANCELED);
     expect([log.lines, invalidator.queuedCount]).toEqual([[], 0]);
+  });
+
+  test('of an inode from before a take-over are sent once: the kernel may have it, or not', async () => {
+    const { ENOENT } = constants.errno;
+    references.inherit([], 100 as Ino);
+    invalidator.inode(50 as Ino, true);
+    const all = invalidator.settled();
+    await notifier.take(0, ENOENT);
+    await clock.turn(1000);
+    expect([await isSettled(all), notifier.sent.length, log.lines]).toEqual([true, 1, []]);
+  });
+
+  test('of attributes tell whether the kernel has the inode', async () => {
+    const { ENOENT } = constants.errno;
+    const answers = [invalidator.has(INO), invalidator.has(INO)];
+    await notifier.take(0);
+    await notifier.take(1, ENOENT);
+    expect(await Promise.all(answers)).toEqual([true, false]);
+    expect(notifier.sent[0]?.message.readBigInt64LE(24)).toBe(-1n);
+    invalidator.detach();
+    expect(await invalidator.has(INO)).toBe(true);
+  });
+
+  test('that are all taken are told of', async () => {
+    let quiet = 0;
+    const told = new KernelInvalidator(references, clock, log, () => quiet++);
+    told.attach(notifier);
+    told.inode(INO, true);
+    told.entry(INO, NAME);
+    await notifier.take(0);
+    expect(quiet).toBe(0);
+    await notifier.take(1);
+    expect(quiet).toBe(1);
+  });
+});
+
+describe('inodes without a name', () => {
+  test('from before a take-over end when the kernel does not have them', async () => {
+    const [forgotten, held, ours, named] = [50, 51, 52, 200] as Ino[];
+    references.inherit([], 100 as Ino);
+    references.lookedUp(52 as Ino);
+    const gone: (Ino | undefined)[] = [];
+    const fileSystem = { unnamed: () => [forgotten, held, ours, named] } as unknown as FileSystem;
+    const end = new AbortController();
+    const parts = { fileSystem, references, invalidator, clock };
+    const asking = askForOrphans(parts, (ino) => gone.push(ino), end.signal);
+    await clock.turn(ORPHANS_ASKED_MS - 1);
+    expect(notifier.sent).toEqual([]);
+    await clock.turn(1);
+    await notifier.take(0, constants.errno.ENOENT);
+    await notifier.take(1);
+    expect(notifier.sent.map(({ message }) => message.readBigUInt64LE(16))).toEqual([50n, 51n]);
+    expect(gone).toEqual([forgotten]);
+    await clock.turn(ORPHANS_ASKED_MS);
+    expect(notifier.sent).toHaveLength(3);
+    end.abort();
+    await notifier.take(2);
+    await asking;
+    expect(notifier.sent).toHaveLength(3);
   });
 });

@@ -47,14 +47,20 @@ export class DirectRig {
     this.passthrough = this.#attach();
   }
 
-  /** As `restart`, but the kernel still has these handles, and their backing files by their numbers. */
+  /**
+   * As `restart`, but the connection goes on: with these handles, when there are some, or else those
+   * of the handle table.
+   */
   takeOver(...handles: readonly (Handle & { readonly ino: Ino })[]): void {
     const { passthrough } = this;
-    this.fixture.reopen(
-      handles.map(({ fh, ino, flags, backing }) => {
-        return { fh, ino, flags, backing, opener: KERNEL, isRevoked: false };
-      }),
-    );
+    if (handles.length === 0) this.fixture.takeOver();
+    else {
+      this.fixture.reopen(
+        handles.map(({ fh, ino, flags, backing }) => {
+          return { fh, ino, flags, backing, opener: KERNEL, isRevoked: false };
+        }),
+      );
+    }
     this.#attach(passthrough);
   }
 

@@ -1,46 +1,248 @@
-/** A daemon goes on where a killed one was: the kernel has its files open still. */
-import { utimesSync } from 'node:fs';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Ino } from '../../src/base/ids.ts';
+/** What a daemon that goes on with the connection of a killed one finds and does. */
+import { rmSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Fh, Ino, Name } from '../../src/base/ids.ts';
+import { O_RDONLY, O_RDWR, O_WRONLY } from '../../src/base/posix.ts';
 import type { Handle } from '../../src/vfs/vfs.ts';
 import { DirectRig, KERNEL } from './direct-rig.ts';
+import { ROOT } from './fixture.ts';
 
 let rig: DirectRig;
 beforeEach(() => {
   rig = new DirectRig();
 });
-afterEach(() => rig.close());
+afterEach(() => {
+  rig.close();
+});
 
-const shown = (ino: Ino) => {
-  const { mtimeS, mtimeNs, ctimeS, ctimeNs, size, version } = rig.fixture.vfs.getattr(KERNEL, ino);
-  return { mtime: { s: mtimeS, ns: mtimeNs }, ctime: { s: ctimeS, ns: ctimeNs }, size, version };
-};
+const LARGE = Buffer.alloc(200_000, 'kitfs');
 
-/** Changes the file so that the disk shows another size and this time. */
-function writeAt(handle: Handle, size: number, seconds: number): void {
-  rig.lengthen(handle, size);
-  utimesSync(rig.passthrough.pathOf(handle.backing), seconds, seconds);
+/** As the session does when the kernel took the answer with these. */
+function hold(...handles: readonly Handle[]): void {
+  for (const { fh, ino, flags, backing } of handles) {
+    const asked = { unique: fh * 2, uid: 0, gid: 0, pid: 1, openFlags: 0, isDirectory: false };
+    rig.fixture.table.told(rig.fixture.table.addHandle({ fh, ino, flags, backing, ...asked }));
+  }
 }
 
-test('what was seen of a file that the kernel writes is not taken back by a kill', () => {
-  const { ino, handle } = rig.create('a');
-  const { s, ns } = shown(ino).ctime;
-  // One tick of the disk's clock, in which two writes fall.
-  const tick = s + (ns + 3000) / 1e9;
-  writeAt(handle, 1, tick);
-  const first = shown(ino);
-  writeAt(handle, 2, tick);
-  const second = shown(ino);
-  expect(second.mtime).not.toEqual(first.mtime);
-  for (let kill = 0; kill < 2; kill++) {
-    rig.takeOver({ ...handle, ino });
-    const { version, ...rest } = shown(ino);
-    expect({ ...rest, version: second.version }).toEqual(second);
-    expect(version).toBeGreaterThanOrEqual(second.version);
-  }
-  writeAt(handle, 3, tick + 100);
-  expect(shown(ino).mtime.s).toBe(Math.floor(tick + 100));
-  rig.release(handle);
-  expect(shown(ino).size).toBe(3);
-  rig.expectAtRest();
+const kindsOf = (ino: Ino) => rig.kinds(ino);
+
+/** What a handle is now. */
+const now = ({ fh }: Handle): Handle => rig.core.handles.get(fh);
+
+function times(ino: Ino): unknown {
+  const { size, version, mtimeS, mtimeNs, ctimeS, ctimeNs } = rig.row(ino);
+  return { size, version, mtimeS, mtimeNs, ctimeS, ctimeNs };
+}
+
+describe('a file that the kernel writes by itself', () => {
+  test('has the size, times and version it had when nothing was written', () => {
+    const { ino, handle } = rig.create('a');
+    rig.write(handle, 'bytes');
+    hold(handle);
+    rig.fixture.journal.group(() => rig.fixture.vfs.setattr(ROOT, ino, { mode: 0o600 }));
+    const before = times(ino);
+    rig.takeOver();
+    expect(times(ino)).toEqual(before);
+    rig.takeOver();
+    expect(times(ino)).toEqual(before);
+  });
+
+  test('has what was written while there was no daemon', () => {
+    const { ino, handle } = rig.create('a');
+    hold(handle);
+    const { version } = rig.row(ino);
+    rig.write(handle, 'bytes');
+    rig.takeOver();
+    expect(rig.row(ino)).toMatchObject({ size: 5, version: version + 1 });
+    expect(rig.bytesOf(ino)).toBe('bytes');
+  });
+
+  test('goes on with its session, which makes one record', () => {
+    const { ino, handle } = rig.create('a');
+    rig.write(handle, 'one');
+    hold(handle);
+    rig.takeOver();
+    expect(kindsOf(ino)).toEqual(['create']);
+    rig.write(now(handle), 'two', 3);
+    rig.release(handle);
+    expect(rig.records(ino)).toMatchObject([{ kind: 'create' }, { kind: 'write', size: 6 }]);
+    expect(rig.bytesOf(ino)).toBe('onetwo');
+    rig.expectAtRest();
+  });
+
+  test('makes no record when nothing was written', () => {
+    const ino = rig.put('a', LARGE);
+    const handle = rig.open(ino, O_RDWR);
+    hold(handle);
+    rig.takeOver();
+    rig.release(handle);
+    expect(kindsOf(ino)).toEqual(['create', 'write']);
+    rig.expectAtRest();
+  });
+
+  test('by several handles has one base of before, which the first record tells', () => {
+    const ino = rig.put('a', LARGE);
+    const [one, other] = [rig.open(ino, O_RDWR), rig.open(ino, O_WRONLY)];
+    hold(one, other);
+    rig.write(one, 'new');
+    rig.takeOver();
+    const open = rig.core.handles.openInode(ino);
+    expect(open).toMatchObject({ count: 2, writers: 2, isPrivate: true });
+    expect(open?.base?.oldSize).toBe(LARGE.length);
+    rig.release(one, other);
+    const [, , first] = rig.records(ino);
+    expect(first).toMatchObject({ kind: 'write', old_size: LARGE.length });
+    expect(rig.fixture.journal.sessions.all()).toEqual([]);
+    rig.expectAtRest();
+  });
+
+  test('has the number the kernel knows it by for opens to come', () => {
+    const { ino, handle } = rig.create('a');
+    hold(handle);
+    rig.takeOver();
+    const again = rig.open(ino, O_RDWR);
+    expect([now(handle).backing, again.backing]).toEqual([handle.backing, handle.backing]);
+    expect(again.fh).toBeGreaterThan(handle.fh);
+  });
+
+  test('can be fsynced, and is recorded then', async () => {
+    const { ino, handle } = rig.create('a');
+    hold(handle);
+    rig.write(handle, 'bytes');
+    rig.takeOver();
+    await rig.fixture.vfs.fsync(handle.fh, false);
+    expect(kindsOf(ino)).toEqual(['create', 'write']);
+    rig.takeOver();
+    rig.release(handle);
+    expect(kindsOf(ino)).toEqual(['create', 'write']);
+    rig.expectAtRest();
+  });
+
+  test('whose bytes are lost can be given back, and all others are as they were', () => {
+    const lost = rig.create('a');
+    const kept = rig.create('b');
+    rig.write(kept.handle, 'bytes');
+    hold(lost.handle, kept.handle);
+    rmSync(rig.passthrough.pathOf(lost.handle.backing));
+    rig.takeOver();
+    expect(rig.bytesOf(kept.ino)).toBe('bytes');
+    rig.release(lost.handle, kept.handle);
+    expect(rig.core.handles.size).toBe(0);
+  });
+
+  test('that nobody has open any more comes to rest, but not while it is mapped', () => {
+    const { ino, handle } = rig.create('a');
+    rig.write(handle, 'bytes');
+    const mapping = rig.map(handle, 'r+');
+    rig.release(handle);
+    expect(rig.core.live.lingering.has(ino)).toBe(true);
+    rig.takeOver();
+    expect(rig.core.live.lingering.has(ino)).toBe(true);
+    mapping.end();
+    rig.takeOver();
+    expect(rig.core.live.find(ino)).toBeUndefined();
+    expect(rig.bytesOf(ino)).toBe('bytes');
+  });
+
+  test('whose handle the kernel was never told of ends, with its record', () => {
+    const { ino, handle } = rig.create('a');
+    rig.write(handle, 'bytes');
+    rig.takeOver();
+    expect(rig.records(ino)).toMatchObject([{ kind: 'create' }, { kind: 'write', size: 5 }]);
+    rig.expectAtRest();
+  });
+});
+
+describe('what else is open', () => {
+  test('a large file at rest that is read goes on by its number', () => {
+    const { ino } = rig.putSealed('a', LARGE);
+    const handle = rig.open(ino, O_RDONLY);
+    hold(handle);
+    rig.takeOver();
+    expect(rig.core.live.find(ino)).toMatchObject({ backing: handle.backing, isWritable: false });
+    rig.release(handle);
+    expect([rig.core.live.size, rig.contentOf(ino)?.state]).toEqual([0, 'sealed']);
+  });
+
+  test('a large file at rest whose bytes are lost is closed without a word', () => {
+    const { ino } = rig.putSealed('a', LARGE);
+    const handle = rig.open(ino, O_RDONLY);
+    hold(handle);
+    rmSync(rig.passthrough.pathOf(handle.backing));
+    rig.takeOver();
+    expect(rig.core.live.find(ino)).toBeUndefined();
+    rig.release(handle);
+    expect(rig.core.handles.size).toBe(0);
+  });
+
+  test('a file without a name is there until it is given back', () => {
+    const { ino, handle } = rig.create('a');
+    rig.write(handle, 'bytes');
+    hold(handle);
+    rig.fixture.vfs.unlink(KERNEL, rig.fixture.ipfs, 'a' as Name);
+    rig.takeOver();
+    expect([rig.row(ino).nlink, rig.row(ino).size]).toEqual([0, 5]);
+    expect(rig.fixture.vfs.unnamed()).toEqual([ino]);
+    rig.release(handle);
+    expect(rig.fixture.journal.inodes.get(ino)).toBeUndefined();
+    rig.expectAtRest();
+  });
+
+  test('a handle whose inode is gone, or that was taken, is stale, and can be given back', () => {
+    const { handle } = rig.create('a');
+    const [gone, taken] = [9001, 9002].map((fh) => ({ ...handle, fh: fh as Fh }));
+    hold({ ...handle, ...gone, ino: 12345 as Ino }, { ...handle, ...taken });
+    rig.fixture.table.revoked(9002 as Fh);
+    rig.takeOver();
+    for (const fh of [9001, 9002] as Fh[]) {
+      expect(() => rig.core.handles.get(fh)).toThrow(
+        expect.objectContaining({ failure: 'version-conflict' }),
+      );
+      rig.fixture.vfs.release(fh);
+      expect(() => rig.core.handles.get(fh)).toThrow(
+        expect.objectContaining({ failure: 'bad-handle' }),
+      );
+    }
+  });
+
+  test('a tree in memory is as it was', () => {
+    const { vfs } = rig.fixture;
+    const parent = rig.fixture.ino('/mem');
+    const { inode, handle } = vfs.create(KERNEL, parent, 'a' as Name, 0o644, O_RDWR);
+    vfs.write(KERNEL, handle.fh, Buffer.from('bytes'), 0, false);
+    hold(handle);
+    rig.takeOver();
+    expect(rig.fixture.ino('/mem/a')).toBe(inode.ino);
+    expect(rig.bytesOf(inode.ino)).toBe('bytes');
+    rig.fixture.vfs.write(KERNEL, handle.fh, Buffer.from('!'), 5, false);
+    expect(rig.bytesOf(inode.ino)).toBe('bytes!');
+    rig.restart();
+    expect(() => rig.fixture.ino('/mem/a')).toThrow('not-found');
+  });
+
+  test('a control file whose text was not kept is stale', () => {
+    const { vfs } = rig.fixture;
+    const ino = rig.fixture.ino('/.kitfs/status.json');
+    const handle = vfs.openNow(KERNEL, ino, O_RDONLY, false);
+    expect(vfs.read(handle.fh, Buffer.alloc(9), 0, 9, 0)).toBe(3);
+    hold(handle);
+    rig.takeOver();
+    expect(() => rig.fixture.vfs.read(handle.fh, Buffer.alloc(9), 0, 9, 0)).toThrow(
+      expect.objectContaining({ failure: 'version-conflict' }),
+    );
+    rig.fixture.vfs.release(handle.fh);
+    expect(rig.core.handles.size).toBe(0);
+  });
+
+  test('what a tool had open is not taken for what the kernel has', () => {
+    const { vfs, ipfs } = rig.fixture;
+    const { inode, handle } = vfs.create(ROOT, ipfs, 'a' as Name, 0o644, O_RDWR);
+    vfs.write(ROOT, handle.fh, Buffer.from('bytes'), 0, false);
+    rig.takeOver();
+    expect(rig.core.handles.size).toBe(0);
+    expect(rig.records(inode.ino)).toMatchObject([{ kind: 'create' }, { kind: 'write', size: 5 }]);
+    const next = rig.create('b').handle;
+    expect(next.fh).toBeGreaterThan(handle.fh);
+  });
 });
