@@ -282,7 +282,11 @@ export class Daemon {
       log,
       allowOther: config.settings.mount.allow_other,
       readOnly: config.settings.mount.read_only,
-      passthrough: config.settings.mount.passthrough ? core.vfs.core.live : undefined,
+      // What was agreed with the kernel holds as long as the mount, whatever the settings say by now.
+      passthrough:
+        config.settings.mount.passthrough || kept.mount !== undefined
+          ? core.vfs.core.live
+          : undefined,
       suid: config.settings.mount.suid,
       dev: config.settings.mount.dev,
       table: kept.table,

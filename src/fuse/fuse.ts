@@ -293,11 +293,14 @@ export class FuseServer implements Driver {
     const { native, passthrough, log, table } = this.#options;
     const registering: Passthrough = {
       register: (file) => {
+        let backing: number | undefined;
         try {
-          const backing = native.backingOpen(fd, file);
+          backing = native.backingOpen(fd, file);
           this.#backings.set(backing, table.addBacking(backing));
           return backing;
         } catch (error) {
+          // One that is not in the table nobody would let go of.
+          if (backing !== undefined) native.backingClose(fd, backing);
           throw asOpError(error, 'register a backing file');
         }
       },

@@ -14,6 +14,8 @@ const { errno } = constants;
 const FD = 7;
 /** FUSE_PASSTHROUGH, bit 37 of all flags. */
 const PASSTHROUGH = 1 << 5;
+/** FUSE_HAS_RESEND, bit 39. */
+const RESEND = 1 << 7;
 /** In the table of mounts when a test says so. */
 const POINT = '/absent/mount';
 
@@ -126,6 +128,19 @@ describe('a mount', () => {
     expect(channel.isClosed).toBe(true);
     await server.unmount();
     expect(callsOf('unmount')).toHaveLength(1);
+  });
+
+  test('is kept over the end of the daemon when the kernel asks again what was not answered', async () => {
+    for (const [flags2, kept] of [
+      [RESEND, [{ fd: FD, mountPoint: POINT, device: undefined }]],
+      [0, []],
+    ] as const) {
+      const keeping: unknown[] = [];
+      const server = serverOf({}, { keep: (mount) => keeping.push(mount) });
+      await mounted(server, init(45, 0xffff_ffff, flags2));
+      expect(keeping).toEqual(kept);
+      await server.unmount();
+    }
   });
 
   test('lets others in when root mounts, unless it is told not to', async () => {
