@@ -9,7 +9,8 @@ import { readFileSync } from 'node:fs';
 import { codeOf, OpError } from '../base/errors.ts';
 import type { Secret, SecretReference } from '../base/secrets.ts';
 import type { PeerPolicy, TokenDesk } from '../mcp/mcp.ts';
-import { type Ceiling, type Peer, Scope } from '../tools/tools.ts';
+import { type Ceiling, Scope } from '../tools/ceiling.ts';
+import type { Peer } from '../tools/tools.ts';
 import type { Settings } from './settings.ts';
 
 /** Its members may use the sockets of root's daemon; made by sysusers.d(5) or by hand. */

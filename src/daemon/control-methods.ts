@@ -3,13 +3,9 @@ import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
 import { exportCar, parseCid } from '../content/content.ts';
 import type { JsonObject } from '../mcp/frames.ts';
-import {
-  type CallResult,
-  ENVELOPE_META,
-  type Envelope,
-  type Session,
-  UNLIMITED,
-} from '../tools/tools.ts';
+import { UNLIMITED } from '../tools/ceiling.ts';
+import { ENVELOPE_META } from '../tools/envelope.ts';
+import type { CallResult, Envelope, Session } from '../tools/tools.ts';
 import { isOwner } from './access.ts';
 import type { ControlCall, ControlMethods } from './control.ts';
 import type { CoreParts } from './core.ts';

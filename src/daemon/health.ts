@@ -1,7 +1,7 @@
 /** How the daemon is: a judgement of values, asked by status, by tools and by `/.kitfs`. */
 import type { OpError } from '../base/errors.ts';
+import { CODES, type ErrorCode } from '../tools/codes.ts';
 import { CODE_OF } from '../tools/errors.ts';
-import { CODES, type ErrorCode } from '../tools/tools.ts';
 import type { LoopFailure } from './loops.ts';
 
 export type Phase = 'starting' | 'running' | 'stopping';

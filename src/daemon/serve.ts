@@ -2,8 +2,9 @@
  * A running daemon: starts everything in order, and stops it in reverse.
  *
  * Invariants: nothing is answered before it is true; a start that fails leaves nothing behind; a
- * stop takes the mount away first, while everything still answers, and lets go of the state
- * directory last; a stop always ends.
+ * mount that is taken over is served before what only agents need is loaded (`faces.ts`), so no
+ * import here leads to the tools; a stop takes the mount away first, while everything still
+ * answers, and lets go of the state directory last; a stop always ends.
  */
 import { type Clock, type Instant, SystemClock } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
@@ -15,11 +16,10 @@ import { Redactor } from '../base/redaction.ts';
 import type { Secret, SecretReference } from '../base/secrets.ts';
 import { ChosenDriver } from '../fuse/chosen.ts';
 import { inheritedFrom, type Taken } from '../fuse/fuse.ts';
-import { McpServer, type PeerPolicy, type TokenDesk } from '../mcp/mcp.ts';
-import { READ_ONLY, UNLIMITED } from '../tools/tools.ts';
-import { recordObject } from '../tools/toolset-journal.ts';
+import type { PeerPolicy } from '../mcp/mcp.ts';
+import { recordObject } from '../tools/record.ts';
 import { announceSince, type HandleTable } from '../vfs/vfs.ts';
-import { hostNames, peerPolicyOf, tokenDeskOf } from './access.ts';
+import { hostNames, peerPolicyOf } from './access.ts';
 import { Activity } from './activity.ts';
 import type { Config } from './config.ts';
 import { ControlServer } from './control.ts';
@@ -27,6 +27,7 @@ import { controlFiles } from './control-files.ts';
 import { controlMethods } from './control-methods.ts';
 import { type CoreParts, openCore } from './core.ts';
 import { ErrorRing } from './errors.ts';
+import type { Faces } from './faces.ts';
 import type { Phase } from './health.ts';
 import { boundHeap } from './heap.ts';
 import { demandFuse } from './host.ts';
@@ -48,7 +49,7 @@ import { openState } from './state.ts';
 import { type Status, type StatusSources, statusOf } from './status.ts';
 import { Systemd } from './systemd.ts';
 import { Teardown } from './teardown.ts';
-import { openTools, TOOL_NAMES, type ToolParts } from './toolbox.ts';
+import type { ToolParts } from './toolbox.ts';
 import { packageVersion } from './version.ts';
 
 /** Why a daemon ended. */
@@ -69,14 +70,6 @@ export interface StopRequest {
   readonly force: boolean;
   /** Told what keeps the mount busy, before it is taken away. */
   readonly onBusy?: (error: OpError) => void;
-}
-
-/** What the faces need besides the core. */
-interface Faces {
-  readonly mountPoint: string;
-  readonly policy: PeerPolicy;
-  readonly tokens: TokenDesk;
-  readonly kept: Kept;
 }
 
 /** How long programs that use a mount are given to leave it, once it was taken away by force. */
@@ -105,9 +98,8 @@ export class Daemon {
   #isAsked = false;
   #mountPoint: string | undefined;
   #core: CoreParts | undefined;
-  #tools: ToolParts | undefined;
-  #mcp: McpServer | undefined;
   #systemd: Systemd | undefined;
+  #faces: Faces | undefined;
   #fuse: ChosenDriver | undefined;
   readonly #activity = new Activity(this.#clock, () => this.#fuse?.status().requests ?? 0);
   #setEnded: (end: DaemonEnd) => void = () => {};
@@ -196,9 +188,7 @@ export class Daemon {
     this.#systemd = systemd;
     teardown.push('give no more signs of life', () => systemd[Symbol.dispose]());
     await demandOutside(await realMountPlace(config.mountPoint), config);
-    const { access } = config.settings;
-    const policy = peerPolicyOf(access, config.uid, hostNames);
-    const tokens = tokenDeskOf(access, { read: this.#readSecret, tools: TOOL_NAMES });
+    const policy = peerPolicyOf(config.settings.access, config.uid, hostNames);
     prepareRunDirectory(config.run, config.uid, policy.gid);
     const control = this.#controlServer(native, policy);
     // First in, last out: who asked for the stop hears when all of it is done.
@@ -228,10 +218,10 @@ export class Daemon {
       signal: this.#stopping.signal,
       isBusy: () => this.#activity.isBusy,
       controlFiles: controlFiles({
-        core: () => this.#parts().core.vfs.core,
+        core: () => this.#sources().core,
         status: () => this.status(),
         errors: this.#errors,
-        recordOf: (record) => recordObject(this.#parts().core.vfs, record),
+        recordOf: (record) => recordObject(this.#sources().core, record),
       }),
     });
     this.#core = core;
@@ -239,14 +229,17 @@ export class Daemon {
       this.#stopping.abort();
       await control.quiesce(this.#patience());
       this.#core = undefined;
-      this.#tools = undefined;
+      this.#faces = undefined;
     });
     teardown.push('forget the mount', async () => {
       if (keeper !== undefined) letGo(keeper);
       await forgetMount(state.mounted);
     });
     if (kept.mount === undefined) await recordIntent(state.mounted, mountPoint);
-    await this.#openFaces(core, native, { mountPoint, policy, tokens, kept });
+    const fuse = this.#connect(core, native, kept);
+    if (kept.mount !== undefined) this.#takeOver(fuse, core, kept.mount, kept.table);
+    await this.#openFaces(core, native, policy);
+    if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
     await recordMount(state.mounted, mountPoint);
     this.#phase = 'running';
     this.#beKept(state.keeper, mountPoint);
@@ -265,14 +258,9 @@ export class Daemon {
     keeper.ready(() => this.#fuse?.status().requests ?? 0);
   }
 
-  /** Tools, the agents' socket, the mount. */
-  async #openFaces(
-    core: CoreParts,
-    native: Native,
-    { mountPoint, policy, tokens, kept }: Faces,
-  ): Promise<void> {
+  /** The driver, which answers nothing yet. */
+  #connect(core: CoreParts, native: Native, kept: Kept): ChosenDriver {
     const { config, log } = this;
-    const onAnswered = () => this.#keeper?.progress();
     const fuse = new ChosenDriver({
       driver: config.settings.mount.driver,
       fileSystem: core.vfs,
@@ -290,46 +278,33 @@ export class Daemon {
       suid: config.settings.mount.suid,
       dev: config.settings.mount.dev,
       table: kept.table,
-      onAnswered,
+      onAnswered: () => this.#keeper?.progress(),
       keep: (mount) => {
         if (this.#keeper !== undefined) keepMount(this.#keeper, mount);
       },
     });
     this.#fuse = fuse;
     core.vfs.core.invalidator = fuse.invalidator;
-    if (kept.mount !== undefined) this.#takeOver(fuse, core, kept.mount, kept.table);
-    const tools = openTools({
-      core,
+    return fuse;
+  }
+
+  /** What agents have of it. */
+  async #openFaces(core: CoreParts, native: Native, policy: PeerPolicy): Promise<void> {
+    const { openFaces } = await import('./faces.ts');
+    this.#faces = await openFaces({
+      ...{ config: this.config, core, native, policy },
       clock: this.#clock,
       random: this.#random,
-      log,
+      log: this.log,
+      redactor: this.#redactor,
+      readSecret: this.#readSecret,
       sources: this.#sources(),
       mountPoint: () => this.mountPoint,
-      redactor: this.#redactor,
-      onAnswered,
+      onAnswered: () => this.#keeper?.progress(),
+      keptSocket: (path) => keptSocket(native, this.#keeper, path),
+      patience: () => this.#patience(),
+      teardown: this.#teardown,
     });
-    this.#tools = tools;
-    this.#teardown.push('end the jobs', () => tools.jobs.close());
-    const mcp = new McpServer({
-      registry: tools.registry,
-      native,
-      endpoints: [
-        { path: config.mcpSocket, ceiling: UNLIMITED },
-        { path: config.mcpReadOnlySocket, ceiling: READ_ONLY },
-      ],
-      policy,
-      tokens,
-      kept: (path) => keptSocket(native, this.#keeper, path),
-      clock: this.#clock,
-      random: this.#random,
-      log,
-      version: this.version,
-      mountDir: () => this.mountPoint,
-    });
-    this.#mcp = mcp;
-    await mcp.listen();
-    this.#teardown.push('end the sessions of agents', () => mcp.close(this.#patience()));
-    if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
   }
 
   async #mount(fuse: ChosenDriver, mountPoint: string): Promise<void> {
@@ -380,7 +355,7 @@ export class Daemon {
 
   /** @throws OpError not-ready while starting, and at the end of a stop. */
   #parts(): { readonly core: CoreParts; readonly tools: ToolParts } {
-    const [core, tools] = [this.#core, this.#tools];
+    const [core, tools] = [this.#core, this.#faces?.tools];
     if (core === undefined || tools === undefined) {
       throw new OpError('not-ready', 'ask the daemon', { hint: 'try again in a moment' });
     }
@@ -405,7 +380,7 @@ export class Daemon {
       loops: core.loops,
       reserve: core.reserve,
       driver: () => fuse.status(),
-      connections: () => this.#mcp?.connections ?? 0,
+      connections: () => this.#faces?.mcp.connections ?? 0,
       keeper: () => (this.#keeper?.isAlive === true ? this.#keeper.pid : undefined),
     };
   }

@@ -2,21 +2,14 @@
 import { z } from 'zod';
 import { type Instant, parseRfc3339, rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
-import { type ContentId, nameOf, nameOfText, textOf } from '../base/ids.ts';
+import { nameOfText } from '../base/ids.ts';
 import { PAGE_BYTES_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, R_OK, X_OK } from '../base/posix.ts';
-import { cidOfBytes } from '../content/content.ts';
-import {
-  type Actor,
-  type HistoryFilter,
-  type HistoryRecord,
-  OP_KINDS,
-  type OpKind,
-  type OpRow,
-} from '../journal/journal.ts';
-import { type Caller, CONTROL_INO_FROM, type Inode, isPermitted, type Vfs } from '../vfs/vfs.ts';
-import { actorObject, actorSchema, cidTextOf, octal, typeOf, versionTextOf } from './entries.ts';
+import { type HistoryFilter, OP_KINDS, type OpKind } from '../journal/journal.ts';
+import { CONTROL_INO_FROM, type Inode, isPermitted, type Vfs } from '../vfs/vfs.ts';
+import { cidTextOf, typeOf, versionTextOf } from './entries.ts';
 import { type Asker, askerOf, find } from './places.ts';
+import { type JournalRecord, recordObject, recordSchema } from './record.ts';
 import * as schema from './schema.ts';
 import { recordTool, type ToolContext } from './tool.ts';
 
@@ -57,34 +50,6 @@ const OPERATIONS: ReadonlySet<string> = new Set([...OP_KINDS, ...OTHER_OPERATION
 
 /** Looks into the journal for one page before a short one is answered. */
 const LOOKS_MAX = 8;
-
-const recordSchema = z.object({
-  seq: z.int(),
-  time: z.string(),
-  op: z.string(),
-  path: z.string(),
-  old_path: z.string().optional(),
-  inode: z.int().optional(),
-  type: z.string().optional(),
-  size: z.int().optional(),
-  old_size: z.int().optional(),
-  cid: z.string().optional(),
-  old_cid: z.string().optional(),
-  mode: z.string().optional(),
-  old_mode: z.string().optional(),
-  offset: z.int().optional(),
-  length: z.int().optional(),
-  actor: actorSchema,
-  group: z.string().optional(),
-  result: z.object({
-    state: z.enum(['pending', 'done', 'failed', 'rolled_back']),
-    error_code: z.string().optional(),
-  }),
-  undo: z.object({ state: z.enum(['available', 'undone', 'blocked', 'expired', 'impossible']) }),
-  prev_hash: z.string(),
-  hash: z.string(),
-});
-type JournalRecord = z.output<typeof recordSchema>;
 
 const historyInput = schema.input({
   path: schema.path().default('/'),
@@ -235,7 +200,7 @@ async function readPage(
     const page = history.query({ ...filter, limit, afterSeq, untilSeq });
     verified = history.verify(page.records, verified);
     for (const record of page.records) {
-      const entry = recordObject(vfs, record, caller);
+      const entry = recordObject(vfs.core, record, caller);
       bytes += Buffer.byteLength(JSON.stringify(entry)) + 1;
       if (entries.length > 0 && bytes > PAGE_BYTES_MAX) {
         return { entries, cursor: cursors.keep(request, { afterSeq, untilSeq, verified }) };
@@ -284,90 +249,3 @@ function instantOf(text: string): Instant {
 
 const justBefore = ({ s, ns }: Instant): Instant =>
   ns > 0 ? { s, ns: ns - 1 } : { s: s - 1, ns: 999_999_999 };
-
-/** A record in the words of the contract; with a `caller`, CIDs only when they are for it. */
-export function recordObject(
-  vfs: Vfs,
-  { row, actor, prevHash, hash }: HistoryRecord,
-  caller?: Caller,
-): JournalRecord {
-  const isTold = caller === undefined || mayKnowCids(vfs, caller, row, actor);
-  const fields: Readonly<Record<string, unknown>> = {
-    old_path: row.old_path === null ? undefined : textOf(nameOf(row.old_path)),
-    inode: row.ino === 0 ? undefined : row.ino,
-    type: row.mode === null || isChmod(row) ? undefined : typeOf(row.mode),
-    size: row.size,
-    old_size: row.old_size,
-    cid: isTold ? cidOfRow(vfs, row.cid, row.content) : undefined,
-    old_cid: isTold ? cidOfRow(vfs, row.old_cid, row.old_content) : undefined,
-    mode: row.mode === null ? undefined : octal(row.mode),
-    old_mode: row.old_mode === null ? undefined : octal(row.old_mode),
-    offset: row.position,
-    length: row.length,
-    group: row.call_group,
-  };
-  const known = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null);
-  return {
-    seq: row.seq,
-    time: rfc3339({ s: row.time_s, ns: row.time_ns }),
-    op: row.kind,
-    path: textOf(nameOf(row.path)),
-    ...Object.fromEntries(known),
-    actor: actorObject(actor),
-    result: {
-      state: row.state as JournalRecord['result']['state'],
-      ...(row.error === null ? {} : { error_code: row.error }),
-    },
-    undo: { state: undoState(vfs, row) },
-    prev_hash: prevHash.toString('hex'),
-    hash: hash.toString('hex'),
-  };
-}
-
-const isChmod = ({ kind }: OpRow): boolean => kind === 'chmod';
-
-/**
- * Who has a CID has the bytes. So they are for who may read the file, as it is now; when it is gone,
- * for root and for its owner; of what is no file, for root and for who did it.
- */
-function mayKnowCids(vfs: Vfs, caller: Caller, row: OpRow, actor: Actor): boolean {
-  if (caller.uid === 0) return true;
-  if (row.ino === 0) return actor.uid === caller.uid;
-  const inode = vfs.core.inodes.find(row.ino);
-  if (inode !== undefined) return isPermitted(caller, inode, R_OK);
-  return ownerBefore(row) === caller.uid;
-}
-
-function ownerBefore({ before }: OpRow): unknown {
-  const known = JSON.parse(before ?? '{}') as { uid?: unknown; attributes?: { uid?: unknown } };
-  return known.attributes?.uid ?? known.uid;
-}
-
-/** As recorded, or what the bytes hash to that the record names and that were hashed since. */
-function cidOfRow(vfs: Vfs, known: Buffer | null, content: ContentId | null): string | undefined {
-  if (known !== null) return cidOfBytes(known).toString();
-  if (content === null) return undefined;
-  const row = vfs.core.journal.contents.get(content);
-  return row?.state === 'sealed' && row.cid !== null ? cidOfBytes(row.cid).toString() : undefined;
-}
-
-const CHANGES_OF_BYTES: ReadonlySet<OpKind> = new Set(['write', 'truncate', 'fallocate']);
-const WITHOUT_INVERSE: ReadonlySet<OpKind> = new Set([
-  'mount',
-  'unmount',
-  'sync_to',
-  'checkpoint',
-  'repair',
-]);
-
-/** Whether what taking the record back needs is kept. */
-function undoState(vfs: Vfs, row: OpRow): JournalRecord['undo']['state'] {
-  if (WITHOUT_INVERSE.has(row.kind)) return 'impossible';
-  const { old_content: old, old_size: oldSize } = row;
-  if (old !== null) {
-    return vfs.core.journal.contents.get(old) === undefined ? 'expired' : 'available';
-  }
-  // The bytes before were too many to keep, or of a tree in memory.
-  const lost = CHANGES_OF_BYTES.has(row.kind) && oldSize !== null && oldSize > 0;
-  return lost ? 'impossible' : 'available';
-}
