@@ -1,6 +1,7 @@
 /**
  * Builds what is out of date: the dependencies when they are absent, better-sqlite3 when it does not load, the native
- * parts when a source is newer than one of them, the TypeScript when a source is newer than the last whole build. Exits
+ * parts when a source is newer than one of them, the TypeScript when a source is newer than the last whole build, and
+ * from that the bundle that is the command. Exits
  * with the code of the first step that fails. A second run with nothing changed builds nothing, so that typing
  * `npm start` again does not exchange the files of a daemon that runs.
  *
@@ -29,7 +30,11 @@ import { fileURLToPath } from 'node:url';
 const NATIVE = dirname(fileURLToPath(import.meta.url));
 const ROOT = dirname(NATIVE);
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
-const MAIN = join(ROOT, 'dist/src/cli/main.js');
+/** What the TypeScript becomes, a file each: what the tests import, and what coverage counts. */
+const COMPILED = join(ROOT, 'dist/src');
+/** What runs as `kitfs`: as deep as dist/src/cli, because files beside dist are found from there. */
+const BUNDLE = join(ROOT, 'dist/bundle/cli');
+const MAIN = join(BUNDLE, 'main.js');
 /**
  * What `npm run build:native` makes: the addon, an extension that SQLite loads, what stands before libfuse, and what
  * holds the mount of a daemon that dies.
@@ -148,7 +153,27 @@ function buildSanitized() {
   });
 }
 
-function buildTypeScript() {
+/**
+ * Puts the two hundred compiled modules, and those they import, together in some forty: Node takes half a millisecond
+ * and more for each one, and programs on a mount wait for that when their daemon was killed. Threads start from a file
+ * of their own, which must bear its name. What has native parts stays where it was installed.
+ */
+async function bundle() {
+  const { build } = await import('rolldown');
+  await build({
+    input: {
+      main: join(COMPILED, 'cli/main.js'),
+      'seal.worker': join(COMPILED, 'content/seal.worker.js'),
+      'checkpoint.worker': join(COMPILED, 'journal/checkpoint.worker.js'),
+    },
+    platform: 'node',
+    external: ['better-sqlite3', 'fuse-native'],
+    logLevel: 'warn',
+    output: { dir: BUNDLE, format: 'esm', cleanDir: true },
+  });
+}
+
+async function buildTypeScript() {
   const settings = ['tsconfig.json', 'package.json', 'package-lock.json'];
   const sources = Math.max(
     ...['src', 'test'].map((name) => newestMs(join(ROOT, name), (path) => path.endsWith('.ts'))),
@@ -159,6 +184,7 @@ function buildTypeScript() {
   rmSync(BUILT, { force: true });
   const begunS = Date.now() / 1000;
   run('tsc', ['-p', '.']);
+  await bundle();
   // npm makes the command executable when it links it; a build after that must not lose it.
   chmodSync(MAIN, 0o755);
   writeFileSync(BUILT, '');
@@ -168,5 +194,5 @@ function buildTypeScript() {
 installDependencies();
 buildSqlite();
 buildNative();
-buildTypeScript();
+await buildTypeScript();
 if (process.argv[2] === 'sanitized') buildSanitized();

@@ -36,7 +36,9 @@ const ROOT = new URL(
   import.meta.url.includes('/dist/test/') ? '../../../' : '../../',
   import.meta.url,
 );
-export const KITFS = fileURLToPath(new URL('dist/src/cli/main.js', ROOT));
+/** What is installed; where children are counted, the modules that it was made of. */
+const PROGRAM = process.env['NODE_V8_COVERAGE'] ? 'dist/src/cli/main.js' : 'dist/bundle/cli/main.js';
+export const KITFS = fileURLToPath(new URL(PROGRAM, ROOT));
 
 const READY_MS_MAX = 20_000;
 const READY_POLL_MS = 20;
