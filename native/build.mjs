@@ -39,7 +39,7 @@ const MAIN = join(BUNDLE, 'main.js');
  * What `npm run build:native` makes: the addon, an extension that SQLite loads, what stands before libfuse, and what
  * holds the mount of a daemon that dies.
  */
-const PARTS = ['kitfs.node', 'wal_vfs.so', 'kitfs-libfuse2.node', 'kitfs-keeper'];
+const PARTS = ['kitfs.node', 'wal_vfs.so', 'kitfs-libfuse2.node', 'kitfs-keeper', 'kitfs-notify'];
 /** Written when all TypeScript was compiled without an error. */
 const BUILT = join(ROOT, 'dist/built');
 

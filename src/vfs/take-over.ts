@@ -2,7 +2,6 @@
  * Going on where a killed daemon was: handles the kernel still has, files it reads and writes past
  * us, write sessions.
  */
-import type { Instant } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import type { ContentId, Fh, Ino, Name } from '../base/ids.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
@@ -63,10 +62,12 @@ export function revive(core: Core, tx: Tx, row: InodeRow, saved: SavedFile | und
   core.inodes.change(tx, row);
   if (saved !== undefined) {
     const { shown } = saved;
-    if (shown !== undefined) row.version = Math.max(row.version, shown.version);
     // What somebody may have seen though it was not written is neither taken back nor moved.
-    const isUnwritten = shown !== undefined && compareTimes(shown, changeOf(row)) > 0;
-    if (isUnwritten) [row.ctimeS, row.ctimeNs] = [shown.s, shown.ns];
+    const isUnwritten = shown !== undefined && shown.version > row.version;
+    if (isUnwritten) {
+      row.version = shown.version;
+      [row.ctimeS, row.ctimeNs] = [shown.s, shown.ns];
+    }
     core.live.sense(row, isUnwritten ? shown : undefined);
     return live;
   }
@@ -75,8 +76,6 @@ export function revive(core: Core, tx: Tx, row: InodeRow, saved: SavedFile | und
   if (now.size !== row.size || isLater) core.live.takeOver(row);
   return live;
 }
-
-const changeOf = ({ ctimeS: s, ctimeNs: ns }: InodeRow): Instant => ({ s, ns });
 
 /**
  * Files that the kernel only reads itself are live again too, all have the number the kernel knows

@@ -166,7 +166,7 @@ export const BYTES: readonly Corruption[] = [
     check: 'session-actor',
     plant: (s) =>
       s.sql(
-        `INSERT INTO write_session VALUES (1, ${s.ino(PACKED)}, 88, x'2f61', 1, 0, 0, 0, '{}')`,
+        `INSERT INTO write_session VALUES (1, ${s.ino(PACKED)}, 88, x'2f61', 1, 0, 0, 0, '{}', 0)`,
       ),
     outcome: 'repaired',
   },

@@ -222,14 +222,17 @@ export const NAMES: readonly Corruption[] = [
   {
     title: 'a write session of nobody',
     check: 'session-inode',
-    plant: (s) => s.sql(`INSERT INTO write_session VALUES (1, 400, 1, x'2f61', 1, 0, 0, 0, '{}')`),
+    plant: (s) =>
+      s.sql(`INSERT INTO write_session VALUES (1, 400, 1, x'2f61', 1, 0, 0, 0, '{}', 0)`),
     outcome: 'repaired',
   },
   {
     title: 'a write session that does not know what was before',
     check: 'session-fields',
     plant: (s) =>
-      s.sql(`INSERT INTO write_session VALUES (1, ${s.ino(PACKED)}, 1, x'2f61', 1, 0, 999, 0, '')`),
+      s.sql(
+        `INSERT INTO write_session VALUES (1, ${s.ino(PACKED)}, 1, x'2f61', 1, 0, 999, 0, '', 0)`,
+      ),
     outcome: 'repaired',
   },
   {

@@ -4,7 +4,8 @@ import { FUSE_CID_READS_MAX, POISON_DEATHS_MAX } from '../../src/base/limits.ts'
 import type { Reply } from '../../src/fuse/encode.ts';
 import { blame } from '../../src/fuse/take-over.ts';
 import { Waiting } from '../../src/fuse/waiting.ts';
-import { HandleTable, OwnMemory } from '../../src/vfs/handle-table.ts';
+import { HandleTable } from '../../src/vfs/handle-table.ts';
+import { OwnMemory } from '../../src/vfs/table-memory.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { gate, RESENT, Rig } from './rig.ts';
 

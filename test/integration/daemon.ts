@@ -37,7 +37,9 @@ const ROOT = new URL(
   import.meta.url,
 );
 /** What is installed; where children are counted, the modules that it was made of. */
-const PROGRAM = process.env['NODE_V8_COVERAGE'] ? 'dist/src/cli/main.js' : 'dist/bundle/cli/main.js';
+const PROGRAM = process.env['NODE_V8_COVERAGE']
+  ? 'dist/src/cli/main.js'
+  : 'dist/bundle/cli/main.js';
 export const KITFS = fileURLToPath(new URL(PROGRAM, ROOT));
 
 const READY_MS_MAX = 20_000;

@@ -19,6 +19,8 @@ const KEEP_ALL: RetentionPolicy = {
 /** Groups of three records. */
 function plant(journal: Journal, groups: number): void {
   const actor = root(journal);
+  // Records speak of inodes, whose numbers were given out.
+  journal.commit(() => journal.counters.next('ino'));
   for (let group = 0; group < groups; group++) {
     journal.commit((tx) => {
       for (let index = 0; index < 3; index++) tx.record(entry(actor, '/a'));

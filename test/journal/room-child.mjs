@@ -14,14 +14,20 @@ const path = join(directory, 'journal.db');
 const ballast = join(directory, 'ballast');
 const open = () => new Journal({ path, clock: new SystemClock() });
 const journal = open();
-let ino = 1;
 let actor;
 journal.commit(() => {
   actor = journal.actors.intern({ surface: 'daemon', uid: 0, gid: 0 });
 });
 const text = 'x'.repeat(300);
 const record = (tx) =>
-  tx.record({ kind: 'unlink', actor, ino: ino++, parent: 1, name: 'x', path: `/${text}` });
+  tx.record({
+    kind: 'unlink',
+    actor,
+    ino: journal.counters.next('ino'),
+    parent: 1,
+    name: 'x',
+    path: `/${text}`,
+  });
 
 /** The failure of the first that fails. */
 function untilRefused() {

@@ -22,7 +22,10 @@ const BYSTANDERS = [clone, synchronise, keepLedgers, ask];
 export interface KillRun {
   readonly kills: number;
   readonly runMsMax: number;
-  /** The longest that a system call may take, in times that Node itself takes to start meanwhile. */
+  /**
+   * The longest that a kill may delay a system call, in times that Node itself takes to start meanwhile. Before the
+   * next daemon has answered a call it may be killed too.
+   */
   readonly stallStartsMax: number;
 }
 
@@ -66,8 +69,8 @@ class Clients {
     this.#child.stdin?.on('error', () => {}); // It has ended; `ended` says how.
   }
 
-  killed(): void {
-    this.#child.stdin?.write('killed\n');
+  tell(what: 'kill' | 'next'): void {
+    this.#child.stdin?.write(`${what}\n`);
   }
 
   /** Tells them to come to their end. */
@@ -130,8 +133,11 @@ export async function surviveKills({ kills, runMsMax, stallStartsMax }: KillRun)
   const said = clients.ended().finally(end);
   const beside = BYSTANDERS.map((bystander) => bystander(daemon, ending.signal).finally(end));
   const { signal } = ending;
-  const onKilled = () => clients.killed();
-  const how = { kills, seed: SEED, signal, onKilled };
+  const tellKills = {
+    onKill: () => clients.tell('kill'),
+    onNext: () => clients.tell('next'),
+  };
+  const how = { kills, seed: SEED, signal, ...tellKills };
   const killing = killDaemons(daemon, hearing, how).finally(() => {
     end();
     clients.end();

@@ -63,13 +63,15 @@ export async function killDaemons(
     kills,
     seed,
     signal,
-    onKilled,
+    onKill,
+    onNext,
   }: {
     readonly kills: number;
     readonly seed: number;
     readonly signal: AbortSignal;
-    /** The next one has taken over. */
-    readonly onKilled: () => void;
+    readonly onKill: () => void;
+    /** Another one has taken over. */
+    readonly onNext: () => void;
   },
 ): Promise<Killed> {
   const random = randomFrom(seed);
@@ -81,10 +83,11 @@ export async function killDaemons(
     const { pid } = daemon;
     const taken = hearing.next();
     const beganMs = performance.now();
+    onKill();
     process.kill(pid, 'SIGKILL');
     await taken;
     absencesMs.push(performance.now() - beganMs);
-    onKilled();
+    onNext();
     if (kill % KILLS_PER_START === 0) startsMs.push(await startNode());
   }
   return { absencesMs, startsMs };

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Fh, Ino } from '../../src/base/ids.ts';
 import { HANDLE_TABLE_BYTES_MAX, HANDLE_TABLE_BYTES_MIN } from '../../src/base/limits.ts';
-import { OwnMemory } from '../../src/vfs/handle-table.ts';
+import { OwnMemory } from '../../src/vfs/table-memory.ts';
 import { HandleTable } from '../../src/vfs/vfs.ts';
 import { KeptMemory } from './table-memory.ts';
 

@@ -70,6 +70,7 @@ void expect_count(struct client *c, ssize_t count, size_t expected) {
 
 void begin_call(struct client *c, const char *call) {
   c->call = call;
+  c->kills_before = __atomic_load_n(&kills, __ATOMIC_RELAXED);
   clock_gettime(CLOCK_MONOTONIC, &c->called);
 }
 
@@ -77,8 +78,11 @@ void end_call(struct client *c) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   double ms = (now.tv_sec - c->called.tv_sec) * 1e3 + (now.tv_nsec - c->called.tv_nsec) / 1e6;
+  int during = __atomic_load_n(&kills, __ATOMIC_RELAXED) - c->kills_before;
+  if (during > 1) ms /= during;
   if (ms <= c->worst_ms) return;
   c->worst_ms = ms;
+  c->worst_kills = during;
   c->worst_operation = c->operation;
   c->worst_call = c->call;
 }

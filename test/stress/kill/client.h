@@ -96,17 +96,20 @@ struct client {
   /** What changed a name or an attribute, one a line, in order: the journal must say the same. */
   FILE *records;
   long operations, reopened;
-  int kills_seen;
-  /** The system call in hand. */
+  int followers_seen;
+  /** The system call in hand, and how many daemons had been killed when it began. */
   const char *operation, *call;
   struct timespec called;
+  int kills_before;
+  /** The longest one; of one during which several were killed, its share of each. */
   double worst_ms;
+  int worst_kills;
   const char *worst_operation, *worst_call;
   char last[LAST][160];
 };
 
-/** How many daemons were killed so far, and whether to come to an end. */
-extern int kills, is_ending;
+/** How many daemons were killed so far, how many have taken over, and whether to come to an end. */
+extern int kills, followers, is_ending;
 /** Files that others made, held open by all clients. */
 enum { HELD_MAX = 8 };
 struct held {

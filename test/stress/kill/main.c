@@ -2,8 +2,9 @@
  * Clients that do mixed operations, each in a directory of its own, until they are told to end.
  *   kill DIR RECORDS SEED CLIENTS [HELD…]
  * DIR is made; RECORDS is a directory elsewhere, for `N.txt` of client N. HELD are files to be held open and read; of
- * those that have a size the bytes do not change. Each line on the standard input says that a daemon was killed, its
- * end that the run is over: then everything is compared once more. The output ends with `done`.
+ * those that have a size the bytes do not change. A line `kill` on the standard input says that a daemon is about to be
+ * killed, `next` that another one has taken over, its end that the run is over: then everything is compared once more.
+ * The output ends with `done`.
  */
 #include "client.h"
 
@@ -11,7 +12,7 @@
 #include <sys/file.h>
 #include <sys/wait.h>
 
-int kills, is_ending, held_count;
+int kills, followers, is_ending, held_count;
 struct held held[HELD_MAX];
 static pthread_barrier_t begun;
 
@@ -34,9 +35,9 @@ static void *run(void *argument) {
   begin_held(c);
   pthread_barrier_wait(&begun);
   while (!__atomic_load_n(&is_ending, __ATOMIC_RELAXED)) {
-    int now = __atomic_load_n(&kills, __ATOMIC_RELAXED);
+    int now = __atomic_load_n(&followers, __ATOMIC_RELAXED);
     c->operations += 1;
-    if (now != c->kills_seen) open_again(c), c->kills_seen = now;
+    if (now != c->followers_seen) open_again(c), c->followers_seen = now;
     const struct operation *o = draw(c);
     c->operation = o->name;
     o->run(c);
@@ -124,13 +125,15 @@ int main(int argc, char **argv) {
   for (int i = 0; i < count; i++) pthread_create(&threads[i], NULL, run, &clients[i]);
   pthread_barrier_wait(&begun);
   printf("begun\n");
-  while (fgets(line, sizeof line, stdin) != NULL) __atomic_add_fetch(&kills, 1, __ATOMIC_RELAXED);
+  while (fgets(line, sizeof line, stdin) != NULL) {
+    __atomic_add_fetch(*line == 'k' ? &kills : &followers, 1, __ATOMIC_RELAXED);
+  }
   __atomic_store_n(&is_ending, 1, __ATOMIC_RELAXED);
   for (int i = 0; i < count; i++) {
     struct client *c = &clients[i];
     pthread_join(threads[i], NULL);
-    printf("client %d: operations %ld, opened again %ld, worst %.0f ms in %s of %s\n", i, c->operations, c->reopened,
-           c->worst_ms, c->worst_call, c->worst_operation);
+    printf("client %d: operations %ld, opened again %ld, worst %.0f ms in %s of %s, kills %d\n", i, c->operations,
+           c->reopened, c->worst_ms, c->worst_call, c->worst_operation, c->worst_kills);
   }
   check_locks(&whole, locks);
   printf("done\n");
