@@ -75,6 +75,8 @@ export interface Operation {
   /** Before it; answers a descriptor that it is about. */
   readonly prepare?: (place: Place) => Promise<number | undefined>;
   readonly act: (place: Place, fd: number) => Promise<void>;
+  /** By a tool, whose answer comes through a socket. */
+  readonly isAnswered?: boolean;
 }
 
 const one = (name: string, act: (place: Place) => Promise<void>): Operation => ({ name, act });
@@ -225,6 +227,32 @@ const BYTES: readonly Operation[] = [
     act: ({ kernel }, fd) => kernel.close(fd),
   },
 ];
+
+/** Of one request each: what is left of them after a kill is all, or nothing. */
+export const OPERATIONS_OF_ONE_REQUEST: readonly Operation[] = [
+  ...NAMES.filter(({ name }) => !name.startsWith('tmpfile')),
+  ...ATTRIBUTES,
+  ...BYTES.filter(({ name }) => ['truncate', 'fallocate', 'copy_file_range'].includes(name)),
+];
+
+/** Calls of tools, made by `call`, which rejects when it is told of an error. */
+export function toolOperations(call: (tool: string, input: object) => Promise<void>): Operation[] {
+  const tool = (name: string, inputOf: (path: (name: string) => string) => object): Operation => ({
+    name,
+    prepare: made,
+    act: (place) =>
+      call(
+        name,
+        inputOf((at) => `/ipfs/${place.path(at)}`),
+      ),
+    isAnswered: true,
+  });
+  return [
+    tool('vfs_write', (path) => ({ path: path('b'), content: NEW })),
+    tool('vfs_move', (path) => ({ source: path('a'), destination: path('b') })),
+    tool('vfs_rm', (path) => ({ path: path('a') })),
+  ];
+}
 
 /** With passthrough the kernel writes these bytes itself, without it the daemon does. */
 export const OPERATIONS_ON_BYTES = BYTES;

@@ -3,9 +3,10 @@
  * another of the points that it passes. A trial that was killed must leave what one leaves that was not.
  */
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import BetterSqlite3 from 'better-sqlite3';
 import { expect } from 'vitest';
-import { TestDaemon } from '../integration/daemon.ts';
+import { type DaemonOptions, TestDaemon } from '../integration/daemon.ts';
 import { CALLER, Kernel } from '../posix/kernel.ts';
 import { type Operation, Place } from './operations.ts';
 import { type Death, FaultPoints } from './points.ts';
@@ -53,22 +54,23 @@ interface Ran {
 export class Trials implements AsyncDisposable {
   readonly daemon: TestDaemon;
   readonly points: FaultPoints;
-  readonly kernel: Kernel;
+  readonly #isKept: boolean;
+  #kernel: Kernel;
   readonly #ran: Ran[] = [];
   #count = 0;
 
-  private constructor(daemon: TestDaemon, points: FaultPoints) {
+  private constructor(daemon: TestDaemon, points: FaultPoints, isKept: boolean) {
     this.daemon = daemon;
+    this.#isKept = isKept;
     this.points = points;
-    const [program, ...args] = CALLER;
-    this.kernel = new Kernel(daemon.spawn(program, args, { in: 'ipfs' }));
+    this.#kernel = clientOf(daemon);
   }
 
-  static async start(configuration = ''): Promise<Trials> {
+  static async start(options: Pick<DaemonOptions, 'configuration' | 'args'> = {}): Promise<Trials> {
     const points = new FaultPoints();
     try {
-      // Nothing is hashed meanwhile: it would pass points when it suits it.
-      return new Trials(await TestDaemon.start({ configuration, env: points.env }), points);
+      const isKept = options.args?.includes('--no-keeper') !== true;
+      return new Trials(await TestDaemon.start({ ...options, env: points.env }), points, isKept);
     } catch (error) {
       points[Symbol.dispose]();
       throw error;
@@ -110,7 +112,8 @@ export class Trials implements AsyncDisposable {
     await place.rest();
     const points = new Map<string, number>();
     for (const point of this.points.traced()) {
-      if (!UNSTEADY.test(point)) points.set(point, (points.get(point) ?? 0) + 1);
+      const isSteady = operation.isAnswered === true && point.startsWith('answer');
+      if (isSteady || !UNSTEADY.test(point)) points.set(point, (points.get(point) ?? 0) + 1);
     }
     const { directory } = place;
     this.#note(directory, title, directory);
@@ -133,11 +136,67 @@ export class Trials implements AsyncDisposable {
     this.#note(place.directory, title, model.directory);
   }
 
+  /**
+   * The same where who asks may be told that it failed, because nobody starts another daemon, or it is
+   * a tool call: if it was acknowledged it is done, else it is done or not at all. Of operations that
+   * are one request.
+   */
+  async killUnsure(operation: Operation): Promise<number> {
+    const model = await this.#model(operation);
+    const title = `${operation.name}, not begun`;
+    const untouched = await this.#place(operation, title);
+    const fd = await operation.prepare?.(untouched);
+    if (fd !== undefined) untouched.held.push(fd);
+    const before = await stateOf(untouched);
+    this.#note(untouched.directory, title, untouched.directory);
+    let kills = 0;
+    for (const [point] of model.points) {
+      if (ASKING.test(point)) continue;
+      await this.#killUnsure(operation, point, { model, before, untouched });
+      kills += 1;
+    }
+    return kills;
+  }
+
+  async #killUnsure(
+    operation: Operation,
+    point: string,
+    { model, before, untouched }: { model: Model; before: State; untouched: Place },
+  ): Promise<void> {
+    const title = `${operation.name}, killed at ${point}`;
+    const place = await this.#place(operation, title);
+    const fd = (await operation.prepare?.(place)) ?? -1;
+    this.points.arm({ point });
+    const isDone = await operation.act(place, fd).then(
+      () => true,
+      () => false,
+    );
+    const died = () => this.points.died;
+    await expect.poll(died, { timeout: SETTLE_MS_MAX, interval: 2, message: title }).toBe(1);
+    if (!this.#isKept) await this.#restart();
+    const after = await stateOf(new Place(this.#kernel, place.directory, this.#rest));
+    const isThere = isDeepStrictEqual(after, model.state);
+    if (isDone || !isDeepStrictEqual(after, before)) expect(after, title).toEqual(model.state);
+    this.#note(place.directory, title, (isThere ? model : untouched).directory);
+  }
+
+  async #restart(): Promise<void> {
+    const isRunning = () => this.daemon.isRunning;
+    await expect.poll(isRunning, { timeout: SETTLE_MS_MAX, interval: 2 }).toBe(false);
+    await this.#kernel[Symbol.asyncDispose]();
+    await this.daemon.restart();
+    this.#kernel = clientOf(this.daemon);
+  }
+
   async #place({ name }: Operation, title: string): Promise<Place> {
     this.#count += 1;
-    const place = new Place(this.kernel, `${this.#count}-${name.replaceAll(' ', '-')}`, this.#rest);
+    const place = new Place(
+      this.#kernel,
+      `${this.#count}-${name.replaceAll(' ', '-')}`,
+      this.#rest,
+    );
     try {
-      await this.kernel.mkdir(place.directory, 0o755);
+      await this.#kernel.mkdir(place.directory, 0o755);
     } catch (error) {
       throw new Error(`${title}: ${this.daemon.output}`, { cause: error });
     }
@@ -157,7 +216,7 @@ export class Trials implements AsyncDisposable {
   async expectSameRecords(): Promise<void> {
     const { findings } = await this.daemon.json<{ findings: unknown[] }>(['fsck']);
     expect(findings).toEqual([]);
-    await this.kernel[Symbol.asyncDispose]();
+    await this.#kernel[Symbol.asyncDispose]();
     await this.daemon.stop();
     const records = this.#records();
     for (const { directory, title, model } of this.#ran) {
@@ -173,7 +232,9 @@ export class Trials implements AsyncDisposable {
       const [, , directory = '', ...rest] = path.toString().split('/');
       const oldPath = old_path?.toString().split('/').slice(3).join('/') ?? null;
       const records = found.get(directory) ?? [];
-      records.push({ kind, path: rest.join('/'), oldPath, size });
+      // What has no name is called by its number.
+      const called = rest.join('/').replace(/ \d+\)$/, ')');
+      records.push({ kind, path: called, oldPath, size });
       found.set(directory, records);
     }
     return found;
@@ -190,11 +251,16 @@ export class Trials implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.points.off();
-    await this.kernel[Symbol.asyncDispose]();
+    await this.#kernel[Symbol.asyncDispose]();
     await this.daemon.close();
     this.points[Symbol.dispose]();
   }
 }
+
+const clientOf = (daemon: TestDaemon): Kernel => {
+  const [program, ...args] = CALLER;
+  return new Kernel(daemon.spawn(program, args, { in: 'ipfs' }));
+};
 
 interface Model {
   readonly directory: string;
