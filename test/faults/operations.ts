@@ -228,12 +228,13 @@ const BYTES: readonly Operation[] = [
   },
 ];
 
+/** Without an open file: a session that a kill ends leaves a record of its own. */
+const OPENING = ['create', 'exclusive create', 'tmpfile and link', 'unlink of an open file'];
+
 /** Of one request each: what is left of them after a kill is all, or nothing. */
-export const OPERATIONS_OF_ONE_REQUEST: readonly Operation[] = [
-  ...NAMES.filter(({ name }) => !name.startsWith('tmpfile')),
-  ...ATTRIBUTES,
-  ...BYTES.filter(({ name }) => ['truncate', 'fallocate', 'copy_file_range'].includes(name)),
-];
+export const OPERATIONS_OF_ONE_REQUEST: readonly Operation[] = [...NAMES, ...ATTRIBUTES].filter(
+  ({ name }) => !OPENING.includes(name),
+);
 
 /** Calls of tools, made by `call`, which rejects when it is told of an error. */
 export function toolOperations(call: (tool: string, input: object) => Promise<void>): Operation[] {
