@@ -28,7 +28,8 @@ export interface Before {
 }
 
 export interface OpenFile extends Handle {
-  readonly path: Name;
+  /** By which it was opened. A daemon that took it over knows it of those with a session. */
+  path: Name;
   backing: number | undefined;
   dropsPages: boolean;
   readonly opener: Caller;

@@ -89,11 +89,14 @@ export function resume(core: Core, saved: ReadonlyMap<Ino, SavedFile>): Readonly
     if (live !== undefined) core.live.adopt(live, file);
   }
   const resumed = new Set<number>();
-  for (const { id, ino, actor, fh, before, oldContent, oldSize } of core.journal.sessions.all()) {
+  for (const session of core.journal.sessions.all()) {
+    const { id, ino, actor, fh, path, before, oldContent, oldSize } = session;
     const file = core.handles.find(fh);
     const open = core.handles.openInode(ino);
     if (file?.ino !== ino || open === undefined) continue;
     const version = typeof before['version'] === 'number' ? before['version'] : 0;
+    // By which it was opened, whatever it is called now.
+    file.path = path;
     // Which bytes, nobody knows any more.
     file.session = { id, actor, version, from: 0, to: core.inodes.get(ino).size };
     open.writers += 1;

@@ -39,6 +39,7 @@ interface Recorded {
 
 interface Row {
   readonly kind: string;
+  readonly ino: number;
   readonly path: Buffer;
   readonly old_path: Buffer | null;
   readonly size: number | null;
@@ -226,14 +227,18 @@ export class Trials implements AsyncDisposable {
 
   /** By directory. */
   #records(): Map<string, Recorded[]> {
-    const rows = this.#query<Row>('SELECT kind, path, old_path, size FROM op ORDER BY seq');
+    const rows = this.#query<Row>('SELECT kind, ino, path, old_path, size FROM op ORDER BY seq');
     const found = new Map<string, Recorded[]>();
-    for (const { kind, path, old_path, size } of rows) {
-      const [, , directory = '', ...rest] = path.toString().split('/');
+    const madeIn = new Map<number, string>();
+    for (const { kind, ino, path, old_path, size } of rows) {
+      const [, , top = '', ...rest] = path.toString().split('/');
+      const directory = madeIn.get(ino) ?? top;
+      madeIn.set(ino, directory);
       const oldPath = old_path?.toString().split('/').slice(3).join('/') ?? null;
+      // What has no name is called by its number, and by a daemon that did not make it by no directory.
+      const isNameless = directory !== top || rest[0]?.startsWith('(inode') === true;
+      const called = isNameless ? '(inode)' : rest.join('/');
       const records = found.get(directory) ?? [];
-      // What has no name is called by its number.
-      const called = rest.join('/').replace(/ \d+\)$/, ')');
       records.push({ kind, path: called, oldPath, size });
       found.set(directory, records);
     }
