@@ -13,58 +13,10 @@ import { OpError } from '../base/errors.ts';
 import type { Fh, Ino } from '../base/ids.ts';
 import { HANDLE_TABLE_BYTES_MAX, HANDLE_TABLE_BYTES_MIN } from '../base/limits.ts';
 import { OwnMemory, type TableMemory } from './table-memory.ts';
+import type { Agreement, HeldHandle, NewHandle, SavedFile, ShownFile } from './table-records.ts';
 
-/** What both sides of the connection agreed on, as numbers. */
-export interface Agreement {
-  /** Number of the connection. */
-  readonly generation: number;
-  readonly minor: number;
-  readonly maxReadahead: number;
-  readonly flags: number;
-  readonly flags2: number;
-}
-
-/** An open file or directory as the kernel has it. */
-export interface HeldHandle {
-  readonly fh: Fh;
-  readonly ino: Ino;
-  /** The request that was answered with it, without the resend bit. */
-  readonly unique: number;
-  readonly flags: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly pid: number;
-  readonly backing: number | undefined;
-  /** FOPEN_* it was answered with. */
-  readonly openFlags: number;
-  readonly isDirectory: boolean;
-  /** Whether the kernel took the answer. If not, it may have been on its way. */
-  readonly isTold: boolean;
-  /** Whether it was taken from who holds it, who was not asked. */
-  readonly isRevoked: boolean;
-}
-
-/** One that was opened a moment ago. */
-type NewHandle = Omit<HeldHandle, 'isTold' | 'isRevoked'>;
-
-/** What a file that the kernel writes was last said to be, by a row that may not have been written. */
-export interface ShownFile {
-  /** When its bytes changed. */
-  readonly s: number;
-  readonly ns: number;
-  readonly version: number;
-}
-
-/** What the disk said of a file that the kernel writes when its row was written last. */
-export interface SavedFile {
-  readonly size: number;
-  readonly mtimeS: number;
-  readonly mtimeNs: number;
-  readonly atimeS: number;
-  readonly atimeNs: number;
-  /** Absent: what the row says. */
-  readonly shown?: ShownFile | undefined;
-}
+export type { TableMemory } from './table-memory.ts';
+export type { HeldHandle } from './table-records.ts';
 
 /** `KTHT`, and the form of the table: one of another form cannot be taken over. */
 const MAGIC = 0x4b544854;
@@ -129,6 +81,10 @@ const MARK = { told: 1, revoked: 2 } as const;
 
 const TWO_TO_32 = 2 ** 32;
 
+/** Counts and numbers of things: no fraction, not below 0. */
+const isNumber = (value: number | undefined): boolean =>
+  value !== undefined && Number.isSafeInteger(value) && value >= 0;
+
 /** The number of a record. */
 export type TablePlace = number;
 
@@ -159,16 +115,35 @@ export class HandleTable {
   /**
    * The table that another process left there.
    * @returns undefined when it is none, or of a form that this version does not know, or nothing
-   *   was agreed with the kernel yet. @throws OpError no-space.
+   *   was agreed with the kernel yet, or it holds what nobody writes there. @throws OpError no-space.
    */
   static adopt(memory: TableMemory): HandleTable | undefined {
+    if (memory.size > HANDLE_TABLE_BYTES_MAX) return undefined;
     const table = new HandleTable(memory, false);
     const isOurs = table.#word(WORDS.magic) === MAGIC && table.#word(WORDS.form) === FORM;
     if (!isOurs || table.agreement === undefined) return undefined;
     const end = HEADER_BYTES + table.#word(WORDS.used) * RECORD_BYTES;
-    if (end > memory.size) return undefined;
+    if (end > memory.size || !table.#isSound()) return undefined;
     table.#free.push(...table.#placesOf(KIND.free));
     return table;
+  }
+
+  /** Whether all numbers are such as are given out, and no handle is there twice. */
+  #isSound(): boolean {
+    const { lastFh, notifiedSeq } = this;
+    const inHeader = [this.agreement?.generation, lastFh, notifiedSeq];
+    if (!inHeader.every(isNumber)) return false;
+    const seen = new Set<Fh>();
+    for (const { fh, ino } of this.handles()) {
+      if (!isNumber(fh) || !isNumber(ino) || fh === 0 || ino === 0) return false;
+      if (fh > lastFh || seen.has(fh)) return false;
+      seen.add(fh);
+    }
+    return this.#placesOf(KIND.saved).every((place) => {
+      const { ino, size, mtimeS, atimeS } = this.#savedAt(place);
+      const areTimes = Number.isSafeInteger(mtimeS) && Number.isSafeInteger(atimeS);
+      return isNumber(ino) && isNumber(size) && areTimes;
+    });
   }
 
   /** The mount works, on these terms. */
@@ -383,18 +358,9 @@ export class HandleTable {
   leftSaved(): ReadonlyMap<Ino, SavedFile> {
     const found = new Map<Ino, SavedFile>();
     for (const place of this.#placesOf(KIND.saved)) {
-      const number = this.#number(place);
-      const word = this.#wordOf(place);
-      const ino = (this.#numbers[number + NUMBER.ino] ?? 0) as Ino;
+      const { ino, ...saved } = this.#savedAt(place);
       this.#left.set(ino, place);
-      found.set(ino, {
-        size: this.#numbers[number + NUMBER.size] ?? 0,
-        mtimeS: this.#numbers[number + NUMBER.mtimeS] ?? 0,
-        mtimeNs: this.#word(word + WORD.mtimeNs),
-        atimeS: this.#numbers[number + NUMBER.atimeS] ?? 0,
-        atimeNs: this.#word(word + WORD.atimeNs),
-        shown: this.#shownAt(place),
-      });
+      found.set(ino, saved);
     }
     return found;
   }
@@ -402,6 +368,20 @@ export class HandleTable {
   dropLeft(): void {
     for (const place of this.#left.values()) this.remove(place);
     this.#left.clear();
+  }
+
+  #savedAt(place: TablePlace): SavedFile & { readonly ino: Ino } {
+    const number = this.#number(place);
+    const word = this.#wordOf(place);
+    return {
+      ino: (this.#numbers[number + NUMBER.ino] ?? 0) as Ino,
+      size: this.#numbers[number + NUMBER.size] ?? 0,
+      mtimeS: this.#numbers[number + NUMBER.mtimeS] ?? 0,
+      mtimeNs: this.#word(word + WORD.mtimeNs),
+      atimeS: this.#numbers[number + NUMBER.atimeS] ?? 0,
+      atimeNs: this.#word(word + WORD.atimeNs),
+      shown: this.#shownAt(place),
+    };
   }
 
   #handleAt(place: TablePlace, isDirectory: boolean): HeldHandle & { readonly place: TablePlace } {
@@ -456,8 +436,10 @@ export class HandleTable {
 
   #map(bytes: number): void {
     const { buffer, byteOffset } = this.#memory.map(bytes);
-    this.#numbers = new Float64Array(buffer, byteOffset, bytes / 8);
-    this.#words = new Uint32Array(buffer, byteOffset, bytes / 4);
+    // What is no whole number at the end is no part of it.
+    const numbers = Math.floor(bytes / 8);
+    this.#numbers = new Float64Array(buffer, byteOffset, numbers);
+    this.#words = new Uint32Array(buffer, byteOffset, numbers * 2);
   }
 
   #number(place: TablePlace): number {

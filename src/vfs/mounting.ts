@@ -17,9 +17,9 @@ import type { Caller } from './contract.ts';
 import { attributesOf, blankRow, type Core, DIRECTORY_SIZE, EMPTY_NAME } from './core.ts';
 import { enter, mkdir, reapOrphans } from './create.ts';
 import { rest } from './direct.ts';
-import type { SavedFile } from './handle-table.ts';
 import type { Mounted, Superblock } from './mounts.ts';
 import { dropName, obituary } from './remove.ts';
+import type { SavedFile } from './table-records.ts';
 import { adoptHandles, type Inherited, keepOrphans, resume, revive, shownBy } from './take-over.ts';
 
 const ROOT_SUPERBLOCK = 1 as SuperblockId;

@@ -9,8 +9,8 @@ import { CID_INO_FROM } from './cidtree.ts';
 import type { Caller } from './contract.ts';
 import { CONTROL_INO_FROM } from './control.ts';
 import type { Core } from './core.ts';
-import type { SavedFile } from './handle-table.ts';
 import { compareTimes, type Live } from './live.ts';
+import type { SavedFile } from './table-records.ts';
 
 /** A handle that the kernel still has. */
 export interface Inherited {
