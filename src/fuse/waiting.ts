@@ -52,7 +52,9 @@ class Waiter {
 export class Waiting {
   readonly #clock: Clock;
   readonly #answers: Answers;
-  readonly #waiters = new Map<number, Waiter>();
+  readonly #waiters = new Set<Waiter>();
+  /** The last one of each number: a kernel gives none twice, and nothing here depends on that. */
+  readonly #byUnique = new Map<number, Waiter>();
   readonly #turns: Turns;
   #isCareful: boolean;
 
@@ -82,7 +84,8 @@ export class Waiting {
     const isBegun = result instanceof Promise;
     if (isBegun) this.#answers.begun(wait.unique);
     this.#follow(waiter, isBegun ? result : this.#turns.run(() => this.#begin(wait), signal));
-    this.#waiters.set(wait.unique, waiter);
+    this.#waiters.add(waiter);
+    this.#byUnique.set(wait.unique, waiter);
     if (!wait.isUnhurried) this.#setDeadline(waiter);
   }
 
@@ -97,14 +100,15 @@ export class Waiting {
 
   /** The client was interrupted. A request that was answered already is not known here. */
   interrupt(unique: number): void {
-    const waiter = this.#waiters.get(unique);
+    const waiter = this.#byUnique.get(unique);
     if (waiter !== undefined) this.#refuse(waiter, new OpError('interrupted', 'wait for content'));
   }
 
   /** Nobody listens any more. */
   end(): void {
-    for (const waiter of this.#waiters.values()) waiter.answered.abort();
+    for (const waiter of this.#waiters) waiter.answered.abort();
     this.#waiters.clear();
+    this.#byUnique.clear();
   }
 
   #begin({ unique, result }: Wait): Promise<void> {
@@ -139,7 +143,9 @@ export class Waiting {
 
   #leave(waiter: Waiter): void {
     waiter.answered.abort();
-    this.#waiters.delete(waiter.wait.unique);
+    this.#waiters.delete(waiter);
+    const { unique } = waiter.wait;
+    if (this.#byUnique.get(unique) === waiter) this.#byUnique.delete(unique);
   }
 
   #setDeadline(waiter: Waiter): void {

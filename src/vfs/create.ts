@@ -10,9 +10,11 @@ import {
   S_IFBLK,
   S_IFCHR,
   S_IFDIR,
+  S_IFIFO,
   S_IFLNK,
   S_IFMT,
   S_IFREG,
+  S_IFSOCK,
   writes,
 } from '../base/posix.ts';
 import type { InodeRow, OpKind, Tx } from '../journal/journal.ts';
@@ -72,6 +74,9 @@ export function enter(core: Core, tx: Tx, made: NewName): InodeRow {
   return row;
 }
 
+/** What mknod(2) makes. */
+const NODE_TYPES: ReadonlySet<number> = new Set([S_IFREG, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK]);
+
 export function mknod(
   core: Core,
   caller: Caller,
@@ -82,7 +87,7 @@ export function mknod(
 ): InodeRow {
   const directory = demandFree(core, caller, parent, name, 'mknod');
   const type = (mode & S_IFMT) === 0 ? S_IFREG : mode & S_IFMT;
-  if (type === S_IFDIR || type === S_IFLNK) throw new OpError('invalid', 'mknod');
+  if (!NODE_TYPES.has(type)) throw new OpError('invalid', 'mknod');
   const isDevice = type === S_IFCHR || type === S_IFBLK;
   if (isDevice && !caller.checked && caller.uid !== 0) {
     throw new OpError('not-permitted', 'mknod', { hint: 'only root makes devices' });

@@ -1,11 +1,12 @@
 /** Requests that no kernel of good faith sends, each found by the storms of `test/fuzz`. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CONTROL_INO_FROM } from '../../src/vfs/vfs.ts';
+import { settle } from '../fakes/clock.ts';
 import { OPENS_DIRECTORIES, request, text, u32, u64 } from './requests.ts';
-import { RESENT, Rig } from './rig.ts';
+import { gate, RESENT, Rig } from './rig.ts';
 
-const EINVAL = 22;
 const EISDIR = 21;
+const EINVAL = 22;
 const ENOENT = 2;
 const CONTROL_FILE = CONTROL_INO_FROM + 1;
 
@@ -66,4 +67,22 @@ test('a number asked again with another request is no request of that kind', () 
   );
   expect(rig.channel.answerTo(again).errno).toBe(EINVAL);
   expect(rig.errors()).toEqual([]);
+});
+
+test('a node of a type that there is not is made by nobody', () => {
+  for (const type of [0o030000, 0o040000, 0o110000, 0o120000, 0o170000]) {
+    const { errno } = rig.ask(8, rig.ipfs, u32(type | 0o644, 0, 0, 0), text('n'));
+    expect(errno).toBe(EINVAL);
+  }
+});
+
+test('two that wait under one number are both answered', async () => {
+  const waits = gate<void>();
+  rig.faulty.faults.set('lookup', (real) => waits.promise.then(real));
+  rig.drain(rig.lookup(12n, 'none'), rig.lookup(12n, 'none'));
+  expect(rig.session.waitingCount).toBe(2);
+  waits.open();
+  await settle();
+  expect(rig.session.waitingCount).toBe(0);
+  expect(rig.channel.answers.map(({ unique }) => unique)).toEqual([12n, 12n]);
 });
