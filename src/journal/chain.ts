@@ -61,10 +61,12 @@ export class Chain {
     let group: ChainedRow[] = [];
     for (const record of this.#allRecords()) {
       group.push(record);
-      if (record.hash === null) continue;
+      const { seq, hash } = record;
+      if (hash === null) continue;
       const fault = groupFault(before, group);
       if (fault !== undefined) yield fault;
-      before = { seq: record.seq, hash: record.hash };
+      // A damaged row may have anything in its place.
+      before = { seq, hash: Buffer.isBuffer(hash) ? hash : GENESIS };
       group = [];
     }
     const [stray] = group;
@@ -104,10 +106,11 @@ function groupFault(before: ChainPoint, records: readonly ChainedRow[]): ChainFa
   }
   const last = records.at(-1);
   const actual = groupHash(before.hash, records);
-  if (last?.hash?.equals(actual) === true) return undefined;
+  const told = Buffer.isBuffer(last?.hash) ? last.hash : undefined;
+  if (told?.equals(actual) === true) return undefined;
   return {
     seq: last?.seq ?? before.seq + 1,
-    expected: `hash ${last?.hash?.toString('hex') ?? 'of a group'}`,
+    expected: `hash ${told?.toString('hex') ?? 'of a group'}`,
     actual: `hash ${actual.toString('hex')}`,
   };
 }

@@ -168,7 +168,9 @@ function placeOf(row: BrokenRow, places: Places) {
   const path =
     parent !== undefined && Buffer.isBuffer(name)
       ? (`${places.of(parent)}/${nameOf(name)}` as Name)
-      : ino && places.of(ino);
+      : ino
+        ? places.of(ino)
+        : undefined;
   return {
     ...(ino === undefined ? {} : { ino }),
     ...(seq === undefined ? {} : { seq }),

@@ -128,8 +128,8 @@ function canonical(row: OpRow): string {
     row.kind,
     row.ino,
     row.parent,
-    row.name.toString('hex'),
-    row.path.toString('hex'),
+    hex(row.name),
+    hex(row.path),
     hex(row.old_path),
     row.size,
     row.old_size,
@@ -149,8 +149,9 @@ function canonical(row: OpRow): string {
   ]);
 }
 
+/** What is there instead in a damaged row is as it is: its hash is another one. */
 const hex = (bytes: Buffer | null): string | null =>
-  bytes === null ? null : bytes.toString('hex');
+  Buffer.isBuffer(bytes) ? bytes.toString('hex') : bytes;
 
 /**
  * SHA-256 of a text of lines, each ended by a newline: the previous hash in hexadecimal, then the

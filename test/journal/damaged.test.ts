@@ -86,3 +86,9 @@ test('a start over an index that leads back to itself ends', () => {
   writeFileSync(path, file);
   expect(() => new World(directory)).toThrow(corrupt);
 });
+
+test('a record without its columns breaks the chain', () => {
+  edit('CREATE TABLE other AS SELECT * FROM op; DROP TABLE op; ALTER TABLE other RENAME TO op');
+  edit('UPDATE op SET name = NULL, path = NULL WHERE seq = (SELECT max(seq) FROM op)');
+  expect(findings().map(({ rule }) => rule)).toContain('chain');
+});
