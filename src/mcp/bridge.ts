@@ -290,17 +290,19 @@ class Bridge {
   /** One line of the daemon. */
   #give(frame: Buffer, socket: Socket): void {
     const message = parseFrame(frame);
+    if (!isJsonObject(message)) {
+      this.#options.log.warn({ bytes: frame.length }, 'the daemon said what is no message');
+      return;
+    }
     const refusal = refusalIn(message);
     if (refusal !== undefined) {
       this.#refused(refusal);
       return;
     }
-    if (isJsonObject(message)) {
-      if ('method' in message) {
-        const isProgress = message['method'] === 'notifications/progress';
-        if (isProgress && !this.#progress.isNew(message['params'])) return;
-      } else if (this.#isForUs(message)) return;
-    }
+    if ('method' in message) {
+      const isProgress = message['method'] === 'notifications/progress';
+      if (isProgress && !this.#progress.isNew(message['params'])) return;
+    } else if (this.#isForUs(message)) return;
     const isTaken = this.#options.output.write(Buffer.concat([frame, NEWLINE]));
     if (!isTaken) socket.pause();
     // Some wait until there is room for them.

@@ -116,6 +116,20 @@ describe('the bridge', () => {
     expect(messages).toMatchObject([{ id: null, error: { code: -32700 } }]);
   });
 
+  test('passes on from the daemon what is a message, and nothing else', async () => {
+    const daemon = await fakeDaemon((line, socket) => {
+      socket.write('{"id":\n[]\nnoise\n7\n');
+      answer(socket, line.id);
+    });
+    const { say, messages, input, done } = openBridge();
+    say(request(1, 'ping'));
+    await until(() => messages.length > 0);
+    input.end();
+    await done;
+    daemon.close();
+    expect(messages).toEqual([{ jsonrpc: '2.0', id: 1, result: {} }]);
+  });
+
   test('survives a restart of the daemon: the handshake is repeated, and the client sees one', async () => {
     const first = await openHost({ path });
     const bridge = openBridge();
