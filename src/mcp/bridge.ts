@@ -135,7 +135,9 @@ class Bridge {
       this.#initialize = line;
       this.#isGreeted = false;
     }
-    if (line.method !== 'notifications/cancelled') this.#queue.push(line);
+    // With an id it is a request, which only the daemon can answer.
+    const isCancelling = line.method === 'notifications/cancelled' && line.key === undefined;
+    if (!isCancelling) this.#queue.push(line);
     else if (!this.#forget(line)) return;
     this.#connect();
     void this.#flush();

@@ -76,8 +76,8 @@ export function presenting(line: Line, token: Secret | undefined): Line {
   const value = parseFrame(line.frame);
   const message: JsonObject = isJsonObject(value) ? value : {};
   const _meta = { ...metaOf(line.params), [TOKEN_META]: token.reveal() };
-  const frame = Buffer.from(JSON.stringify({ ...message, params: { ...line.params, _meta } }));
-  return { ...line, frame };
+  const frame = written({ ...message, params: { ...line.params, _meta } });
+  return frame === undefined ? line : { ...line, frame };
 }
 
 /** Whether a daemon that answers `initialize` so runs a call with a key once. */
@@ -100,8 +100,19 @@ function withKey(
   if (!isJsonObject(meta)) return undefined;
   if (meta[IDEMPOTENCY_META] !== undefined) return { ...plain, repeated: 'keyed' };
   const stamped = { ...meta, [IDEMPOTENCY_META]: random.token() };
-  const frame = Buffer.from(JSON.stringify({ ...message, params: { ...params, _meta: stamped } }));
-  return frame.length > FRAME_BYTES_MAX ? undefined : { ...plain, frame, repeated: 'keyed' };
+  const frame = written({ ...message, params: { ...params, _meta: stamped } });
+  return frame === undefined ? undefined : { ...plain, frame, repeated: 'keyed' };
+}
+
+/** undefined: it is nested deeper than can be written, or too long. What is read may be either. */
+function written(message: JsonObject): Buffer | undefined {
+  try {
+    const frame = Buffer.from(JSON.stringify(message));
+    return frame.length > FRAME_BYTES_MAX ? undefined : frame;
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
 }
 
 const metaOf = (params: JsonObject | undefined): JsonObject | undefined => {

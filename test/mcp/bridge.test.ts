@@ -116,6 +116,28 @@ describe('the bridge', () => {
     expect(messages).toMatchObject([{ id: null, error: { code: -32700 } }]);
   });
 
+  test('carries a call that is nested deeper than it can write', async () => {
+    await using _host = await openHost({ path });
+    const { say, answerTo, input, done } = openBridge();
+    const nested = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
+    const params = `{"name":"sample_echo","arguments":{"path":${nested}}}`;
+    input.write(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":${params}}\n`);
+    say(request(2, 'ping'));
+    expect(await answerTo(2)).toMatchObject({ result: {} });
+    input.end();
+    await done;
+  });
+
+  test('takes for a cancellation only what is no request', async () => {
+    await using _host = await openHost({ path });
+    const { say, answerTo, input, done } = openBridge();
+    say(request(1, 'ping'), request(2, 'notifications/cancelled', { requestId: 1 }));
+    expect(await answerTo(1)).toMatchObject({ result: {} });
+    expect(await answerTo(2)).toMatchObject({ error: {} });
+    input.end();
+    await done;
+  });
+
   test('passes on from the daemon what is a message, and nothing else', async () => {
     const daemon = await fakeDaemon((line, socket) => {
       socket.write('{"id":\n[]\nnoise\n7\n');
