@@ -143,8 +143,8 @@ export function asOpError(error: unknown, op: string): OpError {
   const code = codeOf(error) ?? '';
   const known = BY_CODE[code];
   if (known !== undefined) return new OpError(known, op, { cause: error });
-  // It says more of some of them: SQLITE_CORRUPT_INDEX.
-  if (code.startsWith('SQLITE_CORRUPT'))
+  // It says more of some of them: SQLITE_CORRUPT_INDEX. Rows of ours break no constraint of ours.
+  if (/^SQLITE_(CORRUPT|CONSTRAINT)/.test(code))
     return new OpError('journal-corrupt', op, { cause: error });
   if (code.startsWith('SQLITE_')) return new OpError('journal-unavailable', op, { cause: error });
   if (/^E[A-Z]+$/.test(code)) return new OpError('io', op, { cause: error });
