@@ -1,5 +1,5 @@
 /**
- * Journals that something else has written into: bits, pages, the schema, rows. Each either opens or
+ * Journals that something else has written into: bits, pages, the schema, rows, the WAL. Each either opens or
  * is refused with a clear error; one that is refused is left as it was; to check one never fails but
  * in the same way.
  */
@@ -30,10 +30,19 @@ export interface Outcomes {
   readonly faults: readonly string[];
 }
 
-/** Bytes of the journal of a small tree that has something of everything. */
-export async function smallJournal(): Promise<Buffer> {
+/** Files of a journal. */
+export interface Files {
+  /** All in one. */
+  readonly whole: Buffer;
+  /** The same with its newer half in the WAL. */
+  readonly folded: Buffer;
+  readonly wal: Buffer;
+}
+
+/** Of a small tree that has something of everything. */
+export async function smallJournal(): Promise<Files> {
   const world = new World();
-  const { vfs, journal, sealer, contents, signal, directory } = world;
+  const { vfs, journal, sealer, signal, directory } = world;
   const ipfs = vfs.core.child(1 as Ino, nameOfText('ipfs'))?.ino ?? rootOf(world, '/ipfs');
   const folder = vfs.mkdir(ROOT, ipfs, nameOfText('d'), 0o755).ino;
   for (let number = 0; number < 12; number++) {
@@ -44,16 +53,18 @@ export async function smallJournal(): Promise<Buffer> {
     const row = vfs.core.inodes.get(handle.ino);
     if (number % 3 === 1) await sealer.seal(row.content, signal);
   }
+  journal.foldWal();
+  const folded = readFileSync(journal.path);
   const { ino } = vfs.symlink(ROOT, folder, nameOfText('l'), nameOfText('f1'));
   vfs.link(ROOT, ino, ipfs, nameOfText('l2'));
   vfs.setxattr(ROOT, folder, nameOfText('user.a'), Buffer.from('b'), 'any');
   vfs.unlink(ROOT, folder, nameOfText('f2'));
+  const wal = readFileSync(`${journal.path}-wal`);
   journal.foldWal();
-  contents.close();
-  journal.close();
-  const bytes = readFileSync(journal.path);
+  await world.stop();
+  const whole = readFileSync(journal.path);
   rmSync(directory, { recursive: true, force: true });
-  return bytes;
+  return { whole, folded, wal };
 }
 
 const rootOf = ({ vfs }: World, point: string): Ino => {
@@ -64,7 +75,7 @@ const rootOf = ({ vfs }: World, point: string): Ino => {
 
 /** Tries `count` journals, each made from `whole` with the next throws of `seed`. */
 export async function databaseStorm(
-  whole: Buffer,
+  files: Files,
   { seed, count }: { seed: number; count: number },
 ): Promise<Outcomes> {
   const dice = new Dice(seed);
@@ -76,9 +87,10 @@ export async function databaseStorm(
     const path = join(directory, 'journal.db');
     const startMs = performance.now();
     try {
-      const what = damage(dice, whole, path);
+      const isWal = dice.chance(25);
+      const what = isWal ? damageWal(dice, files, path) : damage(dice, files.whole, path);
       const withBytes = done % FSCK_EVERY === 0;
-      const told = await tried(directory, path, withBytes);
+      const told = await tried(directory, path, { withBytes, isSound: isWal });
       ends[told.end] = (ends[told.end] ?? 0) + 1;
       if (told.fault !== undefined) faults.push(`${what}: ${told.fault}`);
     } finally {
@@ -89,17 +101,17 @@ export async function databaseStorm(
   return { count: done, ends, slowestMs: Math.round(slowestMs), faults };
 }
 
-/** Checks it, then opens it as a daemon does. */
+/** Checks it, which finds nothing where only the WAL is damaged, then opens it as a daemon does. */
 async function tried(
   directory: string,
   path: string,
-  withBytes: boolean,
+  { withBytes, isSound }: { readonly withBytes: boolean; readonly isSound: boolean },
 ): Promise<{ readonly end: string; readonly fault?: string }> {
   const before = readFileSync(path);
   const signal = AbortSignal.timeout(60_000);
   const checked = await endOf(async () => {
-    if (withBytes) await fsck({ state: directory, signal });
-    else checkOnly(path);
+    if (withBytes && !isSound) await fsck({ state: directory, signal });
+    else checkOnly(path, isSound);
   });
   if (checked.fault !== undefined) return { end: 'fault', fault: `checked, ${checked.fault}` };
   if (!readFileSync(path).equals(before)) return { end: 'fault', fault: 'the check changed it' };
@@ -118,10 +130,11 @@ async function tried(
   return { end: started.end === 'well' ? 'started' : `opened, ${started.end}` };
 }
 
-function checkOnly(path: string): void {
+function checkOnly(path: string, isSound: boolean): void {
   const db = openForCheck(path);
   try {
-    checkDatabase(db);
+    const [found] = checkDatabase(db);
+    if (isSound && found !== undefined) throw new Error(`not sound: ${JSON.stringify(found)}`);
   } finally {
     db.close();
   }
@@ -146,6 +159,38 @@ async function endOf(work: () => Promise<void>): Promise<{ end: string; fault?: 
 /** A header may say that only a newer SQLite writes the file: it is then unavailable for that. */
 const isReadOnly = (error: unknown): boolean =>
   error instanceof Error && codeOf(error.cause)?.startsWith('SQLITE_READONLY') === true;
+
+/** What a torn or rotten WAL loses is what came last: a commit is whole in it or it is not. */
+function damageWal(dice: Dice, { folded, wal }: Files, path: string): string {
+  const bytes = Buffer.from(wal);
+  const at = dice.below(bytes.length);
+  const length = dice.between(1, 5000);
+  let what = `bytes from ${at} of the WAL are noise`;
+  let torn = bytes;
+  switch (dice.below(5)) {
+    case 0:
+      torn = bytes.subarray(0, at);
+      what = `the WAL is cut to ${at} bytes`;
+      break;
+    case 1:
+      bytes.fill(0, at, at + length);
+      what = `${length} bytes from ${at} of the WAL are 0`;
+      break;
+    case 2:
+      bytes[at] = (bytes[at] ?? 0) ^ (1 << dice.below(8));
+      what = `a bit at ${at} of the WAL is flipped`;
+      break;
+    case 3:
+      torn = Buffer.concat([bytes, dice.bytes(length)]);
+      what = 'more behind the end of the WAL';
+      break;
+    default:
+      dice.bytes(length).copy(bytes, at);
+  }
+  writeFileSync(path, folded);
+  writeFileSync(`${path}-wal`, torn);
+  return what;
+}
 
 /** Writes a damaged copy to `path`; says what was done to it. */
 function damage(dice: Dice, whole: Buffer, path: string): string {

@@ -1,19 +1,24 @@
 /**
- * A storm of requests at a real session over a real tree. Whatever comes: each request that expects
+ * A storm of requests at a real session over a real tree, which now and then dies and is taken over,
+ * its handle table as it was or bent. Whatever comes: each request that expects
  * an answer gets exactly one, with an errno of the table; nothing of ours breaks; afterwards the
  * journal is sound, opens again, and nothing is held that was given back.
  */
-import { nameOfText, ROOT_INO } from '../../src/base/ids.ts';
+import { type Ino, nameOfText, ROOT_INO } from '../../src/base/ids.ts';
 import { FUSE_LATER_MS } from '../../src/base/limits.ts';
 import { ENOSYS, ERRNO } from '../../src/fuse/errno.ts';
 import { KernelReferences } from '../../src/fuse/references.ts';
-import { Session } from '../../src/fuse/session.ts';
+import { Session, type SessionOptions } from '../../src/fuse/session.ts';
+import { agreedIn, blame } from '../../src/fuse/take-over.ts';
 import { checkJournal } from '../../src/journal/journal.ts';
+import { OwnMemory } from '../../src/vfs/handle-table.ts';
+import { HandleTable } from '../../src/vfs/vfs.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { HandPassthrough } from '../fakes/passthrough.ts';
 import { type Answer, HandChannel, init, OPENS_DIRECTORIES } from '../fuse/requests.ts';
 import { Dice } from './dice.ts';
-import { RequestMaker, remember, Shown, UNANSWERED } from './requests.ts';
+import { RequestMaker, remember, resent, Shown, UNANSWERED } from './requests.ts';
+import { bend } from './tables.ts';
 import { isFault, World } from './world.ts';
 
 const HEADER_BYTES = 40;
@@ -29,7 +34,7 @@ const HANDLES: Readonly<Record<number, number>> = { 14: 0, 27: 0, 35: 128, 51: 1
 const OPENDIR = 27;
 /** A drain or an answer that takes longer hangs. */
 const HANG_MS = 20_000;
-const DRAINS_BETWEEN = { turns: 8, seals: 400, restarts: 1500 } as const;
+const DRAINS_BETWEEN = { turns: 8, seals: 400, takeOvers: 250, restarts: 1500 } as const;
 
 /** What a run of requests came to. */
 export interface Storm {
@@ -37,6 +42,9 @@ export interface Storm {
   readonly answers: number;
   /** Answers by errno. */
   readonly byErrno: Readonly<Record<number, number>>;
+  /** Deaths that another daemon went on from, and those it could not go on from. */
+  readonly takenOver: number;
+  readonly letGo: number;
   /** The drain that took longest. */
   readonly slowest: { readonly ms: number; readonly what: string };
   /** What should not be; empty when all is well. */
@@ -52,15 +60,23 @@ interface Asked {
 
 /** Sends `count` requests, made from `seed`, to a tree of their own. */
 export async function fuseStorm(seed: number, count: number): Promise<Storm> {
-  const storm = await FuseStorm.open(new Dice(seed));
+  const memory = new OwnMemory();
+  const world = new World(undefined, { table: HandleTable.make(memory) });
+  const cids = await plantContent(world);
+  const storm = new FuseStorm(new Dice(seed), world, { memory, cids });
   await storm.run(count);
   return storm.end();
 }
 
 class FuseStorm {
   readonly #dice: Dice;
-  readonly #world: World;
-  readonly #references = new KernelReferences();
+  #world: World;
+  /** Of the handle table: it outlives the daemon. */
+  readonly #memory: OwnMemory;
+  #references: KernelReferences;
+  readonly #passthrough: HandPassthrough | undefined;
+  /** Whether the table is found bent by the next daemon, sometimes. */
+  readonly #isBending: boolean;
   readonly #channel = new HandChannel();
   readonly #clock = new TurnedClock();
   readonly #shown: Shown;
@@ -70,34 +86,43 @@ class FuseStorm {
   readonly #byErrno: Record<number, number> = {};
   readonly #flags: number;
   #session: Session;
-  #generation = 1;
+  #generation = 0;
   #drains = 0;
   #requests = 0;
   #answers = 0;
+  #takenOver = 0;
+  #letGo = 0;
   #faultsSeen = 0;
   #slowest = { ms: 0, what: '' };
 
-  private constructor(dice: Dice, world: World, cids: readonly string[]) {
+  constructor(
+    dice: Dice,
+    world: World,
+    { memory, cids }: { memory: OwnMemory; cids: readonly string[] },
+  ) {
     this.#dice = dice;
     this.#world = world;
+    this.#memory = memory;
+    this.#references = new KernelReferences(world.vfs.core.table);
+    this.#isBending = dice.chance(30);
     this.#shown = new Shown(rootsOf(world), cids);
     this.#maker = new RequestMaker(dice, this.#shown);
     this.#flags = dice.chance(50) ? 0xffff_ffff : OPENS_DIRECTORIES;
-    const { core } = world.vfs;
-    if (dice.chance(50)) core.live.attach(new HandPassthrough());
+    this.#passthrough = dice.chance(50) ? new HandPassthrough() : undefined;
+    this.#connect();
+    this.#channel.takes = (reply) => this.#take(reply);
+    this.#session = this.#begin();
+  }
+
+  #connect(): void {
+    const { core } = this.#world.vfs;
+    if (this.#passthrough !== undefined) core.live.attach(this.#passthrough);
     core.invalidator = {
       entry() {},
       inode() {},
       settled: () => Promise.resolve(),
       knows: (ino) => this.#references.knows(ino),
     };
-    this.#channel.takes = (reply) => this.#take(reply);
-    this.#session = this.#begin();
-  }
-
-  static async open(dice: Dice): Promise<FuseStorm> {
-    const world = new World();
-    return new FuseStorm(dice, world, await plantContent(world));
   }
 
   async run(count: number): Promise<void> {
@@ -120,26 +145,45 @@ class FuseStorm {
     const again = new World(directory);
     found.push(...checkJournal(again.journal).map((finding) => JSON.stringify(finding)));
     await again.close();
-    const [byErrno, slowest] = [this.#byErrno, this.#slowest];
-    const faults = [...this.#faults, ...found];
-    return { requests: this.#requests, answers: this.#answers, byErrno, slowest, faults };
+    return {
+      requests: this.#requests,
+      answers: this.#answers,
+      byErrno: this.#byErrno,
+      takenOver: this.#takenOver,
+      letGo: this.#letGo,
+      slowest: this.#slowest,
+      faults: [...this.#faults, ...found],
+    };
   }
 
   /** A session at the beginning of a connection. */
   #begin(): Session {
+    const { journal } = this.#world;
+    this.#generation = journal.commit(() => journal.counters.next('connection'));
+    const session = this.#open({
+      onInit: (result) => {
+        const { table } = this.#world.vfs.core;
+        if ('flags' in result) table.agree({ generation: this.#generation, ...result });
+      },
+    });
+    this.#asked.set(2n, { opcode: 26, due: 1, spare: 0 });
+    session.drain(this.#channel.lay([init(45, this.#flags)]));
+    return session;
+  }
+
+  #open(terms: Pick<SessionOptions, 'onInit' | 'agreed' | 'poisonous' | 'isCareful'>): Session {
     const session = new Session({
       fileSystem: this.#world.vfs,
       journal: this.#world.journal,
       references: this.#references,
+      table: this.#world.vfs.core.table,
       clock: this.#clock,
       log: this.#world.log,
       generation: this.#generation,
       wantsPassthrough: true,
-      onInit: () => {},
+      ...terms,
     });
     session.attach(this.#channel);
-    this.#asked.set(2n, { opcode: 26, due: 1, spare: 0 });
-    session.drain(this.#channel.lay([init(45, this.#flags)]));
     return session;
   }
 
@@ -196,14 +240,68 @@ class FuseStorm {
   async #between(): Promise<void> {
     if (this.#drains % DRAINS_BETWEEN.turns === 0) await this.#clock.turn(FUSE_LATER_MS);
     if (this.#drains % DRAINS_BETWEEN.seals === 0) await this.#seal();
+    if (this.#drains % DRAINS_BETWEEN.takeOvers === 0) await this.#die();
     if (this.#drains % DRAINS_BETWEEN.restarts === 0) this.#restart();
     this.#noteFaults([]);
   }
 
-  /** The connection ends, and there is another, or another daemon serves the same. */
+  /** The daemon is gone with nothing said, and another one finds what it left. */
+  async #die(): Promise<void> {
+    this.#noteFaults([]);
+    const { directory } = this.#world;
+    await this.#world.stop();
+    this.#faultsSeen = 0;
+    const what =
+      this.#isBending && this.#dice.chance(50) ? bend(this.#dice, this.#memory) : 'whole';
+    const table = HandleTable.adopt(this.#memory);
+    if (table === undefined && what === 'whole') this.#faults.push('a whole table is none');
+    const world = table && this.#startedOver(directory, table, what);
+    if (table === undefined || world === undefined) {
+      this.#startAnew(directory);
+      return;
+    }
+    this.#takenOver += 1;
+    this.#world = world;
+    this.#references = new KernelReferences(table);
+    const inosBelow = world.journal.counters.reserved('ino') as Ino;
+    this.#references.inherit(table.handles(), inosBelow);
+    this.#connect();
+    const isCareful = this.#dice.chance(50);
+    const terms = { agreed: agreedIn(table), poisonous: blame(table, isCareful), isCareful };
+    this.#generation = table.agreement?.generation ?? 0;
+    this.#session = this.#open({ ...terms, onInit: () => {} });
+    const again = this.#shown.changes.slice(0, 8).map(resent);
+    for (const request of again) this.#expect(request);
+    await this.#drain(again);
+  }
+
+  /** A daemon that goes on with the table; undefined: it was bent, and does not fit. */
+  #startedOver(directory: string, table: HandleTable, what: string): World | undefined {
+    try {
+      return new World(directory, { table, isTakenOver: true });
+    } catch (error) {
+      if (what === 'whole' || isFault(error)) {
+        this.#faults.push(`taken over, ${what}: ${stackOf(error)}`);
+      }
+      return undefined;
+    }
+  }
+
+  /** What there was is let go, and the mount is a new one. */
+  #startAnew(directory: string): void {
+    this.#letGo += 1;
+    this.#world = new World(directory, { table: HandleTable.make(this.#memory) });
+    this.#references = new KernelReferences(this.#world.vfs.core.table);
+    this.#connect();
+    this.#shown.files.length = 0;
+    this.#shown.directories.length = 0;
+    this.#session = this.#begin();
+    this.#asked.clear();
+  }
+
+  /** The connection ends, and there is another. */
   #restart(): void {
     this.#session.end();
-    if (this.#dice.chance(50)) this.#generation += 1;
     this.#shown.files.length = 0;
     this.#shown.directories.length = 0;
     this.#session = this.#begin();

@@ -1,15 +1,20 @@
 /**
  * Storms of bad input, small ones; `npm run test:stress -- fuzz` runs them at full size. The seed is
- * printed, and KITFS_TEST_SEED sets it.
+ * printed, and KITFS_TEST_SEED sets it. Nothing in kitfs reads a CAR, so none is thrown at it: the
+ * blocks of one, bent, are put where content from elsewhere comes in (`dags.ts`).
  */
 import { expect, test } from 'vitest';
 import { SEED } from '../model/seed.ts';
+import { bridgedStorm, nonsenseStorm } from './bridges.ts';
 import { dagStorm, smallSnapshot } from './dags.ts';
 import { databaseStorm, smallJournal } from './databases.ts';
+import { Dice } from './dice.ts';
 import { fuseStorm } from './fuse.ts';
 import { FuzzHost } from './host.ts';
+import { packetStorm } from './keeper.ts';
 import { CONTROL, frameStorm, MCP } from './mcp.ts';
 import { settingsStorm } from './settings.ts';
+import { memoryStorm } from './tables.ts';
 
 const STORM_MS_MAX = 60_000;
 console.log(`seed ${SEED}`);
@@ -27,6 +32,8 @@ storm(
     return faults;
   },
 );
+
+storm('memory that is no handle table is none', async () => memoryStorm(new Dice(SEED), 500));
 
 storm('random frames are each answered, and nobody else waits for it', async () => {
   const host = await FuzzHost.open();
@@ -48,6 +55,20 @@ storm('a damaged journal opens, or is refused with a clear error and left alone'
 
 storm('content of a bad form is refused with a clear error', async () => {
   const { faults } = await dagStorm(await smallSnapshot(), { seed: SEED, count: 80 });
+  return faults;
+});
+
+storm('a bridge answers its client whatever either side says, and says nothing else', async () => {
+  const host = await FuzzHost.open();
+  const storm = await bridgedStorm(host.mcpSocket, { seed: SEED, count: 500 });
+  const { faults } = await nonsenseStorm({ seed: SEED, count: 10 });
+  const all = [...storm.faults, ...faults, ...host.faults()];
+  await host.close();
+  return all;
+});
+
+storm('nonsense leaves a keeper alive, and no descriptor with it', async () => {
+  const { faults } = await packetStorm({ seed: SEED, count: 3000 });
   return faults;
 });
 

@@ -214,8 +214,8 @@ class Client {
   }
 
   #take(message: unknown): void {
-    const { id, method } = (message ?? {}) as { id?: unknown; method?: unknown };
-    if (method !== undefined) return; // Of progress.
+    const { id, method, part } = (message ?? {}) as Readonly<Record<string, unknown>>;
+    if (method !== undefined || part !== undefined) return; // Of progress; before the answer.
     this.answers += 1;
     if (id === null || id === undefined) this.#nameless += 1;
     else this.#got.set(JSON.stringify(id), (this.#got.get(JSON.stringify(id)) ?? 0) + 1);

@@ -125,9 +125,7 @@ export class RequestMaker {
 
   /** A change asked for again, as the kernel does of a daemon that takes over. */
   #again(): Buffer {
-    const bytes = Buffer.from(this.#dice.pick(this.#shown.changes));
-    if (bytes.length >= 16) bytes.writeBigUInt64LE(bytes.readBigUInt64LE(8) | RESENT, 8);
-    return tame(bytes);
+    return resent(this.#dice.pick(this.#shown.changes));
   }
 
   /** Bytes of any kind; half of them with a true length. */
@@ -354,6 +352,13 @@ export class RequestMaker {
       u32(tag + dice.below(9) * 65_536, dice.pick([0, 1000, 2 ** 32 - 1]));
     return Buffer.concat([u32(dice.chance(95) ? 2 : dice.next()), ...entries.map(entry)]);
   }
+}
+
+/** As the kernel asks again of a daemon that takes over. */
+export function resent(request: Buffer): Buffer {
+  const bytes = Buffer.from(request);
+  if (bytes.length >= 16) bytes.writeBigUInt64LE(bytes.readBigUInt64LE(8) | RESENT, 8);
+  return tame(bytes);
 }
 
 /** Says how long it is, where it has a header. */

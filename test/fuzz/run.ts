@@ -3,11 +3,15 @@
  * round, so that who watches sees which seed it was that went wrong, hung or crashed. The exit code
  * is 1 when anything was found.
  */
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { bridgedStorm, nonsenseStorm } from './bridges.ts';
 import { dagStorm, smallSnapshot } from './dags.ts';
 import { databaseStorm, smallJournal } from './databases.ts';
 import { fuseStorm } from './fuse.ts';
 import { FuzzHost } from './host.ts';
-import { CONTROL, frameStorm, MCP, type Speech } from './mcp.ts';
+import { packetStorm } from './keeper.ts';
+import { CONTROL, type FrameStorm, MCP, type Speech } from './mcp.ts';
 import { settingsStorm } from './settings.ts';
 import { held } from './world.ts';
 
@@ -30,7 +34,11 @@ async function frames(socketOf: (host: FuzzHost) => string, speech: Speech): Pro
   return {
     perRound: 2000,
     round: async (seed, count) => {
-      const storm = await frameStorm(socketOf(host), { seed, count, speech });
+      const { isControl } = speech;
+      const workerData = { path: socketOf(host), seed, count, isControl };
+      const attacker = new Worker(new URL('./attacker.js', import.meta.url), { workerData });
+      const [storm] = (await once(attacker, 'message')) as [FrameStorm];
+      await attacker.terminate();
       const faults = [...storm.faults, ...host.faults()];
       return { ...storm, count: storm.frames, faults };
     },
@@ -49,13 +57,29 @@ const PARTS: Readonly<Record<string, () => Promise<Part>>> = {
   mcp: () => frames((host) => host.mcpSocket, MCP),
   control: () => frames((host) => host.controlSocket, CONTROL),
   databases: async () => {
-    const whole = await smallJournal();
-    return { perRound: 200, round: (seed, count) => databaseStorm(whole, { seed, count }) };
+    const files = await smallJournal();
+    return { perRound: 200, round: (seed, count) => databaseStorm(files, { seed, count }) };
   },
   dags: async () => {
     const whole = await smallSnapshot();
     return { perRound: 200, round: (seed, count) => dagStorm(whole, { seed, count }) };
   },
+  bridge: async () => {
+    const host = await FuzzHost.open();
+    return {
+      perRound: 1000,
+      round: async (seed, count) => {
+        const storm = await bridgedStorm(host.mcpSocket, { seed, count });
+        const { faults } = await nonsenseStorm({ seed, count: Math.ceil(count / 50) });
+        return { ...storm, count: storm.frames, faults: [...storm.faults, ...faults] };
+      },
+      end: () => host.close(),
+    };
+  },
+  keeper: async () => ({
+    perRound: 20_000,
+    round: (seed, count) => packetStorm({ seed, count }),
+  }),
   settings: async () => ({
     perRound: 1000,
     round: (seed, count) => settingsStorm({ seed, count }),

@@ -13,11 +13,12 @@ import { BlockStore, ContentStore, Dag, HashPool, Sealer } from '../../src/conte
 import { contentReader } from '../../src/daemon/content-reader.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
 import { JournalSync } from '../../src/daemon/stable.ts';
+import { inheritedFrom } from '../../src/fuse/fuse.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { TOOLS } from '../../src/tools/inventory.ts';
 import { KernelLocks } from '../../src/tools/locks.ts';
 import { Cursors, Jobs, JournaledCalls, JournaledJobs, Registry } from '../../src/tools/tools.ts';
-import { type Caller, recover, Vfs } from '../../src/vfs/vfs.ts';
+import { type Caller, type HandleTable, type Inherited, recover, Vfs } from '../../src/vfs/vfs.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { CountingRandom } from '../fakes/random.ts';
 import { mountTree } from '../vfs/mount-tree.ts';
@@ -47,8 +48,11 @@ export class World {
   readonly #hasher = new HashPool();
   readonly #stop = new AbortController();
 
-  /** `directory`: what another one left; absent: a new one. */
-  constructor(directory = mkdtempSync(join(tmpdir(), 'kitfs-fuzz-'))) {
+  /** `directory`: what another one left, with `table` open handles too; absent: a new one. */
+  constructor(
+    directory = mkdtempSync(join(tmpdir(), 'kitfs-fuzz-')),
+    { table, isTakenOver = false }: { table?: HandleTable; isTakenOver?: boolean } = {},
+  ) {
     this.directory = directory;
     const { clock, log } = this;
     const native = loadNative();
@@ -78,8 +82,9 @@ export class World {
       owner: { uid: 0, gid: 0 },
       stateDirectory: directory,
       signal: this.signal,
+      table,
     });
-    this.#recover();
+    this.#recover(isTakenOver && table ? inheritedFrom(table, clock) : undefined);
     if (this.vfs.core.mounts.mounts().length === 0) {
       mountTree(this.vfs, ROOT, { point: '/ipfs', mode: 0o777 });
       mountTree(this.vfs, ROOT, { point: '/mem', mode: 0o777 });
@@ -98,9 +103,9 @@ export class World {
   }
 
   /** What is damaged does not start, and leaves nothing open. */
-  #recover(): void {
+  #recover(inherited: readonly Inherited[] | undefined): void {
     try {
-      recover(this.vfs.core, { uid: 0, gid: 0 });
+      recover(this.vfs.core, { uid: 0, gid: 0 }, inherited);
     } catch (error) {
       this.contents.close();
       this.journal.close();

@@ -23,6 +23,8 @@ const STORMS: readonly (readonly [part: string, count: number])[] = [
   ['databases', 5000],
   ['dags', 2000],
   ['settings', 3000],
+  ['bridge', 10_000],
+  ['keeper', 100_000],
 ];
 
 interface Told {
