@@ -11,7 +11,7 @@ import { KernelReferences } from '../../src/fuse/references.ts';
 import { Session, type SessionOptions } from '../../src/fuse/session.ts';
 import { agreedIn, blame } from '../../src/fuse/take-over.ts';
 import { checkJournal } from '../../src/journal/journal.ts';
-import { OwnMemory } from '../../src/vfs/handle-table.ts';
+import { OwnMemory } from '../../src/vfs/table-memory.ts';
 import { HandleTable } from '../../src/vfs/vfs.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { HandPassthrough } from '../fakes/passthrough.ts';

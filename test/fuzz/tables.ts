@@ -89,7 +89,7 @@ export function memoryStorm(dice: Dice, count: number): string[] {
     try {
       const found = HandleTable.adopt(new AnyMemory(bytes));
       found?.addBacking(1);
-      found?.takeSaved();
+      found?.leftSaved();
       found?.addDeath(dice.next());
       found?.poisonous(1);
     } catch (error) {
