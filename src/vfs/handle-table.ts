@@ -12,11 +12,15 @@ import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
 import type { Fh, Ino } from '../base/ids.ts';
 import { HANDLE_TABLE_BYTES_MAX, HANDLE_TABLE_BYTES_MIN } from '../base/limits.ts';
-import { OwnMemory, type TableMemory } from './table-memory.ts';
-import type { Agreement, HeldHandle, NewHandle, SavedFile, ShownFile } from './table-records.ts';
-
-export type { TableMemory } from './table-memory.ts';
-export type { HeldHandle } from './table-records.ts';
+import { OwnMemory } from './table-memory.ts';
+import type {
+  Agreement,
+  HeldHandle,
+  NewHandle,
+  SavedFile,
+  ShownFile,
+  TableMemory,
+} from './table-records.ts';
 
 /** `KTHT`, and the form of the table: one of another form cannot be taken over. */
 const MAGIC = 0x4b544854;

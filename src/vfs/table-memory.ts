@@ -1,12 +1,5 @@
-/** Memory for the handle table. */
-
-/** Where the table lies. */
-export interface TableMemory {
-  /** Bytes there are. */
-  readonly size: number;
-  /** So many of them, more than there were if need be; those that are new are 0. @throws OpError no-space. */
-  map(bytes: number): Buffer;
-}
+/** Memory for a handle table that nobody keeps. */
+import type { TableMemory } from './table-records.ts';
 
 /** Memory that ends with the process: nobody is there to keep it. */
 export class OwnMemory implements TableMemory {

@@ -1,4 +1,4 @@
-/** What a handle table tells, for who reads it. */
+/** What a handle table tells, for who reads it, and where it lies. */
 import type { Fh, Ino } from '../base/ids.ts';
 
 /** What both sides of the connection agreed on, as numbers. */
@@ -51,4 +51,12 @@ export interface SavedFile {
   readonly atimeNs: number;
   /** Absent: what the row says. */
   readonly shown?: ShownFile | undefined;
+}
+
+/** Where the table lies. */
+export interface TableMemory {
+  /** Bytes there are. */
+  readonly size: number;
+  /** So many of them, more than there were if need be; those that are new are 0. @throws OpError no-space. */
+  map(bytes: number): Buffer;
 }

@@ -71,7 +71,7 @@ export type {
 export type { ControlFile, KeptBytes } from './control.ts';
 export { Core } from './core.ts';
 export { isHeldByKernel, restLingering } from './direct.ts';
-export { HandleTable, type HeldHandle, type TableMemory, type TablePlace } from './handle-table.ts';
+export { HandleTable, type TablePlace } from './handle-table.ts';
 export type { Passthrough } from './live.ts';
 export { mountsInside } from './lookup.ts';
 export {
@@ -87,6 +87,7 @@ export { releaseAgain } from './open.ts';
 export { isPermitted } from './permissions.ts';
 export { type Resolved, resolve } from './resolve.ts';
 export { plant, plantInside, type Staged, stage, unstage } from './staging.ts';
+export type { HeldHandle, TableMemory } from './table-records.ts';
 export type { Inherited } from './take-over.ts';
 export {
   type Copied,
