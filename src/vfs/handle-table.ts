@@ -260,6 +260,7 @@ export class HandleTable {
 
   /** The kernel is about to be told of it. @throws OpError busy when there is no room. */
   addHandle(handle: NewHandle): TablePlace {
+    if (handle.fh > this.lastFh) this.lastFh = handle.fh;
     const place = this.#take();
     const number = this.#number(place);
     const word = this.#wordOf(place);

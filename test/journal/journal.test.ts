@@ -136,7 +136,7 @@ describe('a transaction', () => {
         journal.inodes.insert(inode(tx, 1 as Ino, S_IFREG));
         journal.inodes.insert(inode(tx, 1 as Ino, S_IFREG));
       });
-    expect(thrown(twice).failure).toBe('journal-unavailable');
+    expect(thrown(twice).failure).toBe('journal-corrupt');
     expect(journal.inodes.get(1 as Ino)).toBeUndefined();
   });
 

@@ -36,6 +36,7 @@ function agreed(): { readonly memory: KeptMemory; readonly table: HandleTable } 
   const memory = new KeptMemory();
   const table = HandleTable.make(memory);
   table.agree(AGREED);
+  table.lastFh = 2 ** 40;
   return { memory, table };
 }
 
