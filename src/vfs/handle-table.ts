@@ -59,13 +59,14 @@ const RECORD_NUMBERS = RECORD_BYTES / 8;
 const RECORD_WORDS = RECORD_BYTES / 4;
 const RECORDS_MAX = (HANDLE_TABLE_BYTES_MAX - HEADER_BYTES) / RECORD_BYTES;
 
-const KIND = { free: 0, file: 1, directory: 2, backing: 3, saved: 4 } as const;
+const KIND = { free: 0, file: 1, directory: 2, backing: 3, saved: 4, ahead: 5 } as const;
 /** Fields of a record, in numbers of 8 bytes. */
 const NUMBER = { fh: 1, ino: 2, size: 1, shownS: 3, mtimeS: 4, atimeS: 5 } as const;
 /** In numbers of 4 bytes. */
 const WORD = {
   kind: 0,
   marks: 1,
+  version: 1,
   uniqueLow: 6,
   uniqueHigh: 7,
   flags: 8,
@@ -326,6 +327,17 @@ export class HandleTable {
     this.#words[word + WORD.atimeNs] = atimeNs;
   }
 
+  /** What is saved of a file once a row of that version is committed, which it may not be yet. */
+  addAhead(ino: Ino, saved: SavedFile, version: number): TablePlace {
+    const place = this.#take();
+    this.#numbers[this.#number(place) + NUMBER.ino] = ino;
+    this.#words[this.#wordOf(place) + WORD.version] = version;
+    this.#words[this.#wordOf(place) + WORD.shownVersion] = 0;
+    this.setSaved(place, saved);
+    this.#words[this.#wordOf(place) + WORD.kind] = KIND.ahead;
+    return place;
+  }
+
   /** Somebody may see that from now on. */
   setShown(place: TablePlace, { s, ns, version }: ShownFile): void {
     const word = this.#wordOf(place);
@@ -359,8 +371,14 @@ export class HandleTable {
     }));
   }
 
-  /** What was known of files the kernel writes. Those that are not entered anew go by `dropLeft`. */
-  leftSaved(): ReadonlyMap<Ino, SavedFile> {
+  /**
+   * What was known of files the kernel writes; `versionOf` tells of which version their rows are.
+   * Those that are not entered anew go by `dropLeft`.
+   */
+  leftSaved(
+    versionOf: (ino: Ino) => number | undefined = () => undefined,
+  ): ReadonlyMap<Ino, SavedFile> {
+    this.#takeAhead(versionOf);
     const found = new Map<Ino, SavedFile>();
     for (const place of this.#placesOf(KIND.saved)) {
       const { ino, ...saved } = this.#savedAt(place);
@@ -368,6 +386,25 @@ export class HandleTable {
       found.set(ino, saved);
     }
     return found;
+  }
+
+  /** The daemon before may have died between a commit and writing down what comes with it. */
+  #takeAhead(versionOf: (ino: Ino) => number | undefined): void {
+    const saved = new Map(
+      this.#placesOf(KIND.saved).map((place) => [this.#savedAt(place).ino, place]),
+    );
+    for (const ahead of this.#placesOf(KIND.ahead)) {
+      const { ino, ...known } = this.#savedAt(ahead);
+      const version = versionOf(ino);
+      const place = saved.get(ino);
+      const isCommitted = version !== undefined && version % TWO_TO_32 === this.#versionAt(ahead);
+      if (isCommitted && place !== undefined) this.setSaved(place, known);
+      this.remove(ahead);
+    }
+  }
+
+  #versionAt(place: TablePlace): number {
+    return this.#word(this.#wordOf(place) + WORD.version);
   }
 
   dropLeft(): void {

@@ -117,7 +117,7 @@ export class InodeCache {
   flush(): void {
     for (const row of this.#changed) {
       this.#journal.inodes.update(row);
-      if (this.#tx !== undefined) this.#live.written(this.#tx, row.ino);
+      if (this.#tx !== undefined) this.#live.written(this.#tx, row);
     }
     this.#changed.clear();
   }

@@ -276,13 +276,17 @@ export class LiveFiles {
   }
 
   /** The row was written; the transaction has still to commit. */
-  written(tx: Tx, ino: Ino): void {
+  written(tx: Tx, { ino, version }: InodeRow): void {
     const live = this.#files.get(ino);
     if (live === undefined) return;
     const { seen } = live;
+    // For a kill right behind the commit: what its row says already would count as written after it.
+    const ahead = this.#table.addAhead(ino, seen, version);
+    tx.onRollback(() => this.#table.remove(ahead));
     tx.afterCommit(() => {
       live.saved = seen;
       if (this.#files.get(ino) === live) this.#table.setSaved(live.place, seen);
+      this.#table.remove(ahead);
     });
   }
 

@@ -95,7 +95,7 @@ function restored(
     attach(core, { ...row, superblock: core.mounts.superblock(row.superblock) });
   }
   if (inherited !== undefined) adoptHandles(core, inherited);
-  const saved = core.table.leftSaved();
+  const saved = core.table.leftSaved((ino) => core.inodes.find(ino)?.version);
   const contentsLost = restOpen(core, shownBy(core, saved), saved);
   const sessionsEnded = endOldSessions(core, resume(core, saved));
   core.table.dropLeft();

@@ -96,6 +96,19 @@ describe('the next daemon finds', () => {
     expect(found.leftSaved()).toEqual(new Map([[INO, SAVED]]));
   });
 
+  test.each([
+    { version: 4, size: 40 },
+    { version: 5, size: 50 },
+  ])('what the disk said of a file for its row of version $version', ({ version, size }) => {
+    const { memory, table } = agreed();
+    table.addSaved(INO, { ...SAVED, size: 40 });
+    table.addAhead(INO, { ...SAVED, size: 50 }, 5);
+    table.addAhead((INO + 1) as Ino, SAVED, 5);
+    const found = next(memory);
+    expect(found.leftSaved(() => version)).toEqual(new Map([[INO, { ...SAVED, size }]]));
+    expect(found.leftSaved(() => 5)).toEqual(new Map([[INO, { ...SAVED, size }]]));
+  });
+
   test('nothing of what was removed, and room for others in its place', () => {
     const { memory, table } = agreed();
     const places = [1, 2, 3].map((fh) => table.addHandle(handle(fh, { backing: 9 })));
