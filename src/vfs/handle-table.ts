@@ -4,9 +4,7 @@
  * they are written down, before the kernel is told of them.
  *
  * Invariants: a record is whole when its kind is set, which comes last; a kill between any two stores
- * leaves a table that `adopt` can read.
- *
- * Numbers lie as the machine has them: reader and writer are of one boot.
+ * leaves a table that `adopt` can read. Numbers lie as the machine has them, for one boot only.
  */
 import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
