@@ -99,24 +99,29 @@ export class Registry {
   readonly #ports: Ports;
   readonly #redactor: Redactor;
   readonly #onAnswered: () => void;
-  readonly #listed: ReadonlyMap<Tool, ListedTool>;
+  /** Made when they are asked for: a start would wait for them. */
+  readonly #listed = new Map<Tool, ListedTool>();
   readonly #repeats: Repeats;
 
-  /** Builds the schemas of all tools, once. */
   constructor({ tools, ports, redactor, onAnswered = () => {} }: RegistryOptions) {
     this.#tools = new Map(tools.map((tool) => [tool.name, tool]));
     assert(this.#tools.size === tools.length, 'two tools have one name');
     this.#ports = ports;
     this.#redactor = redactor;
     this.#onAnswered = onAnswered;
-    this.#listed = new Map(tools.map((tool) => [tool, listed(tool)]));
     this.#repeats = new Repeats(ports.keptCalls);
   }
 
   /** The tools that may be called, in the order of the inventory, as the protocol lists them. */
   list(ceiling: Ceiling): readonly ListedTool[] {
-    const allowed = [...this.#listed].filter(([tool]) => isAllowed(ceiling, tool));
-    return allowed.map(([, told]) => told);
+    const allowed = [...this.#tools.values()].filter((tool) => isAllowed(ceiling, tool));
+    return allowed.map((tool) => this.#listedAs(tool));
+  }
+
+  #listedAs(tool: Tool): ListedTool {
+    const known = this.#listed.get(tool) ?? listed(tool);
+    this.#listed.set(tool, known);
+    return known;
   }
 
   /** Absent: there is no tool of that name, which is an error of the protocol. */

@@ -7,14 +7,11 @@ export {
   lower,
   NOTHING,
   READ_ONLY,
-  Scope,
   UNLIMITED,
 } from './ceiling.ts';
 export type { ErrorCode } from './codes.ts';
-export { CODES } from './codes.ts';
 export { Cursors } from './cursors.ts';
 export type { CallResult, Envelope } from './envelope.ts';
-export { ENVELOPE_META } from './envelope.ts';
 export { errorEnvelope } from './errors.ts';
 export { Jobs } from './jobs.ts';
 export { JournaledJobs } from './kept-jobs.ts';
