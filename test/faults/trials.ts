@@ -18,7 +18,7 @@ const SETTLE_MS_MAX = 15_000;
 const READ_BYTES_MAX = 1 << 20;
 
 /** Passed when it suits the daemon, or the kernel, and not in each trial of an operation. */
-const UNSTEADY = /^(keeper-|request\.forget|fold|answer|wal-)/;
+const UNSTEADY = /^(keeper-|notif|request\.forget|fold|answer|wal-)/;
 
 /** Stages of requests that change nothing, and come with most operations. */
 const ASKING = /\.(lookup|getattr|getxattr)$/;
