@@ -133,7 +133,7 @@ export class AgentSocket {
   async close(): Promise<void> {
     const { path, kept } = this.#options;
     this.#server.close();
-    kept?.drop();
+    if (this.#identity !== '') kept?.drop();
     const there = await lstat(path).catch(unlessAbsent);
     if (there !== undefined && identityOf(there) === this.#identity) {
       await unlink(path).catch(unlessAbsent);
