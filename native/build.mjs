@@ -147,7 +147,7 @@ function buildSanitized() {
   for (const name of readdirSync(NATIVE).filter(isSource)) {
     cpSync(join(NATIVE, name), join(native, name));
   }
-  run('node-gyp', ['rebuild', '--silent', '-C', native, '--kitfs-sanitize=1'], {
+  run('node-gyp', ['rebuild', '--silent', '-j', 'max', '-C', native, '--kitfs-sanitize=1'], {
     stdio: 'pipe',
     maxBuffer: OUTPUT_BYTES_MAX,
   });

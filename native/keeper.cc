@@ -14,7 +14,7 @@
 //   note NAME\nDATA          other data for one that is held
 //   drop NAME
 //   mounted DIR, unmounted   what to take away when no daemon will come back
-//   ready                    it serves: from now on its death is survived
+//   ready                    it serves: from now on its death is survived, as that by a signal is since `mounted`
 //   progress                 it answered something: earlier restarts do not count any more
 //   alive                    it is not hung; any other message says so too
 //   done                     it ends by its own will: it is not started again
@@ -330,6 +330,8 @@ void Keeper::Ended(int status) {
   const int number = exited ? WEXITSTATUS(status) : WTERMSIG(status);
   const std::string how = (exited ? "exit " : "signal ") + std::to_string(number);
   last_ = is_hung_ ? "hung" : how;
+  // A program may have used the mount since it is there; who only failed to start gives it back and says why.
+  if (!exited && !mounted_.empty()) was_ready_ = true;
   if (is_done_ || is_asked_ || !was_ready_) {
     if (!exited) fprintf(stderr, "kitfs-keeper: the daemon has ended (%s)\n", last_.c_str());
     Finish(exited ? number : 128 + number);

@@ -312,6 +312,17 @@ describe('a mount that nobody will serve any more', () => {
     expect(mounted()).toBe(false);
   });
 
+  test('is served again when the daemon is killed before it was ready', async () => {
+    const talker = keeping();
+    await talker.said();
+    await talker.ask('mount', place, 'kitfs');
+    talker.tell('die', 'SIGKILL');
+    expect(await talker.said()).toMatchObject({ hello: 'hello 2 signal 9' });
+    await talker.ask('send', 'done');
+    talker.tell('exit', 0);
+    expect(await talker.ended).toEqual([0, null]);
+  });
+
   test('is left to the daemon that takes it away itself', async () => {
     const { talker } = await serving();
     await talker.ask('mount', place, 'kitfs');

@@ -161,8 +161,11 @@ describe('a conversation', () => {
   test('is over when the other end is gone, for who reads and for who writes', async () => {
     const fd = await connect();
     while (next(fd) !== 'end');
+    // Its sockets close one after the other.
+    const ended = once(keeper, 'exit');
     keeper.kill('SIGKILL');
     expect(native.receiveMessage(fd, 10_000)).toBeUndefined();
+    await ended;
     expect(() => send(fd, 'alive')).toThrow(expect.objectContaining({ code: 'EPIPE' }));
     expect(() => native.connectSeqpacket(path)).toThrow(
       expect.objectContaining({ code: 'ECONNREFUSED' }),
