@@ -1,7 +1,7 @@
 # The native parts of kitfs. `npm run build:native` builds into build/Release the addon, kitfs.node, an extension that
 # SQLite loads, wal_vfs.so, what stands before libfuse 2, kitfs-libfuse2.node, and two programs, kitfs-keeper and kitfs-notify.
 # With AddressSanitizer and UBSan: node native/build.mjs sanitized, into a tree of its own, dist/sanitized; how it is
-# run is in test/integration/sanitized.test.ts.
+# run is in test/stress/sanitized.test.ts.
 {
   'variables': {
     'kitfs_sanitize%': 0,

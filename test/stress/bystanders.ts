@@ -4,8 +4,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
-import { bridgeTo, randomFrom, recordsOf, Tally, Worker } from '../integration/busy-agent.ts';
 import type { TestDaemon } from '../integration/daemon.ts';
+import { bridgeTo, randomFrom, recordsOf, Tally, Worker } from './busy-agent.ts';
 
 /** Works until the signal aborts; resolves with how much was done, in words. */
 export type Bystander = (daemon: TestDaemon, ended: AbortSignal) => Promise<string>;

@@ -2,8 +2,8 @@
 import { execFile } from 'node:child_process';
 import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { randomFrom } from '../integration/busy-agent.ts';
 import type { TestDaemon } from '../integration/daemon.ts';
+import { randomFrom } from './busy-agent.ts';
 
 const DELAY_MS_MAX = 1000;
 const TAKE_OVER_MS_MAX = 30_000;

@@ -9,7 +9,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { TestDaemon } from './daemon.ts';
+import { TestDaemon } from '../integration/daemon.ts';
 
 const { EDQUOT, EIO, ENOSPC, EROFS } = constants.errno;
 const TEST_MS_MAX = 60_000;

@@ -2,9 +2,9 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { expect } from 'vitest';
+import { call, textOf } from '../integration/agent.ts';
+import { KITFS, type TestDaemon } from '../integration/daemon.ts';
 import { SEED } from '../model/seed.ts';
-import { call, textOf } from './agent.ts';
-import { KITFS, type TestDaemon } from './daemon.ts';
 
 /** Numbers from 0 to below 1, the same for the same seed. */
 export function randomFrom(seed: number): () => number {

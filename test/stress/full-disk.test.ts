@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, statfsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type Ending, TestDaemon } from './daemon.ts';
+import { type Ending, TestDaemon } from '../integration/daemon.ts';
 
 const MIB = 1024 * 1024;
 const DISK_MIB = 96;

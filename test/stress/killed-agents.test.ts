@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { SystemClock } from '../../src/base/clock.ts';
 import { ControlClient } from '../../src/daemon/control-client.ts';
+import { call, textOf } from '../integration/agent.ts';
+import { TestDaemon } from '../integration/daemon.ts';
 import { SEED } from '../model/seed.ts';
-import { call, textOf } from './agent.ts';
 import { bridgeTo, randomFrom, recordsOf, Tally, Worker } from './busy-agent.ts';
-import { TestDaemon } from './daemon.ts';
 
 const KILLS = 10;
 /** Every how many of them the keeper is killed too. */
