@@ -20,6 +20,10 @@
 //   done                     it ends by its own will: it is not started again
 // A second daemon that connects is told `busy`.
 //
+// While a daemon serves, the next one is there already: it has loaded what it is made of and waits for the
+// first word. One that was killed is followed by it; after one that ended by itself what starts is what is
+// installed by then.
+//
 // Invariants: one thread, which waits in one place and only for what can happen; no memory is taken for a
 // message; what the daemon says is checked, and what is wrong is dropped and reported.
 #include <errno.h>
@@ -47,6 +51,8 @@ namespace {
 constexpr int kPacketsAtOnce = 64;
 constexpr int kPacketsOfTheDead = 65536;
 constexpr int64_t kAbortMs = 5000;
+// Until there is another next daemon, when that one was killed.
+constexpr int64_t kNextAgainMs = 60000;
 constexpr int kRestartsMax = 10;
 constexpr int64_t kRestartMs = 100;
 constexpr int64_t kRestartMsMax = 5000;
@@ -73,6 +79,9 @@ class Keeper {
  private:
   bool Open();
   void Start();
+  void StartNext();
+  void DropNext();
+  pid_t Spawn(OwnedDescriptor& ours);
   void Meet();
   void Greet();
   bool Converse(int packets_max);
@@ -87,7 +96,7 @@ class Keeper {
   void Restart();
   void LookAtClock();
   void Kill(int number);
-  int64_t NextMs() const { return std::min({start_ms_, silent_ms_, kill_ms_}); }
+  int64_t NextMs() const { return std::min({start_ms_, next_ms_, silent_ms_, kill_ms_}); }
   void Finish(int code);
 
   Invocation& invocation_;
@@ -99,6 +108,9 @@ class Keeper {
   OwnedDescriptor peer_;
   OwnedDescriptor process_;
   pid_t child_ = -1;
+  // The one that will follow, and our end of the conversation that has not begun.
+  OwnedDescriptor next_peer_;
+  pid_t next_ = -1;
   std::string mounted_;
   std::string last_ = "none";
   unsigned generation_ = 0;
@@ -111,6 +123,7 @@ class Keeper {
   bool is_asked_ = false;
   bool is_hung_ = false;
   int64_t start_ms_ = kNever;
+  int64_t next_ms_ = kNever;
   int64_t silent_ms_ = kNever;
   int64_t kill_ms_ = kNever;
   std::optional<int> exit_;
@@ -156,11 +169,12 @@ bool Keeper::Open() {
 
 void Keeper::Start() {
   start_ms_ = kNever;
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0) {
-    peer_.Reset(ends[0]);
-    const OwnedDescriptor theirs(ends[1]);
-    child_ = StartDaemon(invocation_.program, theirs.Get(), invocation_.passed, inherited_);
+  if (next_ > 0) {
+    child_ = next_;
+    next_ = -1;
+    peer_.Reset(next_peer_.Release());
+  } else {
+    child_ = Spawn(peer_);
   }
   if (child_ < 0) {
     perror("kitfs-keeper: cannot start the daemon");
@@ -173,6 +187,28 @@ void Keeper::Start() {
   for (const int fd : invocation_.passed) close(fd);
   invocation_.passed.clear();
   Meet();
+}
+
+// `ours` becomes our end of the conversation with it. -1 when it cannot be.
+pid_t Keeper::Spawn(OwnedDescriptor& ours) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) return -1;
+  ours.Reset(ends[0]);
+  const OwnedDescriptor theirs(ends[1]);
+  return StartDaemon(invocation_.program, theirs.Get(), invocation_.passed, inherited_);
+}
+
+void Keeper::StartNext() {
+  next_ms_ = kNever;
+  if (next_ < 0) next_ = Spawn(next_peer_);
+}
+
+// It has begun nothing: there is nothing for it to end well.
+void Keeper::DropNext() {
+  next_ms_ = kNever;
+  if (next_ > 0) kill(next_, SIGKILL);
+  next_ = -1;
+  next_peer_.Reset();
 }
 
 void Keeper::Meet() {
@@ -258,6 +294,7 @@ bool Keeper::Obey(const Message& message, OwnedDescriptor& passed) {
   }
   if (word == "ready") {
     was_ready_ = is_ready_ = true;
+    if (!listener_.IsOpen()) next_ms_ = NowMs();
     return true;
   }
   if (word != "done") return false;
@@ -317,6 +354,11 @@ void Keeper::Reap() {
   int status;
   for (pid_t ended; (ended = waitpid(-1, &status, WNOHANG)) > 0;) {
     if (ended == child_) Ended(status);
+    if (ended == next_) {
+      next_ = -1;
+      next_peer_.Reset();
+      next_ms_ = NowMs() + kNextAgainMs;
+    }
   }
 }
 
@@ -327,6 +369,7 @@ void Keeper::Ended(int status) {
   child_ = -1;
   silent_ms_ = kill_ms_ = kNever;
   const bool exited = WIFEXITED(status);
+  if (exited) DropNext();
   const int number = exited ? WEXITSTATUS(status) : WTERMSIG(status);
   const std::string how = (exited ? "exit " : "signal ") + std::to_string(number);
   last_ = is_hung_ ? "hung" : how;
@@ -359,6 +402,7 @@ void Keeper::Restart() {
 void Keeper::LookAtClock() {
   const int64_t now_ms = NowMs();
   if (now_ms >= start_ms_) Start();
+  if (now_ms >= next_ms_) StartNext();
   if (now_ms >= silent_ms_) {
     fputs("kitfs-keeper: the daemon is hung and is ended\n", stderr);
     is_hung_ = true;
@@ -383,6 +427,7 @@ void Keeper::Kill(int number) {
 // No daemon will come any more. What is held goes first: with it ends the connection of a mount that
 // nobody serves, so that nothing can hang in it.
 void Keeper::Finish(int code) {
+  DropNext();
   holds_.DropAll();
   peer_.Reset();
   const bool is_away = mounted_.empty() || TakeMountAway(mounted_.c_str());

@@ -1,17 +1,20 @@
 #!/usr/bin/env node
 /**
- * The command: argv in, exit code out. The bridge is started once by every agent, so it is told
- * apart before anything that only people need is loaded.
+ * The command: argv in, exit code out. The bridge is started once by every agent, and a daemon by its
+ * keeper while programs wait, so both are told apart before anything that only people need is loaded.
  */
 import { leaveSoon } from './leave.ts';
 import type { run } from './program.ts';
 
 const args = process.argv.slice(2);
-const load = (): Promise<{ run: typeof run }> =>
-  args[0] === 'mcp' && !args.includes('--help') && !args.includes('-h')
-    ? import('./mcp.ts')
-    : import('./program.ts');
+const isHelp = args.includes('--help') || args.includes('-h');
+
+async function runOf(): Promise<typeof run> {
+  if (args[0] === 'mcp' && !isHelp) return (await import('./mcp.ts')).run;
+  if (args[0] === 'mount' && args[1] === '--keeper-fd') return (await import('./kept.ts')).run;
+  return (await import('./program.ts')).run;
+}
 
 // `kitfs log | head`: whoever has read enough closes the pipe.
 process.stdout.on('error', () => process.exit());
-leaveSoon(await (await load()).run(args));
+leaveSoon(await (await runOf())(args));

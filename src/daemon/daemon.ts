@@ -10,7 +10,7 @@ import type { Config, Places } from './config.ts';
 import { takeEnd } from './ended.ts';
 import type { FsckOptions } from './fsck.ts';
 import type { FsckReport } from './fsck-report.ts';
-import { Keeper, keeperAt } from './keeper.ts';
+import { firstWord, Keeper, keeperAt } from './keeper.ts';
 import type { Daemon, DaemonOptions } from './serve.ts';
 
 export {
@@ -42,11 +42,21 @@ export async function startDaemon(config: Config, options: DaemonOptions): Promi
 }
 
 /**
- * Meets the keeper at the other end of the descriptor that it gave this process.
- * @throws OpError timeout, io: that is no keeper.
+ * Meets the keeper at the other end of the descriptor that it gave this process, once it needs this
+ * daemon: one that is started before its time loads meanwhile what it is made of.
+ * @returns undefined: it has ended, and needed none. @throws OpError timeout, io: that is no keeper.
  */
-export const meetKeeper = (fd: number): Keeper =>
-  new Keeper({ fd, native: loadNative(), clock: new SystemClock() });
+export async function meetKeeper(fd: number): Promise<Keeper | undefined> {
+  const native = loadNative();
+  const hello = await firstWord(fd, native, async () => {
+    const { loadEngine } = await import('../journal/journal.ts');
+    loadEngine();
+    await Promise.all([import('./serve.ts'), import('./faces.ts')]);
+  });
+  return hello === undefined
+    ? undefined
+    : new Keeper({ fd, native, clock: new SystemClock(), hello });
+}
 
 /**
  * Meets the keeper that listens at `socket`, and keeps for daemons that somebody else starts, who may

@@ -31,9 +31,13 @@ export interface KeeperOptions {
   readonly clock: Clock;
   /** How the daemon before ended, for a keeper that did not start it and cannot know. */
   readonly ended?: string;
+  /** The first message, when it has been heard already: see `firstWord`. */
+  readonly hello?: NativeMessage;
 }
 
 const OP = 'talk to the keeper';
+/** The longest that one call may wait. */
+const RECEIVE_MS_MAX = 60_000;
 
 export class Keeper {
   /** Of the process that keeps. */
@@ -55,13 +59,13 @@ export class Keeper {
    * @throws OpError busy: another daemon talks to it; timeout, io: it says nothing, or what it says
    *   makes no sense.
    */
-  constructor({ fd, native, clock, ended = 'unknown' }: KeeperOptions) {
+  constructor({ fd, native, clock, hello, ended = 'unknown' }: KeeperOptions) {
     this.#fd = fd;
     this.#native = native;
     this.#clock = clock;
     try {
       this.pid = native.peerCredentials(fd).pid;
-      const { generation, last, held } = new Greeting(native, clock).read(fd);
+      const { generation, last, held } = new Greeting(native, clock).read(fd, hello);
       this.generation = generation;
       this.last = last === 'unknown' ? ended : last;
       this.#held = held;
@@ -196,6 +200,27 @@ export function keeperAt(socket: string, native: Pick<NativeKeeping, 'connectSeq
   }
 }
 
+/**
+ * What a keeper says first to a daemon that it started, however long that takes: one that is started
+ * while another serves hears nothing until its time comes. Before it waits it calls `prepare`, and
+ * nothing else runs while it does.
+ * @returns undefined: the keeper has ended. @throws OpError io: that is no keeper.
+ */
+export async function firstWord(
+  fd: number,
+  native: Pick<NativeKeeping, 'receiveMessage'>,
+  prepare: () => Promise<void>,
+): Promise<NativeMessage | undefined> {
+  for (let waitMs = 0; ; waitMs = RECEIVE_MS_MAX) {
+    try {
+      return native.receiveMessage(fd, waitMs);
+    } catch (error) {
+      if (codeOf(error) !== 'ETIMEDOUT') throw asOpError(error, OP);
+      if (waitMs === 0) await prepare();
+    }
+  }
+}
+
 /** The first messages of a keeper. */
 class Greeting {
   readonly #native: KeeperOptions['native'];
@@ -207,7 +232,10 @@ class Greeting {
     this.#clock = clock;
   }
 
-  read(fd: number): {
+  read(
+    fd: number,
+    first: NativeMessage | undefined,
+  ): {
     readonly generation: number;
     readonly last: string;
     readonly held: Map<string, Held>;
@@ -220,7 +248,7 @@ class Greeting {
       throw new OpError('io', OP, { hint: 'it has ended' });
     };
     try {
-      const hello = next().bytes.toString();
+      const hello = (first ?? next()).bytes.toString();
       if (hello === 'busy') {
         throw new OpError('busy', OP, { hint: 'another daemon is connected to it' });
       }

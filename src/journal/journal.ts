@@ -46,6 +46,7 @@ export type { InodeRow } from './inodes.ts';
 export type { OpEntry, OpKind, OpRow, RequestId } from './ops.ts';
 export { OP_KINDS } from './ops.ts';
 export { Retention, type RetentionPolicy } from './retention.ts';
+export { loadEngine } from './sqlite.ts';
 export type { SuperblockRow, SyncedRow } from './superblocks.ts';
 export type { Tx } from './transaction.ts';
 

@@ -26,6 +26,9 @@ const WAL_VFS_PLACES: readonly string[] = [
   '../../../native/build/Release/wal_vfs.so',
 ];
 
+/** Loads SQLite itself, which the first connection would. */
+export const loadEngine = (): void => void new BetterSqlite3(':memory:').close();
+
 /**
  * The writer's connection: WAL; durable on `fsync` only; checkpoints belong to a worker.
  * @throws what `admit` throws; OpError `unsupported` on a file system without shared memory,

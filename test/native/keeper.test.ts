@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 
 const RELEASE = fileURLToPath(new URL('../../native/build/Release', import.meta.url));
 const KEEPER = join(RELEASE, 'kitfs-keeper');
@@ -234,6 +234,59 @@ describe.concurrent('a daemon that does not serve yet', () => {
     const talker = new Talker(KEEPER, ['--', join(dir, 'absent')]);
     expect(await talker.ended).toEqual([127, null]);
     expect(talker.errors).toContain('absent');
+  });
+});
+
+describe.concurrent('the next daemon', () => {
+  const childrenOf = (pid: number): number[] =>
+    readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
+  const waitingOf = async (talker: Talker, serves: number): Promise<number> => {
+    const others = () => childrenOf(talker.process.pid ?? 0).filter((pid) => pid !== serves);
+    await vi.waitUntil(() => others().length > 0, { timeout: 10_000 });
+    return others()[0] ?? 0;
+  };
+
+  test('is there before it is needed, and hears nothing until then', async ({ expect }) => {
+    const { talker, first } = await serving();
+    using _ = talker;
+    const waits = await waitingOf(talker, first.pid);
+    await talker.ask('hold', 'a', 'of a', file);
+    talker.tell('die', 'SIGKILL');
+    const { pid, a, hello } = await talker.said();
+    expect([pid, hello]).toEqual([waits, 'hello 2 signal 9']);
+    expect(a?.data).toBe('of a');
+  });
+
+  test('is another one after a daemon that ended by itself', async ({ expect }) => {
+    const { talker, first } = await serving();
+    using _ = talker;
+    const waits = await waitingOf(talker, first.pid);
+    talker.tell('exit', 7);
+    const { pid } = await talker.said();
+    expect(pid).not.toBe(waits);
+    expect(childrenOf(talker.process.pid ?? 0)).toEqual([pid]);
+  });
+
+  test('is started when it is needed, if the one that waited was killed', async ({ expect }) => {
+    const { talker, first } = await serving();
+    using _ = talker;
+    const waits = await waitingOf(talker, first.pid);
+    process.kill(waits, 'SIGKILL');
+    await vi.waitUntil(() => childrenOf(talker.process.pid ?? 0).length === 1);
+    talker.tell('die', 'SIGKILL');
+    expect((await talker.said()).hello).toBe('hello 2 signal 9');
+  });
+
+  test('ends with the keeper, however that ends', async ({ expect }) => {
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      const { talker, first } = await serving();
+      using _ = talker;
+      const waits = await waitingOf(talker, first.pid);
+      talker.process.kill(signal);
+      await talker.ended;
+      await vi.waitUntil(() => !existsSync(`/proc/${waits}/fd/3`), { timeout: 10_000 });
+      expect(talker.errors).not.toContain('cannot');
+    }
   });
 });
 

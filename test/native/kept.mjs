@@ -22,7 +22,7 @@ const socket = option === '--connect' ? native.connectSeqpacket(path) : 3;
 function handedOver() {
   const held = {};
   for (;;) {
-    const { bytes, descriptor } = native.receiveMessage(socket, 10_000);
+    const { bytes, descriptor } = native.receiveMessage(socket, 60_000);
     const [line, ...rest] = bytes.toString().split('\n');
     const [word, ...more] = line.split(' ');
     if (word === 'hello') held.hello = line;
