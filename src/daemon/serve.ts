@@ -237,12 +237,16 @@ export class Daemon {
     });
     if (kept.mount === undefined) await recordIntent(state.mounted, mountPoint);
     const fuse = this.#connect(core, native, kept);
-    if (kept.mount !== undefined) this.#takeOver(fuse, core, kept.mount, kept.table);
+    if (kept.mount !== undefined) {
+      this.#takeOver(fuse, core, kept.mount, kept.table);
+      // The keeper watches from the first request on: it may be the one that hung the daemon before.
+      this.#beKept(state.keeper, mountPoint);
+    }
     await this.#openFaces(core, native, policy);
     if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
     await recordMount(state.mounted, mountPoint);
     this.#phase = 'running';
-    this.#beKept(state.keeper, mountPoint);
+    if (kept.mount === undefined) this.#beKept(state.keeper, mountPoint);
     if (this.mountPoint === undefined) this.#unmounted(undefined);
     const readyMs = Math.round(this.#clock.monotonicMs() - this.#startedMs);
     log.info({ mountPoint, state: config.state, readyMs }, 'ready');

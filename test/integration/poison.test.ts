@@ -118,3 +118,18 @@ test(
   },
   TEST_MS_MAX,
 );
+
+test(
+  'a daemon that takes a mount over is watched before it serves what may have hung the one before',
+  async () => {
+    await using m = await Poisoned.start();
+    m.points.trace();
+    await Promise.all([m.daemon.crash(), m.beside(m.daemon.shell('sleep 1'))]);
+    const passed = m.points.traced();
+    const next = passed.slice(passed.indexOf('resent') + 1);
+    const found = next.find((point) => point === 'keeper-told' || point.startsWith('request.'));
+    expect(found).toBe('keeper-told');
+    expect(next.some((point) => point.startsWith('request.'))).toBe(true);
+  },
+  TEST_MS_MAX,
+);
