@@ -126,7 +126,9 @@ bool UnmountWithHelper(const char* dir) {
 
 bool TakeMountAway(const char* dir) {
   if (!IsMounted(dir)) return true;
-  if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return true;
+  // By force, which ends the connection whoever has descriptors of it: the process that wrote for a daemon
+  // may be stuck in a write to it, behind a program that waits for an answer.
+  if (umount2(dir, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return true;
   const int error = errno;
   if (error == EPERM && UnmountWithHelper(dir)) return true;
   fprintf(stderr, "kitfs-keeper: %s stays mounted: %s\n", dir, strerror(error));
