@@ -56,6 +56,8 @@ constexpr int64_t kNextAgainMs = 60000;
 constexpr int kRestartsMax = 10;
 constexpr int64_t kRestartMs = 100;
 constexpr int64_t kRestartMsMax = 5000;
+// A daemon that served for so long did not start for nothing, though nobody may have asked anything.
+constexpr int64_t kServedMs = 5000;
 constexpr int64_t kNever = INT64_MAX;
 constexpr size_t kPathBytesMax = 4095;
 // After these the daemon is not started again, however it ends.
@@ -122,6 +124,7 @@ class Keeper {
   bool is_done_ = false;
   bool is_asked_ = false;
   bool is_hung_ = false;
+  int64_t ready_ms_ = 0;
   int64_t start_ms_ = kNever;
   int64_t next_ms_ = kNever;
   int64_t silent_ms_ = kNever;
@@ -294,7 +297,8 @@ bool Keeper::Obey(const Message& message, OwnedDescriptor& passed) {
   }
   if (word == "ready") {
     was_ready_ = is_ready_ = true;
-    if (!listener_.IsOpen()) next_ms_ = NowMs();
+    ready_ms_ = NowMs();
+    if (!listener_.IsOpen()) next_ms_ = ready_ms_;
     return true;
   }
   if (word != "done") return false;
@@ -381,6 +385,7 @@ void Keeper::Ended(int status) {
     return;
   }
   fprintf(stderr, "kitfs-keeper: the daemon has ended (%s)\n", last_.c_str());
+  if (is_ready_ && !is_hung_ && NowMs() - ready_ms_ >= kServedMs) restarts_ = 0;
   Restart();
 }
 

@@ -13,6 +13,8 @@ const KEEPER = join(RELEASE, 'kitfs-keeper');
 const DAEMON = fileURLToPath(new URL('kept.mjs', import.meta.url));
 const COMMAND = [process.execPath, DAEMON, join(RELEASE, 'kitfs.node')];
 const ATTEMPTS = 60_000;
+/** As keeper.cc has it. */
+const SERVED_MS = 5000;
 
 const dir = mkdtempSync(join(tmpdir(), 'kitfs-keeper-'));
 const file = join(dir, 'held');
@@ -198,6 +200,19 @@ describe.concurrent('starting again', () => {
     expect(waits).toEqual([0, 100, 200, 400, 0, 100]);
   });
 
+  test('waits for nothing after one that served for long, asked or not', async ({ expect }) => {
+    const { talker } = await serving();
+    using _ = talker;
+    talker.tell('die', 'SIGKILL');
+    await talker.said();
+    await talker.ask('send', 'ready');
+    await talker.ask('rest', SERVED_MS);
+    talker.tell('die', 'SIGKILL');
+    await talker.said();
+    const waits = [...talker.errors.matchAll(/again in (\d+) ms/g)].map(([, ms]) => Number(ms));
+    expect(waits).toEqual([0, 0]);
+  });
+
   test('is given up when nothing comes of it', { timeout: ATTEMPTS }, async ({ expect }) => {
     const { talker } = await serving();
     for (let generation = 2; generation <= 11; generation++) {
@@ -374,6 +389,20 @@ describe('a mount that nobody will serve any more', () => {
     await talker.ask('send', 'done');
     talker.tell('exit', 0);
     expect(await talker.ended).toEqual([0, null]);
+  });
+
+  test('lets nobody wait, whoever else has a descriptor of its connection', async () => {
+    const { talker } = await serving();
+    using _ = talker;
+    const other = (await talker.ask('mount', place, 'kitfs', true)) as number;
+    const client = spawn('stat', ['--file-system', place], { stdio: 'ignore' });
+    const wait = () => readFileSync(`/proc/${client.pid}/wchan`, 'utf8');
+    await expect.poll(wait).toContain('fuse');
+    const ended = once(client, 'exit');
+    talker.process.kill('SIGTERM');
+    await talker.ended;
+    expect(await ended).toEqual([1, null]);
+    process.kill(other, 'SIGKILL');
   });
 
   test('is left to the daemon that takes it away itself', async () => {

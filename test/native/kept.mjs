@@ -2,7 +2,7 @@
  * A daemon that a keeper starts, or, with --connect PATH, that connects to one. Says on standard output what it was
  * handed, and does what it reads on standard input: a JSON array a line.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
@@ -38,7 +38,8 @@ const commands = {
   send: (text) => native.sendMessage(socket, Buffer.from(text)),
   hold: (name, data, file) =>
     native.sendMessage(socket, Buffer.from(`hold ${name}\n${data}`), openSync(file, 'r')),
-  mount: (dir, kind) => {
+  // The number of another process that has the connection open, when one is wanted.
+  mount: (dir, kind, isShared = false) => {
     const isRoot = process.getuid() === 0;
     const fd = isRoot
       ? native.openFuseDevice()
@@ -46,7 +47,10 @@ const commands = {
     if (isRoot) native.mountFuse(fd, dir, { source: 'kitfs', fsType: `fuse.${kind}` });
     native.sendMessage(socket, Buffer.from('hold fuse\n'), fd);
     native.sendMessage(socket, Buffer.from(`mounted ${dir}`));
+    if (!isShared) return undefined;
+    return spawn('sleep', ['60'], { stdio: ['ignore', 'ignore', 'ignore', fd] }).pid;
   },
+  rest: (ms) => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms),
   hear: (...names) => {
     for (const name of names) process.on(name, () => say({ heard: name }));
   },
