@@ -75,7 +75,8 @@ export interface Taken {
 
 /** Who decides which files that are. */
 export interface PassthroughHost {
-  attach(passthrough: Passthrough): void;
+  /** `isProven`: a daemon before this one had it on this connection. */
+  attach(passthrough: Passthrough, isProven?: boolean): void;
   detach(): void;
 }
 
@@ -308,17 +309,17 @@ export class FuseServer implements Driver {
       unregister: (backing) => {
         const place = this.#backings.get(backing);
         this.#backings.delete(backing);
-        if (place !== undefined) table.remove(place);
-        if (this.#connected?.fd !== fd) return;
         try {
-          native.backingClose(fd, backing);
+          // First: of one that is not in the table nobody lets go any more.
+          if (this.#connected?.fd === fd) native.backingClose(fd, backing);
         } catch (error) {
           log.warn({ err: error }, 'the kernel did not let go of a backing file');
         }
+        if (place !== undefined) table.remove(place);
       },
     };
     try {
-      passthrough?.attach(registering);
+      passthrough?.attach(registering, table.backings().length > 0);
       this.#noPassthrough = undefined;
     } catch (error) {
       this.#noPassthrough = refusalOf(error);
@@ -337,12 +338,12 @@ export class FuseServer implements Driver {
         this.#backings.set(backing, place);
         continue;
       }
-      table.remove(place);
       try {
         native.backingClose(fd, backing);
       } catch {
         // It was closed, and a kill came before that was written down.
       }
+      table.remove(place);
     }
   }
 

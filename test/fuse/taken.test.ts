@@ -16,6 +16,9 @@ let fixture: Fixture;
 let log: RememberedLog;
 let channel: HandChannel;
 let closed: number[];
+/** Numbers that the table had while the kernel let go of them. */
+let known: number[][];
+let proven: (boolean | undefined)[];
 let passthrough: Passthrough | undefined;
 let drain: (count: number) => void;
 /** Messages that are no replies. */
@@ -26,6 +29,7 @@ beforeEach(() => {
   log = new RememberedLog();
   channel = new HandChannel();
   [closed, notified, passthrough] = [[], [], undefined];
+  [known, proven] = [[], []];
   const reply = channel.reply.bind(channel);
   channel.reply = (bytes, offset, length) => {
     const message = Buffer.from(bytes.subarray(offset, offset + length));
@@ -50,8 +54,9 @@ function serverOf(options: Partial<FuseServerOptions> = {}): FuseServer {
     clock: new TurnedClock(),
     log,
     passthrough: {
-      attach: (given) => {
+      attach: (given, isProven) => {
         passthrough = given;
+        proven.push(isProven);
         passthrough.register(3);
       },
       detach() {},
@@ -64,7 +69,10 @@ function serverOf(options: Partial<FuseServerOptions> = {}): FuseServer {
       },
       openNotifier: () => ({ send: () => Promise.resolve(0), close: () => Promise.resolve() }),
       backingOpen: () => backing++,
-      backingClose: (_fd, id) => void closed.push(id),
+      backingClose: (_fd, id) => {
+        closed.push(id);
+        known.push(fixture.table.backings().map(({ backing: number }) => number));
+      },
       closeDescriptor() {},
     } as FuseServerOptions['native'],
     ...options,
@@ -104,6 +112,15 @@ describe('a driver that takes a mount over', () => {
     expect(table.backings().map(({ backing }) => backing)).toEqual([2, 100]);
     passthrough?.unregister(2);
     expect(table.backings().map(({ backing }) => backing)).toEqual([100]);
+    // A kill in between would leave one that nobody knows of.
+    for (const [index, number] of closed.entries()) expect(known[index]).toContain(number);
+  });
+
+  test('goes on to offer files to the kernel when it did before', () => {
+    serverOf().takeOver(TAKEN);
+    fixture.takeOver();
+    serverOf().takeOver(TAKEN);
+    expect(proven).toEqual([false, true]);
   });
 
   test('knows all inodes there were, and no other', () => {
