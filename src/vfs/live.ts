@@ -103,10 +103,18 @@ export class LiveFiles {
     return this.#passthrough !== undefined;
   }
 
-  /** A kernel that can do it is there. @throws OpError when it will not with this disk. */
-  attach(passthrough: Passthrough): void {
-    const { slot, fd } = this.#content.direct.prepare();
-    this.#slots.set(slot, passthrough.register(fd));
+  /**
+   * A kernel that can do it is there. `isProven`: it did with this disk, and may have files open in this
+   * way, which it then opens in no other; a disk that is full by now is no reason to stop.
+   * @throws OpError when it will not with this disk.
+   */
+  attach(passthrough: Passthrough, isProven = false): void {
+    try {
+      const { slot, fd } = this.#content.direct.prepare();
+      this.#slots.set(slot, passthrough.register(fd));
+    } catch (error) {
+      if (!isProven) throw error;
+    }
     this.#passthrough = passthrough;
   }
 

@@ -61,12 +61,12 @@ export class DirectRig {
         }),
       );
     }
-    this.#attach(passthrough);
+    this.#attach(passthrough, true);
   }
 
-  #attach(passthrough = new HandPassthrough()): HandPassthrough {
+  #attach(passthrough = new HandPassthrough(), isProven = false): HandPassthrough {
     const { core } = this.fixture.vfs;
-    core.live.attach(passthrough);
+    core.live.attach(passthrough, isProven);
     core.invalidator = {
       entry() {},
       inode: (ino, bytes) => this.told.push([ino, bytes]),

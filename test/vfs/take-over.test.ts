@@ -48,6 +48,16 @@ describe('a file that the kernel writes by itself', () => {
     expect(times(ino)).toEqual(before);
   });
 
+  test('is opened again by its number when nothing new can be registered', () => {
+    const { ino, handle } = rig.create('a');
+    hold(handle);
+    rig.write(handle, 'bytes');
+    rig.passthrough.isRefusing = true;
+    rig.takeOver();
+    const again = rig.fixture.vfs.openNow(KERNEL, ino, O_RDONLY, false);
+    expect(again.backing).toBe(handle.backing);
+  });
+
   test('has what was written while there was no daemon', () => {
     const { ino, handle } = rig.create('a');
     hold(handle);
