@@ -1,8 +1,8 @@
 /**
  * Requests whose answer must be waited for. Each is answered exactly once: with its result, or
- * before that because the client was interrupted (EINTR), or the deadline passed (EIO); an
- * unhurried one, which is an fsync, has none. What comes after is dropped, and what it handed out
- * is taken back.
+ * before that because the client was interrupted (EINTR), or the deadline passed (EIO); to an
+ * unhurried one, which is an fsync, neither happens. What comes after is dropped, and what it handed
+ * out is taken back.
  *
  * However many wait, none is refused for it: a client would take that for lost bytes. There are no
  * more of them than threads that wait, and each holds little more than a header, but for those that
@@ -98,10 +98,14 @@ export class Waiting {
     this.#follow(waiter, result);
   }
 
-  /** The client was interrupted. A request that was answered already is not known here. */
+  /**
+   * The client was interrupted, by a signal that may be no more than a timer of its own. A request that
+   * was answered already is not known here; one that waits for the disk goes on, as on a disk.
+   */
   interrupt(unique: number): void {
     const waiter = this.#byUnique.get(unique);
-    if (waiter !== undefined) this.#refuse(waiter, new OpError('interrupted', 'wait for content'));
+    if (waiter === undefined || waiter.wait.isUnhurried) return;
+    this.#refuse(waiter, new OpError('interrupted', 'wait for content'));
   }
 
   /** Nobody listens any more. */

@@ -69,6 +69,17 @@ describe('a request that must wait', () => {
     expect(rig.channel.answerTo(10n).errno).toBe(errno.EINTR);
   });
 
+  test('for the disk is not ended by a signal, which may be a timer of the program', async () => {
+    const synced = gate<void>();
+    rig.faulty.faults.set('fsync', () => synced.promise);
+    rig.drain(request(20, { unique: 12n, body: [u64(1), u32(0, 0)] }));
+    rig.drain(interrupt(12n));
+    expect(rig.channel.answers).toEqual([]);
+    synced.open();
+    await settle();
+    expect(rig.channel.answerTo(12n).errno).toBe(0);
+  });
+
   test('has a deadline, unless it waits for the disk', async () => {
     rig.faulty.faults.set('lookup', () => gate<void>().promise);
     rig.faulty.faults.set('fsync', () => gate<void>().promise);
