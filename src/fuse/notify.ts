@@ -101,7 +101,11 @@ export class KernelInvalidator implements Invalidator {
 
   settled(): Promise<void> {
     const left = new Set([...this.#sent, ...this.#queue]);
-    if (left.size === 0) return Promise.resolve();
+    if (left.size === 0) {
+      // Of what was changed the kernel has nothing, so nothing was enqueued and nothing will be written.
+      this.#onQuiet();
+      return Promise.resolve();
+    }
     return new Promise((resolve) => {
       this.#settling.push({ left, resolve });
     });

@@ -218,6 +218,20 @@ describe('invalidations', () => {
     await notifier.take(1);
     expect(quiet).toBe(1);
   });
+
+  test('are told of also when there was nothing to tell', async () => {
+    let quiet = 0;
+    const told = new KernelInvalidator(references, clock, log, () => quiet++);
+    told.attach(notifier);
+    await told.settled();
+    expect(quiet).toBe(1);
+    told.inode(INO, true);
+    const settled = told.settled();
+    expect(quiet).toBe(1);
+    await notifier.take(0);
+    await settled;
+    expect(quiet).toBe(2);
+  });
 });
 
 describe('inodes without a name', () => {
