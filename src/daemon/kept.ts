@@ -12,7 +12,7 @@ import type { KeptSocket } from '../mcp/socket.ts';
 import { HandleTable, type TableMemory } from '../vfs/vfs.ts';
 import { HANDED_OVER_STATUS } from './ended.ts';
 import type { Keeper } from './keeper.ts';
-import { hostMounts, mountAt } from './mount-table.ts';
+import { hostMounts } from './mount-table.ts';
 
 const { SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SIGSYS } = constants.signals;
 const CRASHES = [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SIGSYS];
@@ -148,8 +148,8 @@ function placeIn(data: string): Place | undefined {
   }
 }
 
-/** Whether the mount was not taken away meanwhile. */
+/** Whether the mount was not taken away meanwhile. Another one may lie over it. */
 async function isThere({ mountPoint, device }: Place): Promise<boolean> {
-  const there = mountAt(await hostMounts(), mountPoint);
-  return there !== undefined && there.device === device;
+  const mounts = await hostMounts();
+  return mounts.some((mount) => mount.dir === mountPoint && mount.device === device);
 }

@@ -80,8 +80,10 @@ export const recordIntent = (recordPath: string, dir: string): Promise<void> =>
 
 /** Writes down what is mounted at `dir` now. @throws OpError mount-failed when nothing is. */
 export async function recordMount(recordPath: string, dir: string): Promise<void> {
-  const there = mountAt(await hostMounts(), dir);
-  if (there?.fsType !== FS_TYPE) throw new OpError('mount-failed', `mount at ${dir}`);
+  const mounts = await hostMounts();
+  // Another one may lie over it.
+  const there = mounts.findLast((mount) => mount.dir === dir && mount.fsType === FS_TYPE);
+  if (there === undefined) throw new OpError('mount-failed', `mount at ${dir}`);
   await writeRecord(recordPath, { dir, device: there.device });
 }
 

@@ -204,7 +204,14 @@ export class FuseServer implements Driver {
   async unmount({ lazy = false }: { readonly lazy?: boolean } = {}): Promise<void> {
     const connected = this.#connected;
     if (connected === undefined) return;
-    await detach(this.#options.native, connected.mountPoint, lazy);
+    const { mountPoint } = connected;
+    // What is mounted over it would be taken away in its place.
+    if (this.#device !== undefined && deviceAt(mountPoint) !== this.#device) {
+      throw new OpError('mount-failed', `unmount ${mountPoint}`, {
+        hint: 'something else is mounted there now, or it was moved: unmount that first',
+      });
+    }
+    await detach(this.#options.native, mountPoint, lazy);
     if (!lazy) await this.ended;
   }
 

@@ -1,4 +1,5 @@
 /** A daemon that dies, with its keeper and without one. */
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
@@ -68,6 +69,34 @@ test('a daemon whose keeper is killed goes on, and says so', async () => {
   expect(daemon.output.match(/the keeper is gone/g)).toHaveLength(1);
   expect(await daemon.shell('cat ipfs/a')).toBe('kept\n');
   await daemon.json(['unmount']);
+  expect(mountLines(daemon.directory)).toEqual([]);
+});
+
+test('no signal makes a daemon listen to a debugger', async () => {
+  await using daemon = await TestDaemon.start();
+  process.kill(daemon.pid, 'SIGUSR1');
+  process.kill(daemon.startedPid, 'SIGUSR1');
+  // Handled in order by one thread: what is asked is asked behind them.
+  await daemon.json(['status']);
+  expect(daemon.output).not.toContain('Debugger');
+});
+
+test('a mount that is covered by another one is gone on with, and not stopped in its place', async () => {
+  await using daemon = await TestDaemon.start();
+  await daemon.shell('echo kept > ipfs/a');
+  // The last thing of a start, which looks at the mount too.
+  await expect.poll(() => existsSync(join(daemon.state, 'keeper.json'))).toBe(true);
+  execFileSync('mount', ['-t', 'tmpfs', 'none', daemon.mountPoint]);
+  try {
+    expect((await daemon.kitfs(['unmount'])).stderr).toContain('something else is mounted there');
+    expect(mountLines(daemon.directory)).toHaveLength(2);
+    process.kill(daemon.pid, 'SIGKILL');
+    await expect.poll(() => daemon.output, { timeout: 20_000 }).toContain('"taken over"');
+  } finally {
+    execFileSync('umount', [daemon.mountPoint]);
+  }
+  expect(await daemon.shell('cat ipfs/a')).toBe('kept\n');
+  await daemon.stop();
   expect(mountLines(daemon.directory)).toEqual([]);
 });
 
