@@ -268,7 +268,7 @@ describe('a stop', () => {
     await using daemon = await TestDaemon.start();
     await daemon.run('umount', [daemon.mountPoint], { in: '/' });
     await expect.poll(() => daemon.isRunning, { timeout: 5000 }).toBe(false);
-    expect(daemon.output).toContain('somebody else unmounted the tree');
+    await expect.poll(() => daemon.output).toContain('somebody else unmounted the tree');
     expect((await daemon.json<{ clean: boolean }>(['fsck'])).clean).toBe(true);
   });
 });

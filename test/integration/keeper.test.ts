@@ -133,6 +133,10 @@ test('a keeper whose daemon dies again and again is ended by kitfs unmount', asy
   await daemon.json(['mount', '--background'], { env });
   const { keeper } = await daemon.json<Status>(['status']);
   writeFileSync(deadly ?? '', '');
+  // The next daemon is there already, and serves; the one after it dies as soon as it is started.
+  const first = daemon.pid;
+  process.kill(first, 'SIGKILL');
+  await expect.poll(() => daemon.pid, { timeout: 20_000 }).not.toBe(first);
   process.kill(daemon.pid, 'SIGKILL');
   const log = () => readFileSync(join(daemon.runDirectory, 'daemon.log'), 'utf8');
   await expect.poll(log, { timeout: 20_000 }).toContain('again in 100 ms');
