@@ -28,8 +28,11 @@ const PLAIN_NAMES = new Set(['progressToken']);
 export const isSecretName = (name: string): boolean =>
   SECRET_NAME.test(name) && !PLAIN_NAMES.has(name);
 
-/** User and password of a URL (RFC 3986 §3.2.1), up to the last `@` before the path. */
-const USERINFO = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s/?#]*@/gi;
+/**
+ * User and password of a URL (RFC 3986 §3.2.1), up to the last `@` before the path. Begins behind
+ * the scheme: one could begin at every `.` of a text, which would then be read as often.
+ */
+const USERINFO = /(:\/\/)[^\s/?#]*@/g;
 const ASSIGNED = new RegExp(
   `((?:^|[^a-z])[a-z0-9_-]{0,32}(?:${WORDS})["']?\\s*=\\s*["']?|["'][a-z0-9_-]{0,32}(?:${WORDS})["']\\s*:\\s*["'])` +
     '[^\\s"\',;&]+',

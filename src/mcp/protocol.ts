@@ -303,5 +303,9 @@ const invalid = (message: JsonObject | undefined, text: string) => ({
   },
 });
 
+/** Of a name that no tool has: more is not looked at. */
+const NAME_CHARS_MAX = 1024;
+
 /** A name from outside, fit to be quoted. */
-const shown = (name: string): string => JSON.stringify(withoutSecrets(name).slice(0, 64));
+const shown = (name: string): string =>
+  JSON.stringify(withoutSecrets(name.slice(0, NAME_CHARS_MAX)).slice(0, 64));

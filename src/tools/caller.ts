@@ -5,6 +5,8 @@ import type { Session, Tool } from './tool.ts';
 
 /** Text from outside that is written into the journal. */
 const ACTOR_CHARS_MAX = 128;
+/** Of which secrets are looked for in so much: what is cut off behind it is not written either. */
+const LOOKED_AT_CHARS_MAX = 64 * 1024;
 
 export interface Calling {
   readonly session: Session;
@@ -36,4 +38,6 @@ export function callerOf({ session, tool, toolCallId }: Calling, redactor: Redac
 
 /** What a caller calls itself or its call, as it may be written into the journal. */
 export const writable = <T extends string | undefined>(text: T, redactor: Redactor) =>
-  (text === undefined ? undefined : redactor.text(text).slice(0, ACTOR_CHARS_MAX)) as T;
+  (text === undefined
+    ? undefined
+    : redactor.text(text.slice(0, LOOKED_AT_CHARS_MAX)).slice(0, ACTOR_CHARS_MAX)) as T;
