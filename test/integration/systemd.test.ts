@@ -11,7 +11,7 @@ import { BootedMachine, packedPackage } from './booted.ts';
 
 const README = fileURLToPath(new URL('../../README.md', import.meta.url));
 const MOUNT = '/srv/tree';
-const MAIN = '/opt/npm/lib/node_modules/kitfs/dist/src/cli/main.js';
+const MAIN = '/opt/npm/lib/node_modules/kitfs/dist/bundle/cli/main.js';
 const BOOT_MS_MAX = 60_000;
 /** A pause of the mount that is still one. A daemon needs some 400 ms to start, more on a busy machine. */
 const STALL_MS_MAX = 15_000;
