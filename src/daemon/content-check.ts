@@ -60,6 +60,24 @@ export async function fileSize(path: string): Promise<number | undefined> {
   }
 }
 
+/** Of all objects, by number. */
+export function* rowsOf(contents: Contents): Generator<ContentRow> {
+  for (let after = 0 as ContentId | 0; ; ) {
+    const page: readonly ContentRow[] = contents.page(after, ROWS_PER_PAGE);
+    const last = page.at(-1);
+    // In a damaged file a page may lead back to itself.
+    if (last === undefined || last.id <= after) return;
+    yield* page;
+    after = last.id;
+  }
+}
+
+/** A repair said so; that it is one still is told by the rule `content-lost`. */
+export function isKnownLost(contents: Contents, { id, state, cid, size }: ContentRow): boolean {
+  if (state !== 'sealed' || cid !== null || size === 0) return false;
+  return contents.blocksOf(id).length === 0;
+}
+
 export class ContentCheck {
   readonly #options: ContentCheckOptions;
   #contents = 0;
@@ -112,14 +130,8 @@ export class ContentCheck {
 
   async #faultOf(row: ContentRow): Promise<Fault | undefined> {
     // Trees in memory end with their daemon, and so do their bytes.
-    if (row.place === 'memory' || this.#isKnownLost(row)) return undefined;
+    if (row.place === 'memory' || isKnownLost(this.#options.contents, row)) return undefined;
     return (await this.#sizeFault(row)) ?? (await this.#hashFault(row));
-  }
-
-  /** A repair said so; that it is one still is told by the rule `content-lost`. */
-  #isKnownLost({ id, state, cid, size }: ContentRow): boolean {
-    if (state !== 'sealed' || cid !== null || size === 0) return false;
-    return this.#options.contents.blocksOf(id).length === 0;
   }
 
   async #sizeFault(row: ContentRow): Promise<Fault | undefined> {

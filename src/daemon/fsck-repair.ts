@@ -5,26 +5,41 @@
  * Invariants: no file with bytes is removed before another name of it is committed; a file keeps its
  * name whatever became of its bytes.
  */
-import { linkSync, mkdirSync, rmSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { asOpError, codeOf } from '../base/errors.ts';
+import { linkSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
 import { loadNative } from '../base/native.ts';
 import { SystemRandom } from '../base/random.ts';
+import { SLOTS } from '../content/backing.ts';
 import { type ContentRow, Journal } from '../journal/journal.ts';
 import type { Mended } from '../journal/mending.ts';
 import { type LooseBytes, Repair } from '../journal/repair.ts';
 import { complaintsOf, type Salvage, salvage } from '../journal/salvage.ts';
-import { backingPath, ContentCheck, type Fault, fileSize } from './content-check.ts';
+import {
+  backingPath,
+  ContentCheck,
+  type Fault,
+  fileSize,
+  isKnownLost,
+  rowsOf,
+} from './content-check.ts';
 import { type FsckFinding, foundByRule, foundInBytes, foundOnDisk } from './fsck-report.ts';
 import { type FsckDone, type FsckWork, shownBy } from './fsck-work.ts';
+import { demandNoOtherKeeper } from './keeper-process.ts';
 import { openState, type StateDirectory } from './state.ts';
 import { type Stray, strayFiles } from './strays.ts';
 
-/** @throws OpError busy: a daemon runs; as `fsck`. */
+const OP = 'repair the state directory';
+
+/**
+ * @throws OpError busy: a daemon runs, or its keeper is about to start one; not-found: all bytes are
+ *   elsewhere; as `fsck`.
+ */
 export async function repairState(work: FsckWork): Promise<FsckDone> {
   const native = loadNative();
   using state = openState(work.state, native);
+  demandNoOtherKeeper(state.keeper, undefined, OP);
   const rebuilt = rebuildJournal(state);
   if (rebuilt.salvage?.saved === 'none') {
     const { aside } = rebuilt.salvage;
@@ -32,6 +47,7 @@ export async function repairState(work: FsckWork): Promise<FsckDone> {
   }
   const journal = new Journal({ path: state.journal, clock: work.clock });
   try {
+    demandContent(state, journal);
     const run = new RepairRun(work, state, journal);
     const findings = [...rebuilt.findings, ...(await run.all())];
     await native.fdatasyncMany([journal.walFd]);
@@ -64,6 +80,23 @@ function rebuildJournal(state: StateDirectory): { findings: FsckFinding[]; salva
     };
   });
   return { findings, salvage: made };
+}
+
+/**
+ * A directory without any of the files there should be is more likely another one, or an empty mount
+ * point: a repair would forget what all of them are.
+ * @throws OpError not-found.
+ */
+function demandContent({ content }: StateDirectory, { contents }: Journal): void {
+  if (namesNow(content).some((name) => name === SLOTS || /^[0-9a-f]{2}$/.test(name))) return;
+  for (const row of rowsOf(contents)) {
+    if (row.place !== 'file' || row.size === 0 || isKnownLost(contents, row)) continue;
+    throw new OpError('not-found', OP, {
+      hint:
+        `${content} has none of the files that the journal tells of: is its disk mounted? ` +
+        `if they are lost, make the directory ${join(content, SLOTS)} and repair again`,
+    });
+  }
 }
 
 class RepairRun {
@@ -100,6 +133,7 @@ class RepairRun {
   async all(): Promise<FsckFinding[]> {
     const { signal, onProgress } = this.#work;
     this.#repair.rules(signal);
+    this.#endLosses();
     const findings: FsckFinding[] = [];
     for (const fault of await this.#check.all(onProgress)) findings.push(await this.#lost(fault));
     const { connection, contents } = this.#journal;
@@ -113,6 +147,20 @@ class RepairRun {
     }
     this.#repair.last(signal);
     return [...this.#repair.findings.map(foundByRule), ...findings];
+  }
+
+  /**
+   * A repair that was cut off may have left lost bytes the name by which their file shows them, when
+   * they had another one already.
+   */
+  #endLosses(): void {
+    const { contents } = this.#journal;
+    for (const row of rowsOf(contents)) {
+      if (row.place !== 'file' || !isKnownLost(contents, row)) continue;
+      const path = this.#path(row);
+      const links = statSync(path, { throwIfNoEntry: false })?.nlink ?? 0;
+      if (links > 1) rmSync(path, { force: true });
+    }
   }
 
   async #lost(fault: Fault): Promise<FsckFinding> {
@@ -169,6 +217,15 @@ class RepairRun {
 
   #path(row: Pick<ContentRow, 'id' | 'slot'>): string {
     return backingPath(this.#state.content, row);
+  }
+}
+
+function namesNow(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw asOpError(error, OP);
   }
 }
 

@@ -31,10 +31,14 @@ export function recordKeeper(path: string, pid: number, mountPoint: string): voi
 export const forgetKeeper = (path: string): void => rmSync(path, { force: true });
 
 /** @throws OpError busy: another keeper than `ownPid` would start a daemon of the state directory. */
-export function demandNoOtherKeeper(path: string, ownPid: number | undefined): void {
+export function demandNoOtherKeeper(
+  path: string,
+  ownPid: number | undefined,
+  op = 'start kitfs',
+): void {
   const other = livingKeeper(path);
   if (other === undefined || other.pid === ownPid) return;
-  throw new OpError('busy', 'start kitfs', {
+  throw new OpError('busy', op, {
     hint: `its keeper (pid ${other.pid}) is starting it again: kitfs unmount ends that`,
     details: { pid: other.pid },
   });

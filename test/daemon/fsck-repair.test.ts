@@ -1,8 +1,13 @@
 /** fsck --repair: each planted corruption is named, put in order, and costs nothing else its bytes. */
-import { rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { linkSync, mkdirSync, renameSync, rmdirSync, rmSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { keeperProgram } from '../../src/base/native.ts';
 import { fsck } from '../../src/daemon/fsck.ts';
-import { Damaged, keptState, type Shown, shownBy } from './kept-state.ts';
+import { recordKeeper } from '../../src/daemon/keeper-process.ts';
+import { Damaged, keptState, LARGE, type Shown, shownBy } from './kept-state.ts';
 import type { Corruption } from './planted.ts';
 import { BYTES, DISK } from './planted-bytes.ts';
 import { NAMES } from './planted-names.ts';
@@ -31,6 +36,54 @@ test('the kept state is in order, and a repair of it changes nothing', async () 
   expect((await look(state)).findings).toEqual([]);
   expect(await look(state, true)).toMatchObject({ clean: true, findings: [] });
   expect(shownBy(state.directory)).toEqual(whole);
+});
+
+test('what a keeper is about to start a daemon for is not repaired', async () => {
+  using state = new Damaged(kept);
+  const socket = join(state.directory, 'keeper.sock');
+  const keeper = spawn(keeperProgram(), ['--listen', socket], { stdio: 'ignore' });
+  try {
+    await once(keeper, 'spawn');
+    recordKeeper(join(state.directory, 'keeper.json'), keeper.pid ?? 0, '/srv/tree');
+    await expect(look(state, true)).rejects.toMatchObject({ failure: 'busy' });
+    // A check alone disturbs nobody.
+    expect((await look(state)).findings).toEqual([]);
+  } finally {
+    keeper.kill('SIGKILL');
+    await once(keeper, 'exit');
+  }
+  expect(await look(state, true)).toMatchObject({ clean: true });
+});
+
+test('a repair of a state whose content is elsewhere changes nothing, and says so', async () => {
+  using state = new Damaged(kept);
+  const content = join(state.directory, 'content');
+  const away = join(state.directory, 'away');
+  renameSync(content, away);
+  const refused = { failure: 'not-found', hint: expect.stringContaining('is its disk mounted') };
+  await expect(look(state, true)).rejects.toMatchObject(refused);
+  // As a disk that is not mounted looks.
+  mkdirSync(join(content, 'lost+found'), { recursive: true });
+  await expect(look(state, true)).rejects.toMatchObject(refused);
+  rmdirSync(join(content, 'lost+found'));
+  rmdirSync(content);
+  renameSync(away, content);
+  expect((await look(state)).findings).toEqual([]);
+  expect(shownBy(state.directory)).toEqual(whole);
+});
+
+test('a repair that is cut off behind its commit is ended by the next one', async () => {
+  using state = new Damaged(kept);
+  const backing = state.backing(LARGE);
+  truncateSync(backing, 100_000);
+  await look(state, true);
+  const [found = ''] = namesFound(shownBy(state.directory));
+  // As it is left when the old name is not taken away any more.
+  linkSync(state.backing(`${LOST_FOUND}/${found}`), backing);
+  expect((await look(state, true)).counts.left).toBe(1);
+  const shown = shownBy(state.directory);
+  expect(shown[LARGE]).toEqual({ ...whole[LARGE], bytes: 'EIO' });
+  expect(shown[`${LOST_FOUND}/${found}`]).toMatchObject({ size: 100_000 });
 });
 
 describe.each([...NAMES, ...BYTES, ...DISK])('$title', (corruption) => {
