@@ -22,7 +22,7 @@ export interface ControlMethodsOptions {
   readonly stop: (request: StopRequest) => Promise<void>;
   /** Whose daemon it is. */
   readonly owner: number;
-  /** Whether agents need a token: then others than the owner call tools there alone. */
+  /** Whether agents need a token: then others than the owner are served by their sockets alone. */
   readonly isTokenRequired: boolean;
 }
 
@@ -38,6 +38,13 @@ const carParams = z.strictObject({ cid: z.string() });
 export function controlMethods(options: ControlMethodsOptions): ControlMethods {
   const { parts, status, stop, owner, isTokenRequired } = options;
   const version = packageVersion();
+  /** What has no tool is not had without a token either. */
+  const demandNoToken = ({ peer }: ControlCall, method: string) => {
+    if (!isTokenRequired || isOwner(peer, owner)) return;
+    throw new OpError('not-allowed', method, {
+      hint: 'a token is required here: use kitfs mcp --token',
+    });
+  };
   return {
     status: async (params) => {
       demand(nothing, params, 'status');
@@ -76,12 +83,14 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
       if (isCut && signal.aborted) throw new OpError('not-running', 'call', { hint: 'it stops' });
       return envelope;
     },
-    sync_local: async (params, { signal }) => {
+    sync_local: async (params, call) => {
       demand(nothing, params, 'sync_local');
-      return { files: await syncEverything(parts().core, signal) };
+      demandNoToken(call, 'sync_local');
+      return { files: await syncEverything(parts().core, call.signal) };
     },
     car: async (params, call) => {
       const { cid } = demand(carParams, params, 'car');
+      demandNoToken(call, `export ${cid}`);
       return writeCar(parts().core, parseCid(cid), call);
     },
   };
