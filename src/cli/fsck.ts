@@ -11,7 +11,7 @@ import {
   withJson,
   withPlaces,
 } from './command.ts';
-import { EXIT, ProgressLine, print, printJson, sizeText } from './output.ts';
+import { EXIT, ProgressLine, print, printJson, shown, sizeText } from './output.ts';
 
 interface FsckCommandOptions extends PlaceOptions, JsonOption {
   readonly repair?: boolean;
@@ -70,6 +70,6 @@ function textOf({ state, clean, findings, counts, aside }: FsckReport): string {
 function lineOf(finding: FsckFinding): string {
   const { check, severity, outcome, detail, action, ...where } = finding;
   const place = Object.entries(where).map(([name, value]) => `${name} ${value}`);
-  const what = `${[`${check} (${severity})`, ...place].join(', ')}: ${detail}`;
-  return action === undefined ? what : `${what}\n  ${outcome}: ${action}`;
+  const what = shown(`${[`${check} (${severity})`, ...place].join(', ')}: ${detail}`);
+  return action === undefined ? what : `${what}\n  ${outcome}: ${shown(action)}`;
 }

@@ -21,6 +21,7 @@ import {
   print,
   printJson,
   printLine,
+  shown,
   sizeText,
   UsageError,
 } from './output.ts';
@@ -132,10 +133,10 @@ async function show(
     records.push(...next.entries);
     cursor = next.next_cursor;
   } while (cursor !== undefined && records.length < limit);
-  const shown = records.slice(0, limit);
-  if (shown.length === 0) complain(`nothing is recorded of ${query['path']}`);
-  if (isJson) printJson(shown);
-  else for (const record of shown) print(lineOf(record));
+  const wanted = records.slice(0, limit);
+  if (wanted.length === 0) complain(`nothing is recorded of ${query['path']}`);
+  if (isJson) printJson(wanted);
+  else for (const record of wanted) print(lineOf(record));
   return EXIT.done;
 }
 
@@ -166,7 +167,7 @@ async function follow(
 
 function lineOf(record: LogRecord): string {
   const { seq, time, op, path, old_path, size, actor } = record;
-  const what = old_path === undefined ? path : `${old_path} → ${path}`;
+  const what = shown(old_path === undefined ? path : `${old_path} → ${path}`);
   const bytes = size === undefined ? '' : ` (${sizeText(size)})`;
   return `${String(seq).padStart(8)}  ${time.slice(0, 19)}Z  ${op.padEnd(10)}  ${what}${bytes}  ${whoOf(actor)}`;
 }
@@ -180,5 +181,5 @@ function whoOf({ surface, uid, pid, exe, client, tool }: LogRecord['actor']): st
     ...(pid === undefined ? [] : [`pid ${pid}`]),
     `uid ${uid}`,
   ];
-  return `[${parts.join(', ')}]`;
+  return `[${shown(parts.join(', '))}]`;
 }

@@ -22,8 +22,18 @@ export const printJson = (value: unknown): void => print(JSON.stringify(value, u
 export const printLine = (value: unknown): void => print(JSON.stringify(value));
 
 export const complain = (text: string): void => {
-  process.stderr.write(`kitfs: ${text}\n`);
+  process.stderr.write(`kitfs: ${text.split('\n').map(shown).join('\n')}\n`);
 };
+
+/**
+ * A name on a line of ours: whatever could begin another line, or tell a terminal what to do, is
+ * written as its number. Anybody who may make a file chooses its name.
+ */
+export const shown = (name: string): string =>
+  name.replace(/[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, (character) => {
+    const code = character.charCodeAt(0);
+    return code < 256 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`;
+  });
 
 /** What a tool refused, as far as people are told. */
 export interface ToolError {

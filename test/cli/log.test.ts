@@ -53,6 +53,16 @@ test('a line says what was done, to what, and everything that is known of by who
   ]);
 });
 
+test('a name is one line, and tells the terminal nothing', async () => {
+  const path =
+    '/ipfs/a\n       9  2026-01-02T03:04:05Z  write  /ipfs/b\u001b]0;x\u0007\u009b31m\u202e';
+  const actor = { surface: 'mcp', uid: 6, client: { name: 'an\u001b[2Jagent' } };
+  await using log = await journal(page([record(1, { path, actor })]));
+  const { stdout } = await log.kitfs('/ipfs');
+  expect(stdout.split('\n')).toEqual([expect.stringContaining('/ipfs/a\\x0a       9'), '']);
+  expect(stdout).toContain('/ipfs/b\\x1b]0;x\\x07\\x9b31m\\u202e  [mcp, an\\x1b[2Jagent, uid 6]');
+});
+
 test('pages are put together up to the limit, all asked for alike but for the cursor', async () => {
   const many = (from: number, count: number) =>
     Array.from({ length: count }, (_, i) => record(from - i));
