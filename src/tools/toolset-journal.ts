@@ -2,11 +2,12 @@
 import { z } from 'zod';
 import { type Instant, parseRfc3339, rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
-import { nameOfText } from '../base/ids.ts';
+import { type Name, nameOf, nameOfText } from '../base/ids.ts';
 import { PAGE_BYTES_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, R_OK, X_OK } from '../base/posix.ts';
+import { REDACTED } from '../base/redaction.ts';
 import { type HistoryFilter, OP_KINDS, type OpKind } from '../journal/journal.ts';
-import { CONTROL_INO_FROM, type Inode, isPermitted, type Vfs } from '../vfs/vfs.ts';
+import { CONTROL_INO_FROM, type Inode, isPermitted, resolve, type Vfs } from '../vfs/vfs.ts';
 import { cidTextOf, typeOf, versionTextOf } from './entries.ts';
 import { type Asker, askerOf, find } from './places.ts';
 import { type JournalRecord, recordObject, recordSchema } from './record.ts';
@@ -111,7 +112,7 @@ export const fsJournalGetHistory = recordTool({
     demandOperations(input);
     const { vfs, caller } = asker;
     const inode = await currentInode(asker, input);
-    const page = await readPage(input, context, inode);
+    const page = await readPage(input, context, { inode, sees: sightOf(asker, input) });
     const { head } = vfs.core.journal;
     return {
       data: {
@@ -183,7 +184,7 @@ interface Page {
 async function readPage(
   input: HistoryInput,
   { ports, principal, caller, signal }: ToolContext,
-  inode: Inode | undefined,
+  { inode, sees }: { readonly inode: Inode | undefined; readonly sees: (path: Name) => boolean },
 ): Promise<Page> {
   const { cursors, clock, vfs } = ports;
   const { history, journal } = vfs.core;
@@ -200,7 +201,14 @@ async function readPage(
     const page = history.query({ ...filter, limit, afterSeq, untilSeq });
     verified = history.verify(page.records, verified);
     for (const record of page.records) {
-      const entry = recordObject(vfs.core, record, caller);
+      const { path, old_path: oldPath, seq } = record.row;
+      if (!sees(nameOf(path))) {
+        afterSeq = seq;
+        continue;
+      }
+      const isFromHidden = oldPath !== null && !sees(nameOf(oldPath));
+      const known = recordObject(vfs.core, record, caller);
+      const entry = isFromHidden ? { ...known, old_path: REDACTED } : known;
       bytes += Buffer.byteLength(JSON.stringify(entry)) + 1;
       if (entries.length > 0 && bytes > PAGE_BYTES_MAX) {
         return { entries, cursor: cursors.keep(request, { afterSeq, untilSeq, verified }) };
@@ -214,6 +222,35 @@ async function readPage(
     await clock.sleep(0, signal); // Others have their turn between two looks.
   }
   return { entries, cursor: cursors.keep(request, { afterSeq, untilSeq, verified }) };
+}
+
+/**
+ * Whether the caller may look into the directory of a path, as it is now; into one that is gone
+ * everybody may.
+ */
+function sightOf({ vfs, caller }: Asker, { recursive }: HistoryInput): (path: Name) => boolean {
+  // Who names a file need only get there; who asks for all there are is told names.
+  const mask = recursive ? R_OK | X_OK : X_OK;
+  const mayLookInto = (directory: Name): boolean => {
+    try {
+      const found = resolve(vfs, caller, directory, { follow: true });
+      if (!(found instanceof Promise)) {
+        return found.inode === undefined || isPermitted(caller, found.inode, mask);
+      }
+      found.catch(() => {});
+      return true; // Content by CID is for everybody.
+    } catch (error) {
+      if (error instanceof OpError) return error.failure !== 'denied';
+      throw error;
+    }
+  };
+  const known = new Map<Name, boolean>();
+  return (path) => {
+    const directory = (path.slice(0, path.lastIndexOf('/')) || '/') as Name;
+    const answer = known.get(directory) ?? mayLookInto(directory);
+    known.set(directory, answer);
+    return answer;
+  };
 }
 
 function filterOf(

@@ -164,6 +164,26 @@ describe('fs_journal_get_history', () => {
     }
   });
 
+  test('nor is it told from above, or from where a file went, what lies there', async () => {
+    await fixture.write('/ipfs/closed/deep/name', '');
+    await fixture.write('/ipfs/closed/out', '');
+    await fixture.write('/ipfs/seen', '');
+    await fixture.done('vfs_move', { source: '/ipfs/closed/out', destination: '/ipfs/out' });
+    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/closed'), { mode: 0o700 });
+    const stranger = { uid: 1000, gid: 1000 };
+    const told = async (values: Facts, peer = {}) => {
+      const { entries } = await fixture.done('fs_journal_get_history', values, peer);
+      return (entries as Facts[]).map(({ op, path, old_path: from }) => [op, from, path].join(' '));
+    };
+    const all = { path: '/', recursive: true, order: 'asc' };
+    expect((await told(all)).join()).toContain('/ipfs/closed/deep/name');
+    const seen = await told(all, stranger);
+    expect(seen).toContain('create  /ipfs/seen');
+    expect(seen).toContain('rename [redacted] /ipfs/out');
+    expect(seen.join()).not.toContain('/ipfs/closed/');
+    expect(await told({ path: '/ipfs/out' }, stranger)).toEqual(['rename [redacted] /ipfs/out']);
+  });
+
   test('bytes that were too many to keep cannot be brought back, and it says so', async () => {
     await fixture.write('/mem/a', 'one');
     await fixture.write('/mem/a', 'two', { offset: 0 });
