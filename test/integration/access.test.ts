@@ -21,7 +21,10 @@ import { KITFS } from './daemon.ts';
 const GROUP = 54_321;
 const [LISTED, UNLISTED, STRANGER, LAST] = [12_345, 12_346, 12_347, 12_348];
 const CLIENT_MS_MAX = 20_000;
-/** A client of another user may not write where coverage is collected; Node hands the variable on unless it is named. */
+/**
+ * A client of another user may not write where coverage is collected; Node hands the variable on unless
+ * it is named.
+ */
 const UNCOUNTED = { ...process.env, NODE_V8_COVERAGE: undefined };
 
 /** Takes the rights of `[uid, gid, groups]`, says each line, and prints what comes until as many lines have. */
