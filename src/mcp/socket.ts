@@ -3,7 +3,8 @@
  *
  * Invariants: the directory is ours alone to write and the socket has its mode and group before
  * anyone can see it; a peer is who the kernel says it was when it connected, and who may not is told
- * so before anything of it is read; a socket somebody else answers on is never removed, neither at
+ * so before anything of it is read; there is room for root and who runs the daemon, however many
+ * others are there; a socket somebody else answers on is never removed, neither at
  * start nor at the end.
  */
 import { chmod, chown, lstat, mkdir, rename, unlink } from 'node:fs/promises';
@@ -17,6 +18,10 @@ import type { Peer } from '../tools/tools.ts';
 
 /** `sun_path` of unix(7), without its NUL. */
 const SOCKET_PATH_BYTES_MAX = 107;
+
+/** So many of the connections are one other user's at most, and so many all other users'. */
+const ONE_OTHERS_MAX = CONNECTIONS_MAX / 4;
+const ALL_OTHERS_MAX = (CONNECTIONS_MAX * 3) / 4;
 
 /** Users whose refusal is remembered, so that each is logged once. */
 const REFUSED_KEPT_MAX = 1024;
@@ -71,6 +76,8 @@ export class AgentSocket {
   readonly #options: AgentSocketOptions;
   readonly #server: Server;
   readonly #refused = new Recent<number, true>(REFUSED_KEPT_MAX);
+  /** Connections of each other user. */
+  readonly #others = new Map<number, number>();
   #identity = '';
 
   constructor(options: AgentSocketOptions) {
@@ -174,9 +181,26 @@ export class AgentSocket {
     const { native, policy, onPeer } = this.#options;
     socket.on('error', () => {}); // A client may be gone before it was looked at.
     const peer = native.peerCredentials(descriptorOf(socket));
-    const refusal = policy.refusalOf(peer);
+    const refusal = policy.refusalOf(peer) ?? this.#counted(socket, peer);
     if (refusal === undefined) onPeer(socket, peer);
     else this.#refuse(socket, peer, refusal);
+  }
+
+  /** Whoever has a whole socket's worth of connections would keep the owner from stopping it. */
+  #counted(socket: Socket, { uid }: Peer): string | undefined {
+    if (uid === 0 || uid === process.getuid?.()) return undefined;
+    const others = this.#others;
+    const count = others.get(uid) ?? 0;
+    const all = [...others.values()].reduce((sum, one) => sum + one, 0);
+    if (count >= ONE_OTHERS_MAX) return 'too many connections of yours are open';
+    if (all >= ALL_OTHERS_MAX) return 'too many connections are open';
+    others.set(uid, count + 1);
+    socket.once('close', () => {
+      const left = (others.get(uid) ?? 1) - 1;
+      if (left === 0) others.delete(uid);
+      else others.set(uid, left);
+    });
+    return undefined;
   }
 
   #refuse(socket: Socket, { uid, gid, pid }: Peer, hint: string): void {

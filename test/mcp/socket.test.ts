@@ -153,6 +153,49 @@ test('a foreign user is told that it may not, logged once, and root is served', 
   expect(await client.next()).toMatchObject({ id: 1, result: {} });
 });
 
+test('there is room for the owner, however many connections others have', async () => {
+  const path = join(directory, 'mcp.sock');
+  const peers: number[] = [];
+  const clients: Socket[] = [];
+  const served: number[] = [];
+  const agents = new AgentSocket({
+    path,
+    native: { peerCredentials: () => ({ uid: peers.shift() ?? 0, gid: 1, groups: [], pid: 1 }) },
+    policy: { mode: 0o600, gid: undefined, refusalOf: () => undefined },
+    log: new RememberedLog(),
+    refusal: ({ hint }) => hint ?? '',
+    onPeer: (socket, { uid }) => {
+      served.push(uid);
+      socket.once('end', () => socket.destroy());
+      socket.resume().write('served');
+    },
+  });
+  const ask = async (uid: number): Promise<string> => {
+    peers.push(uid);
+    const client = connect(path);
+    clients.push(client);
+    const [told] = (await once(client, 'data')) as [Buffer];
+    return told.toString();
+  };
+  await agents.listen();
+  try {
+    for (const uid of [1001, 1002, 1003]) {
+      for (let count = 0; count < 64; count += 1) expect(await ask(uid)).toBe('served');
+      expect(await ask(uid)).toBe('too many connections of yours are open');
+    }
+    expect(await ask(1004)).toBe('too many connections are open');
+    expect(await ask(0)).toBe('served');
+    // Who hangs up makes room.
+    const [first] = clients;
+    first?.destroy();
+    await expect.poll(() => ask(1001)).toBe('served');
+    expect(served).toHaveLength(3 * 64 + 2);
+  } finally {
+    for (const client of clients) client.destroy();
+    await agents.close();
+  }
+});
+
 test('a socket for a group is seen with that group and mode and never with another', async () => {
   const gid = process.getgroups?.().at(-1) ?? 0;
   const path = join(directory, 'mcp.sock');
