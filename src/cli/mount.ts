@@ -152,6 +152,7 @@ function argumentsOf(options: MountOptions, dir: string | undefined): string[] {
     value === undefined ? [] : [`--${name}`, value],
   );
   if (readOnly === true) places.push('--read-only');
+  if (keeper === false) places.push('--no-keeper');
   if (typeof keeper === 'string') places.push('--keeper', resolve(keeper));
   if (allowOther !== undefined) places.push(allowOther ? '--allow-other' : '--no-allow-other');
   return dir === undefined ? places : [...places, '--', dir];
