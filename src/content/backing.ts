@@ -7,15 +7,7 @@
  * call uses is not closed before it ends. Names are never reused for another object
  * that is committed, so a leftover of a rolled back transaction may be truncated.
  */
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  statSync,
-} from 'node:fs';
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { assert } from '../base/assert.ts';
@@ -25,6 +17,7 @@ import { BACKING_FILES_OPEN_MAX, PACKED_BYTES_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
 import { removed } from './faults.ts';
 import { closeFile, removeFile, Slots } from './slots.ts';
+import { makeRoot, syncPath } from './synced.ts';
 import { Unsynced } from './unsynced.ts';
 
 const SHARDS = 256;
@@ -197,6 +190,12 @@ export class BackingFiles {
     if (fstatSync(fd).size <= PACKED_BYTES_MAX) return;
     this.name(id, slot);
     this.#namedEarly.add(id);
+  }
+
+  /** Brings an object's file to stable storage, with its name, while everybody waits. */
+  syncNow(id: ContentId): void {
+    const path = this.path(id, 'file');
+    for (const at of [path, dirname(path), this.#directories.file]) syncPath(at);
   }
 
   /** Takes back the name of a file that is to be a slot and nothing else. */
@@ -463,29 +462,4 @@ export class BackingFiles {
 function unasked(id: ContentId, error: unknown): OpError {
   const op = `stat content ${id}`;
   return codeOf(error) === 'ENOENT' ? removed(op, id, error) : asOpError(error, op);
-}
-
-/** Makes a directory with its name on stable storage. */
-function makeRoot(root: string): void {
-  if (existsSync(root)) return;
-  try {
-    mkdirSync(root, { recursive: true, mode: 0o700 });
-    syncPath(dirname(root));
-  } catch (error) {
-    throw asOpError(error, `make content directory ${root}`);
-  }
-}
-
-/** Brings a file, or the names in a directory, to stable storage while everybody waits. */
-function syncPath(path: string): void {
-  try {
-    const fd = openSync(path, 'r');
-    try {
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-  } catch (error) {
-    throw asOpError(error, `sync ${path}`);
-  }
 }

@@ -13,7 +13,7 @@
  * Calls that fail do so before they touch the journal, so that a full disk breaks no commit group
  * unless the caller makes the call inside a `commit` of its own.
  */
-import { ftruncateSync } from 'node:fs';
+import { fdatasyncSync, ftruncateSync } from 'node:fs';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
@@ -36,6 +36,7 @@ import {
 import { DirectContent, type Sealing } from './direct.ts';
 import { type AllocateMode, allocateAt, copyAt, copyWhole, readAt, writeAt } from './extents.ts';
 import { attempt, checkSize, cutShort } from './faults.ts';
+import { Losses } from './losses.ts';
 import { ContentObjects } from './objects.ts';
 import { overwritten, resized, zeroed } from './packed.ts';
 import { BEFORE_OUR_TIME, type Stamp } from './stamp.ts';
@@ -49,6 +50,7 @@ export { blockKey, CID, cidOfBytes, parseCid } from './cid.ts';
 export { removeStrays } from './collect.ts';
 export { Dag, type DagEntry } from './dag.ts';
 export type { Sealing } from './direct.ts';
+export { Doubt, type DoubtOptions, type Verdict } from './doubt.ts';
 export { CONTENT_PROFILE, type Profile, rawCid } from './hash.ts';
 export { HashPool } from './hasher.ts';
 export { Sealer } from './seal.ts';
@@ -71,12 +73,11 @@ export interface ContentStoreOptions {
   readonly afterSync?: ((action: () => void) => void) | undefined;
 }
 
-/** Rows read at once. */
-const OPEN_PAGE_ROWS = 1024;
-
 export class ContentStore {
   /** For content that the kernel writes past us. */
   readonly direct: DirectContent;
+  /** For content of which the disk does not have what its row tells of. */
+  readonly losses: Losses;
   readonly #objects: ContentObjects;
   readonly #native: ContentStoreOptions['native'];
   readonly #clock: Clock;
@@ -98,6 +99,7 @@ export class ContentStore {
     const files = new BackingFiles({ directory, memoryDirectory, native });
     this.#objects = new ContentObjects(journal, files, options.afterSync);
     this.direct = new DirectContent(this.#objects);
+    this.losses = new Losses(this.#objects, (id) => this.#frozen(id));
   }
 
   /** An open object without bytes and references; `local` ones begin packed. */
@@ -335,6 +337,12 @@ export class ContentStore {
     if (row.state === 'open') return;
     assert(row.refs <= 1 && row.held === 0, `content ${id} is reopened by its only user`);
     this.#stamps.delete(id);
+    // Nobody would look at it after a loss of power, so the disk hears of it before its bytes change.
+    const isTrusted = row.state === 'sealed' && row.place === 'file' && row.stable === 1;
+    const { walFd } = this.#objects.journal;
+    this.#objects.journal.commit((tx) => {
+      if (isTrusted) tx.afterCommit(() => fdatasyncSync(walFd));
+    });
     // Its blocks go when it comes to rest, and are no places of them until then.
     this.#objects.rows.update(row, { state: 'open', cid: null, profile: null });
   }
@@ -368,7 +376,17 @@ export class ContentStore {
     // Those of the bytes before, and the inner nodes of their DAG.
     contents.deleteBlocks(id);
     if (row.place !== 'packed') contents.deleteBytes(id);
+    this.#objects.journal.commit((tx) =>
+      tx.afterCommit(() => {
+        // What the kernel wrote may leave its slot in this transaction, which asks for this.
+        if (!this.direct.has(id)) this.#objects.promised.delete(id);
+      }),
+    );
     this.#objects.rows.update(row, { state: 'frozen' });
+    this.#frozen(id);
+  }
+
+  #frozen(id: ContentId): void {
     this.#stamps.set(id, { atMs: this.#clock.monotonicMs() });
     this.#onFrozen();
   }
@@ -408,13 +426,17 @@ export class ContentStore {
     const isFile = (id: ContentId) => this.#objects.rows.find(id)?.place === 'file';
     const files = ids.filter(isFile);
     const settled = await this.#objects.files.sync(files);
-    for (const id of files) if (this.direct.has(id)) this.#objects.promised.add(id);
-    const fresh = settled.filter(
-      (id) => this.#objects.rows.find(id)?.stable === 0 && !this.direct.has(id),
-    );
+    const rows = ids.flatMap((id) => this.#objects.rows.find(id) ?? []);
+    // More may be written to these; of what the kernel writes nobody knows that nothing was.
+    for (const { id, state } of rows) if (state === 'open') this.#objects.promised.add(id);
+    const isMarked = ({ id, slot }: ContentRow) => slot === null && settled.includes(id);
+    const fresh = rows.flatMap((row) => {
+      const stable = isMarked(row) ? 1 : row.state === 'open' ? 2 : row.stable;
+      return row.place !== 'file' || row.stable === stable ? [] : [{ row, stable }];
+    });
     if (fresh.length === 0) return;
     this.#objects.journal.commit(() => {
-      for (const id of fresh) this.#objects.rows.update(this.#objects.rows.get(id), { stable: 1 });
+      for (const { row, stable } of fresh) this.#objects.rows.update(row, { stable });
     });
   }
 
@@ -436,31 +458,9 @@ export class ContentStore {
     this.discard(id);
   }
 
-  /**
-   * After a start: content that was being written lies where its row says, or in a slot.
-   * @returns those objects.
-   */
+  /** After a start: the objects that were being written, which lie where their rows say. */
   recoverOpen(): ContentRow[] {
-    const { journal, files } = this.#objects;
-    const found: ContentRow[] = [];
-    for (let after: ContentId | 0 = 0; ; ) {
-      const page = journal.contents.open(after, OPEN_PAGE_ROWS);
-      found.push(...page);
-      const last = page.at(-1);
-      if (last === undefined) break;
-      if (last.id <= after) throw new OpError('journal-corrupt', 'find open content');
-      after = last.id;
-    }
-    const slots = new Set<number>();
-    for (const { id, slot } of found) {
-      if (slot === null) continue;
-      this.direct.adopt(id);
-      if (slot === 0) continue;
-      slots.add(slot);
-      files.adoptSlot(id, slot);
-    }
-    files.slots.recover(slots);
-    return found;
+    return this.direct.recover();
   }
 
   /** Closes all descriptors; nothing may be under way. */

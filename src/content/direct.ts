@@ -25,13 +25,15 @@ import type { ContentRow } from '../journal/journal.ts';
 import type { Sensed } from './backing.ts';
 import { readAt, writeAt } from './extents.ts';
 import { attempt, cutShort } from './faults.ts';
-import type { ContentObjects } from './objects.ts';
+import { type ContentObjects, written } from './objects.ts';
 
 /** In place of a slot's number: the object lies in a file of its own. */
 const OWN_FILE = 0;
 
 /** What making a file takes of the disk besides its bytes, at most. */
 const ROOM_BESIDE_BYTES = 64 * 1024;
+/** Rows read at once. */
+const OPEN_PAGE_ROWS = 1024;
 
 /** What a sealed object was, to be that again if nothing changed. */
 export interface Sealing {
@@ -112,7 +114,7 @@ export class DirectContent {
     const { rows } = this.#objects;
     const row = rows.get(id);
     assert(row.place === 'file' && row.state === 'open', `content ${id} is open in a file`);
-    rows.update(row, { slot: OWN_FILE, stable: 0 });
+    rows.update(row, { slot: OWN_FILE, stable: written(row.stable) });
     this.#enter(id);
   }
 
@@ -128,6 +130,30 @@ export class DirectContent {
   /** Whether its bytes may change now, whatever becomes of the transaction. */
   isWritten(id: ContentId): boolean {
     return this.#direct.has(id) && !this.#entering.has(id);
+  }
+
+  /** As `recoverOpen` of the store. */
+  recover(): ContentRow[] {
+    const { journal, files } = this.#objects;
+    const found: ContentRow[] = [];
+    for (let after: ContentId | 0 = 0; ; ) {
+      const page = journal.contents.open(after, OPEN_PAGE_ROWS);
+      found.push(...page);
+      const last = page.at(-1);
+      if (last === undefined) break;
+      if (last.id <= after) throw new OpError('journal-corrupt', 'find open content');
+      after = last.id;
+    }
+    const slots = new Set<number>();
+    for (const { id, slot } of found) {
+      if (slot === null) continue;
+      this.adopt(id);
+      if (slot === OWN_FILE) continue;
+      slots.add(slot);
+      files.adoptSlot(id, slot);
+    }
+    files.slots.recover(slots);
+    return found;
   }
 
   /** After a start: it was direct when the daemon before was killed. */
@@ -302,17 +328,18 @@ export class DirectContent {
     const { rows, files, journal } = this.#objects;
     const row = rows.get(id);
     assert(row.place === 'file' && row.slot === null, `content ${id} is at rest in a file`);
-    const lent = files.part(id, slot, row.stable === 1);
+    const lent = files.part(id, slot, row.stable !== 0);
     journal.commit((tx) => {
       tx.onRollback(() => files.rejoin(id, lent));
       tx.afterCommit(() => files.slots.retire(slot));
     });
-    const made = this.#objects.insert({ place: 'file', size: row.size, slot: lent });
+    const given = { place: 'file', size: row.size, slot: lent } as const;
+    const made = this.#objects.insert({ ...given, stable: written(row.stable) });
     files.setSlot(made, lent);
     journal.commit((tx) => tx.onRollback(() => files.clearSlot(made)));
     this.#enter(made);
     // Its file may hold what was fsynced until the disk has the commit that takes its place.
-    if (row.stable === 1) this.#objects.promised.add(made);
+    if (row.stable !== 0) this.#objects.promised.add(made);
     journal.commit((tx) => tx.onRollback(() => this.#objects.promised.delete(made)));
     for (const exchanged of this.#followers) exchanged(id);
     return made;
@@ -340,7 +367,7 @@ export class DirectContent {
     const lent = this.slotOf(id);
     if (isPacked) this.#pack(row, size);
     else if (lent !== undefined) this.#name(row, lent.slot, size);
-    else rows.update(row, { size, slot: null, stable: 0 });
+    else rows.update(row, { size, slot: null, stable: written(row.stable) });
     this.#objects.journal.commit((tx) => {
       this.#direct.delete(id);
       tx.onRollback(() => this.#direct.add(id));
@@ -363,7 +390,7 @@ export class DirectContent {
     const { rows, files, journal } = this.#objects;
     const { id } = row;
     files.name(id, slot);
-    rows.update(row, { size, slot: null, stable: 0 });
+    rows.update(row, { size, slot: null, stable: written(row.stable) });
     journal.commit((tx) => {
       tx.onRollback(() => files.takeNameBack(id));
       tx.afterCommit(() => files.clearSlot(id));

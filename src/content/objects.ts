@@ -14,6 +14,9 @@ import { ContentRows } from './rows.ts';
 
 const EMPTY = Buffer.alloc(0);
 
+/** The mark of bytes that are written on: what was fsynced of them is, and the rest is not. */
+export const written = (stable: number): number => (stable === 0 ? 0 : 2);
+
 export type GivenRow = Pick<ContentRow, 'place' | 'size'> & Partial<ContentRow>;
 
 export class ContentObjects {
@@ -88,8 +91,13 @@ export class ContentObjects {
     if (row.place !== 'packed') return this.files.descriptor(row.id, row.place);
     const bytes = this.packed(row);
     const fd = this.makeFile(row.id, 'file');
-    attempt('unpack', row, () => writeAt({ fd, position: 0 }, bytes));
-    this.rows.update(row, { place: 'file', stable: 0 });
+    // What was fsynced leaves the journal only for a place that is as safe.
+    const isPromised = this.promised.has(row.id);
+    attempt('unpack', row, () => {
+      writeAt({ fd, position: 0 }, bytes);
+      if (isPromised) this.files.syncNow(row.id);
+    });
+    this.rows.update(row, { place: 'file', stable: isPromised ? 2 : 0 });
     this.journal.commit(() => this.journal.contents.deleteBytes(row.id));
     return fd;
   }
@@ -108,7 +116,8 @@ export class ContentObjects {
   /** The backing file was written: its row follows only where it must. */
   changed(row: ContentRow, size: number): void {
     this.files.changed(row.id);
-    if (size !== row.size || row.stable === 1) this.rows.update(row, { size, stable: 0 });
+    const stable = written(row.stable);
+    if (size !== row.size || row.stable !== stable) this.rows.update(row, { size, stable });
   }
 
   /** Removes the object and its blocks now, and its backing file once that is committed. */
@@ -121,10 +130,12 @@ export class ContentObjects {
 
   /**
    * Takes bytes from where they lie once their row, which says so, is committed; and once that is on
-   * the disk, when the bytes are. A loss of power brings back the row from before.
+   * the disk, when the bytes are, or when they lie in a slot, which would show those of the next file.
+   * A loss of power brings back the row from before.
    */
   afterCommit(row: Readonly<ContentRow>, action: () => void): void {
-    const isPromised = row.stable === 1 || this.promised.has(row.id);
+    const isInSlot = row.slot !== null && row.slot > 0;
+    const isPromised = row.stable !== 0 || this.promised.has(row.id) || isInSlot;
     this.journal.commit((tx) =>
       tx.afterCommit(() => {
         this.promised.delete(row.id);

@@ -1,11 +1,12 @@
 /** What goes on while nobody asks for anything. */
+import { readFileSync } from 'node:fs';
 import type { Clock } from '../base/clock.ts';
 import { LINGERING_INTERVAL_MS, READS_PENDING_MS, RETENTION_INTERVAL_MS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { turn } from '../base/turn.ts';
 import { type ContentStore, removeStrays } from '../content/content.ts';
 import type { Retention } from '../journal/journal.ts';
-import { type Core, restLingering } from '../vfs/vfs.ts';
+import { ascertain, type Core, restLingering } from '../vfs/vfs.ts';
 import type { JournalSync } from './stable.ts';
 
 /** Lets old history go, until the signal aborts. */
@@ -55,4 +56,12 @@ export async function removeLeftovers(
   contents.direct.removeStraySlots();
   const files = await removeStrays(contents, signal);
   if (files > 0) log.info({ files }, 'removed content files that a kill had left');
+}
+
+/** Another one after each start of the machine (random(4)). */
+export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+
+/** Once: looks at what a loss of power may have taken. */
+export async function settleDoubt(core: Core, signal: AbortSignal): Promise<void> {
+  await core.doubt?.run((id) => ascertain(core, id), signal);
 }

@@ -7,7 +7,7 @@ import { RESERVE_BYTES } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { Native } from '../base/native.ts';
 import type { Random } from '../base/random.ts';
-import { BlockStore, ContentStore, Dag, HashPool, Sealer } from '../content/content.ts';
+import { BlockStore, ContentStore, Dag, Doubt, HashPool, Sealer } from '../content/content.ts';
 import { Checkpointer, Journal, Retention } from '../journal/journal.ts';
 import {
   type ControlFile,
@@ -17,7 +17,14 @@ import {
   recover,
   Vfs,
 } from '../vfs/vfs.ts';
-import { removeLeftovers, restMapped, retain, saveReads } from './background.ts';
+import {
+  bootId,
+  removeLeftovers,
+  restMapped,
+  retain,
+  saveReads,
+  settleDoubt,
+} from './background.ts';
 import type { Config } from './config.ts';
 import { contentReader } from './content-reader.ts';
 import { keptFiles } from './kept-files.ts';
@@ -90,7 +97,11 @@ export function openCore(inputs: CoreInputs): CoreParts {
   const hasher = new HashPool();
   const sealer = new Sealer({ journal, contents, hasher, clock, log, isBusy: inputs.isBusy });
   notify = () => sealer.notify();
-  const vfs = openVfs(inputs, { journal, contents, blocks, dag, journalSync });
+  const doubt = new Doubt({
+    ...{ journal, contents, log, boot: bootId(), signal: inputs.signal },
+    verify: (id, signal) => sealer.verify(id, signal),
+  });
+  const vfs = openVfs(inputs, { journal, contents, blocks, dag, doubt, journalSync });
   const loops = new Loops({ clock, log });
   startLoops(inputs, loops, { journal, contents, sealer, vfs, journalSync, reserve });
   teardown.push('end the hashing threads', () => hasher.close());
@@ -100,7 +111,9 @@ export function openCore(inputs: CoreInputs): CoreParts {
 
 function openVfs(
   inputs: CoreInputs,
-  parts: Pick<CoreParts, 'journal' | 'contents' | 'blocks' | 'dag' | 'journalSync'>,
+  parts: Pick<CoreParts, 'journal' | 'contents' | 'blocks' | 'dag' | 'journalSync'> & {
+    readonly doubt: Doubt;
+  },
 ): Vfs {
   const { clock, log, config, controlFiles, random, signal, state, teardown } = inputs;
   const owner = { uid: config.uid, gid: process.getgid?.() ?? 0 };
@@ -109,6 +122,7 @@ function openVfs(
     content: parts.contents,
     clock,
     syncJournal: () => parts.journalSync.sync(),
+    doubt: parts.doubt,
     contentReader: contentReader(parts.dag),
     controlFiles,
     owner,
@@ -152,5 +166,6 @@ function startLoops(
   loops.start('sealing', (signal) => sealer.run(signal));
   loops.start('access times', (signal) => saveReads({ core: vfs.core, clock }, signal));
   loops.start('mappings', (signal) => restMapped({ core: vfs.core, clock }, signal));
+  loops.start('doubt', (signal) => settleDoubt(vfs.core, signal));
   loops.start('leftovers', (signal) => removeLeftovers({ contents, journalSync, log }, signal));
 }

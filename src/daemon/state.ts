@@ -8,6 +8,7 @@ import {
   chmodSync,
   closeSync,
   constants,
+  fsyncSync,
   ftruncateSync,
   openSync,
   readdirSync,
@@ -144,6 +145,11 @@ function demandFormat(path: string, directory: string): void {
     writeFormat(path);
     return;
   }
+  // A kill or a loss of power right after it was made left it so.
+  if (text === '') {
+    writeFormat(path);
+    return;
+  }
   const [name, number] = text.trim().split(' ');
   if (name !== FORMAT_NAME) throw foreign(directory, 'its file `format` is not one of kitfs');
   if (Number(number) <= FORMAT) return;
@@ -156,6 +162,7 @@ function writeFormat(path: string): void {
   const fd = openSync(path, 'w', 0o600);
   try {
     writeSync(fd, `${FORMAT_NAME} ${FORMAT}\n`);
+    fsyncSync(fd);
   } finally {
     closeSync(fd);
   }

@@ -5,7 +5,7 @@
  */
 import type { Instant } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
-import { bytesOf, type Ino, type Name } from '../base/ids.ts';
+import { bytesOf, type ContentId, type Ino, type Name } from '../base/ids.ts';
 import type { Actor, Surface } from './actors.ts';
 import { Chain } from './chain.ts';
 import type { Journal } from './journal.ts';
@@ -81,6 +81,7 @@ export class History {
   readonly #chain: Chain;
   readonly #last: Statement;
   readonly #time: Statement;
+  readonly #ofInode: Statement;
 
   constructor(journal: Journal) {
     const db = journal.connection;
@@ -89,6 +90,7 @@ export class History {
     this.#last = db.prepare(
       `SELECT ${SQL_COLUMNS} FROM op WHERE ino = ? ORDER BY seq DESC LIMIT 1`,
     );
+    this.#ofInode = db.prepare(`SELECT ${SQL_COLUMNS} FROM op WHERE ino = ? ORDER BY seq DESC`);
     this.#time = db.prepare('SELECT time_s AS s, time_ns AS ns FROM op WHERE seq = ?');
   }
 
@@ -114,6 +116,21 @@ export class History {
     const nextAfterSeq =
       rows.length > kept.length ? kept.at(-1)?.seq : hasMoreRows ? edge : undefined;
     return { records: this.#completeAll(kept), nextAfterSeq, head, oldestSeq };
+  }
+
+  /**
+   * The object whose bytes a file would show had `content` never been: what that took the place of,
+   * or what was under the name it was moved to. Undefined when there is none, or none was kept.
+   */
+  previous(ino: Ino, content: ContentId): ContentId | undefined {
+    for (const row of this.#ofInode.iterate(ino) as IterableIterator<OpRow>) {
+      if (row.kind === 'rename' && row.old_content !== null) return row.old_content;
+      if (row.kind === 'create' || row.kind === 'mknod') return undefined;
+      if (row.kind === 'truncate' && row.size === 0) return undefined;
+      const isOfThese = row.kind === 'truncate' || row.content === content;
+      if (isOfThese && row.old_content !== null) return row.old_content;
+    }
+    return undefined;
   }
 
   /** The newest record of an inode. */

@@ -3,8 +3,10 @@ import type { Database, Statement } from './sqlite.ts';
 
 export type MetaKey =
   | 'created'
+  /** Of the kernel, when the journal was opened last. */
   | 'boot_id'
-  | 'clean_stop'
+  /** Content below this number, not marked stable, is to be looked at: the power was lost. 0: none. */
+  | 'doubted_below'
   | 'retained_from'
   | 'head'
   | 'verified_seq'

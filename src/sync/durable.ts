@@ -32,7 +32,7 @@ export async function syncBlocks(
       const place = size === undefined ? undefined : journal.contents.block(blockKey(cid));
       if (place === undefined || seen.has(place.content)) continue;
       seen.add(place.content);
-      if (contents.row(place.content)?.stable !== 0) continue;
+      if ((contents.row(place.content)?.stable ?? 1) === 1) continue;
       waiting.push(place.content);
       if (waiting.length < OBJECTS_PER_SYNC) continue;
       await contents.fsync(waiting);

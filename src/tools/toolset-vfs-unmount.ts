@@ -151,7 +151,7 @@ async function flush({ core }: Vfs, { superblock }: Mounted) {
       INODES_PER_TURN,
     );
     const unstable = page.filter(
-      ({ content }) => content !== NO_CONTENT && core.content.row(content)?.stable === 0,
+      ({ content }) => content !== NO_CONTENT && (core.content.row(content)?.stable ?? 1) !== 1,
     );
     await core.content.fsync(unstable.map(({ content }) => content));
     flushed.files += unstable.length;

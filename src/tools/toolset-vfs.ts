@@ -325,11 +325,11 @@ async function readSlice(
   const { vfs, caller, tool } = asker;
   if (isDirectory(mode)) throw new OpError('is-directory', tool, { hint: 'list it with vfs_ls' });
   if (!isRegular(mode)) throw new OpError('unsupported', tool, { hint: 'it has no bytes to read' });
-  const { fh } = vfs.openNow(caller, ino, O_NOATIME, false);
+  const { fh } = await vfs.open(caller, ino, O_NOATIME, false);
   try {
     const isControl = ino >= CONTROL_INO_FROM && ino < CID_INO_FROM;
     const shown = isControl ? await readAll(vfs, fh) : undefined;
-    // In a managed tree all of it is asked before anything waits, so it is of one moment.
+    // In a managed tree the rest is asked before anything waits, so it is of one moment.
     const inode = vfs.getattr(caller, ino);
     const size = shown?.length ?? inode.size;
     const piece = (from: number, count: number) =>

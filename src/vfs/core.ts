@@ -15,7 +15,7 @@ import {
 } from '../base/ids.ts';
 import { NAME_BYTES_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, S_ISGID } from '../base/posix.ts';
-import type { ContentStore } from '../content/content.ts';
+import type { ContentStore, Doubt } from '../content/content.ts';
 import {
   History,
   type InodeRow,
@@ -41,6 +41,8 @@ export interface CoreOptions {
   syncJournal(): Promise<void>;
   /** What the kernel holds; absent: nobody goes on with it after this process. */
   readonly table?: HandleTable | undefined;
+  /** What a loss of power may have taken; absent: nothing. */
+  readonly doubt?: Doubt | undefined;
 }
 
 /** Until a kernel is attached nobody has anything cached. */
@@ -56,6 +58,7 @@ export class Core {
   readonly content: ContentStore;
   readonly clock: Clock;
   readonly syncJournal: () => Promise<void>;
+  readonly doubt: Doubt | undefined;
   readonly history: History;
   readonly inodes: InodeCache;
   readonly live: LiveFiles;
@@ -83,6 +86,7 @@ export class Core {
     this.journal = journal;
     this.content = content;
     this.clock = clock;
+    this.doubt = options.doubt;
     this.history = new History(journal);
     this.mounts = new MountTable();
     this.live = new LiveFiles({

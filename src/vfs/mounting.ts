@@ -21,6 +21,7 @@ import type { Mounted, Superblock } from './mounts.ts';
 import { dropName, obituary } from './remove.ts';
 import type { SavedFile } from './table-records.ts';
 import { adoptHandles, type Inherited, keepOrphans, resume, revive, shownBy } from './take-over.ts';
+import { takeRest } from './unclean.ts';
 
 const ROOT_SUPERBLOCK = 1 as SuperblockId;
 
@@ -88,6 +89,7 @@ function restored(
   inherited: readonly Inherited[] | undefined,
 ): Recovery {
   const { journal } = core;
+  core.doubt?.begin(inherited !== undefined);
   if (journal.superblocks.all().length === 0) journal.commit((tx) => makeRoot(core, tx, owner));
   const volatileDropped = inherited === undefined ? dropVolatile(core) : 0;
   for (const row of journal.superblocks.all()) core.mounts.addSuperblock(counted(core, row));
@@ -225,13 +227,15 @@ function restOpen(
     core.journal.commitFreeing((tx) => {
       const ino = inos.get(id) ?? core.journal.inodes.ofContent(id);
       const isOpen = ino !== undefined && core.handles.isOpen(ino);
+      // While somebody had it open the power was there.
+      const isRest = ino === undefined || isOpen || takeRest(core, tx, id, ino);
       if (!core.content.direct.has(id)) {
         if (!isOpen) core.content.freeze(id);
         return;
       }
       if (ino === undefined) {
         core.content.discard(id);
-      } else if (core.content.direct.isThere(id)) {
+      } else if (isRest && core.content.direct.isThere(id)) {
         const live = revive(core, tx, core.inodes.get(ino), saved.get(ino));
         if (!isOpen) rest(core, tx, live);
       } else {

@@ -33,6 +33,7 @@ import type { OpenFile } from './handles.ts';
 import type { Live } from './live.ts';
 import { demand } from './permissions.ts';
 import { endSession, insertSession } from './sessions.ts';
+import { ascertain, isDoubtful } from './unclean.ts';
 import { clearCapability } from './xattr.ts';
 
 /** Flags that mean something to open(2) only, not to the handle. */
@@ -48,6 +49,9 @@ export function open(
 ): Awaitable<OpenFile> {
   const row = core.inodes.get(ino);
   demandOpenable(core, caller, row, flags);
+  if (isDoubtful(core, row.content)) {
+    return ascertain(core, row.content).then(() => open(core, caller, ino, flags, killSetId));
+  }
   const plan = planOf(core, caller, row, flags);
   if (plan?.isLargeCopy === true && plan.aside !== undefined) {
     const { version } = row;

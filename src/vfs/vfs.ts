@@ -99,6 +99,7 @@ export {
   replaceBytes,
   walk,
 } from './trees.ts';
+export { ascertain } from './unclean.ts';
 export { cidOf, durabilityOf, versionOf } from './xattr.ts';
 export { CID_INO_FROM, CONTROL_INO_FROM };
 
@@ -140,8 +141,7 @@ export class Vfs implements FileSystem {
   lookup(caller: Caller, parent: Ino, name: Name): Awaitable<Inode | undefined> {
     if (parent >= CID_INO_FROM) return this.#lookupCid(caller, parent, name);
     if (parent >= CONTROL_INO_FROM) {
-      if (name === '..') return this.core.inodes.get(ROOT_INO);
-      return this.#control.child(parent, name);
+      return name === '..' ? this.core.inodes.get(ROOT_INO) : this.#control.child(parent, name);
     }
     if (parent === ROOT_INO && name === CONTROL_NAME) return this.#control.find(CONTROL_INO);
     if (this.#isCidName(parent, name)) return this.#cids.root(parent, name, caller.checked);

@@ -69,7 +69,7 @@ export function getxattr(core: Core, caller: Caller, ino: Ino, name: Name): Buff
 export function durabilityOf(core: Core, row: InodeRow): 'journaled' | 'fsynced' | 'local' {
   const content = row.content === NO_CONTENT ? undefined : core.journal.contents.get(row.content);
   if (content?.state === 'sealed') return 'local';
-  if (content?.stable === 0) return 'journaled';
+  if (content !== undefined && content.stable !== 1) return 'journaled';
   // The bytes are stable, or there are none; so is what is known of them, once its record is.
   const last = core.history.last(row.ino);
   return last === undefined || last.row.seq > core.syncedSeq ? 'journaled' : 'fsynced';

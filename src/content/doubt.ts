@@ -1,0 +1,123 @@
+/**
+ * Doubt: after a loss of power the disk may not have the bytes a row tells of, unless they are marked
+ * stable. What was there before the boot and is not marked is looked at before it is shown: its size,
+ * and when it is sealed its CID. What passes is marked, for it was read from the disk.
+ *
+ * Invariants: a boot is known by the kernel's number for it, so that a kill of the daemon raises no
+ * doubt and no kill ends one; nothing here decides what becomes of what fails (`Verdict`).
+ */
+import { statSync } from 'node:fs';
+import type { ContentId } from '../base/ids.ts';
+import type { Log } from '../base/log.ts';
+import { turn } from '../base/turn.ts';
+import type { ContentRow, Journal } from '../journal/journal.ts';
+import type { ContentStore } from './content.ts';
+
+export interface DoubtOptions {
+  readonly journal: Journal;
+  readonly contents: ContentStore;
+  /** Whether a sealed object's bytes still are those of its CID. @throws OpError io. */
+  verify(id: ContentId, signal: AbortSignal): Promise<boolean>;
+  readonly log: Log;
+  /** What the kernel calls this boot: /proc/sys/kernel/random/boot_id. */
+  readonly boot: string;
+  /** Aborts when the daemon stops. */
+  readonly signal: AbortSignal;
+}
+
+/** What is wrong with an object: bytes are missing at its end, or all of them, or others are there. */
+export type Verdict = 'intact' | 'short' | 'gone' | 'altered';
+
+/** Rows looked at before others have their turn. */
+const ROWS_PER_TURN = 1024;
+
+export class Doubt {
+  readonly log: Log;
+  readonly #journal: Journal;
+  readonly #contents: ContentStore;
+  readonly #verify: DoubtOptions['verify'];
+  readonly #boot: string;
+  readonly #signal: AbortSignal;
+  /** Objects below this number were there when the power came back; 0: nothing is in doubt. */
+  #below = 0;
+  readonly #judging = new Map<ContentId, Promise<Verdict>>();
+
+  constructor({ journal, contents, verify, log, boot, signal }: DoubtOptions) {
+    this.#journal = journal;
+    this.#contents = contents;
+    this.#verify = verify;
+    this.log = log;
+    this.#boot = boot;
+    this.#signal = signal;
+  }
+
+  /**
+   * Once, before anything is shown: another boot than the last one raises doubt. `isGoneOn`: a
+   * connection to the kernel is gone on with, so that it is the boot of the daemon before.
+   */
+  begin(isGoneOn: boolean): void {
+    const { meta, contents } = this.#journal;
+    if (meta.get('boot_id') !== this.#boot) {
+      this.#journal.commit(() => {
+        if (!isGoneOn) meta.set('doubted_below', String(contents.nextId()));
+        meta.set('boot_id', this.#boot);
+      });
+    }
+    this.#below = Number(meta.get('doubted_below') ?? 0);
+  }
+
+  /** Whether an object is to be looked at before it is shown, or goes on being written. */
+  raises({ id, place, stable }: Readonly<ContentRow>): boolean {
+    return id < this.#below && place === 'file' && stable !== 1;
+  }
+
+  /** Bytes that the disk has of a backing file; undefined when it has none. @throws OpError io. */
+  bytesOnDisk(id: ContentId): number | undefined {
+    const path = this.#contents.backingPath(id);
+    if (path === undefined) return undefined;
+    return statSync(path, { throwIfNoEntry: false })?.size;
+  }
+
+  /** What there is of an object at rest; many may ask at once. @throws OpError io; the end. */
+  judge(row: Readonly<ContentRow>): Promise<Verdict> {
+    const { id } = row;
+    let verdict = this.#judging.get(id);
+    if (verdict === undefined) {
+      verdict = this.#judge(row).finally(() => this.#judging.delete(id));
+      this.#judging.set(id, verdict);
+    }
+    return verdict;
+  }
+
+  async #judge(row: Readonly<ContentRow>): Promise<Verdict> {
+    const size = this.bytesOnDisk(row.id);
+    if (size === undefined) return 'gone';
+    if (size < row.size) return 'short';
+    if (row.state !== 'sealed') return 'intact';
+    return (await this.#verify(row.id, this.#signal)) ? 'intact' : 'altered';
+  }
+
+  /** Settles all there is in the background; `settle` decides, and takes the doubt away. */
+  async run(settle: (id: ContentId) => Promise<void>, signal: AbortSignal): Promise<void> {
+    if (this.#below === 0) return;
+    let looked = 0;
+    for (let after: ContentId | 0 = 0; ; ) {
+      signal.throwIfAborted();
+      const page = this.#journal.contents.page(after, ROWS_PER_TURN);
+      const last = page.at(-1);
+      if (last === undefined || last.id >= this.#below) break;
+      after = last.id;
+      for (const row of page) {
+        if (!this.raises(row)) continue;
+        looked += 1;
+        await settle(row.id);
+        signal.throwIfAborted();
+      }
+      await turn();
+    }
+    this.#journal.commit(() => this.#journal.meta.set('doubted_below', '0'));
+    this.#below = 0;
+    if (looked > 0)
+      this.log.info({ contents: looked }, 'looked at what the disk has since its boot');
+  }
+}
