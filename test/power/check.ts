@@ -1,0 +1,160 @@
+/** Opens what a loss of power left, and compares it with what SEMANTICS.md promises of it. Answers what is not kept. */
+import { OpError } from '../../src/base/errors.ts';
+import { type ContentId, type Ino, textOf } from '../../src/base/ids.ts';
+import { O_RDONLY } from '../../src/base/posix.ts';
+import { fsck } from '../../src/daemon/fsck.ts';
+import { walk } from '../../src/vfs/vfs.ts';
+import type { Model } from './model.ts';
+import { System, TOOL } from './system.ts';
+
+/** Moments between two operations: what had been answered, and what may have happened. */
+export interface Moment {
+  readonly done: number;
+  readonly begun: number;
+}
+
+const EMPTY = Buffer.alloc(0);
+
+type Shown = Buffer | 'unreadable';
+
+export async function brokenPromises(
+  directory: string,
+  model: Model,
+  moment: Moment,
+  settlesFirst: boolean,
+): Promise<string[]> {
+  const broken: string[] = [];
+  let system: System;
+  try {
+    system = new System(directory, 'another boot');
+  } catch (error) {
+    return [`it does not open: ${String(error)}`];
+  }
+  const unreadable = new Set<ContentId>();
+  try {
+    if (settlesFirst) await system.settleDoubt();
+    const names = namesOf(system);
+    const lastSync = model.fsyncs.findLast((at) => at <= moment.done) ?? 0;
+    broken.push(...namespaceFaults(names, model, lastSync, moment.begun));
+    for (const [path, ino] of names) {
+      if (ino === 'directory') continue;
+      const shown = await bytesOf(system, ino);
+      if (shown === 'unreadable') unreadable.add(system.vfs.core.inodes.get(ino).content);
+      broken.push(...byteFaults(shown, ino, model, moment).map((fault) => `${path}: ${fault}`));
+    }
+    await system.settleDoubt();
+    broken.push(...(await cidFaults(system)));
+  } finally {
+    await system.close();
+  }
+  const { findings } = await fsck({ state: directory, signal: new AbortController().signal });
+  for (const found of findings) {
+    if (found.rule === 'size' && unreadable.has(found.content as ContentId)) continue;
+    broken.push(`fsck: ${JSON.stringify(found)}`);
+  }
+  return broken;
+}
+
+function namesOf(system: System): Map<string, Ino | 'directory'> {
+  const names = new Map<string, Ino | 'directory'>();
+  const { core } = system.vfs;
+  const paths = new Map<Ino, string>();
+  const root = system.ino('/ipfs');
+  paths.set(root, '/ipfs');
+  for (const { parent, name, row } of walk(core, TOOL, root)) {
+    const path = `${paths.get(parent)}/${textOf(name)}`;
+    const isFile = (row.mode & 0o170000) === 0o100000;
+    paths.set(row.ino, path);
+    names.set(path, isFile ? row.ino : 'directory');
+  }
+  return names;
+}
+
+function namespaceFaults(
+  names: ReadonlyMap<string, Ino | 'directory'>,
+  model: Model,
+  from: number,
+  to: number,
+): string[] {
+  const text = (some: ReadonlyMap<string, Ino | 'directory'>) => JSON.stringify([...some].sort());
+  const shown = text(names);
+  for (let at = from; at <= to; at++) {
+    const state = model.states[at];
+    if (state !== undefined && text(state.names) === shown) return [];
+  }
+  return [`the tree was never like this from operation ${from} to ${to}: ${shown}`];
+}
+
+async function bytesOf({ vfs }: System, ino: Ino): Promise<Shown> {
+  try {
+    const { fh } = await vfs.open(TOOL, ino, O_RDONLY, false);
+    try {
+      const bytes = Buffer.alloc(vfs.getattr(TOOL, ino).size);
+      await vfs.read(fh, bytes, 0, bytes.length, 0);
+      return bytes;
+    } finally {
+      vfs.release(fh);
+    }
+  } catch (error) {
+    if (error instanceof OpError && error.failure === 'integrity') return 'unreadable';
+    throw error;
+  }
+}
+
+function byteFaults(shown: Shown, ino: Ino, model: Model, { done, begun }: Moment): string[] {
+  const synced = model.file(ino).synced.findLast((at) => at <= done);
+  if (shown === 'unreadable') {
+    return synced === undefined ? [] : [`cannot be read, and was fsynced by operation ${synced}`];
+  }
+  const versions = model.between(ino, synced ?? 0, begun);
+  if (versions.some((version) => version.equals(shown))) return [];
+  if (synced !== undefined && versions.length === 1) {
+    return [`is not what was fsynced by operation ${synced}: ${firstDifference(shown, versions[0])}`];
+  }
+  const others = synced === undefined ? beforeIt(ino, model, begun) : [];
+  const known = [...versions, ...others];
+  const sizes = versions.map(({ length }) => length);
+  if (synced !== undefined && shown.length < Math.min(...sizes)) {
+    return [`has ${shown.length} bytes, and was fsynced with more by operation ${synced}`];
+  }
+  const whole = synced === undefined ? 0 : Math.min(...sizes);
+  for (let at = 0; at < shown.length; at++) {
+    const isKnown = known.some((version) => at < version.length && version[at] === shown[at]);
+    if (!isKnown && (at < whole || shown[at] !== 0)) return [`has bytes at ${at} that were never there`];
+  }
+  return shown.length === 0 ? emptyFaults(ino, model, begun) : [];
+}
+
+/** What other files showed whose name it took. */
+function beforeIt(ino: Ino, model: Model, begun: number, seen = new Set<Ino>()): Buffer[] {
+  seen.add(ino);
+  return model.file(ino).replaced.flatMap((one) => {
+    if (one.at > begun || seen.has(one.ino)) return [];
+    return [...model.between(one.ino, 0, begun), ...beforeIt(one.ino, model, begun, seen)];
+  });
+}
+
+/** "Old or new, never empty": when neither was. */
+function emptyFaults(ino: Ino, model: Model, begun: number): string[] {
+  const last = model.file(ino).replaced.findLast(({ at }) => at <= begun);
+  if (last === undefined) return [];
+  const either = [...model.between(ino, last.at, begun), ...model.between(last.ino, last.at, last.at)];
+  return either.every(({ length }) => length > 0) ? ['is empty, and took the place of a file that was not'] : [];
+}
+
+function firstDifference(shown: Buffer, wanted: Buffer = EMPTY): string {
+  const at = wanted.findIndex((byte, index) => byte !== shown[index]);
+  return `${shown.length} bytes for ${wanted.length}, first other one at ${at}`;
+}
+
+/** No CID names other bytes than its own, not even those of history. */
+async function cidFaults({ journal, sealer, content, signal }: System): Promise<string[]> {
+  const broken: string[] = [];
+  for (const row of journal.contents.page(0 as ContentId, 10_000)) {
+    const bytes = content.backingPath(row.id);
+    if (row.state !== 'sealed') continue;
+    const isThere = bytes === undefined || content.direct.isThere(row.id);
+    if (isThere && !(await sealer.verify(row.id, signal))) broken.push(`content ${row.id} is not its CID`);
+  }
+  return broken;
+}
