@@ -12,11 +12,17 @@ import { asOpError, codeOf } from '../base/errors.ts';
 import { SLOTS_FREE_MAX, SLOTS_USED_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
 
+/** So many are brought to the disk together; fewer wait. */
+const EMPTIED_SYNCED_MIN = 8;
+
 export class Slots {
   readonly #directory: string;
-  readonly #native: Pick<NativeFiles, 'empty'>;
-  /** Empty ones. */
+  readonly #native: Pick<NativeFiles, 'empty' | 'fdatasyncMany'>;
+  /** Empty ones, on the disk too. */
   readonly #free: number[] = [];
+  /** Those of which the disk may have the bytes still: they would show in the next file. */
+  #emptied: number[] = [];
+  #isClosed = false;
   /** Descriptors for reading: one that could write would keep a lease from being granted. */
   readonly #descriptors = new Map<number, number>();
   #onGone: (slot: number) => void = () => {};
@@ -26,7 +32,7 @@ export class Slots {
   #next = 1;
   #used = 0;
 
-  constructor(directory: string, native: Pick<NativeFiles, 'empty'>) {
+  constructor(directory: string, native: Pick<NativeFiles, 'empty' | 'fdatasyncMany'>) {
     this.#directory = directory;
     this.#native = native;
   }
@@ -72,9 +78,10 @@ export class Slots {
   giveBack(slot: number): void {
     this.#used -= 1;
     try {
-      if (this.#free.length < SLOTS_FREE_MAX) {
+      if (this.#free.length + this.#emptied.length < SLOTS_FREE_MAX) {
         this.#native.empty(this.path(slot));
-        this.#free.push(slot);
+        this.#emptied.push(slot);
+        if (this.#emptied.length >= EMPTIED_SYNCED_MIN) void this.#syncEmptied();
         return;
       }
     } catch {
@@ -158,10 +165,26 @@ export class Slots {
 
   /** What is in use stays as it is. */
   close(): void {
-    for (const slot of this.#free) rmSync(this.path(slot), { force: true });
+    this.#isClosed = true;
+    for (const slot of [...this.#free, ...this.#emptied]) removeFile(this.path(slot));
     this.#free.length = 0;
+    this.#emptied.length = 0;
     for (const fd of this.#descriptors.values()) closeFile(fd);
     this.#descriptors.clear();
+  }
+
+  /** Never rejects: of what fails others are made. */
+  async #syncEmptied(): Promise<void> {
+    const emptied = this.#emptied;
+    this.#emptied = [];
+    try {
+      await this.#native.fdatasyncMany(emptied.map((slot) => this.descriptor(slot)));
+    } catch {
+      if (!this.#isClosed) for (const slot of emptied) this.#remove(slot);
+      return;
+    }
+    if (!this.#isClosed) this.#free.push(...emptied);
+    else for (const slot of emptied) removeFile(this.path(slot));
   }
 
   #make(): number {

@@ -104,7 +104,9 @@ async function bytesOf({ vfs }: System, ino: Ino): Promise<Shown> {
 function byteFaults(shown: Shown, ino: Ino, model: Model, { done, begun }: Moment): string[] {
   const synced = model.file(ino).synced.findLast((at) => at <= done);
   if (shown === 'unreadable') {
-    return synced === undefined ? [] : [`cannot be read, and was fsynced by operation ${synced}`];
+    // What is emptied and written anew is as a new file, until it is fsynced.
+    const isNew = synced === undefined || model.between(ino, synced, begun).some(isEmpty);
+    return isNew ? [] : [`cannot be read, and was fsynced by operation ${synced}`];
   }
   const versions = model.between(ino, synced ?? 0, begun);
   if (versions.some((version) => version.equals(shown))) return [];
@@ -120,10 +122,12 @@ function byteFaults(shown: Shown, ino: Ino, model: Model, { done, begun }: Momen
   const whole = synced === undefined ? 0 : Math.min(...sizes);
   for (let at = 0; at < shown.length; at++) {
     const isKnown = known.some((version) => at < version.length && version[at] === shown[at]);
-    if (!isKnown && (at < whole || shown[at] !== 0)) return [`has bytes at ${at} that were never there`];
+    if (!isKnown && (at < whole || shown[at] !== 0)) return [`has bytes at ${at} that were never there: ${shown.subarray(at, at + 8).toString("hex")} of ${shown.length}`];
   }
   return shown.length === 0 ? emptyFaults(ino, model, begun) : [];
 }
+
+const isEmpty = ({ length }: Buffer): boolean => length === 0;
 
 /** What other files showed whose name it took. */
 function beforeIt(ino: Ino, model: Model, begun: number, seen = new Set<Ino>()): Buffer[] {
