@@ -43,7 +43,8 @@ function follow(core: Core, tx: Tx, id: ContentId, verdict: Verdict): void {
   const isKept = row.stable !== 0 && verdict !== 'gone';
   if (isKept) keep(core, tx, row, inos);
   const unread = isKept ? [] : inos.filter((ino) => !giveWay(core, tx, ino, id));
-  if (!isKept) core.content.losses.concede(id);
+  // An object without bytes went when it was let go of.
+  if (!isKept && core.content.row(id) !== undefined) core.content.losses.concede(id);
   const paths = inos.map((ino) => core.pathnames.ofInode(ino));
   const fields = { content: id, verdict, paths, unreadable: unread.length };
   const message = isKept ? 'what was written last' : unread.length > 0 ? 'bytes' : 'newest bytes';
@@ -60,6 +61,11 @@ function keep(core: Core, tx: Tx, row: Readonly<ContentRow>, inos: readonly Ino[
 /** The file shows what it showed before; whether there was something. */
 function giveWay(core: Core, tx: Tx, ino: Ino, id: ContentId): boolean {
   const row = core.inodes.get(ino);
+  if (core.content.size(id) === 0) {
+    core.content.release(id);
+    show(core, tx, row, NO_CONTENT, 0);
+    return true;
+  }
   const previous = previousOf(core, ino, id);
   if (previous === undefined) return false;
   core.content.retain(previous.id);
@@ -86,9 +92,11 @@ function resize(core: Core, tx: Tx, row: InodeRow, size: number): void {
 
 /** The object at rest whose bytes a file showed before, lost ones left out. */
 function previousOf(core: Core, ino: Ino, id: ContentId): Readonly<ContentRow> | undefined {
+  const seen = new Set<ContentId>();
   for (let at: ContentId | undefined = id; ; ) {
+    seen.add(at);
     at = core.history.previous(ino, at);
-    if (at === undefined) return undefined;
+    if (at === undefined || seen.has(at)) return undefined;
     const row = core.content.row(at);
     if (row !== undefined && row.state !== 'open') return row;
   }

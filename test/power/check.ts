@@ -111,7 +111,9 @@ function byteFaults(shown: Shown, ino: Ino, model: Model, { done, begun }: Momen
   const versions = model.between(ino, synced ?? 0, begun);
   if (versions.some((version) => version.equals(shown))) return [];
   if (synced !== undefined && versions.length === 1) {
-    return [`is not what was fsynced by operation ${synced}: ${firstDifference(shown, versions[0])}`];
+    return [
+      `is not what was fsynced by operation ${synced}: ${firstDifference(shown, versions[0])}`,
+    ];
   }
   const others = synced === undefined ? beforeIt(ino, model, begun) : [];
   const known = [...versions, ...others];
@@ -122,7 +124,10 @@ function byteFaults(shown: Shown, ino: Ino, model: Model, { done, begun }: Momen
   const whole = synced === undefined ? 0 : Math.min(...sizes);
   for (let at = 0; at < shown.length; at++) {
     const isKnown = known.some((version) => at < version.length && version[at] === shown[at]);
-    if (!isKnown && (at < whole || shown[at] !== 0)) return [`has bytes at ${at} that were never there: ${shown.subarray(at, at + 8).toString("hex")} of ${shown.length}`];
+    if (!isKnown && (at < whole || shown[at] !== 0))
+      return [
+        `has bytes at ${at} that were never there: ${shown.subarray(at, at + 8).toString('hex')} of ${shown.length}`,
+      ];
   }
   return shown.length === 0 ? emptyFaults(ino, model, begun) : [];
 }
@@ -142,8 +147,13 @@ function beforeIt(ino: Ino, model: Model, begun: number, seen = new Set<Ino>()):
 function emptyFaults(ino: Ino, model: Model, begun: number): string[] {
   const last = model.file(ino).replaced.findLast(({ at }) => at <= begun);
   if (last === undefined) return [];
-  const either = [...model.between(ino, last.at, begun), ...model.between(last.ino, last.at, last.at)];
-  return either.every(({ length }) => length > 0) ? ['is empty, and took the place of a file that was not'] : [];
+  const either = [
+    ...model.between(ino, last.at, begun),
+    ...model.between(last.ino, last.at, last.at),
+  ];
+  return either.every(({ length }) => length > 0)
+    ? ['is empty, and took the place of a file that was not']
+    : [];
 }
 
 function firstDifference(shown: Buffer, wanted: Buffer = EMPTY): string {
@@ -158,7 +168,8 @@ async function cidFaults({ journal, sealer, content, signal }: System): Promise<
     const bytes = content.backingPath(row.id);
     if (row.state !== 'sealed') continue;
     const isThere = bytes === undefined || content.direct.isThere(row.id);
-    if (isThere && !(await sealer.verify(row.id, signal))) broken.push(`content ${row.id} is not its CID`);
+    if (isThere && !(await sealer.verify(row.id, signal)))
+      broken.push(`content ${row.id} is not its CID`);
   }
   return broken;
 }

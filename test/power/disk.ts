@@ -119,7 +119,9 @@ export class Disk {
       }
       places.set(ino, place);
       const isTorn = torn?.event.kind === 'W' && torn.event.ino === ino;
-      const last = isTorn ? { at: torn.event.number, bytes: torn.event.bytes.subarray(0, torn.bytes) } : undefined;
+      const last = isTorn
+        ? { at: torn.event.number, bytes: torn.event.bytes.subarray(0, torn.bytes) }
+        : undefined;
       writeFileSync(place, this.#survivingBytes(ino, dice, fate, last), { mode: 0o600 });
     }
   }
@@ -200,7 +202,10 @@ function prefixOf(durable: Buffer, all: readonly Pending[], dice: Dice): Buffer 
   const bytes = all.slice(0, count).reduce(applied, durable);
   const next = all[count];
   if (next === undefined || 'size' in next) return bytes;
-  return applied(bytes, { at: next.at, bytes: next.bytes.subarray(0, dice.below(next.bytes.length + 1)) });
+  return applied(bytes, {
+    at: next.at,
+    bytes: next.bytes.subarray(0, dice.below(next.bytes.length + 1)),
+  });
 }
 
 /** Of each page the old or the new bytes; of those that lengthened the file the first few. */

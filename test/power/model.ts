@@ -58,7 +58,9 @@ export class Model {
   between(ino: Ino, from: number, to: number): Buffer[] {
     const { versions } = this.file(ino);
     const first = versions.findLastIndex((version) => version.from <= from);
-    return versions.filter((version, index) => index >= first && version.from <= to).map(({ bytes }) => bytes);
+    return versions
+      .filter((version, index) => index >= first && version.from <= to)
+      .map(({ bytes }) => bytes);
   }
 
   #do(after: number, deed: Deed, names: Map<string, Ino | 'directory'>): void {
@@ -91,11 +93,16 @@ export class Model {
     }
   }
 
-  #move(after: number, { op, path, to }: Extract<Deed, { readonly to: string }>, names: Map<string, Ino | 'directory'>): void {
+  #move(
+    after: number,
+    { op, path, to }: Extract<Deed, { readonly to: string }>,
+    names: Map<string, Ino | 'directory'>,
+  ): void {
     const [moved, there] = [names.get(path), names.get(to)];
     // rename(2): two names of one file stay both.
     if (moved === undefined || moved === there) return;
-    if (there !== undefined && there !== 'directory' && moved !== 'directory') this.file(moved).replaced.push({ at: after, ino: there });
+    if (there !== undefined && there !== 'directory' && moved !== 'directory')
+      this.file(moved).replaced.push({ at: after, ino: there });
     names.set(to, moved);
     if (op === 'rename') names.delete(path);
   }
@@ -112,7 +119,10 @@ function resized(bytes: Buffer, size: number): Buffer {
   return result;
 }
 
-function overwritten(bytes: Buffer, { at, length, version }: Extract<Deed, { readonly op: 'write' }>): Buffer {
+function overwritten(
+  bytes: Buffer,
+  { at, length, version }: Extract<Deed, { readonly op: 'write' }>,
+): Buffer {
   const result = resized(bytes, Math.max(bytes.length, at + length));
   pattern(version, at, length).copy(result, at);
   return result;

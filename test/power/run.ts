@@ -55,7 +55,8 @@ export async function losePower(scratch: string, run: PowerRun): Promise<PowerRe
     while (applied < at) disk.apply(events[applied++] as TraceEvent);
     for (; (marks[marked]?.event ?? Infinity) <= at; marked++) count(moment, marks[marked]?.mark);
     const next = events[at];
-    const torn = next === undefined || tornBytes === 0 ? undefined : { event: next, bytes: tornBytes };
+    const torn =
+      next === undefined || tornBytes === 0 ? undefined : { event: next, bytes: tornBytes };
     const [fate, settlesFirst] = [dice.of(FATES), dice.below(2) === 0];
     const directory = mkdtempSync(join(scratch, 'cut-'));
     disk.cut(directory, dice, fate, torn);
@@ -81,7 +82,17 @@ function record(scratch: string, { seed, operations }: PowerRun) {
   const trace = join(scratch, 'trace');
   const library = join(scratch, 'trace.so');
   const source = join(ROOT, 'test/power/trace.c');
-  execFileSync('gcc', ['-O1', '-Wall', '-Wextra', '-Werror', '-shared', '-fPIC', '-o', library, source]);
+  execFileSync('gcc', [
+    '-O1',
+    '-Wall',
+    '-Wextra',
+    '-Werror',
+    '-shared',
+    '-fPIC',
+    '-o',
+    library,
+    source,
+  ]);
   const program = join(ROOT, 'dist/test/power/workload.js');
   execFileSync(process.execPath, [program, root, String(seed), String(operations)], {
     env: { ...process.env, LD_PRELOAD: library, KITFS_TRACE: trace, KITFS_TRACE_ROOT: root },
@@ -94,7 +105,8 @@ function record(scratch: string, { seed, operations }: PowerRun) {
   const marks: { readonly event: number; readonly mark: Mark }[] = [];
   for (const event of all) {
     if (event.ino !== marksIno) events.push(event);
-    else if (event.kind === 'W') marks.push({ event: events.length, mark: JSON.parse(event.bytes.toString()) as Mark });
+    else if (event.kind === 'W')
+      marks.push({ event: events.length, mark: JSON.parse(event.bytes.toString()) as Mark });
   }
   return { root, events, marks, rootIno: statSync(root).ino };
 }

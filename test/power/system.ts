@@ -75,7 +75,8 @@ export class System {
     const { core } = this.vfs;
     recover(core, { uid: 0, gid: 0 });
     core.live.attach(this.passthrough);
-    if (core.mounts.mounts().length === 0) mountTree(this.vfs, TOOL, { point: '/ipfs', mode: 0o755 });
+    if (core.mounts.mounts().length === 0)
+      mountTree(this.vfs, TOOL, { point: '/ipfs', mode: 0o755 });
   }
 
   get signal(): AbortSignal {

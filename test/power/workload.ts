@@ -16,13 +16,21 @@ export type Deed =
   | { readonly op: 'create'; readonly path: string; ino?: Ino }
   | { readonly op: 'mkdir' | 'unlink'; readonly path: string }
   | { readonly op: 'rename' | 'link'; readonly path: string; readonly to: string }
-  | { readonly op: 'write'; readonly ino: Ino; readonly at: number; readonly length: number; readonly version: number }
+  | {
+      readonly op: 'write';
+      readonly ino: Ino;
+      readonly at: number;
+      readonly length: number;
+      readonly version: number;
+    }
   | { readonly op: 'truncate'; readonly ino: Ino; readonly size: number }
   | { readonly op: 'fsync'; readonly ino: Ino }
   /** What changes no file. */
   | { readonly op: 'other'; readonly what: string };
 
-export type Mark = { readonly begun: number; readonly deed: Deed } | { readonly done: number; readonly deed?: Deed; readonly failed?: string };
+export type Mark =
+  | { readonly begun: number; readonly deed: Deed }
+  | { readonly done: number; readonly deed?: Deed; readonly failed?: string };
 
 /** The bytes of a version at a position: no two versions have the same, and none is zero at both of its first bytes. */
 export function pattern(version: number, at: number, length: number): Buffer {
@@ -37,7 +45,16 @@ export function pattern(version: number, at: number, length: number): Buffer {
   return bytes;
 }
 
-const PATHS = ['/ipfs/a', '/ipfs/b', '/ipfs/c', '/ipfs/d', '/ipfs/x/a', '/ipfs/x/b', '/ipfs/x/c', '/ipfs/y/a'];
+const PATHS = [
+  '/ipfs/a',
+  '/ipfs/b',
+  '/ipfs/c',
+  '/ipfs/d',
+  '/ipfs/x/a',
+  '/ipfs/x/b',
+  '/ipfs/x/c',
+  '/ipfs/y/a',
+];
 const HANDLES_MAX = 4;
 
 interface Held {
@@ -82,7 +99,8 @@ class Workload {
       const held = this.#dice.of(this.#held);
       return await this.#do({ op: 'fsync', ino: held.ino }, () => vfs.fsync(held.fh, false));
     }
-    if (this.#held.length > HANDLES_MAX || (this.#held.length > 0 && kind < 54)) return await this.#close();
+    if (this.#held.length > HANDLES_MAX || (this.#held.length > 0 && kind < 54))
+      return await this.#close();
     if (kind < 74) return await this.#open(path);
     if (kind < 82) return await this.#rename('rename', path, this.#dice.of(PATHS));
     if (kind < 84) return await this.#rename('link', path, this.#dice.of(PATHS));
@@ -93,7 +111,8 @@ class Workload {
       });
     }
     if (kind < 94) return await this.#seal();
-    if (kind < 97) return await this.#do({ op: 'other', what: 'fold' }, () => this.#system.journal.foldWal());
+    if (kind < 97)
+      return await this.#do({ op: 'other', what: 'fold' }, () => this.#system.journal.foldWal());
     return await this.#forget();
   }
 
@@ -120,7 +139,12 @@ class Workload {
     const emptied: Deed = { op: 'truncate', ino, size: 0 };
     await this.#do((flags & O_TRUNC) !== 0 ? emptied : { op: 'other', what: 'open' }, async () => {
       const handle = await vfs.open(caller, opened, flags, false);
-      this.#held.push({ fh: handle.fh, backing: handle.backing, ino: opened, isWriter: flags !== O_RDONLY });
+      this.#held.push({
+        fh: handle.fh,
+        backing: handle.backing,
+        ino: opened,
+        isWriter: flags !== O_RDONLY,
+      });
     });
   }
 
@@ -133,7 +157,11 @@ class Workload {
       const deed: Deed = { op: 'truncate', ino: held.ino, size: cut };
       return await this.#do(deed, () => vfs.setattr(KERNEL, held.ino, { size: cut }, held.fh));
     }
-    const length = this.#dice.of([1 + this.#dice.below(300), 1 + this.#dice.below(9000), 70_000 + this.#dice.below(30_000)]);
+    const length = this.#dice.of([
+      1 + this.#dice.below(300),
+      1 + this.#dice.below(9000),
+      70_000 + this.#dice.below(30_000),
+    ]);
     const at = this.#dice.of([0, size, this.#dice.below(size + 1)]);
     this.#version += 1;
     const deed: Deed = { op: 'write', ino: held.ino, at, length, version: this.#version };
