@@ -165,13 +165,18 @@ export class BackingFiles {
     this.#namedEarly.delete(id);
   }
 
-  /** Gives the file in the content's slot the name it keeps. @throws OpError no-space, io. */
-  name(id: ContentId, slot: number): string {
+  /**
+   * Gives the file in the content's slot the name it keeps; of what was fsynced, on stable storage
+   * before any row relies on it. @throws OpError no-space, io.
+   */
+  name(id: ContentId, slot: number, isPromised = false): string {
     const path = this.#ownPath(id);
     if (this.#namedEarly.has(id)) return path;
     if (!existsSync(dirname(path))) this.#makeShard(path);
     this.slots.linkTo(slot, path);
     this.#namesOf(shardOf(id)).made += 1;
+    // It was fsynced when it was small, and grew.
+    if (isPromised) for (const at of [dirname(path), this.#directories.file]) syncPath(at);
     return path;
   }
 

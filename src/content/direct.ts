@@ -389,7 +389,7 @@ export class DirectContent {
   #name(row: ContentRow, slot: number, size: number): void {
     const { rows, files, journal } = this.#objects;
     const { id } = row;
-    files.name(id, slot);
+    files.name(id, slot, row.stable !== 0 || this.#objects.promised.has(id));
     rows.update(row, { size, slot: null, stable: written(row.stable) });
     journal.commit((tx) => {
       tx.onRollback(() => files.takeNameBack(id));
