@@ -22,6 +22,8 @@ export class Slots {
   readonly #free: number[] = [];
   /** Those of which the disk may have the bytes still: they would show in the next file. */
   #emptied: number[] = [];
+  /** Those of them that are on their way to the disk. */
+  #syncing = 0;
   #isClosed = false;
   /** Descriptors for reading: one that could write would keep a lease from being granted. */
   readonly #descriptors = new Map<number, number>();
@@ -78,7 +80,7 @@ export class Slots {
   giveBack(slot: number): void {
     this.#used -= 1;
     try {
-      if (this.#free.length + this.#emptied.length < SLOTS_FREE_MAX) {
+      if (this.#kept < SLOTS_FREE_MAX) {
         this.#native.empty(this.path(slot));
         this.#emptied.push(slot);
         if (this.#emptied.length >= EMPTIED_SYNCED_MIN) void this.#syncEmptied();
@@ -173,16 +175,23 @@ export class Slots {
     this.#descriptors.clear();
   }
 
+  get #kept(): number {
+    return this.#free.length + this.#emptied.length + this.#syncing;
+  }
+
   /** Never rejects: of what fails others are made. */
   async #syncEmptied(): Promise<void> {
     const emptied = this.#emptied;
     this.#emptied = [];
+    this.#syncing += emptied.length;
     try {
       await this.#native.fdatasyncMany(emptied.map((slot) => this.descriptor(slot)));
     } catch {
+      this.#syncing -= emptied.length;
       if (!this.#isClosed) for (const slot of emptied) this.#remove(slot);
       return;
     }
+    this.#syncing -= emptied.length;
     if (!this.#isClosed) this.#free.push(...emptied);
     else for (const slot of emptied) removeFile(this.path(slot));
   }

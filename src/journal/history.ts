@@ -119,18 +119,19 @@ export class History {
   }
 
   /**
-   * The object whose bytes a file would show had `content` never been: what that took the place of,
-   * or what was under the name it was moved to. Undefined when there is none, or none was kept.
+   * The object whose bytes a file would show had `content` never been: its own of before, or else
+   * what was under the name it was moved to. Undefined when there is none, or none was kept.
    */
   previous(ino: Ino, content: ContentId): ContentId | undefined {
+    let covered: ContentId | undefined;
     for (const row of this.#ofInode.iterate(ino) as IterableIterator<OpRow>) {
-      if (row.kind === 'rename' && row.old_content !== null) return row.old_content;
-      if (row.kind === 'create' || row.kind === 'mknod') return undefined;
-      if (row.kind === 'truncate' && row.size === 0) return undefined;
+      if (row.kind === 'rename') covered ??= row.old_content ?? undefined;
+      if (row.kind === 'create' || row.kind === 'mknod') break;
+      if (row.kind === 'truncate' && row.size === 0) break;
       const isOfThese = row.kind === 'truncate' || row.content === content;
       if (isOfThese && row.old_content !== null) return row.old_content;
     }
-    return undefined;
+    return covered;
   }
 
   /** The newest record of an inode. */

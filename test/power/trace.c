@@ -82,7 +82,13 @@ static uint64_t inode_at(const char *path) {
   return lstat(path, &found) == 0 ? found.st_ino : 0;
 }
 
-static uint64_t ours(int fd) { return fd >= 0 && fd < FDS ? inodes[fd] : 0; }
+// Some descriptors are closed behind our back, by syscall(2), and their numbers mean something else then.
+static uint64_t ours(int fd) {
+  if (fd < 0 || fd >= FDS || inodes[fd] == 0) return 0;
+  struct stat found;
+  if (fstat(fd, &found) != 0 || found.st_ino != inodes[fd]) inodes[fd] = 0;
+  return inodes[fd];
+}
 
 static int opened(const char *path, int flags, mode_t mode) {
   if (!is_ours(path)) return REAL(open)(path, flags, mode);
