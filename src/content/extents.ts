@@ -82,17 +82,20 @@ export function copyAt(native: Copier, from: Range, to: Range, length: number): 
   return done;
 }
 
-/** Makes the empty file `to` equal to the first `size` bytes of `from`; holes stay holes. */
+/**
+ * Makes the empty file `to` equal to the first `size` bytes of `from`; holes stay holes. Its size is
+ * set last: after a loss of power a copy that is not all there is shorter than it should be.
+ */
 export function copyWhole(native: Copier, from: number, to: number, size: number): void {
-  ftruncateSync(to, size);
   let position = 0;
   while (position < size) {
     const start = native.seek(from, position, 'data');
-    if (start === undefined || start >= size) return;
+    if (start === undefined || start >= size) break;
     const end = Math.min(size, native.seek(from, start, 'hole') ?? size);
     copyAt(native, { fd: from, position: start }, { fd: to, position: start }, end - start);
     position = end;
   }
+  ftruncateSync(to, size);
 }
 
 /** fallocate(2); zeroing works on every file system that knows holes. */

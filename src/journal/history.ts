@@ -119,19 +119,22 @@ export class History {
   }
 
   /**
-   * The object whose bytes a file would show had `content` never been: its own of before, or else
-   * what was under the name it was moved to. Undefined when there is none, or none was kept.
+   * The objects a file showed before `content`, as far as their bytes were kept, newest first; last
+   * the one that was under the name it was moved to.
    */
-  previous(ino: Ino, content: ContentId): ContentId | undefined {
-    let covered: ContentId | undefined;
+  before(ino: Ino, content: ContentId): ContentId[] {
+    const found: ContentId[] = [];
+    let [wanted, covered] = [content, null as ContentId | null];
     for (const row of this.#ofInode.iterate(ino) as IterableIterator<OpRow>) {
-      if (row.kind === 'rename') covered ??= row.old_content ?? undefined;
+      if (row.kind === 'rename') covered ??= row.old_content;
       if (row.kind === 'create' || row.kind === 'mknod') break;
       if (row.kind === 'truncate' && row.size === 0) break;
-      const isOfThese = row.kind === 'truncate' || row.content === content;
-      if (isOfThese && row.old_content !== null) return row.old_content;
+      const isOfThese = row.kind === 'truncate' || row.content === wanted;
+      if (!isOfThese || row.old_content === null) continue;
+      wanted = row.old_content;
+      found.push(wanted);
     }
-    return covered;
+    return covered === null ? found : [...found, covered];
   }
 
   /** The newest record of an inode. */

@@ -92,14 +92,11 @@ function resize(core: Core, tx: Tx, row: InodeRow, size: number): void {
 
 /** The object at rest whose bytes a file showed before, lost ones left out. */
 function previousOf(core: Core, ino: Ino, id: ContentId): Readonly<ContentRow> | undefined {
-  const seen = new Set<ContentId>();
-  for (let at: ContentId | undefined = id; ; ) {
-    seen.add(at);
-    at = core.history.previous(ino, at);
-    if (at === undefined || seen.has(at)) return undefined;
-    const row = core.content.row(at);
+  for (const before of core.history.before(ino, id)) {
+    const row = before === id ? undefined : core.content.row(before);
     if (row !== undefined && row.state !== 'open') return row;
   }
+  return undefined;
 }
 
 /**

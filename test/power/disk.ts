@@ -1,7 +1,8 @@
 /**
- * What a disk holds after its power was lost, built from a trace (trace.c). The disk promises what POSIX does, and that a
- * file's size never covers bytes that it was not given (ext4 in its default mode, xfs, btrfs): what was synced is there;
- * of the rest any part, in any order, names without their files and files without their names.
+ * What a disk holds after its power was lost, built from a trace (trace.c). The disk promises what
+ * POSIX does, and that a file's size never covers bytes that it was not given (ext4 in its default
+ * mode, xfs, btrfs): what was synced is there; of the rest any part, in any order, names without
+ * their files and files without their names.
  */
 import { linkSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

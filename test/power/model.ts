@@ -1,4 +1,4 @@
-/** What a tree may show after a loss of power: the states it was in, by number of operation, and what was fsynced when. */
+/** What a tree may show after a loss of power: the states it was in, and what was fsynced when. */
 import type { Ino } from '../../src/base/ids.ts';
 import { type Deed, type Mark, pattern } from './workload.ts';
 

@@ -1,6 +1,7 @@
 /**
- * Random operations on a file system in this process, each written down in `marks` before it begins and when it has been
- * answered. Arguments: the state directory, a seed, how many operations. Run with trace.c preloaded.
+ * Random operations on a file system in this process, each written down in `marks` before it begins
+ * and when it has been answered. Arguments: the state directory, a seed, how many operations. Run
+ * with trace.c preloaded.
  */
 import { openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
