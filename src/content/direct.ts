@@ -145,10 +145,10 @@ export class DirectContent {
       after = last.id;
     }
     const slots = new Set<number>();
-    for (const { id, slot } of found) {
-      if (slot === null) continue;
-      this.adopt(id);
-      if (slot === OWN_FILE) continue;
+    for (const row of found) {
+      const { id, slot } = row;
+      this.#adopt(row);
+      if (slot === null || slot === OWN_FILE) continue;
       slots.add(slot);
       files.adoptSlot(id, slot);
     }
@@ -156,11 +156,11 @@ export class DirectContent {
     return found;
   }
 
-  /** After a start: it was direct when the daemon before was killed. */
-  adopt(id: ContentId): void {
-    this.#direct.add(id);
-    // It may have been fsynced.
-    this.#objects.promised.add(id);
+  /** After a start: it was being written when the daemon before was killed, and may go on being. */
+  #adopt({ id, place, slot, stable }: Readonly<ContentRow>): void {
+    if (slot !== null) this.#direct.add(id);
+    // Of packed bytes no row says whether they were fsynced.
+    if (stable !== 0 || place === 'packed') this.#objects.promised.add(id);
   }
 
   /** Slots of nobody go. The rows that say so are on the disk, for they must outlive them. */

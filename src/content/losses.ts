@@ -44,16 +44,22 @@ export class Losses {
 
   /**
    * The bytes are not those of the row. Their file, if there is one, is put where it stays for a
-   * person to look at, so that reading them fails from now on; an object that no inode shows goes.
+   * person to look at, so that reading them fails from now on, and the row says so as one does that
+   * a repair found lost; an object that no inode shows goes.
    * @throws OpError io, no-space.
    */
   concede(id: ContentId): void {
-    const { rows } = this.#objects;
+    const { rows, journal } = this.#objects;
     const row = rows.get(id);
     // First: a kill in between finds no file, which is as bad.
     this.#putAside(id);
-    if (row.refs > 0) rows.update(row, { stable: 1 });
-    else rows.delete(id);
+    if (row.refs === 0) {
+      rows.delete(id);
+      return;
+    }
+    journal.contents.deleteBlocks(id);
+    journal.contents.deleteBytes(id);
+    rows.update(row, { state: 'sealed', held: 0, cid: null, profile: null, stable: 1 });
   }
 
   #putAside(id: ContentId): void {

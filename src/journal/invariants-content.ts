@@ -12,9 +12,9 @@ export const CONTENT: readonly Invariant[] = [
     name: 'content-fields',
     scope: 'content',
     severity: 'minor',
-    sql: `SELECT c.id AS content, 'flags of 0 or 1, and no number below 0' AS expected,
+    sql: `SELECT c.id AS content, 'flags as in SCHEMA.md, and no number below 0' AS expected,
         printf('size %d, refs %d, held %d, stable %d', size, refs, held, stable) AS actual
-      FROM content c WHERE size < 0 OR refs < 0 OR held NOT IN (0, 1) OR stable NOT IN (0, 1)`,
+      FROM content c WHERE size < 0 OR refs < 0 OR held NOT IN (0, 1) OR stable NOT IN (0, 1, 2)`,
   },
   {
     name: 'inode-content',

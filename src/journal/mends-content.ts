@@ -19,7 +19,9 @@ const contentFields: Mend = (mending, row) => {
   if (content === undefined) return SETTLED;
   const packed = mending.journal.contents.bytes(content.id)?.length ?? 0;
   const size = content.size < 0 && content.place === 'packed' ? packed : Math.max(0, content.size);
-  const flags = { held: Number(content.held !== 0), stable: Number(content.stable !== 0) };
+  // A mark that means nothing tells of nothing that the disk has.
+  const stable = [0, 1, 2].includes(content.stable) ? content.stable : 0;
+  const flags = { held: Number(content.held !== 0), stable };
   mending.journal.contents.update({ ...content, ...flags, size });
   recountRefs(mending, content.id);
   return repaired('its fields are in order');

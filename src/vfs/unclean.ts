@@ -94,7 +94,9 @@ function resize(core: Core, tx: Tx, row: InodeRow, size: number): void {
 function previousOf(core: Core, ino: Ino, id: ContentId): Readonly<ContentRow> | undefined {
   for (const before of core.history.before(ino, id)) {
     const row = before === id ? undefined : core.content.row(before);
-    if (row !== undefined && row.state !== 'open') return row;
+    if (row === undefined || row.state === 'open') continue;
+    // At rest without a CID, and not to be hashed: it is lost.
+    if (row.state !== 'sealed' || row.cid !== null) return row;
   }
   return undefined;
 }

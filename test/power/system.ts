@@ -6,9 +6,10 @@ import { OpError } from '../../src/base/errors.ts';
 import { type Ino, type Name, nameOfText } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { ContentStore, Doubt, HashPool, Sealer } from '../../src/content/content.ts';
+import { removeLeftovers, settleDoubt } from '../../src/daemon/background.ts';
 import { JournalSync } from '../../src/daemon/stable.ts';
 import { Journal } from '../../src/journal/journal.ts';
-import { ascertain, type Caller, type Handle, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
+import { type Caller, type Handle, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
 import { HandPassthrough } from '../fakes/passthrough.ts';
 import { mountTree } from '../vfs/mount-tree.ts';
 
@@ -41,6 +42,7 @@ export class System {
   readonly log = new Losses();
   readonly #hasher = new HashPool();
   readonly #stop = new AbortController();
+  readonly #journalSync: JournalSync;
 
   /** `boot`: another one after each loss of power. */
   constructor(directory: string, boot: string) {
@@ -50,6 +52,7 @@ export class System {
     const { journal, log } = this;
     const { signal } = this.#stop;
     const journalSync = new JournalSync({ journal, native });
+    this.#journalSync = journalSync;
     const content = new ContentStore({
       ...{ journal, native, clock },
       directory: join(directory, 'content'),
@@ -84,7 +87,7 @@ export class System {
   }
 
   ino(path: string): Ino {
-    const found = resolve(this.vfs, TOOL, nameOfText(path), true);
+    const found = resolve(this.vfs, TOOL, nameOfText(path), { follow: true });
     if (found instanceof Promise || found.inode === undefined) throw new OpError('not-found', path);
     return found.inode.ino;
   }
@@ -106,9 +109,14 @@ export class System {
   }
 
   /** Does what is left of the checks after a boot. */
-  async settleDoubt(): Promise<void> {
-    const { core } = this.vfs;
-    await core.doubt?.run((id) => ascertain(core, id), this.signal);
+  settleDoubt(): Promise<void> {
+    return settleDoubt(this.vfs.core, this.signal);
+  }
+
+  /** Removes files that no row tells of. */
+  removeLeftovers(): Promise<void> {
+    const { content: contents, log } = this;
+    return removeLeftovers({ contents, journalSync: this.#journalSync, log }, this.signal);
   }
 
   async close(): Promise<void> {
