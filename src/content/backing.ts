@@ -7,16 +7,16 @@
  * call uses is not closed before it ends. Names are never reused for another object
  * that is committed, so a leftover of a rolled back transaction may be truncated.
  */
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, statSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { assert } from '../base/assert.ts';
 import { asOpError, codeOf, type OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
-import { BACKING_FILES_OPEN_MAX, PACKED_BYTES_MAX } from '../base/limits.ts';
+import { BACKING_FILES_OPEN_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
 import { removed } from './faults.ts';
-import { closeFile, removeFile, Slots } from './slots.ts';
+import { closeFile, removeFile, type SlotNative, Slots } from './slots.ts';
 import { makeRoot, syncPath } from './synced.ts';
 import { Unsynced } from './unsynced.ts';
 
@@ -52,10 +52,8 @@ interface OpenFile {
 export interface BackingOptions {
   readonly directory: string;
   readonly memoryDirectory: string;
-  readonly native: Pick<
-    NativeFiles,
-    'fdatasyncMany' | 'otherOpeners' | 'sense' | 'unread' | 'empty'
-  >;
+  readonly native: SlotNative &
+    Pick<NativeFiles, 'fdatasyncMany' | 'otherOpeners' | 'sense' | 'unread'>;
 }
 
 /**
@@ -75,8 +73,6 @@ export class BackingFiles {
   readonly #sensed = new Float64Array(5);
   /** Content that lies in a slot. */
   readonly #slotOf = new Map<ContentId, number>();
-  /** Of those, the ones whose file has the name it keeps as well. */
-  readonly #namedEarly = new Set<ContentId>();
   readonly #unsynced = new Unsynced();
   /** In order of use, the least recent first. */
   readonly #open = new Map<ContentId, OpenFile>();
@@ -149,63 +145,69 @@ export class BackingFiles {
     this.#namesOf(SLOTS).made += 1;
   }
 
-  /** The same of content of an earlier process, whose slot may have its other name already. */
-  adoptSlot(id: ContentId, slot: number): void {
-    this.setSlot(id, slot);
-    const [own, lent] = [this.#ownPath(id), this.slots.path(slot)].map((path) =>
-      statSync(path, { throwIfNoEntry: false }),
-    );
-    if (own !== undefined && own.ino === lent?.ino) this.#namedEarly.add(id);
-  }
-
   /** The content left its slot; whose that is now is the caller's business. */
   clearSlot(id: ContentId): void {
     this.#forget(id);
     this.#slotOf.delete(id);
-    this.#namedEarly.delete(id);
   }
 
-  /**
-   * Gives the file in the content's slot the name it keeps; of what was fsynced, on stable storage
-   * before any row relies on it. @throws OpError no-space, io.
-   */
-  name(id: ContentId, slot: number, isPromised = false): string {
+  /** Gives the file in the content's slot the name it keeps. @throws OpError no-space, io. */
+  name(id: ContentId, slot: number): string {
     const path = this.#ownPath(id);
-    if (this.#namedEarly.has(id)) return path;
     if (!existsSync(dirname(path))) this.#makeShard(path);
     this.slots.linkTo(slot, path);
     this.#namesOf(shardOf(id)).made += 1;
-    // It was fsynced when it was small, and grew.
-    if (isPromised) for (const at of [dirname(path), this.#directories.file]) syncPath(at);
     return path;
   }
 
-  /** Takes `name` back; what was named before it stays so. */
+  /** Takes `name` back. */
   takeNameBack(id: ContentId): void {
-    if (!this.#namedEarly.has(id)) removeFile(this.#ownPath(id));
+    removeFile(this.#ownPath(id));
   }
 
   /**
-   * A slot with more than is packed gets the name it keeps with its first fsync: given at its rest
-   * alone, the row that relies on it could reach the disk before the name does.
+   * Retires the slot of a file that has its name, once the disk has that too; until then `reclaim` finds the bytes in
+   * the slot. Never rejects: what cannot be done now the next start does.
    */
-  #nameEarly(id: ContentId, fd: number): void {
-    const slot = this.#slotOf.get(id);
-    if (slot === undefined || this.#namedEarly.has(id)) return;
-    if (fstatSync(fd).size <= PACKED_BYTES_MAX) return;
-    this.name(id, slot);
-    this.#namedEarly.add(id);
+  async retireNamed(id: ContentId, slot: number): Promise<void> {
+    try {
+      for (const names of [shardOf(id), ROOT]) await this.#syncNames(names);
+    } catch {
+      return;
+    }
+    this.slots.retire(slot);
+  }
+
+  /**
+   * Whether the disk has bytes of the object where its row says: a loss of power may have taken a name, or left in a
+   * slot what was there before. @throws OpError io.
+   */
+  sizeOnDisk(id: ContentId, isStable: boolean): number | undefined {
+    const path = this.path(id, 'file');
+    const size = statSync(path, { throwIfNoEntry: false })?.size;
+    // Of what was fsynced nobody else was given the slot before the disk knew.
+    if (size === undefined || isStable) return size;
+    const owner = this.slots.ownerOf(path);
+    return owner === id || (owner === undefined && !this.#slotOf.has(id)) ? size : undefined;
+  }
+
+  /**
+   * After a start: a file in a slot of nobody's may have lost the name that its row goes by. It gets that again, on
+   * stable storage, if `isWanted`. @throws OpError io, no-space.
+   */
+  reclaim(isWanted: (id: ContentId) => boolean): void {
+    for (const { slot, owner } of this.slots.strays()) {
+      const path = this.#ownPath(owner);
+      if (!isWanted(owner) || existsSync(path)) continue;
+      this.name(owner, slot);
+      for (const at of [path, dirname(path), this.#directories.file]) syncPath(at);
+    }
   }
 
   /** Brings an object's file to stable storage, with its name, while everybody waits. */
   syncNow(id: ContentId): void {
     const path = this.path(id, 'file');
     for (const at of [path, dirname(path), this.#directories.file]) syncPath(at);
-  }
-
-  /** Takes back the name of a file that is to be a slot and nothing else. */
-  #unname(id: ContentId): void {
-    if (this.#namedEarly.delete(id)) removeFile(this.#ownPath(id));
   }
 
   #ownPath(id: ContentId): string {
@@ -304,7 +306,6 @@ export class BackingFiles {
       this.remove(id, 'file');
       return;
     }
-    this.#unname(id);
     this.clearSlot(id);
     this.slots.giveBack(slot);
   }
@@ -318,7 +319,6 @@ export class BackingFiles {
     const slot = this.#slotOf.get(id);
     // Somebody who has it mapped keeps the file itself.
     const isAlone = slot !== undefined && this.#isUnseen(id, place);
-    this.#unname(id);
     this.clearSlot(id);
     if (slot === undefined) removeFile(this.path(id, place));
     else if (isAlone) this.slots.giveBack(slot);
@@ -335,9 +335,8 @@ export class BackingFiles {
     const files: { id: ContentId; file: OpenFile; changes: number }[] = [];
     try {
       for (const id of ids) files.push(this.#use(id));
-      for (const { id, file } of files) this.#nameEarly(id, file.fd);
       await this.#unsynced.sync(this.#native, files);
-      const shards = ids.flatMap((id) => this.#shardsOf(id));
+      const shards = ids.map((id) => (this.#slotOf.has(id) ? SLOTS : shardOf(id)));
       for (const shard of new Set(shards)) await this.#syncNames(shard);
       if (ids.length > 0) await this.#syncNames(ROOT);
     } catch (error) {
@@ -363,12 +362,6 @@ export class BackingFiles {
     if (file.users === 0) this.#busy += 1;
     file.users += 1;
     return { id, file, changes: file.changes };
-  }
-
-  /** The directories that have a name of it. */
-  #shardsOf(id: ContentId): string[] {
-    if (!this.#slotOf.has(id)) return [shardOf(id)];
-    return this.#namedEarly.has(id) ? [SLOTS, shardOf(id)] : [SLOTS];
   }
 
   /** Makes the directory with its first file: most of them are never needed by a small tree. */

@@ -337,12 +337,11 @@ export class ContentStore {
     if (row.state === 'open') return;
     assert(row.refs <= 1 && row.held === 0, `content ${id} is reopened by its only user`);
     this.#stamps.delete(id);
-    // Nobody would look at it after a loss of power, so the disk hears of it before its bytes change.
-    const isTrusted = row.state === 'sealed' && row.place === 'file' && row.stable === 1;
-    const { walFd } = this.#objects.journal;
-    this.#objects.journal.commit((tx) => {
-      if (isTrusted) tx.afterCommit(() => fdatasyncSync(walFd));
-    });
+    if (this.losses.isTrusted(row)) {
+      // The few who could not wait for `distrust`.
+      const { walFd } = this.#objects.journal;
+      this.#objects.journal.commit((tx) => tx.afterCommit(() => fdatasyncSync(walFd)));
+    }
     // Its blocks go when it comes to rest, and are no places of them until then.
     this.#objects.rows.update(row, { state: 'open', cid: null, profile: null });
   }

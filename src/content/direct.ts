@@ -94,6 +94,7 @@ export class DirectContent {
     const id = this.#objects.insert({ place: 'file', size: 0, slot });
     files.setSlot(id, slot);
     journal.commit((tx) => tx.onRollback(() => files.remove(id, 'file')));
+    files.slots.mark(slot, id);
     this.#note(id);
     return id;
   }
@@ -150,9 +151,13 @@ export class DirectContent {
       this.#adopt(row);
       if (slot === null || slot === OWN_FILE) continue;
       slots.add(slot);
-      files.adoptSlot(id, slot);
+      files.setSlot(id, slot);
     }
     files.slots.recover(slots);
+    files.reclaim((id) => {
+      const row = this.#objects.rows.find(id);
+      return row?.place === 'file' && (row.slot ?? OWN_FILE) === OWN_FILE;
+    });
     return found;
   }
 
@@ -305,6 +310,7 @@ export class DirectContent {
       released_s: releasedS,
     } as const;
     const copy = this.#objects.insert(given, 'made');
+    files.slots.mark(slot, copy);
     const path = files.name(copy, slot);
     journal.contents.copyBlocks(id, copy);
     journal.commit((tx) => {
@@ -328,6 +334,7 @@ export class DirectContent {
     const { rows, files, journal } = this.#objects;
     const row = rows.get(id);
     assert(row.place === 'file' && row.slot === null, `content ${id} is at rest in a file`);
+    files.slots.mark(slot, id);
     const lent = files.part(id, slot, row.stable !== 0);
     journal.commit((tx) => {
       tx.onRollback(() => files.rejoin(id, lent));
@@ -336,7 +343,11 @@ export class DirectContent {
     const given = { place: 'file', size: row.size, slot: lent } as const;
     const made = this.#objects.insert({ ...given, stable: written(row.stable) });
     files.setSlot(made, lent);
-    journal.commit((tx) => tx.onRollback(() => files.clearSlot(made)));
+    journal.commit((tx) => {
+      tx.onRollback(() => files.clearSlot(made));
+      // Not before: by its name it is the other object's until then.
+      tx.afterCommit(() => files.slots.mark(lent, made));
+    });
     this.#enter(made);
     // Its file may hold what was fsynced until the disk has the commit that takes its place.
     if (row.stable !== 0) this.#objects.promised.add(made);
@@ -389,13 +400,16 @@ export class DirectContent {
   #name(row: ContentRow, slot: number, size: number): void {
     const { rows, files, journal } = this.#objects;
     const { id } = row;
-    files.name(id, slot, row.stable !== 0 || this.#objects.promised.has(id));
+    files.name(id, slot);
     rows.update(row, { size, slot: null, stable: written(row.stable) });
     journal.commit((tx) => {
       tx.onRollback(() => files.takeNameBack(id));
       tx.afterCommit(() => files.clearSlot(id));
     });
-    this.#objects.afterCommit(row, () => files.slots.retire(slot));
+    this.#objects.afterCommit(row, (isPromised) => {
+      if (isPromised) void files.retireNamed(id, slot);
+      else files.slots.retire(slot);
+    });
   }
 
   #path(id: ContentId): string {

@@ -6,7 +6,6 @@
  * Invariants: a boot is known by the kernel's number for it, so that a kill of the daemon raises no
  * doubt and no kill ends one; nothing here decides what becomes of what fails (`Verdict`).
  */
-import { statSync } from 'node:fs';
 import type { ContentId } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import { turn } from '../base/turn.ts';
@@ -28,6 +27,8 @@ export interface DoubtOptions {
 /** What is wrong with an object: bytes are missing at its end, or all of them, or others are there. */
 export type Verdict = 'intact' | 'short' | 'gone' | 'altered';
 
+/** More numbers than a WAL has rows: it is folded, and synced, long before. */
+const IDS_LOST_MAX = 2 ** 24;
 /** Rows looked at before others have their turn. */
 const ROWS_PER_TURN = 1024;
 
@@ -40,6 +41,7 @@ export class Doubt {
   readonly #signal: AbortSignal;
   /** Objects below this number were there when the power came back; 0: nothing is in doubt. */
   #below = 0;
+  readonly #looked = new Set<ContentId>();
   readonly #judging = new Map<ContentId, Promise<Verdict>>();
 
   constructor({ journal, contents, verify, log, boot, signal }: DoubtOptions) {
@@ -57,9 +59,13 @@ export class Doubt {
    */
   begin(isGoneOn: boolean): void {
     const { meta, contents } = this.#journal;
-    if (meta.get('boot_id') !== this.#boot) {
+    const known = meta.get('boot_id');
+    if (known !== this.#boot) {
       this.#journal.commit(() => {
-        if (!isGoneOn) meta.set('doubted_below', String(contents.nextId()));
+        // What was given out last may be lost with its rows, and its files still be there.
+        if (known !== undefined) contents.skipIds(IDS_LOST_MAX);
+        // Without a note another version wrote what is there, which knew no marks.
+        if (!isGoneOn && known !== undefined) meta.set('doubted_below', String(contents.nextId()));
         meta.set('boot_id', this.#boot);
       });
     }
@@ -67,15 +73,20 @@ export class Doubt {
   }
 
   /** Whether an object is to be looked at before it is shown, or goes on being written. */
-  raises({ id, place, stable }: Readonly<ContentRow>): boolean {
-    return id < this.#below && place === 'file' && stable !== 1;
+  raises({ id, place, state, stable }: Readonly<ContentRow>): boolean {
+    if (id >= this.#below || place !== 'file' || this.#looked.has(id)) return false;
+    // Before what is sealed is written on the disk hears of it (`distrust`); before other bytes are, it does not.
+    return stable !== 1 || state !== 'sealed';
   }
 
-  /** Bytes that the disk has of a backing file; undefined when it has none. @throws OpError io. */
-  bytesOnDisk(id: ContentId): number | undefined {
-    const path = this.#contents.backingPath(id);
-    if (path === undefined) return undefined;
-    return statSync(path, { throwIfNoEntry: false })?.size;
+  /** Somebody looked at it, and it is in no doubt until another boot. */
+  settle(id: ContentId): void {
+    this.#looked.add(id);
+  }
+
+  /** Bytes that the disk has of a backing file; undefined when it has none of this object. @throws OpError io. */
+  bytesOnDisk({ id, stable }: Readonly<ContentRow>): number | undefined {
+    return this.#contents.losses.sizeOnDisk(id, stable !== 0);
   }
 
   /** What there is of an object at rest; many may ask at once. @throws OpError io; the end. */
@@ -90,7 +101,7 @@ export class Doubt {
   }
 
   async #judge(row: Readonly<ContentRow>): Promise<Verdict> {
-    const size = this.bytesOnDisk(row.id);
+    const size = this.bytesOnDisk(row);
     if (size === undefined) return 'gone';
     if (size < row.size) return 'short';
     if (row.state !== 'sealed') return 'intact';
@@ -117,6 +128,7 @@ export class Doubt {
     }
     this.#journal.commit(() => this.#journal.meta.set('doubted_below', '0'));
     this.#below = 0;
+    this.#looked.clear();
     if (looked > 0)
       this.log.info({ contents: looked }, 'looked at what the disk has since its boot');
   }

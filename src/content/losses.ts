@@ -1,13 +1,7 @@
 /** What becomes of content when the disk does not have the bytes its row tells of. */
-import { existsSync, mkdirSync, renameSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { asOpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
+import type { ContentRow } from '../journal/journal.ts';
 import type { ContentObjects } from './objects.ts';
-import { syncPath } from './synced.ts';
-
-/** The directory of files that are not what their rows tell of, beside the shards. */
-const DAMAGED = 'damaged';
 
 export class Losses {
   readonly #objects: ContentObjects;
@@ -17,6 +11,22 @@ export class Losses {
   constructor(objects: ContentObjects, onFrozen: (id: ContentId) => void) {
     this.#objects = objects;
     this.#onFrozen = onFrozen;
+  }
+
+  /** As that of `BackingFiles`. @throws OpError io. */
+  sizeOnDisk(id: ContentId, isStable: boolean): number | undefined {
+    return this.#objects.files.sizeOnDisk(id, isStable);
+  }
+
+  /** Whether nobody would look after a loss of power whether the bytes still are those of its CID. */
+  isTrusted({ state, place, stable }: Readonly<ContentRow>): boolean {
+    return state === 'sealed' && place === 'file' && stable === 1;
+  }
+
+  /** Somebody would from now on, once the disk has the journal as it is then. */
+  distrust(id: ContentId): void {
+    const row = this.#objects.rows.get(id);
+    if (this.isTrusted(row)) this.#objects.rows.update(row, { stable: 2 });
   }
 
   /** There is none: the disk has what the row tells of. */
@@ -40,42 +50,5 @@ export class Losses {
     const unnamed = { state: 'frozen', held: 0, cid: null, profile: null } as const;
     rows.update(row, { size, stable: 1, ...unnamed });
     this.#onFrozen(id);
-  }
-
-  /**
-   * The bytes are not those of the row. Their file, if there is one, is put where it stays for a
-   * person to look at, so that reading them fails from now on, and the row says so as one does that
-   * a repair found lost; an object that no inode shows goes.
-   * @throws OpError io, no-space.
-   */
-  concede(id: ContentId): void {
-    const { rows, journal } = this.#objects;
-    const row = rows.get(id);
-    // First: a kill in between finds no file, which is as bad.
-    this.#putAside(id);
-    if (row.refs === 0) {
-      rows.delete(id);
-      return;
-    }
-    journal.contents.deleteBlocks(id);
-    journal.contents.deleteBytes(id);
-    rows.update(row, { state: 'sealed', held: 0, cid: null, profile: null, stable: 1 });
-  }
-
-  #putAside(id: ContentId): void {
-    const { files } = this.#objects;
-    const path = files.path(id, 'file');
-    if (!existsSync(path)) return;
-    const root = files.directoryOf('file');
-    const directory = join(root, DAMAGED);
-    files.clearSlot(id);
-    try {
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
-      renameSync(path, join(directory, String(id)));
-    } catch (error) {
-      throw asOpError(error, `put damaged content ${id} aside`);
-    }
-    // The row will say that nothing is in doubt.
-    for (const at of [dirname(path), directory, root]) syncPath(at);
   }
 }

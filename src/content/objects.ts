@@ -129,18 +129,16 @@ export class ContentObjects {
   }
 
   /**
-   * Takes bytes from where they lie once their row, which says so, is committed; and once that is on
-   * the disk, when the bytes are, or when they lie in a slot, which would show those of the next file.
-   * A loss of power brings back the row from before.
+   * Takes bytes from where they lie once their row, which says so, is committed; when the bytes were fsynced
+   * (`isPromised`), once the disk has it: a loss of power brings back the row from before.
    */
-  afterCommit(row: Readonly<ContentRow>, action: () => void): void {
-    const isInSlot = row.slot !== null && row.slot > 0;
-    const isPromised = row.stable !== 0 || this.promised.has(row.id) || isInSlot;
+  afterCommit({ id, stable }: Readonly<ContentRow>, action: (isPromised: boolean) => void): void {
+    const isPromised = stable !== 0 || this.promised.has(id);
     this.journal.commit((tx) =>
       tx.afterCommit(() => {
-        this.promised.delete(row.id);
-        if (isPromised) this.#afterSync(action);
-        else action();
+        this.promised.delete(id);
+        if (isPromised) this.#afterSync(() => action(true));
+        else action(false);
       }),
     );
   }

@@ -9,22 +9,20 @@
  */
 import { closeSync, linkSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { asOpError, codeOf } from '../base/errors.ts';
+import type { ContentId } from '../base/ids.ts';
 import { SLOTS_FREE_MAX, SLOTS_USED_MAX } from '../base/limits.ts';
-import type { NativeFiles } from '../base/native.ts';
+import type { NativeFiles, NativeXattrs } from '../base/native.ts';
 
-/** So many are brought to the disk together; fewer wait. */
-const EMPTIED_SYNCED_MIN = 8;
+/** The attribute of a file that says whose bytes it holds. */
+const OWNER = Buffer.from('user.kitfs.content');
+
+export type SlotNative = Pick<NativeFiles, 'empty'> & Pick<NativeXattrs, 'getXattr' | 'setXattr'>;
 
 export class Slots {
   readonly #directory: string;
-  readonly #native: Pick<NativeFiles, 'empty' | 'fdatasyncMany'>;
-  /** Empty ones, on the disk too. */
+  readonly #native: SlotNative;
+  /** Empty ones. */
   readonly #free: number[] = [];
-  /** Those of which the disk may have the bytes still: they would show in the next file. */
-  #emptied: number[] = [];
-  /** Those of them that are on their way to the disk. */
-  #syncing = 0;
-  #isClosed = false;
   /** Descriptors for reading: one that could write would keep a lease from being granted. */
   readonly #descriptors = new Map<number, number>();
   #onGone: (slot: number) => void = () => {};
@@ -34,7 +32,7 @@ export class Slots {
   #next = 1;
   #used = 0;
 
-  constructor(directory: string, native: Pick<NativeFiles, 'empty' | 'fdatasyncMany'>) {
+  constructor(directory: string, native: SlotNative) {
     this.#directory = directory;
     this.#native = native;
   }
@@ -62,6 +60,35 @@ export class Slots {
     return slot;
   }
 
+  /**
+   * Writes on the file whose bytes are in it from now on. The disk has this before it has any of them, and after it
+   * has let go of those before: so a loss of power never makes one file's bytes another's (`ownerOf`).
+   */
+  mark(slot: number, owner: ContentId): void {
+    try {
+      this.#native.setXattr(this.descriptor(slot), OWNER, Buffer.from(String(owner)));
+    } catch {
+      // After a loss of power its bytes count as lost: so does whatever says nothing.
+    }
+  }
+
+  /** Whose bytes a file holds, as far as it says; undefined for one that never was a slot. */
+  ownerOf(path: string): ContentId | undefined {
+    try {
+      return Number(this.#native.getXattr(Buffer.from(path), OWNER)) as ContentId;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Those of an earlier process that are nobody's any more, and whose they were. */
+  *strays(): Generator<{ readonly slot: number; readonly owner: ContentId }> {
+    for (const slot of this.#strays) {
+      const owner = this.ownerOf(this.path(slot));
+      if (owner !== undefined) yield { slot, owner };
+    }
+  }
+
   /** Tells of each slot whose file serves nobody any more, or goes on under another name. */
   whenGone(tell: (slot: number) => void): void {
     this.#onGone = tell;
@@ -80,10 +107,9 @@ export class Slots {
   giveBack(slot: number): void {
     this.#used -= 1;
     try {
-      if (this.#kept < SLOTS_FREE_MAX) {
+      if (this.#free.length < SLOTS_FREE_MAX) {
         this.#native.empty(this.path(slot));
-        this.#emptied.push(slot);
-        if (this.#emptied.length >= EMPTIED_SYNCED_MIN) void this.#syncEmptied();
+        this.#free.push(slot);
         return;
       }
     } catch {
@@ -167,33 +193,10 @@ export class Slots {
 
   /** What is in use stays as it is. */
   close(): void {
-    this.#isClosed = true;
-    for (const slot of [...this.#free, ...this.#emptied]) removeFile(this.path(slot));
+    for (const slot of this.#free) rmSync(this.path(slot), { force: true });
     this.#free.length = 0;
-    this.#emptied.length = 0;
     for (const fd of this.#descriptors.values()) closeFile(fd);
     this.#descriptors.clear();
-  }
-
-  get #kept(): number {
-    return this.#free.length + this.#emptied.length + this.#syncing;
-  }
-
-  /** Never rejects: of what fails others are made. */
-  async #syncEmptied(): Promise<void> {
-    const emptied = this.#emptied;
-    this.#emptied = [];
-    this.#syncing += emptied.length;
-    try {
-      await this.#native.fdatasyncMany(emptied.map((slot) => this.descriptor(slot)));
-    } catch {
-      this.#syncing -= emptied.length;
-      if (!this.#isClosed) for (const slot of emptied) this.#remove(slot);
-      return;
-    }
-    this.#syncing -= emptied.length;
-    if (!this.#isClosed) this.#free.push(...emptied);
-    else for (const slot of emptied) removeFile(this.path(slot));
   }
 
   #make(): number {

@@ -16,6 +16,7 @@ import { type ContentRow, Journal } from '../journal/journal.ts';
 import type { Mended } from '../journal/mending.ts';
 import { type LooseBytes, Repair } from '../journal/repair.ts';
 import { complaintsOf, type Salvage, salvage } from '../journal/salvage.ts';
+import { bootId } from './background.ts';
 import {
   backingPath,
   ContentCheck,
@@ -99,18 +100,29 @@ function demandContent({ content }: StateDirectory, { contents }: Journal): void
   }
 }
 
+/** What a loss of power took a start mends better: it knows which bytes were there before. */
+const UNSETTLED: Mended = {
+  outcome: 'left',
+  action: 'the power may have been lost: start kitfs, which settles it, and check again',
+};
+
 class RepairRun {
   readonly #work: FsckWork;
   readonly #state: StateDirectory;
   readonly #journal: Journal;
   readonly #repair: Repair;
   readonly #check: ContentCheck;
+  /** Content below this number may be waiting for the next start to look at it, after a loss of power. */
+  readonly #unsettledBelow: number;
 
   constructor(work: FsckWork, state: StateDirectory, journal: Journal) {
     const { signal, hasher } = work;
     this.#work = work;
     this.#state = state;
     this.#journal = journal;
+    const boot = journal.meta.get('boot_id');
+    const isSameBoot = boot === undefined || boot === bootId();
+    this.#unsettledBelow = isSameBoot ? Number(journal.meta.get('doubted_below') ?? 0) : Infinity;
     this.#check = new ContentCheck({
       contents: journal.contents,
       hasher,
@@ -141,7 +153,8 @@ class RepairRun {
       findings.push(
         foundOnDisk(
           stray,
-          this.#tried(() => this.#adopted(stray)),
+          // The next start finds in them what lost its name.
+          this.#unsettledBelow > 0 ? UNSETTLED : this.#tried(() => this.#adopted(stray)),
         ),
       );
     }
@@ -171,6 +184,9 @@ class RepairRun {
         outcome: 'left',
         action: 'the disk does not let it be read',
       });
+    }
+    if (content.place === 'file' && content.id < this.#unsettledBelow) {
+      return foundInBytes(fault, shown, UNSETTLED);
     }
     const path = content.place === 'file' ? this.#path(content) : undefined;
     const size = path === undefined ? undefined : await fileSize(path);

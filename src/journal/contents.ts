@@ -76,6 +76,11 @@ export class Contents {
     return this.#counters.next('content') as ContentId;
   }
 
+  /** Numbers that are given to nothing. Inside a transaction. */
+  skipIds(count: number): void {
+    this.#counters.skip('content', count);
+  }
+
   get(id: ContentId): ContentRow | undefined {
     return this.#query('get').get(id) as ContentRow | undefined;
   }

@@ -35,6 +35,13 @@ export class Counters {
     return range.value++;
   }
 
+  /** The next number is so many higher. Inside a transaction. */
+  skip(name: CounterName, count: number): void {
+    const value = (this.#next.get(name)?.value ?? this.reserved(name)) + count;
+    this.#set.run(`next_${name}`, value);
+    this.#next.delete(name);
+  }
+
   /**
    * Reservations made in a transaction that was rolled back are void. The numbers it took are not
    * used again all the same: somebody may have made a file by that number.

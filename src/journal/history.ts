@@ -119,22 +119,26 @@ export class History {
   }
 
   /**
-   * The objects a file showed before `content`, as far as their bytes were kept, newest first; last
-   * the one that was under the name it was moved to.
+   * The objects a file showed before `content`, as far as their bytes were kept, newest first. Of `content` itself
+   * there may be no record yet: then the newest one tells of what was before it.
    */
   before(ino: Ino, content: ContentId): ContentId[] {
     const found: ContentId[] = [];
-    let [wanted, covered] = [content, null as ContentId | null];
+    const go = (to: ContentId) => found.push(to);
+    let isNewest = true;
     for (const row of this.#ofInode.iterate(ino) as IterableIterator<OpRow>) {
-      if (row.kind === 'rename') covered ??= row.old_content;
       if (row.kind === 'create' || row.kind === 'mknod') break;
-      if (row.kind === 'truncate' && row.size === 0) break;
-      const isOfThese = row.kind === 'truncate' || row.content === wanted;
-      if (!isOfThese || row.old_content === null) continue;
-      wanted = row.old_content;
-      found.push(wanted);
+      if (row.kind === 'truncate' && row.size === 0) {
+        // A session that began before it tells of what was there at its beginning.
+        if (found.at(-1) === row.old_content) found.pop();
+        break;
+      }
+      if (row.content !== null && isNewest && row.content !== content) go(row.content);
+      isNewest &&= row.content === null;
+      const isOfThese = row.kind === 'truncate' || row.content === (found.at(-1) ?? content);
+      if (isOfThese && row.old_content !== null) go(row.old_content);
     }
-    return covered === null ? found : [...found, covered];
+    return found;
   }
 
   /** The newest record of an inode. */

@@ -140,7 +140,7 @@ function begin(
   if (plan.source === 'shared') direct.enter(content);
   row.content = content;
   core.inodes.change(tx, row);
-  const copiedFrom = plan.source === 'packed' ? old : NO_CONTENT;
+  const copiedFrom = plan.source === 'empty' ? NO_CONTENT : old;
   return { live: core.live.add(tx, row, { ...given, copiedFrom }), oldContent: old };
 }
 

@@ -228,14 +228,14 @@ function restOpen(
       const ino = inos.get(id) ?? core.journal.inodes.ofContent(id);
       const isOpen = ino !== undefined && core.handles.isOpen(ino);
       // While somebody had it open the power was there.
-      const isRest = ino === undefined || isOpen || takeRest(core, tx, id, ino);
+      if (ino !== undefined && !isOpen && !takeRest(core, tx, id, ino)) return;
       if (!core.content.direct.has(id)) {
         if (!isOpen) core.content.freeze(id);
         return;
       }
       if (ino === undefined) {
         core.content.discard(id);
-      } else if (isRest && core.content.direct.isThere(id)) {
+      } else if (core.content.direct.isThere(id)) {
         const live = revive(core, tx, core.inodes.get(ino), saved.get(ino));
         if (!isOpen) rest(core, tx, live);
       } else {

@@ -53,11 +53,38 @@ export function open(
     return ascertain(core, row.content).then(() => open(core, caller, ino, flags, killSetId));
   }
   const plan = planOf(core, caller, row, flags);
+  if (isTrustEnding(core, row, plan, flags)) {
+    return endTrust(core, row.content).then(() => open(core, caller, ino, flags, killSetId));
+  }
   if (plan?.isLargeCopy === true && plan.aside !== undefined) {
     const { version } = row;
     return openLater(core, caller, ino, { flags, killSetId, aside: plan.aside, version });
   }
   return openPlanned(core, caller, row, { flags, killSetId, plan });
+}
+
+/** Whether bytes may change where they lie of which nobody would think so after a loss of power. */
+function isTrustEnding(
+  core: Core,
+  row: InodeRow,
+  plan: DirectPlan | undefined,
+  flags: number,
+): boolean {
+  const content = core.content.row(row.content);
+  if (content === undefined || !writes(flags) || !core.content.losses.isTrusted(content))
+    return false;
+  return plan === undefined ? isWrittenInPlace(core, row) : plan.source === 'here';
+}
+
+function endTrust(core: Core, id: ContentId): Promise<void> {
+  return new Promise((resolve, reject) => {
+    core.journal.commit((tx) => {
+      core.content.losses.distrust(id);
+      tx.afterCommit(() => void core.syncJournal().then(resolve, reject));
+      // Whoever opens it then asks again.
+      tx.onRollback(resolve);
+    });
+  });
 }
 
 /** As `open`, whatever is to be copied; permissions are `caller`'s, the handle is `asker`'s. */

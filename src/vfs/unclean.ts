@@ -1,7 +1,7 @@
 /**
  * After a loss of power: what a file shows whose bytes the disk does not have. Bytes of which some
- * were fsynced stay as they are. Others give way to the bytes before them; where there are none, they
- * cannot be read (`integrity`) until somebody writes the file anew.
+ * were fsynced stay, with what came of those written since. Others give way to the bytes before them, which may have
+ * been fsynced; where there are none, the file shows what the disk has.
  *
  * Invariant: a CID that is not that of the bytes is taken away before anybody reads them by name.
  */
@@ -34,52 +34,54 @@ export async function ascertain(core: Core, id: ContentId): Promise<void> {
 function follow(core: Core, tx: Tx, id: ContentId, verdict: Verdict): void {
   const row = core.content.row(id);
   if (row === undefined) return;
+  tx.afterCommit(() => core.doubt?.settle(id));
   if (verdict === 'intact') {
     core.content.losses.deny(id);
     return;
   }
   core.inodes.flush();
   const inos = row.refs > 0 ? core.journal.inodes.showing(id) : [];
+  const size = Math.min(row.size, core.doubt?.bytesOnDisk(row) ?? 0);
   const isKept = row.stable !== 0 && verdict !== 'gone';
-  if (isKept) keep(core, tx, row, inos);
-  const unread = isKept ? [] : inos.filter((ino) => !giveWay(core, tx, ino, id));
-  // An object without bytes went when it was let go of.
-  if (!isKept && core.content.row(id) !== undefined) core.content.losses.concede(id);
-  const paths = inos.map((ino) => core.pathnames.ofInode(ino));
-  const fields = { content: id, verdict, paths, unreadable: unread.length };
-  const message = isKept ? 'what was written last' : unread.length > 0 ? 'bytes' : 'newest bytes';
-  tx.afterCommit(() => core.doubt?.log.error(fields, `a loss of power took ${message} of content`));
+  for (const ino of inos)
+    if (isKept || !giveWay(core, tx, ino, id)) shorten(core, tx, ino, id, size);
+  const left = core.content.row(id);
+  // Of what was fsynced the rest is wanted: a newer file may have to give way to it.
+  if (left?.refs === 0 && (!isKept || size === 0)) core.content.discard(id);
+  else if (left !== undefined) core.content.losses.accept(id, size);
+  tell(core, tx, id, inos);
 }
 
-/** Some of the bytes were fsynced: they stay, with those that were written since and came so far. */
-function keep(core: Core, tx: Tx, row: Readonly<ContentRow>, inos: readonly Ino[]): void {
-  const size = Math.min(row.size, core.doubt?.bytesOnDisk(row.id) ?? 0);
-  core.content.losses.accept(row.id, size);
-  for (const ino of inos) show(core, tx, core.inodes.get(ino), row.id, size);
-}
-
-/** The file shows what it showed before; whether there was something. */
-function giveWay(core: Core, tx: Tx, ino: Ino, id: ContentId): boolean {
-  const row = core.inodes.get(ino);
-  if (core.content.size(id) === 0) {
-    core.content.release(id);
-    show(core, tx, row, NO_CONTENT, 0);
-    return true;
-  }
-  const previous = previousOf(core, ino, id);
+/** The file shows what it showed before `id`; whether there was something. */
+function giveWay(core: Core, tx: Tx, ino: Ino, id: ContentId, known?: ContentId): boolean {
+  const previous = known === undefined ? previousOf(core, ino, id) : core.content.row(known);
   if (previous === undefined) return false;
   core.content.retain(previous.id);
   core.content.release(id);
-  show(core, tx, row, previous.id, previous.size);
+  show(core, tx, ino, previous.id, previous.size);
   return true;
 }
 
-function show(core: Core, tx: Tx, row: InodeRow, content: ContentId, size: number): void {
-  const [{ ino, size: oldSize }, before] = [row, attributesOf(row)];
+/** The file shows so many of the bytes. */
+function shorten(core: Core, tx: Tx, ino: Ino, id: ContentId, size: number): void {
+  if (size === 0) core.content.release(id);
+  show(core, tx, ino, size === 0 ? NO_CONTENT : id, size);
+}
+
+function show(core: Core, tx: Tx, ino: Ino, content: ContentId, size: number): void {
+  const row = core.inodes.get(ino);
+  const [oldSize, before] = [row.size, attributesOf(row)];
   row.content = content;
   resize(core, tx, row, size);
-  const range = { position: 0, length: size };
-  core.record(tx, NOBODY, 'write', { ino, size, oldSize, content, before, ...range });
+  core.record(tx, NOBODY, 'write', {
+    ino,
+    size,
+    oldSize,
+    content,
+    before,
+    position: 0,
+    length: size,
+  });
 }
 
 function resize(core: Core, tx: Tx, row: InodeRow, size: number): void {
@@ -90,7 +92,14 @@ function resize(core: Core, tx: Tx, row: InodeRow, size: number): void {
   core.touchBytes(tx, row);
 }
 
-/** The object at rest whose bytes a file showed before, lost ones left out. */
+function tell(core: Core, tx: Tx, content: ContentId, inos: readonly Ino[]): void {
+  if (inos.length === 0) return;
+  const paths = inos.map((ino) => core.pathnames.ofInode(ino));
+  const message = 'a loss of power took what was written last to a file';
+  tx.afterCommit(() => core.doubt?.log.error({ content, paths }, message));
+}
+
+/** The object at rest whose bytes a file showed before. */
 function previousOf(core: Core, ino: Ino, id: ContentId): Readonly<ContentRow> | undefined {
   for (const before of core.history.before(ino, id)) {
     const row = before === id ? undefined : core.content.row(before);
@@ -103,32 +112,33 @@ function previousOf(core: Core, ino: Ino, id: ContentId): Readonly<ContentRow> |
 
 /**
  * Of an object that was being written when the power went, before it comes to rest: as many bytes as
- * the disk has. Answers false when it is to come to rest as its row has it, to be looked at like all
- * others, because something of the file is known that is better than what is left.
+ * the disk has. Answers false when there are none, or the bytes before are better: the file shows those then, and the
+ * object is gone.
  */
 export function takeRest(core: Core, tx: Tx, id: ContentId, ino: Ino): boolean {
   const content = core.content.row(id);
   if (content === undefined || core.doubt?.raises(content) !== true) return true;
-  const row = core.journal.inodes.get(ino);
-  const size = core.doubt.bytesOnDisk(id);
-  if (row === undefined || size === undefined) return size !== undefined;
-  if (content.stable === 0 && size < leastOf(core, row)) return false;
-  if (content.slot === null && size < content.size) {
-    core.content.losses.shorten(id, size);
-    resize(core, tx, core.inodes.get(ino), size);
+  const size = core.doubt.bytesOnDisk(content);
+  const row = core.inodes.get(ino);
+  const sessions = core.journal.sessions.all().filter((session) => session.ino === ino);
+  const begun = core.content.row(sessions[0]?.oldContent ?? NO_CONTENT);
+  const previous = begun ?? previousOf(core, ino, id);
+  // With fewer bytes it is not even what it began with.
+  const least = begun === undefined ? row.size : Math.min(row.size, begun.size);
+  const isBetter = content.stable !== 0 || previous === undefined || (size ?? 0) >= least;
+  if (size !== undefined && isBetter) {
+    if (content.slot === null && size < content.size) {
+      core.content.losses.shorten(id, size);
+      resize(core, tx, row, size);
+    }
+    return true;
   }
-  return true;
-}
-
-/**
- * With fewer bytes than this the bytes before are better: what it began with is not there, or what
- * was moved over another file is not whole.
- */
-function leastOf(core: Core, { ino, size, content }: InodeRow): number {
-  const sessions = core.journal.sessions.all();
-  const begun = sessions.find((session) => session.ino === ino)?.oldContent ?? NO_CONTENT;
-  if (begun !== NO_CONTENT) return Math.min(size, core.content.row(begun)?.size ?? 0);
-  return previousOf(core, ino, content) === undefined ? 0 : size;
+  // Their records would tell of bytes that are not there.
+  for (const session of sessions) core.journal.sessions.delete(session.id);
+  if (!giveWay(core, tx, ino, id, previous?.id)) shorten(core, tx, ino, id, 0);
+  if (core.content.row(id) !== undefined) core.content.discard(id);
+  tell(core, tx, id, [ino]);
+  return false;
 }
 
 /** What a loss of power did, nobody did. */

@@ -11,6 +11,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { ContentId } from '../../src/base/ids.ts';
 import { SLOTS_FREE_MAX, SLOTS_USED_MAX } from '../../src/base/limits.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { Slots } from '../../src/content/slots.ts';
@@ -29,12 +30,10 @@ vi.mock('node:fs', async (importOriginal) => {
 let scratch: string;
 let directory: string;
 let slots: Slots;
-let native: ReturnType<typeof loadNative>;
 beforeEach(() => {
   scratch = mkdtempSync(join(tmpdir(), 'kitfs-slots-'));
   directory = join(scratch, 'slots');
-  native = loadNative();
-  slots = new Slots(directory, native);
+  slots = new Slots(directory, loadNative());
 });
 afterEach(() => {
   slots.close();
@@ -70,30 +69,23 @@ test('slots are made before anybody asks, and those are taken first', () => {
   expect(names()).toEqual(made);
 });
 
-test('a slot given back is empty, and is taken again once the disk knows that it is', async () => {
-  const taken = Array.from({ length: 8 }, take);
-  const [first = 0] = taken;
-  const fd = slots.descriptor(first);
-  writeFileSync(slots.path(first), 'bytes of somebody');
-  const synced = vi.spyOn(native, 'fdatasyncMany');
-  for (const slot of taken) slots.giveBack(slot);
-  expect(statSync(slots.path(first)).size).toBe(0);
-  expect(taken).not.toContain(take());
-  expect(synced).toHaveBeenCalledTimes(1);
-  await synced.mock.results[0]?.value;
-  const again = taken.map(() => take());
-  expect(again.toSorted()).toEqual(taken.toSorted());
-  expect(slots.descriptor(first)).toBe(fd);
+test('a slot given back is empty, and is taken again instead of another one', () => {
+  const slot = take();
+  const fd = slots.descriptor(slot);
+  writeFileSync(slots.path(slot), 'bytes of somebody');
+  slots.giveBack(slot);
+  expect(statSync(slots.path(slot)).size).toBe(0);
+  expect(take()).toBe(slot);
+  expect(slots.descriptor(slot)).toBe(fd);
 });
 
-test('a slot of which the disk does not take that it is empty is not used again', async () => {
-  const taken = Array.from({ length: 8 }, take);
-  const gone: number[] = [];
-  slots.whenGone((slot) => gone.push(slot));
-  const synced = vi.spyOn(native, 'fdatasyncMany').mockRejectedValueOnce(new Error('EIO'));
-  for (const slot of taken) slots.giveBack(slot);
-  await Promise.allSettled(synced.mock.results.map(({ value }) => value as Promise<void>));
-  expect(gone).toEqual(taken);
+test('a slot says whose bytes it holds, and what never was one says nothing', () => {
+  const slot = take();
+  expect(slots.ownerOf(slots.path(slot))).toBeUndefined();
+  slots.mark(slot, 7 as ContentId);
+  slots.mark(slot, 8 as ContentId);
+  expect(slots.ownerOf(slots.path(slot))).toBe(8);
+  expect(slots.ownerOf(join(directory, 'none'))).toBeUndefined();
 });
 
 test('no more empty ones are kept than have a use', () => {

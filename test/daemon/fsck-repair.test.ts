@@ -55,6 +55,16 @@ test('what a keeper is about to start a daemon for is not repaired', async () =>
   expect(await look(state, true)).toMatchObject({ clean: true });
 });
 
+test('bytes that a loss of power may have taken are left to the next start', async () => {
+  using state = new Damaged(kept);
+  truncateSync(state.backing(LARGE), 1000);
+  state.sql(`INSERT OR REPLACE INTO meta VALUES ('boot_id', 'of before')`);
+  const { findings } = await look(state, true);
+  expect(findings).toMatchObject([{ check: 'bytes-size', outcome: 'left' }]);
+  expect(findings[0]?.action).toContain('start kitfs');
+  expect(shownBy(state.directory)).not.toHaveProperty([LOST_FOUND]);
+});
+
 test('a repair of a state whose content is elsewhere changes nothing, and says so', async () => {
   using state = new Damaged(kept);
   const content = join(state.directory, 'content');

@@ -30,7 +30,6 @@ export async function brokenPromises(
   } catch (error) {
     return [`it does not open: ${String(error)}`];
   }
-  const unreadable = new Set<ContentId>();
   try {
     if (settlesFirst) await system.settleDoubt();
     const names = namesOf(system);
@@ -39,7 +38,6 @@ export async function brokenPromises(
     for (const [path, ino] of names) {
       if (ino === 'directory') continue;
       const shown = await bytesOf(system, ino);
-      if (shown === 'unreadable') unreadable.add(system.vfs.core.inodes.get(ino).content);
       broken.push(...byteFaults(shown, ino, model, moment).map((fault) => `${path}: ${fault}`));
     }
     await system.settleDoubt();
@@ -49,10 +47,7 @@ export async function brokenPromises(
     await system.close();
   }
   const { findings } = await fsck({ state: directory, signal: new AbortController().signal });
-  for (const found of findings) {
-    if (found.check === 'content-lost' && unreadable.has(found.content as ContentId)) continue;
-    broken.push(`fsck: ${JSON.stringify(found)}`);
-  }
+  broken.push(...findings.map((found) => `fsck: ${JSON.stringify(found)}`));
   return broken;
 }
 
@@ -104,11 +99,7 @@ async function bytesOf({ vfs }: System, ino: Ino): Promise<Shown> {
 
 function byteFaults(shown: Shown, ino: Ino, model: Model, { done, begun }: Moment): string[] {
   const synced = model.file(ino).synced.findLast((at) => at <= done);
-  if (shown === 'unreadable') {
-    // What is emptied and written anew is as a new file, until it is fsynced.
-    const isNew = synced === undefined || model.between(ino, synced, begun).some(isEmpty);
-    return isNew ? [] : [`cannot be read, and was fsynced by operation ${synced}`];
-  }
+  if (shown === 'unreadable') return ['cannot be read'];
   const versions = model.between(ino, synced ?? 0, begun);
   if (versions.some((version) => version.equals(shown))) return [];
   if (synced !== undefined && versions.length === 1) {
@@ -116,45 +107,19 @@ function byteFaults(shown: Shown, ino: Ino, model: Model, { done, begun }: Momen
       `is not what was fsynced by operation ${synced}: ${firstDifference(shown, versions[0])}`,
     ];
   }
-  const others = synced === undefined ? beforeIt(ino, model, begun) : [];
-  const known = [...versions, ...others];
   const sizes = versions.map(({ length }) => length);
   if (synced !== undefined && shown.length < Math.min(...sizes)) {
     return [`has ${shown.length} bytes, and was fsynced with more by operation ${synced}`];
   }
   const whole = synced === undefined ? 0 : Math.min(...sizes);
   for (let at = 0; at < shown.length; at++) {
-    const isKnown = known.some((version) => at < version.length && version[at] === shown[at]);
+    const isKnown = versions.some((version) => at < version.length && version[at] === shown[at]);
     if (!isKnown && (at < whole || shown[at] !== 0))
       return [
         `has bytes at ${at} that were never there: ${shown.subarray(at, at + 8).toString('hex')} of ${shown.length}`,
       ];
   }
-  return shown.length === 0 ? emptyFaults(ino, model, begun) : [];
-}
-
-const isEmpty = ({ length }: Buffer): boolean => length === 0;
-
-/** What other files showed whose name it took. */
-function beforeIt(ino: Ino, model: Model, begun: number, seen = new Set<Ino>()): Buffer[] {
-  seen.add(ino);
-  return model.file(ino).replaced.flatMap((one) => {
-    if (one.at > begun || seen.has(one.ino)) return [];
-    return [...model.between(one.ino, 0, begun), ...beforeIt(one.ino, model, begun, seen)];
-  });
-}
-
-/** "Old or new, never empty": when neither was. */
-function emptyFaults(ino: Ino, model: Model, begun: number): string[] {
-  const last = model.file(ino).replaced.findLast(({ at }) => at <= begun);
-  if (last === undefined) return [];
-  const either = [
-    ...model.between(ino, last.at, begun),
-    ...model.between(last.ino, last.at, last.at),
-  ];
-  return either.every(({ length }) => length > 0)
-    ? ['is empty, and took the place of a file that was not']
-    : [];
+  return [];
 }
 
 function firstDifference(shown: Buffer, wanted: Buffer = EMPTY): string {

@@ -1,14 +1,15 @@
 /**
  * What a disk holds after its power was lost, built from a trace (trace.c). The disk promises what
- * POSIX does, and that a file's size never covers bytes that it was not given (ext4 in its default
- * mode, xfs, btrfs): what was synced is there; of the rest any part, in any order, names without
- * their files and files without their names.
+ * POSIX does, and what journaling file systems do (ext4 in its default mode, xfs, btrfs): a file's size never covers
+ * bytes that it was not given, and its size and attributes change in the order in which they were changed. What was
+ * synced is there; of the rest any part, in any order, names without their files and files without their names.
  */
 import { linkSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { loadNative } from '../../src/base/native.ts';
 
 export interface TraceEvent {
-  readonly kind: 'C' | 'D' | 'L' | 'U' | 'R' | 'S' | 'W' | 'T';
+  readonly kind: 'C' | 'D' | 'L' | 'U' | 'R' | 'S' | 'W' | 'T' | 'X';
   readonly ino: number;
   /** Of W the position, of T the size. */
   readonly number: number;
@@ -56,10 +57,23 @@ export class Dice {
 
 const PAGE_BYTES = 4096;
 
-type Pending = { readonly at: number; readonly bytes: Buffer } | { readonly size: number };
+type Pending =
+  | { readonly at: number; readonly bytes: Buffer }
+  | { readonly size: number }
+  | { readonly owner: Buffer };
+
+/** A file's bytes, and what its attribute says. */
+interface Kept {
+  readonly bytes: Buffer;
+  readonly owner: Buffer | undefined;
+}
+
+const NOTHING: Kept = { bytes: Buffer.alloc(0), owner: undefined };
+/** The attribute of backing files in slots. */
+const OWNER = 'user.kitfs.content';
 
 interface TracedFile {
-  durable: Buffer;
+  durable: Kept;
   pending: Pending[];
 }
 
@@ -79,6 +93,7 @@ export class Disk {
   readonly #names: NameEvent[] = [];
   readonly #directories = new Map<number, string>();
   readonly #root: string;
+  readonly #native = loadNative();
 
   /** `ino`: of the directory whose trace it is. */
   constructor(root: string, ino: number) {
@@ -90,6 +105,7 @@ export class Disk {
     const { kind, ino, number, bytes } = event;
     if (kind === 'W') this.#file(ino).pending.push({ at: number, bytes });
     else if (kind === 'T') this.#file(ino).pending.push({ size: number });
+    else if (kind === 'X') this.#file(ino).pending.push({ owner: bytes });
     else if (kind === 'S') this.#sync(ino);
     else this.#name(event);
   }
@@ -97,7 +113,7 @@ export class Disk {
   /** All that was written to a file so far. */
   bytesOf(ino: number): Buffer {
     const { durable, pending } = this.#file(ino);
-    return pending.reduce(applied, durable);
+    return pending.reduce(applied, durable).bytes;
   }
 
   /** Writes what is left into an empty directory. `torn`: so much of the event that was under way. */
@@ -123,14 +139,16 @@ export class Disk {
       const last = isTorn
         ? { at: torn.event.number, bytes: torn.event.bytes.subarray(0, torn.bytes) }
         : undefined;
-      writeFileSync(place, this.#survivingBytes(ino, dice, fate, last), { mode: 0o600 });
+      const { bytes, owner } = this.#surviving(ino, dice, fate, last);
+      writeFileSync(place, bytes, { mode: 0o600 });
+      if (owner !== undefined) this.#native.setXattr(place, OWNER, owner);
     }
   }
 
   #file(ino: number): TracedFile {
     let file = this.#files.get(ino);
     if (file === undefined) {
-      file = { durable: Buffer.alloc(0), pending: [] };
+      file = { durable: NOTHING, pending: [] };
       this.#files.set(ino, file);
     }
     return file;
@@ -150,7 +168,7 @@ export class Disk {
   #name(event: TraceEvent): void {
     const paths = event.bytes.toString('latin1').split('\n');
     // An inode's number is used again: the file of before is gone with its last name.
-    if (event.kind === 'C') this.#files.set(event.ino, { durable: Buffer.alloc(0), pending: [] });
+    if (event.kind === 'C') this.#files.set(event.ino, { durable: NOTHING, pending: [] });
     if (event.kind === 'D') this.#directories.set(event.ino, paths[0] ?? '');
     this.#names.push({ event, directories: paths.map((path) => dirname(path)), isDurable: false });
   }
@@ -176,34 +194,36 @@ export class Disk {
     return names;
   }
 
-  #survivingBytes(ino: number, dice: Dice, fate: Fate, last: Pending | undefined): Buffer {
+  #surviving(ino: number, dice: Dice, fate: Fate, last: Pending | undefined): Kept {
     const { durable, pending } = this.#file(ino);
     const all = last === undefined ? pending : [...pending, last];
     if (fate === 'nothing' || fate === 'names only' || all.length === 0) return durable;
-    if (fate === 'everything') return all.reduce(applied, durable);
+    const final = all.reduce(applied, durable);
+    if (fate === 'everything') return final;
     if (fate === 'random' && dice.below(4) === 0) return durable;
-    const shrinks = all.some((one) => 'size' in one);
-    if (shrinks || dice.below(2) === 0) return prefixOf(durable, all, dice);
-    return pagesOf(durable, all.reduce(applied, durable), dice);
+    const isInOrder = all.some((one) => !('bytes' in one));
+    if (isInOrder || dice.below(2) === 0) return prefixOf(durable, all, dice);
+    return { ...final, bytes: pagesOf(durable.bytes, final.bytes, dice) };
   }
 }
 
-function applied(bytes: Buffer, change: Pending): Buffer {
+function applied({ bytes, owner }: Kept, change: Pending): Kept {
+  if ('owner' in change) return { bytes, owner: change.owner };
   const end = 'size' in change ? change.size : change.at + change.bytes.length;
   const size = 'size' in change ? change.size : Math.max(bytes.length, end);
   const next = Buffer.alloc(size);
   bytes.copy(next, 0, 0, Math.min(size, bytes.length));
   if ('bytes' in change) change.bytes.copy(next, change.at);
-  return next;
+  return { bytes: next, owner };
 }
 
 /** The first few changes, and some bytes of the next one. */
-function prefixOf(durable: Buffer, all: readonly Pending[], dice: Dice): Buffer {
+function prefixOf(durable: Kept, all: readonly Pending[], dice: Dice): Kept {
   const count = dice.below(all.length + 1);
-  const bytes = all.slice(0, count).reduce(applied, durable);
+  const kept = all.slice(0, count).reduce(applied, durable);
   const next = all[count];
-  if (next === undefined || 'size' in next) return bytes;
-  return applied(bytes, {
+  if (next === undefined || !('bytes' in next)) return kept;
+  return applied(kept, {
     at: next.at,
     bytes: next.bytes.subarray(0, dice.below(next.bytes.length + 1)),
   });

@@ -17,8 +17,6 @@ interface ModelFile {
   readonly versions: Version[];
   /** Operations that fsynced it. */
   readonly synced: number[];
-  /** Moments at which it took the name of other files. */
-  readonly replaced: { readonly at: number; readonly ino: Ino }[];
 }
 
 const EMPTY = Buffer.alloc(0);
@@ -48,7 +46,7 @@ export class Model {
   file(ino: Ino): ModelFile {
     let file = this.files.get(ino);
     if (file === undefined) {
-      file = { versions: [{ from: 0, bytes: EMPTY }], synced: [], replaced: [] };
+      file = { versions: [{ from: 0, bytes: EMPTY }], synced: [] };
       this.files.set(ino, file);
     }
     return file;
@@ -76,7 +74,7 @@ export class Model {
         return;
       case 'link':
       case 'rename':
-        this.#move(after, deed, names);
+        move(deed, names);
         return;
       case 'write':
         this.#change(after, deed.ino, (bytes) => overwritten(bytes, deed));
@@ -93,24 +91,21 @@ export class Model {
     }
   }
 
-  #move(
-    after: number,
-    { op, path, to }: Extract<Deed, { readonly to: string }>,
-    names: Map<string, Ino | 'directory'>,
-  ): void {
-    const [moved, there] = [names.get(path), names.get(to)];
-    // rename(2): two names of one file stay both.
-    if (moved === undefined || moved === there) return;
-    if (there !== undefined && there !== 'directory' && moved !== 'directory')
-      this.file(moved).replaced.push({ at: after, ino: there });
-    names.set(to, moved);
-    if (op === 'rename') names.delete(path);
-  }
-
   #change(after: number, ino: Ino, change: (bytes: Buffer) => Buffer): void {
     const { versions } = this.file(ino);
     versions.push({ from: after, bytes: change(versions.at(-1)?.bytes ?? EMPTY) });
   }
+}
+
+function move(
+  { op, path, to }: Extract<Deed, { readonly to: string }>,
+  names: Map<string, Ino | 'directory'>,
+): void {
+  const [moved, there] = [names.get(path), names.get(to)];
+  // rename(2): two names of one file stay both.
+  if (moved === undefined || moved === there) return;
+  names.set(to, moved);
+  if (op === 'rename') names.delete(path);
 }
 
 function resized(bytes: Buffer, size: number): Buffer {

@@ -6,6 +6,7 @@
 //   L ino 0 0 n path     another name for a file             U ino 0 0 n path    a name was removed
 //   R ino 0 0 n old new  a name was moved                    S ino 0 0 0         fsync or fdatasync returned
 //   W ino at 0 n bytes   written                             T ino size 0 0      the size was set
+//   X ino 0 0 n value    an extended attribute was set
 //
 // One call at a time is made and written down, so that the order is true; so it is only for small runs.
 #define _GNU_SOURCE
@@ -24,6 +25,7 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define REAL(name) ((typeof(&name))real(#name))
@@ -264,6 +266,15 @@ static int allocated(int fd, int mode, off_t at, off_t length) {
 
 int fallocate(int fd, int mode, off_t at, off_t length) { return allocated(fd, mode, at, length); }
 int fallocate64(int fd, int mode, off_t at, off_t length) { return allocated(fd, mode, at, length); }
+
+// The files of one run have one attribute at most, whose name need not be told.
+int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags) {
+  pthread_mutex_lock(&lock);
+  const int result = REAL(fsetxattr)(fd, name, value, size, flags);
+  if (result == 0 && ours(fd) != 0) tell('X', ours(fd), 0, value, size);
+  pthread_mutex_unlock(&lock);
+  return result;
+}
 
 // What the disk was told before the call began is on it when it returns.
 static int synced(int fd, int (*call)(int)) {
