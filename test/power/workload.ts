@@ -195,11 +195,12 @@ class Workload {
     });
   }
 
-  /** As retention does. */
+  /** As retention does; of what was fsynced nothing, which only a full disk does so soon (SEMANTICS.md). */
   async #forget(): Promise<void> {
     const { journal, content } = this.#system;
     await this.#do({ op: 'other', what: 'forget' }, () => {
-      const [oldest] = journal.contents.released(2 ** 40, 1);
+      const released = journal.contents.released(2 ** 40, 100);
+      const oldest = released.find(({ id }) => content.row(id)?.stable === 0);
       if (oldest !== undefined) journal.commit(() => content.discard(oldest.id));
     });
   }
