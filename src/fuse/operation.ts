@@ -53,6 +53,11 @@ export interface Operation {
    * is still open.
    */
   readonly claimed?: (call: Call, held: HeldHandle) => void | Promise<void>;
+  /**
+   * Whether the kernel does not count it as a change of attributes, though it is one: it is told of
+   * it (`Invalidator.uncounted`) before it is answered.
+   */
+  readonly isUncounted?: (request: Request) => boolean;
   /** Whether it may take as long as the disk takes: it has no deadline. */
   readonly isUnhurried?: boolean;
 }

@@ -65,6 +65,7 @@ const MOUNT_WORDS = [
 const NOTHING_KEPT: Invalidator = {
   entry() {},
   inode() {},
+  uncounted: () => {},
   settled: () => Promise.resolve(),
   knows: () => false,
 };

@@ -23,6 +23,9 @@ export interface RequestJournal {
   beginRequest(request: RequestId): void;
   endRequest(reply: Buffer, isKeptUnrecorded: boolean): void;
   answered(request: RequestId): Buffer | undefined;
+  /** The reply, of a group that is committed, leaves later: it is kept until `paid`. */
+  owe(request: RequestId, reply: Buffer): void;
+  paid(request: RequestId): void;
 }
 
 /** Where the handles and references go that a reply hands out. */
@@ -209,6 +212,10 @@ export class Server {
         return false;
       }
       reply.finish();
+      if (operation.isUncounted?.(request) === true) {
+        this.batch.hold(reply);
+        return true;
+      }
     } catch (error) {
       this.#note(error);
       handouts.takeBack(reply);

@@ -3,7 +3,8 @@
  * left no record (a write: its record comes with the end of its session). The answers of every
  * group before it have reached the kernel, because a group begins when those of the last one have.
  *
- * But for those of an earlier daemon: as long as the kernel sends again what that one was asked, all
+ * But for those that are held back, which are kept beside the new ones until they have (`owe`), and
+ * those of an earlier daemon: as long as the kernel sends again what that one was asked, all
  * of them are kept beside the new ones, for a daemon after this one. They come first, and in a row.
  */
 import type { RequestId } from './ops.ts';
@@ -23,6 +24,8 @@ export class Answers {
   readonly #generation: number;
   /** Of an earlier daemon, by the number of the request. */
   readonly #found = new Map<number, Buffer>();
+  /** Held back, by the number of the request. */
+  readonly #owed = new Map<number, Answer>();
   /** Whether requests were sent again since the last answers were put. */
   #isResending = true;
 
@@ -38,11 +41,21 @@ export class Answers {
   /** Inside the transaction of the group. All are of one connection. */
   put(answers: readonly Answer[]): void {
     const generation = answers[0]?.request.generation;
-    const isOwed = this.#isResending && generation === this.#generation;
+    const isAsked = this.#isResending && generation === this.#generation;
     this.#isResending = false;
-    const owed = isOwed ? [...this.#found].map(([unique, reply]) => partsOf(unique, reply)) : [];
-    const made = answers.map(({ request: { unique }, reply }) => partsOf(unique, reply));
-    this.#put.run(generation, Buffer.concat([...owed, ...made].flat()));
+    const found = isAsked ? [...this.#found].map(([unique, reply]) => partsOf(unique, reply)) : [];
+    const made = [...this.#owed.values(), ...answers].map(({ request: { unique }, reply }) =>
+      partsOf(unique, reply),
+    );
+    this.#put.run(generation, Buffer.concat([...found, ...made].flat()));
+  }
+
+  owe(answer: Answer): void {
+    this.#owed.set(answer.request.unique, answer);
+  }
+
+  paid({ unique }: RequestId): void {
+    this.#owed.delete(unique);
   }
 
   /** What the daemon before this one answered, or was about to. */

@@ -261,6 +261,18 @@ export class Journal {
     this.#request = undefined;
   }
 
+  /**
+   * The reply to a request, of a group that is committed, is held back: it is kept beside those of
+   * later groups until `paid`, when the kernel has it.
+   */
+  owe(request: RequestId, reply: Buffer): void {
+    this.#answers.owe({ request, reply });
+  }
+
+  paid(request: RequestId): void {
+    this.#answers.paid(request);
+  }
+
   /** The reply a request of this connection was given, when it changed something lately. */
   answered(request: RequestId): Buffer | undefined {
     const unrecorded = this.#answers.find(request);

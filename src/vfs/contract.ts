@@ -102,6 +102,11 @@ export interface Invalidator {
   entry(parent: Ino, name: Name): void;
   /** Attributes changed; with `bytes` the content too. */
   inode(ino: Ino, bytes: boolean): void;
+  /**
+   * Attributes changed by a request of the kernel that it does not count as a change. The answer to
+   * it waits until the kernel has taken this, which therefore waits for nobody.
+   */
+  uncounted(ino: Ino): void;
   /** Resolves when the kernel has taken all invalidations sent so far. */
   settled(): Promise<void>;
   /** Whether the kernel holds a reference to the inode, and so may still ask about it. */

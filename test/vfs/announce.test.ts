@@ -24,6 +24,7 @@ function announced(change: () => void): string[] {
   core.invalidator = {
     entry: (parent, name) => told.push(`entry ${parent} ${name}`),
     inode: (ino, bytes) => told.push(`inode ${ino} ${bytes ? 'bytes' : 'attributes'}`),
+    uncounted() {},
     settled: () => Promise.resolve(),
     knows: () => true,
   };

@@ -83,19 +83,19 @@ describe('the tree', () => {
   });
 
   test('pages of a mapping never lengthen the file, and the kernel learns the new times', () => {
-    const told: boolean[] = [];
+    const told: number[] = [];
     put('a', '0123456789');
     const { fh } = f.vfs.openNow(ROOT, f.ino('/ipfs/a'), O_RDWR, false);
     f.vfs.setattr(ROOT, f.ino('/ipfs/a'), { size: 6 }, fh);
     const { core } = f.vfs;
     core.invalidator = Object.assign(Object.create(core.invalidator), {
-      inode: (_ino: number, bytes: boolean) => told.push(bytes),
+      uncounted: (ino: number) => told.push(ino),
     });
     const kernel = { ...ROOT, checked: true };
     f.vfs.writePages(kernel, fh, Buffer.from('abcdefgh'), 4);
     f.vfs.writePages(kernel, fh, Buffer.from('late'), 8);
     f.vfs.release(fh);
-    expect(told).toEqual([false, false]);
+    expect(told).toEqual([f.ino('/ipfs/a'), f.ino('/ipfs/a')]);
     expect(bytesOf('/ipfs/a')).toBe('0123ab');
   });
 
