@@ -99,6 +99,22 @@ describe('the tree', () => {
     expect(bytesOf('/ipfs/a')).toBe('0123ab');
   });
 
+  test('pages are dropped for the sake of an access time, but not those of a mapping', () => {
+    put('a', 'bytes');
+    const kernel = { ...ROOT, checked: true };
+    const ino = f.ino('/ipfs/a');
+    const drops = () => {
+      const { fh, dropsPages } = f.vfs.openNow(kernel, ino, O_RDONLY, false);
+      f.vfs.release(fh);
+      return dropsPages;
+    };
+    expect(drops()).toBe(true);
+    const writer = f.vfs.openNow(kernel, ino, O_RDWR, false);
+    expect(drops()).toBe(false);
+    f.vfs.release(writer.fh);
+    expect(drops()).toBe(true);
+  });
+
   test('rename over a file takes its place at once and frees it', () => {
     put('a', 'new');
     put('b', 'old');
