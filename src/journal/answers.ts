@@ -65,13 +65,35 @@ export class Answers {
   }
 
   #read(replies: Buffer): void {
-    for (let at = 0; at + HEADER_BYTES <= replies.length; ) {
-      const unique = replies.readUInt32LE(at + 4) * TWO_TO_32 + replies.readUInt32LE(at);
-      const end = at + HEADER_BYTES + replies.readUInt32LE(at + 8);
+    for (const { at, unique, end } of wholeReplies(replies)) {
       this.#found.set(unique, replies.subarray(at + HEADER_BYTES, end));
-      at = end;
     }
   }
+}
+
+interface Place {
+  readonly at: number;
+  readonly unique: number;
+  /** Where the next one begins. */
+  readonly end: number;
+}
+
+/** Where the replies of a row lie, up to the first that is cut short: half of one is no answer. */
+function* wholeReplies(replies: Buffer): Generator<Place> {
+  for (let at = 0; at + HEADER_BYTES <= replies.length; ) {
+    const unique = replies.readUInt32LE(at + 4) * TWO_TO_32 + replies.readUInt32LE(at);
+    const end = at + HEADER_BYTES + replies.readUInt32LE(at + 8);
+    if (end > replies.length) return;
+    yield { at, unique, end };
+    at = end;
+  }
+}
+
+/** The replies of a row that are whole. */
+export function whole(replies: Buffer): Buffer {
+  let length = 0;
+  for (const { end } of wholeReplies(replies)) length = end;
+  return replies.subarray(0, length);
 }
 
 function partsOf(unique: number, reply: Buffer): [header: Buffer, reply: Buffer] {

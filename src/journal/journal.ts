@@ -48,6 +48,7 @@ export { OP_KINDS } from './ops.ts';
 export { Retention, type RetentionPolicy } from './retention.ts';
 export { loadEngine } from './sqlite.ts';
 export type { SuperblockRow, SyncedRow } from './superblocks.ts';
+export type { ToolJobRow } from './tool-jobs.ts';
 export type { Tx } from './transaction.ts';
 
 /** A transaction that could await would hold the writer's lock across the world. */

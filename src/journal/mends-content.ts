@@ -6,7 +6,16 @@ import type { BrokenRow } from './check.ts';
 import type { ContentRow } from './contents.ts';
 import type { InodeRow } from './inodes.ts';
 import { left, type Mend, type Mended, type Mending, repaired, SETTLED } from './mending.ts';
-import { contentOfRecords, lose, lostContent, recountRefs, show, unseal } from './mending-bytes.ts';
+import {
+  contentOfRecords,
+  lose,
+  lostContent,
+  packedAgain,
+  quarantineBytes,
+  recountRefs,
+  show,
+  unseal,
+} from './mending-bytes.ts';
 
 const NOTHING = Buffer.alloc(0);
 const RAW_SHA2_256 = Buffer.from([0x01, 0x55, 0x12, 0x20]);
@@ -131,24 +140,8 @@ const isOf = (cid: Buffer, bytes: Buffer): boolean =>
 
 function bytesOfNobody(mending: Mending, content: number, bytes: Buffer | undefined): Mended {
   if (bytes === undefined) return SETTLED;
-  const moved = packedAgain(mending, bytes);
   mending.run('DELETE FROM packed WHERE content = ?', content);
-  const done = mending.quarantineContent(undefined, `content-${content}`, moved);
-  recountRefs(mending, moved.id);
-  return done;
-}
-
-function packedAgain(mending: Mending, bytes: Buffer): ContentRow {
-  const { contents } = mending.journal;
-  const row: ContentRow = {
-    id: contents.nextId(),
-    size: bytes.length,
-    ...{ state: 'frozen', place: 'packed', refs: 0, held: 0, cid: null, profile: null },
-    ...{ released_s: null, stable: 1, slot: null },
-  };
-  contents.insert(row);
-  contents.setBytes(row.id, bytes);
-  return row;
+  return quarantineBytes(mending, `content-${content}`, bytes);
 }
 
 /**
