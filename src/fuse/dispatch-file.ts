@@ -97,9 +97,9 @@ function read({ fileSystem, request, reply }: Call): void | Promise<void> | Defe
   const length = request.u32(READ_IN.size);
   // Nothing lies there; an empty answer is the end of the file.
   if (position > FILE_BYTES_MAX) return undefined;
-  return readInTurn(request.ino, () => {
+  return readInTurn(request.ino, (asking) => {
     const { into, offset } = reply.lend();
-    const bytes = fileSystem.read(fh, into, offset, length, position);
+    const bytes = fileSystem.read(fh, into, offset, length, position, asking);
     return settle(bytes, (count) => reply.lent(count));
   });
 }

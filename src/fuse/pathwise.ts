@@ -255,7 +255,9 @@ export class PathwiseServer implements Driver {
     const refuse = (error: unknown) => once(() => this.#refuse(entry, error));
     this.#waiting += 1;
     const given = () => AbortSignal.any([answered.signal, this.#over.signal]);
-    const result = work instanceof Promise ? work : this.#turns.run(work, given());
+    const inTurn = (read: InTurn<T>, signal: AbortSignal) =>
+      this.#turns.run(() => read({ signal }), signal);
+    const result = work instanceof Promise ? work : inTurn(work, given());
     result.then((value) => {
       const isAnswered = this.#isServing && once(() => this.#answer(number, entry, value));
       if (!isAnswered) this.#drop(entry, value);

@@ -113,13 +113,19 @@ export interface Invalidator {
   knows(ino: Ino): boolean;
 }
 
+/** Who waits for an answer. */
+export interface Asking {
+  /** Aborts when nobody waits any more; made when it is asked for, which few operations do. */
+  readonly signal: AbortSignal;
+}
+
 /**
  * The operations. All throw (or reject with) `OpError`; the man page of the system call of that
  * name says which failure and when.
  */
 export interface FileSystem {
   /** undefined: there is no such name. `.` and `..` are understood. */
-  lookup(caller: Caller, parent: Ino, name: Name): Awaitable<Inode | undefined>;
+  lookup(caller: Caller, parent: Ino, name: Name, asking?: Asking): Awaitable<Inode | undefined>;
   /** The kernel holds no reference to `ino` any more. */
   forget(ino: Ino): void;
   /** Inodes without a name that stay because somebody, perhaps the kernel, still holds them. */
@@ -153,7 +159,14 @@ export interface FileSystem {
   /** A regular file without a name (O_TMPFILE). */
   tmpfile(caller: Caller, parent: Ino, mode: number, flags: number): Opened;
   /** Bytes read; fewer than `length` only at the end of the file. */
-  read(fh: Fh, into: Buffer, offset: number, length: number, position: number): Awaitable<number>;
+  read(
+    fh: Fh,
+    into: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+    asking?: Asking,
+  ): Awaitable<number>;
   /**
    * Writes all of it; at the end, whatever `position` is, when it `appends`. Unless told, that is
    * whether O_APPEND is in the handle's flags; the kernel tells, because fcntl(2) changes it.
@@ -181,6 +194,7 @@ export interface FileSystem {
     cookie: number,
     withInodes: boolean,
     take: (entry: DirectoryEntry) => boolean,
+    asking?: Asking,
   ): Awaitable<void>;
   /**
    * Hands entries behind `cookie` (0 = from the start, `.` and `..` included) to `take` until it
@@ -191,6 +205,7 @@ export interface FileSystem {
     cookie: number,
     withInodes: boolean,
     take: (entry: DirectoryEntry) => boolean,
+    asking?: Asking,
   ): Awaitable<void>;
   releasedir(fh: Fh): void;
   statfs(ino: Ino): Statfs;
