@@ -184,6 +184,15 @@ describe('the tree', () => {
     expect(() => f.vfs.mkdir(ROOT, f.ipfs, name, 0o755)).toThrow('read-only');
   });
 
+  test('an inode has at most 65,000 links', () => {
+    put('a', 'x');
+    f.journal.connection.exec(`UPDATE inode SET nlink = 64999 WHERE ino = ${f.ino('/ipfs/a')}`);
+    f.reopen();
+    const link = (name: string) => f.vfs.link(ROOT, f.ino('/ipfs/a'), f.ipfs, n(name));
+    expect(link('b').nlink).toBe(65_000);
+    expect(() => link('c')).toThrow(expect.objectContaining({ failure: 'too-many-links' }));
+  });
+
   test('the root lists what is mounted, and takes nothing', () => {
     const handle = f.vfs.opendir(ROOT, ROOT_INO);
     const names: string[] = [];
