@@ -5,7 +5,7 @@ import { TestDaemon } from './daemon.ts';
 let daemon: TestDaemon;
 beforeAll(async () => {
   daemon = await TestDaemon.start();
-  await daemon.shell('echo kept > a; mkdir d', { in: 'ipfs' });
+  await daemon.shell('echo kept > a; mkdir d; echo text > sealed', { in: 'ipfs' });
 });
 afterAll(() => daemon.close());
 
@@ -65,12 +65,13 @@ test('RENAME_WHITEOUT is EINVAL, FICLONE and what collapses or inserts EOPNOTSUP
   expect(await daemon.run('cat', ['a'], { in: 'ipfs' })).toBe('kept\n');
 });
 
-test('the calls of ext4 itself are refused: flags, extents, swap, an upper directory', async () => {
+test('the calls of ext4 itself are refused: flags, extents, swap, RWF_NOWAIT, an upper directory', async () => {
   const [getFlags, fiemap] = [0x80086601, 0xc020660b];
   const errnos = await errnosOf(
     `fcntl.ioctl(file, ${getFlags}, bytes(8))`,
     `fcntl.ioctl(file, ${fiemap}, bytes(256))`,
     `called(libc.swapon(b'a', 0))`,
+    `os.preadv(os.open('sealed', os.O_RDONLY), [bytearray(4)], 0, os.RWF_NOWAIT)`,
   );
   expect(errnos).not.toContain('done');
   const overlay = `mkdir upper work lower; exec unshare --mount mount -t overlay none d \\
