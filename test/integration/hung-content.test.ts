@@ -10,11 +10,13 @@ const DIRECT = ['iflag=direct', 'bs=64k', 'count=1', 'status=none'];
 
 let mount: ServedMount;
 const clients = new Set<ChildProcess>();
-beforeEach(async () => {
-  mount = new ServedMount('native', 'hung');
-  expect(await mount.line()).toMatch(/^mounted native/);
+
+async function start(driver: string): Promise<void> {
+  mount = new ServedMount(driver, 'hung');
+  expect(await mount.line()).toContain(`mounted ${driver}`);
   mount.sh('mkdir other');
-});
+}
+
 afterEach(async () => {
   for (const client of clients) client.kill('SIGKILL');
   clients.clear();
@@ -50,6 +52,8 @@ function expectOthersServed(): void {
 }
 
 describe.each(['SIGINT', 'SIGKILL'] as const)('%s', (signal) => {
+  beforeEach(() => start('native'));
+
   const by = { code: null, by: signal, isSoon: true };
 
   test.each([
@@ -92,4 +96,18 @@ describe.each(['SIGINT', 'SIGKILL'] as const)('%s', (signal) => {
     expect(await mount.exit()).toBe(0);
     expect(mount.complaints).toBe('');
   });
+});
+
+test('by the driver fuse-native a cat of bytes ends at once too, and the mount goes', async () => {
+  await start('fuse-native');
+  const asking = cat('read');
+  expect(await mount.line()).toBe('asked read');
+  expectOthersServed();
+  expect(await signalled(asking, 'SIGINT')).toEqual({ code: null, by: 'SIGINT', isSoon: true });
+  expectOthersServed();
+  mount.unmount();
+  const said = [await mount.line()];
+  while (!said.at(-1)?.startsWith('{')) said.push(await mount.line());
+  expect(said).toContain('gave up read');
+  expect(await mount.exit()).toBe(0);
 });
