@@ -250,7 +250,7 @@ describe('invalidations', () => {
   test('are told of also when there was nothing to tell', async () => {
     let quiet = 0;
     const told = new KernelInvalidator(references, clock, log, () => quiet++);
-    told.attach(notifier);
+    told.attach(notifier, () => swift);
     await told.settled();
     expect(quiet).toBe(1);
     told.inode(INO, true);
