@@ -29,6 +29,7 @@ import { JournalSync } from './stable.ts';
 import type { StateDirectory } from './state.ts';
 import type { Teardown } from './teardown.ts';
 import { mountFirstTrees } from './trees.ts';
+import { witness as keepWitness, Witness } from './witness.ts';
 
 export interface CoreParts {
   readonly journal: Journal;
@@ -61,6 +62,10 @@ export interface CoreInputs {
   readonly signal: AbortSignal;
 }
 
+const OLDER_JOURNAL =
+  'the journal is older than the content beside it, as a backup is: files that it does not tell of ' +
+  'are kept; stop, and run kitfs fsck --repair, which puts them into lost+found';
+
 /** @throws OpError what opening the journal and the content store throws. */
 export function openCore(inputs: CoreInputs): CoreParts {
   const { clock, log, native, state, teardown } = inputs;
@@ -73,6 +78,9 @@ export function openCore(inputs: CoreInputs): CoreParts {
   const folding = new Loops({ clock, log });
   folding.start('checkpoints', (signal) => new Checkpointer({ journal, clock, log }).run(signal));
   teardown.push('fold the WAL', () => folding.stop());
+  const witness = new Witness(journal, state.content);
+  const isJournalBehind = witness.examine();
+  if (isJournalBehind) log.error({ content: state.content }, OLDER_JOURNAL);
   let notify = () => {};
   const journalSync = new JournalSync({ journal, native });
   const contents = new ContentStore({
@@ -92,7 +100,8 @@ export function openCore(inputs: CoreInputs): CoreParts {
   notify = () => sealer.notify();
   const vfs = openVfs(inputs, { journal, contents, blocks, dag, journalSync });
   const loops = new Loops({ clock, log });
-  startLoops(inputs, loops, { journal, contents, sealer, vfs, journalSync, reserve });
+  const kept = { witness, isJournalBehind };
+  startLoops(inputs, loops, { journal, contents, sealer, vfs, journalSync, reserve, ...kept });
   teardown.push('end the hashing threads', () => hasher.close());
   teardown.push('end the background loops', () => loops.stop());
   return { journal, contents, blocks, dag, hasher, sealer, journalSync, vfs, loops, reserve };
@@ -137,9 +146,12 @@ function openVfs(
 function startLoops(
   { clock, config, log, state }: CoreInputs,
   loops: Loops,
-  parts: Omit<CoreParts, 'blocks' | 'dag' | 'hasher' | 'loops'>,
+  parts: Omit<CoreParts, 'blocks' | 'dag' | 'hasher' | 'loops'> & {
+    readonly witness: Witness;
+    readonly isJournalBehind: boolean;
+  },
 ): void {
-  const { journal, contents, sealer, vfs, journalSync, reserve } = parts;
+  const { journal, contents, sealer, vfs, journalSync, reserve, witness } = parts;
   const retention = new Retention({
     journal,
     policy: retentionOf(config.settings),
@@ -152,5 +164,6 @@ function startLoops(
   loops.start('sealing', (signal) => sealer.run(signal));
   loops.start('access times', (signal) => saveReads({ core: vfs.core, clock }, signal));
   loops.start('mappings', (signal) => restMapped({ core: vfs.core, clock }, signal));
-  loops.start('leftovers', (signal) => removeLeftovers({ contents, journalSync, log }, signal));
+  loops.start('witness', (signal) => keepWitness({ witness, journalSync, clock }, signal));
+  loops.start('leftovers', (signal) => removeLeftovers({ ...parts, log }, signal));
 }
