@@ -58,6 +58,8 @@ export interface CoreInputs {
   readonly teardown: Teardown;
   /** Whether the kernel asks a lot just now. */
   readonly isBusy: () => boolean;
+  /** Told between the pieces of long transactions. */
+  readonly onWork: () => void;
   /** Aborts when the daemon stops. */
   readonly signal: AbortSignal;
 }
@@ -73,7 +75,7 @@ export function openCore(inputs: CoreInputs): CoreParts {
   const reserve = new Reserve(state.reserve, diskSpace(), native);
   // A start on a full disk needs some space too.
   if (diskSpace().freeBytes < RESERVE_BYTES) reserve.giveUp();
-  const journal = new Journal({ path: state.journal, clock });
+  const journal = new Journal({ path: state.journal, clock, onWork: inputs.onWork });
   teardown.push('close the journal', () => journal.close());
   const folding = new Loops({ clock, log });
   folding.start('checkpoints', (signal) => new Checkpointer({ journal, clock, log }).run(signal));

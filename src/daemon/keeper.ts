@@ -135,6 +135,11 @@ export class Keeper {
     this.#mention('progress');
   }
 
+  /** We are in the middle of something long. */
+  alive(): void {
+    this.#mention('alive');
+  }
+
   /** We end by our own will. What is held is let go, and no other daemon is started. */
   done(): void {
     this.#say('done');
@@ -150,7 +155,7 @@ export class Keeper {
       }
       const [now, nowMs] = [answered(), this.#clock.monotonicMs()];
       if (now > before) this.progress();
-      else if (nowMs - saidMs >= KEEPER_ALIVE_MS) this.#mention('alive');
+      else if (nowMs - saidMs >= KEEPER_ALIVE_MS) this.alive();
       else continue;
       [before, saidMs] = [now, nowMs];
     }

@@ -44,6 +44,7 @@ import {
   recordIntent,
   recordMount,
 } from './mountpoint.ts';
+import { pulse } from './pulse.ts';
 import { prepareRunDirectory } from './run-directory.ts';
 import { openState } from './state.ts';
 import { type Status, type StatusSources, statusOf } from './status.ts';
@@ -217,6 +218,7 @@ export class Daemon {
       random: this.#random,
       signal: this.#stopping.signal,
       isBusy: () => this.#activity.isBusy,
+      onWork: pulse(this.#clock, [keeper, systemd]),
       controlFiles: controlFiles({
         core: () => this.#sources().core,
         status: () => this.status(),

@@ -59,6 +59,8 @@ const NOTHING_HERE: ContentReader = {
 
 export class Fixture {
   readonly directory: string;
+  /** Called between the pieces of long transactions. */
+  onWork: () => void = () => {};
   /** Where the handle table is; it outlives a kill. */
   memory = new KeptMemory();
   table = this.#newTable();
@@ -133,7 +135,8 @@ export class Fixture {
   #open(inherited?: readonly Inherited[]): [Journal, ContentStore, Vfs] {
     const clock = this.#clock;
     const native = loadNative();
-    const journal = new Journal({ path: join(this.directory, 'journal.db'), clock });
+    const onWork = () => this.onWork();
+    const journal = new Journal({ path: join(this.directory, 'journal.db'), clock, onWork });
     const content = new ContentStore({
       journal,
       native,

@@ -221,6 +221,19 @@ describe('the tree', () => {
     expect(checkJournal(f.journal)).toEqual([]);
   });
 
+  test('a tree of many entries gives signs of life while it is removed', () => {
+    const d = f.vfs.mkdir(ROOT, f.ipfs, n('d'), 0o755).ino;
+    f.journal.group(() => {
+      for (let i = 0; i < 512; i++) f.vfs.mkdir(ROOT, d, n(`e${i}`), 0o755);
+    });
+    const seen: boolean[] = [];
+    f.onWork = () => seen.push(f.vfs.lookup(ROOT, f.ipfs, n('d')) !== undefined);
+    removeTree(f.vfs.core, ROOT, f.ipfs, n('d'));
+    // While it is listed, while each goes, and while each record is written.
+    expect(seen.length).toBeGreaterThanOrEqual((512 * 3) / 64);
+    expect(seen.filter(Boolean).length).toBeGreaterThanOrEqual((512 * 2) / 64);
+  });
+
   test('whom the kernel did not check is checked here', () => {
     put('a', 'secret');
     f.vfs.setattr(ROOT, f.ino('/ipfs/a'), { mode: 0o600 });
