@@ -92,6 +92,20 @@ test('a repair that is cut off behind its commit is ended by the next one', asyn
   expect(shown[`${LOST_FOUND}/${found}`]).toMatchObject({ size: 100_000 });
 });
 
+test('a file whose owner a repair makes up does not run as that one', async () => {
+  for (const change of ['uid = -1', 'gid = 4294967296']) {
+    using state = new Damaged(kept);
+    // S_IFREG with both bits of set-id.
+    state.sql(`UPDATE inode SET mode = 36333, ${change} WHERE ino = ${state.ino(LARGE)}`);
+    await look(state, true);
+    expect(shownBy(state.directory)[LARGE]).toMatchObject({ mode: '100755' });
+  }
+  using state = new Damaged(kept);
+  state.sql(`UPDATE inode SET mode = 36333, mtime_ns = -1 WHERE ino = ${state.ino(LARGE)}`);
+  await look(state, true);
+  expect(shownBy(state.directory)[LARGE]).toMatchObject({ mode: '106755' });
+});
+
 describe.each([...NAMES, ...BYTES, ...DISK, ...CALLS])('$title', (corruption) => {
   test('is found, is put in order, and the rest is as it was', () => repairOf(corruption));
 });
