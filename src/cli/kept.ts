@@ -50,9 +50,6 @@ async function serveKept(
   });
   const readyFd = values['ready-fd'];
   if (readyFd !== undefined) return serveDetached(loaded, keeper, Number(readyFd));
-  const told = {
-    ...(json === undefined ? {} : { json }),
-    ...(runDirectory === undefined ? {} : { run: runDirectory }),
-  };
+  const told = json === undefined ? {} : { json };
   return serve(loaded, keeper, ({ mountPoint }) => announce(loaded, mountPoint, told));
 }

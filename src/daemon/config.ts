@@ -48,6 +48,8 @@ export interface Places {
   readonly uid: number;
   readonly state: string;
   readonly run: string;
+  /** Whether commands find it without being told. */
+  readonly isDefaultRun: boolean;
   readonly mountPoint: string;
   /** The file that was read; undefined when there is none at the default place. */
   readonly file: string | undefined;
@@ -113,6 +115,7 @@ function placesOf(
     uid: environment.uid,
     state,
     run,
+    isDefaultRun: run === defaultRun(environment),
     mountPoint,
     file,
     controlSocket: join(run, 'control.sock'),

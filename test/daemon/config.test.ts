@@ -27,6 +27,7 @@ describe('where things are by default', () => {
       uid: 1000,
       state: '/home/ann/.local/state/kitfs',
       run: '/run/user/1000/kitfs',
+      isDefaultRun: true,
       mountPoint: '/home/ann/kitfs',
       file: undefined,
       controlSocket: '/run/user/1000/kitfs/control.sock',
@@ -88,6 +89,7 @@ describe('who says it', () => {
     expect(places).toMatchObject({
       state: '/flag/state',
       run: '/env/run',
+      isDefaultRun: false,
       mountPoint: '/file/mnt',
       file,
     });
