@@ -207,7 +207,7 @@ const contentOfNobody: Mend = (mending, row) => {
 
 /** What only people can do about what no repair mends. */
 export const ADVICE: Readonly<Record<string, string>> = {
-  'content-lost': 'remove the file, or put its bytes there again',
+  'content-lost': 'remove the file, or write it anew',
   'pin-block': 'add the content again, or take the pin away',
   chain: 'what was recorded cannot be made again; what is recorded from now on is chained',
 };

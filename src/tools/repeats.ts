@@ -4,7 +4,8 @@
  *
  * Invariants: of all calls of one principal under one key, one at most changes anything; its answer
  * lies in the journal with the change, and every other one gets it; while one is at work the others
- * wait; a key never stands for two different calls; nobody learns of another principal's keys.
+ * wait; a key stands for one call, unless that failed: nothing is kept of it, and the key is free;
+ * nobody learns of another principal's keys.
  */
 import { hash } from 'node:crypto';
 import { OpError } from '../base/errors.ts';
