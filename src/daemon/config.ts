@@ -132,9 +132,9 @@ async function readSettings(
   flags: Flags,
   environment: Environment,
 ): Promise<{ readonly file: string | undefined; readonly settings: Settings | undefined }> {
-  const named = nonEmpty(environment.variables['KITFS_CONFIG']) ?? defaultFile(environment);
-  const path = resolve(environment.directory, flags.config ?? named);
-  const text = await readText(path, flags.config !== undefined);
+  const named = flags.config ?? nonEmpty(environment.variables['KITFS_CONFIG']);
+  const path = resolve(environment.directory, named ?? defaultFile(environment));
+  const text = await readText(path, named !== undefined);
   if (text === undefined) return { file: undefined, settings: undefined };
   // Loaded here, because the schema is heavy.
   const { parseSettings } = await import('./settings.ts');
@@ -142,8 +142,8 @@ async function readSettings(
 }
 
 /**
- * undefined: there is no such file. A variable says where a file would be; whoever names one in a
- * command (`isNamed`) means that it is there.
+ * undefined: there is no such file. Whoever names one (`isNamed`) means that it is there: without it
+ * everybody might get in whom it keeps out.
  */
 async function readText(path: string, isNamed: boolean): Promise<string | undefined> {
   try {

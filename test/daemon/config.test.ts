@@ -148,14 +148,16 @@ describe('a configuration that cannot be used', () => {
     expect(await refusal('state = "/a"\nrun = \n')).toContain('line 2');
   });
 
-  test('is one that a flag names and that is not there', async () => {
-    const load = placesOf({ config: '/none/config.toml' }, user());
-    await expect(load).rejects.toMatchObject({ failure: 'configuration' });
+  test('is one that a flag or a variable names and that is not there', async () => {
+    const file = '/none/config.toml';
+    const flag = placesOf({ config: file }, user());
+    await expect(flag).rejects.toMatchObject({ failure: 'configuration' });
+    const variable = placesOf({}, user({ KITFS_CONFIG: file }));
+    await expect(variable).rejects.toMatchObject({ failure: 'configuration' });
   });
 
-  test('is not one that a variable names and that is not there', async () => {
-    const places = await placesOf({}, user({ KITFS_CONFIG: '/none/config.toml' }));
-    expect(places.file).toBeUndefined();
+  test('is none that only might be there, and is not', async () => {
+    expect((await placesOf({}, user())).file).toBeUndefined();
   });
 
   test('is one that cannot be read', async () => {
