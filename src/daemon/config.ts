@@ -65,26 +65,52 @@ export interface Places {
 
 export interface Config extends Places {
   readonly settings: Settings;
+  /** What `settings` were made of. */
+  readonly said: LastGood;
+  /** Why that is not what the file says now; undefined: it is. */
+  readonly fault: OpError | undefined;
   /** Who started the daemon and wants to hear of it; undefined: nobody. */
   readonly supervision: Supervision | undefined;
+}
+
+/** What the configuration file said at a start that went well, or that there was none. */
+export interface LastGood {
+  readonly file?: string | undefined;
+  readonly text?: string | undefined;
 }
 
 /** `sun_path` of unix(7), without its NUL. */
 const SOCKET_PATH_BYTES_MAX = 107;
 
 /**
- * Everything the daemon needs to know.
+ * Everything the daemon needs to know. With `lastGood` it goes on with that where the file cannot be
+ * used: a mount that lives is worth more than to hear of a mistake.
  * @throws OpError configuration: the file cannot be used, or a socket's path would be too long.
  */
 export async function loadConfig(
   flags: Flags,
   environment: Environment = hostEnvironment(),
+  lastGood?: LastGood,
 ): Promise<Config> {
-  const { file, settings } = await readSettings(flags, environment);
+  try {
+    return await configOf(flags, environment, await readSaid(flags, environment));
+  } catch (error) {
+    const isFault = error instanceof OpError && error.failure === 'configuration';
+    if (!isFault || lastGood === undefined) throw error;
+    return { ...(await configOf(flags, environment, lastGood)), fault: error };
+  }
+}
+
+async function configOf(flags: Flags, environment: Environment, said: LastGood): Promise<Config> {
+  const settings = await settingsOf(said);
   const { defaultSettings } = await import('./settings.ts');
-  const known = withFlags(settings ?? defaultSettings(), flags);
-  const supervision = supervisionOf(environment);
-  return { ...placesOf(flags, environment, file, settings), settings: known, supervision };
+  return {
+    ...placesOf(flags, environment, said.file, settings),
+    settings: withFlags(settings ?? defaultSettings(), flags),
+    supervision: supervisionOf(environment),
+    said,
+    fault: undefined,
+  };
 }
 
 /**
@@ -95,8 +121,8 @@ export async function loadPlaces(
   flags: Flags,
   environment: Environment = hostEnvironment(),
 ): Promise<Places> {
-  const { file, settings } = await readSettings(flags, environment);
-  return placesOf(flags, environment, file, settings);
+  const said = await readSaid(flags, environment);
+  return placesOf(flags, environment, said.file, await settingsOf(said));
 }
 
 function placesOf(
@@ -128,17 +154,18 @@ function placesOf(
   return places;
 }
 
-async function readSettings(
-  flags: Flags,
-  environment: Environment,
-): Promise<{ readonly file: string | undefined; readonly settings: Settings | undefined }> {
+async function readSaid(flags: Flags, environment: Environment): Promise<LastGood> {
   const named = flags.config ?? nonEmpty(environment.variables['KITFS_CONFIG']);
   const path = resolve(environment.directory, named ?? defaultFile(environment));
   const text = await readText(path, named !== undefined);
-  if (text === undefined) return { file: undefined, settings: undefined };
+  return text === undefined ? {} : { file: path, text };
+}
+
+async function settingsOf({ file, text }: LastGood): Promise<Settings | undefined> {
+  if (file === undefined || text === undefined) return undefined;
   // Loaded here, because the schema is heavy.
   const { parseSettings } = await import('./settings.ts');
-  return { file: path, settings: parseSettings(text, path) };
+  return parseSettings(text, file);
 }
 
 /**

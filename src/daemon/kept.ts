@@ -11,14 +11,13 @@ import type { Taken } from '../fuse/fuse.ts';
 import type { KeptSocket } from '../mcp/socket.ts';
 import { HandleTable, type TableMemory } from '../vfs/vfs.ts';
 import { HANDED_OVER_STATUS } from './ended.ts';
-import type { Keeper } from './keeper.ts';
+import { CONNECTION, type Keeper } from './keeper.ts';
 import { hostMounts } from './mount-table.ts';
 
 const { SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SIGSYS } = constants.signals;
 const CRASHES = [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SIGSYS];
 
-/** Names under which the keeper holds things. */
-const CONNECTION = 'fuse';
+/** The name under which the keeper holds it. */
 const TABLE = 'handles';
 
 /** A new table is made of so much. */

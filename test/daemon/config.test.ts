@@ -160,6 +160,26 @@ describe('a configuration that cannot be used', () => {
     expect((await placesOf({}, user())).file).toBeUndefined();
   });
 
+  test('gives way to the last good one, where there is one', async () => {
+    using scratch = new Scratch();
+    const file = scratch.path('config.toml');
+    const lastGood = { file: '/old.toml', text: 'state = "/old"\n[memory]\nenabled = false\n' };
+    writeFileSync(file, '[memory\n');
+    const broken = await loadConfig({ config: file, run: '/run' }, user(), lastGood);
+    expect(broken).toMatchObject({ state: '/old', run: '/run', said: lastGood });
+    expect([broken.settings.memory.enabled, broken.fault?.failure]).toEqual([
+      false,
+      'configuration',
+    ]);
+    const text = 'state = "/new"\n';
+    writeFileSync(file, text);
+    const mended = await loadConfig({ config: file }, user(), lastGood);
+    expect(mended).toMatchObject({ state: '/new', said: { file, text }, fault: undefined });
+    writeFileSync(file, '[memory\n');
+    const first = loadConfig({ config: file }, user());
+    await expect(first).rejects.toMatchObject({ failure: 'configuration' });
+  });
+
   test('is one that cannot be read', async () => {
     using scratch = new Scratch();
     const load = placesOf({ config: scratch.directory }, user());

@@ -80,7 +80,8 @@ test('a daemon that somebody else starts learns from the run directory how the o
   expect(keeper.last).toBe('none');
   native.closeDescriptor(fd);
   writeFileSync(scratch.path('ended'), 'core-dump dumped SEGV\n');
-  const next = connectKeeper(scratch.path('keeper.sock'), scratch.directory);
+  const flags = { run: scratch.directory };
+  const { keeper: next } = await connectKeeper(scratch.path('keeper.sock'), flags);
   expect(next).toMatchObject({ generation: 2, last: 'signal 11' });
   next.done();
 });

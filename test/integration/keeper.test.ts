@@ -1,7 +1,7 @@
 /** A daemon that dies, with its keeper and without one. */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, lstatSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -97,6 +97,32 @@ test('a mount that is covered by another one is gone on with, and not stopped in
   }
   expect(await daemon.shell('cat ipfs/a')).toBe('kept\n');
   await daemon.stop();
+  expect(mountLines(daemon.directory)).toEqual([]);
+});
+
+test('a configuration that cannot be used any more costs no mount: the last good one holds', async () => {
+  const good = '[memory]\nenabled = false\n';
+  await using daemon = await TestDaemon.start({ configuration: good });
+  const file = join(daemon.directory, 'config.toml');
+  await daemon.shell('echo kept > ipfs/a');
+  for (const bad of ['[memory\n', 'colour = "red"\n', undefined]) {
+    if (bad === undefined) rmSync(file);
+    else writeFileSync(file, bad);
+    await daemon.crash();
+    expect(await daemon.shell('cat ipfs/a; ls')).toBe('kept\nipfs\n');
+  }
+  expect(daemon.output.match(/"msg":"the settings before it hold"/g)).toHaveLength(3);
+  expect(daemon.output).toContain('colour: there is no such key');
+  writeFileSync(file, '[memory]\nenabled = true\n');
+  await daemon.crash();
+  expect(await daemon.shell('ls')).toBe('ipfs\nmem\n');
+  writeFileSync(file, good);
+  await daemon.crash();
+  // Nobody goes on with a mount that is not there: whoever makes one hears what is wrong.
+  await daemon.stop();
+  writeFileSync(file, '[memory\n');
+  const { code, stderr } = await daemon.kitfs(['mount']);
+  expect([code, stderr]).toEqual([1, expect.stringContaining('config.toml')]);
   expect(mountLines(daemon.directory)).toEqual([]);
 });
 
