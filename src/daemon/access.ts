@@ -102,6 +102,15 @@ function idIn(path: string, name: string): number | undefined {
   return Number.isSafeInteger(id) ? id : undefined;
 }
 
+/**
+ * What can be wrong with it on this host, the names of tools apart: those a start knows last.
+ * @throws OpError configuration, as `peerPolicyOf` and `tokenDeskOf`.
+ */
+export function demandUsable(access: Access, uid: number, read: TokenOptions['read']): void {
+  peerPolicyOf(access, uid, hostNames);
+  demandDistinct(access.token.map((row) => secretOf(row, read)));
+}
+
 interface Token {
   readonly name: string;
   readonly secret: Secret;

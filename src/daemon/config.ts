@@ -93,12 +93,20 @@ export async function loadConfig(
   lastGood?: LastGood,
 ): Promise<Config> {
   try {
-    return await configOf(flags, environment, await readSaid(flags, environment));
+    const config = await configOf(flags, environment, await readSaid(flags, environment));
+    if (lastGood !== undefined) await demandUsable(config);
+    return config;
   } catch (error) {
     const isFault = error instanceof OpError && error.failure === 'configuration';
     if (!isFault || lastGood === undefined) throw error;
     return { ...(await configOf(flags, environment, lastGood)), fault: error };
   }
+}
+
+/** What a start would find out when it has the mount already. @throws OpError configuration. */
+async function demandUsable({ settings, uid, secretOf }: Config): Promise<void> {
+  const access = await import('./access.ts');
+  access.demandUsable(settings.access, uid, secretOf);
 }
 
 async function configOf(flags: Flags, environment: Environment, said: LastGood): Promise<Config> {

@@ -105,13 +105,17 @@ test('a configuration that cannot be used any more costs no mount: the last good
   await using daemon = await TestDaemon.start({ configuration: good });
   const file = join(daemon.directory, 'config.toml');
   await daemon.shell('echo kept > ipfs/a');
-  for (const bad of ['[memory\n', 'colour = "red"\n', undefined]) {
+  const bads = [
+    ...['[memory\n', 'colour = "red"\n', undefined, '[access]\nusers = ["no-such-user"]\n'],
+    '[[access.token]]\nname = "a"\nsecret = "file:/no/such/key"\n',
+  ];
+  for (const bad of bads) {
     if (bad === undefined) rmSync(file);
     else writeFileSync(file, bad);
     await daemon.crash();
     expect(await daemon.shell('cat ipfs/a; ls')).toBe('kept\nipfs\n');
   }
-  expect(daemon.output.match(/"msg":"the settings before it hold"/g)).toHaveLength(3);
+  expect(daemon.output.match(/"msg":"the settings before it hold"/g)).toHaveLength(bads.length);
   expect(daemon.output).toContain('colour: there is no such key');
   writeFileSync(file, '[memory]\nenabled = true\n');
   await daemon.crash();
