@@ -27,6 +27,10 @@ class HandKeeper {
     this.things.set(name, { descriptor, data });
   }
 
+  note(name: string, data: string): void {
+    this.said.push(`note ${name}\n${data}`);
+  }
+
   drop(name: string): void {
     this.said.push(`drop ${name}`);
     this.things.delete(name);
