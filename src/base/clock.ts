@@ -19,22 +19,37 @@ export interface Clock {
   sleep(delayMs: number, signal: AbortSignal): Promise<void>;
 }
 
+/** How often the host is asked whether it has set its clock. */
+const ORIGIN_CHECKED_MS = 1000;
+/** What the origin may be mended by, without the host having set its clock: it tells whole ones. */
+const MENDED_MS_MAX = 1;
+
+/** Goes back only when the host's does, by more than a millisecond. */
 export class SystemClock implements Clock {
-  readonly #originMs = performance.timeOrigin;
-  readonly #driftCheckedMs: { at: number; originMs: number } = { at: 0, originMs: 0 };
+  #originMs = performance.timeOrigin;
+  #checkedMs = Number.NEGATIVE_INFINITY;
+  #toldMs = 0;
 
   now(): Instant {
     const elapsedMs = performance.now();
-    // The host may step its clock: take the origin again every second.
-    if (elapsedMs - this.#driftCheckedMs.at > 1000 || this.#driftCheckedMs.originMs === 0) {
-      this.#driftCheckedMs.at = elapsedMs;
-      const originMs = Date.now() - elapsedMs;
-      const isStepped = Math.abs(originMs - this.#originMs) > 5;
-      this.#driftCheckedMs.originMs = isStepped ? originMs : this.#originMs;
-    }
-    const ms = this.#driftCheckedMs.originMs + elapsedMs;
+    if (elapsedMs - this.#checkedMs > ORIGIN_CHECKED_MS) this.#check(elapsedMs);
+    let ms = this.#originMs + elapsedMs;
+    if (ms < this.#toldMs && this.#toldMs - ms < MENDED_MS_MAX) ms = this.#toldMs;
+    this.#toldMs = ms;
     const s = Math.floor(ms / 1000);
     return { s, ns: Math.min(999_999_999, Math.floor((ms - s * 1000) * 1e6)) };
+  }
+
+  /**
+   * The host may have set its clock. It tells whole milliseconds, and this process may be stopped
+   * between two of these questions: the origin moves only as far as it is wrong for certain.
+   */
+  #check(beforeMs: number): void {
+    const hostMs = Date.now();
+    const afterMs = performance.now();
+    const [earliestMs, latestMs] = [hostMs - afterMs, hostMs + 1 - beforeMs];
+    this.#originMs = Math.min(Math.max(this.#originMs, earliestMs), latestMs);
+    this.#checkedMs = afterMs;
   }
 
   monotonicMs(): number {

@@ -208,5 +208,7 @@ export const STOP_MS_MAX = 30_000;
 export const CALLS_END_MS_MAX = 6000;
 /** How often old history is looked for. */
 export const RETENTION_INTERVAL_MS = 60_000;
+/** How often it is noted beside the content how far the journal is. */
+export const WITNESS_INTERVAL_MS = 30_000;
 /** Records that `/.kitfs/journal.ndjson` shows. */
 export const JOURNAL_SHOWN_RECORDS_MAX = 10_000;

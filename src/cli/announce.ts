@@ -1,5 +1,5 @@
 /** What `kitfs mount` says when the tree is mounted. */
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Config, packageVersion, programAt } from '../daemon/daemon.ts';
 import { print, printJson } from './output.ts';
@@ -10,8 +10,6 @@ const PACKAGE = fileURLToPath(new URL('../../..', import.meta.url));
 export interface AnnounceOptions {
   readonly json?: boolean;
   readonly background?: boolean;
-  /** As it was given. */
-  readonly run?: string;
 }
 
 /** The last lines of a start: that it works, and what to do with it. */
@@ -28,7 +26,8 @@ export async function announce(
     return;
   }
   const kitfs = await ownName(config);
-  const runOption = options.run === undefined ? '' : ` --run ${shellWord(run)}`;
+  // Another terminal has not the variables of this one.
+  const runOption = config.isDefaultRun ? '' : ` --run ${shellWord(run)}`;
   const file = join(dir, 'ipfs/hello.txt');
   const shown = shellWord(file);
   const getfattr = await programAt('getfattr', config.programFolders);
@@ -46,11 +45,10 @@ export async function announce(
   print(options.background === true ? `\`${stop}\` unmounts.` : 'Ctrl-C unmounts.');
 }
 
-/** How this command is called from where the user is. */
+/** How this command is called, wherever the user is. */
 async function ownName({ programFolders }: Config): Promise<string> {
   if ((await programAt('kitfs', programFolders)) !== undefined) return 'kitfs';
-  const near = relative(process.cwd(), MAIN);
-  return `node ${shellWord(near.startsWith('..') ? MAIN : near)}`;
+  return `node ${shellWord(MAIN)}`;
 }
 
 /** Quoted when a shell would take it apart. */

@@ -4,7 +4,7 @@
  * loads nothing that only people need.
  */
 import { parseArgs } from 'node:util';
-import { type Flags, type Keeper, loadConfig, meetKeeper } from '../daemon/daemon.ts';
+import { type Flags, type Keeper, loadKeptConfig, meetKeeper } from '../daemon/daemon.ts';
 import { announce } from './announce.ts';
 import { EXIT, report } from './output.ts';
 import { serve, serveDetached } from './serve.ts';
@@ -43,16 +43,14 @@ async function serveKept(
 ): Promise<number> {
   const { state, config, run: runDirectory, json } = values;
   const allowOther = values['no-allow-other'] === true ? false : values['allow-other'];
-  const loaded = await loadConfig({
+  const flags = {
     ...{ state, config, run: runDirectory, mountPoint: dir },
     ...{ readOnly: values['read-only'], allowOther },
     driver: values.driver as Flags['driver'],
-  });
+  };
+  const loaded = await loadKeptConfig(flags, keeper);
   const readyFd = values['ready-fd'];
   if (readyFd !== undefined) return serveDetached(loaded, keeper, Number(readyFd));
-  const told = {
-    ...(json === undefined ? {} : { json }),
-    ...(runDirectory === undefined ? {} : { run: runDirectory }),
-  };
+  const told = json === undefined ? {} : { json };
   return serve(loaded, keeper, ({ mountPoint }) => announce(loaded, mountPoint, told));
 }

@@ -76,19 +76,27 @@ export function addMount(program: Command, ending: Ending): void {
   runs<[string | undefined], MountOptions>(command, ending, async (options, dir) => {
     const { state, config, run, readOnly, allowOther, driver } = options;
     const places = { state, config, run, mountPoint: dir };
-    const loaded = await loadConfig({ ...places, readOnly, allowOther, driver });
+    const flags = { ...places, readOnly, allowOther, driver };
+    if (typeof options.keeper === 'string' && options.background !== true) {
+      const followed = await connectKeeper(resolve(options.keeper), flags);
+      return serveHere(followed.config, followed.keeper, options);
+    }
+    const loaded = await loadConfig(flags);
     if (options.background === true) return startDetached(loaded, options, dir);
     if (options.keeper === undefined) becomeKeeper(options, dir);
-    const keeper = keeperOf(options, loaded);
-    const { readyFd } = options;
-    return readyFd === undefined
-      ? serve(loaded, keeper, (daemon) => announce(daemon.config, daemon.mountPoint, options))
-      : serveDetached(loaded, keeper, Number(readyFd));
+    return serveHere(loaded, undefined, options);
   });
 }
 
-function keeperOf({ keeper }: MountOptions, config: Config): Keeper | undefined {
-  return typeof keeper === 'string' ? connectKeeper(resolve(keeper), config.run) : undefined;
+function serveHere(
+  config: Config,
+  keeper: Keeper | undefined,
+  options: MountOptions,
+): Promise<number> {
+  const { readyFd } = options;
+  return readyFd === undefined
+    ? serve(config, keeper, (daemon) => announce(daemon.config, daemon.mountPoint, options))
+    : serveDetached(config, keeper, Number(readyFd));
 }
 
 /** This process becomes the keeper, so that whoever started it ends both. */

@@ -7,20 +7,24 @@ import { join } from 'node:path';
 import { asOpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
 import { turn } from '../base/turn.ts';
-import { shardOf } from './backing.ts';
+import { type BackingPlace, shardOf } from './backing.ts';
 import type { ContentStore } from './content.ts';
 
 /** Names looked at before others have their turn: some tenths of a millisecond. */
 const NAMES_PER_TURN = 64;
 
 /**
- * Removes stray backing files while other work goes on.
+ * Removes stray backing files of these places while other work goes on.
  * @returns how many there were.
  * @throws OpError io, denied; the signal's reason.
  */
-export async function removeStrays(contents: ContentStore, signal: AbortSignal): Promise<number> {
+export async function removeStrays(
+  contents: ContentStore,
+  signal: AbortSignal,
+  places: readonly BackingPlace[] = ['file', 'memory'],
+): Promise<number> {
   let [removed, looked] = [0, 0];
-  for (const place of ['file', 'memory'] as const) {
+  for (const place of places) {
     const root = contents.directoryOf(place);
     try {
       const shards = (await readdir(root)).filter((name) => /^[0-9a-f]{2}$/.test(name));

@@ -13,6 +13,8 @@ import { type Ceiling, Scope } from '../tools/ceiling.ts';
 import type { Peer } from '../tools/tools.ts';
 import type { Settings } from './settings.ts';
 
+/** Of a secret: 128 bits, where they are chosen at random. */
+const SECRET_BYTES_MIN = 16;
 /** Its members may use the sockets of root's daemon; made by sysusers.d(5) or by hand. */
 const GROUP = 'kitfs';
 const OWNER_MODE = 0o600;
@@ -100,6 +102,15 @@ function idIn(path: string, name: string): number | undefined {
   return Number.isSafeInteger(id) ? id : undefined;
 }
 
+/**
+ * What can be wrong with it on this host, the names of tools apart: those a start knows last.
+ * @throws OpError configuration, as `peerPolicyOf` and `tokenDeskOf`.
+ */
+export function demandUsable(access: Access, uid: number, read: TokenOptions['read']): void {
+  peerPolicyOf(access, uid, hostNames);
+  demandDistinct(access.token.map((row) => secretOf(row, read)));
+}
+
 interface Token {
   readonly name: string;
   readonly secret: Secret;
@@ -113,7 +124,10 @@ export interface TokenOptions {
   readonly tools: ReadonlySet<string>;
 }
 
-/** @throws OpError configuration: a secret cannot be read, or a tool does not exist. */
+/**
+ * @throws OpError configuration: a secret cannot be read, is short or another token's, or a tool
+ *   does not exist.
+ */
 export function tokenDeskOf(
   { token: tokens, require_token: isRequired }: Access,
   { read, tools }: TokenOptions,
@@ -130,7 +144,7 @@ export function tokenDeskOf(
       tools: row.tools === undefined ? undefined : new Set(row.tools),
       scope: row.paths === undefined ? undefined : new Scope(row.paths),
     };
-    return { name: row.name, secret: read(row.secret), ceiling };
+    return { ...secretOf(row, read), ceiling };
   });
   demandDistinct(known);
   return {
@@ -143,8 +157,23 @@ export function tokenDeskOf(
   };
 }
 
+type Named = Pick<Token, 'name' | 'secret'>;
+
+function secretOf(
+  { name, secret: reference }: Access['token'][number],
+  read: TokenOptions['read'],
+): Named {
+  const secret = read(reference);
+  if (Buffer.byteLength(secret.reveal()) < SECRET_BYTES_MIN) {
+    throw new OpError('configuration', `use the token ${name}`, {
+      hint: `its secret is shorter than ${SECRET_BYTES_MIN} bytes: make one with openssl rand -hex 16`,
+    });
+  }
+  return { name, secret };
+}
+
 /** One secret with two ceilings would be the one or the other by chance. @throws OpError configuration. */
-function demandDistinct(tokens: readonly Token[]): void {
+function demandDistinct(tokens: readonly Named[]): void {
   for (const [index, { name, secret }] of tokens.entries()) {
     const twin = tokens.slice(0, index).find((other) => other.secret.matches(secret.reveal()));
     if (twin === undefined) continue;

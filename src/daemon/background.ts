@@ -43,15 +43,28 @@ export async function saveReads(
   }
 }
 
-/** Once: removes what a kill left without an owner. */
+/**
+ * Once: removes what a kill left without an owner. Beside a journal that is older than the content
+ * that is nothing: files without a row may be all that there is of what was written since.
+ */
 export async function removeLeftovers(
   {
     contents,
     journalSync,
+    isJournalBehind,
     log,
-  }: { readonly contents: ContentStore; readonly journalSync: JournalSync; readonly log: Log },
+  }: {
+    readonly contents: ContentStore;
+    readonly journalSync: Pick<JournalSync, 'sync'>;
+    readonly isJournalBehind: boolean;
+    readonly log: Log;
+  },
   signal: AbortSignal,
 ): Promise<void> {
+  if (isJournalBehind) {
+    await removeStrays(contents, signal, ['memory']);
+    return;
+  }
   await journalSync.sync();
   contents.direct.removeStraySlots();
   const files = await removeStrays(contents, signal);

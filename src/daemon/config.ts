@@ -48,6 +48,8 @@ export interface Places {
   readonly uid: number;
   readonly state: string;
   readonly run: string;
+  /** Whether commands find it without being told. */
+  readonly isDefaultRun: boolean;
   readonly mountPoint: string;
   /** The file that was read; undefined when there is none at the default place. */
   readonly file: string | undefined;
@@ -63,26 +65,60 @@ export interface Places {
 
 export interface Config extends Places {
   readonly settings: Settings;
+  /** What `settings` were made of. */
+  readonly said: LastGood;
+  /** Why that is not what the file says now; undefined: it is. */
+  readonly fault: OpError | undefined;
   /** Who started the daemon and wants to hear of it; undefined: nobody. */
   readonly supervision: Supervision | undefined;
+}
+
+/** What the configuration file said at a start that went well, or that there was none. */
+export interface LastGood {
+  readonly file?: string | undefined;
+  readonly text?: string | undefined;
 }
 
 /** `sun_path` of unix(7), without its NUL. */
 const SOCKET_PATH_BYTES_MAX = 107;
 
 /**
- * Everything the daemon needs to know.
+ * Everything the daemon needs to know. With `lastGood` it goes on with that where the file cannot be
+ * used: a mount that lives is worth more than to hear of a mistake.
  * @throws OpError configuration: the file cannot be used, or a socket's path would be too long.
  */
 export async function loadConfig(
   flags: Flags,
   environment: Environment = hostEnvironment(),
+  lastGood?: LastGood,
 ): Promise<Config> {
-  const { file, settings } = await readSettings(flags, environment);
+  try {
+    const config = await configOf(flags, environment, await readSaid(flags, environment));
+    if (lastGood !== undefined) await demandUsable(config);
+    return config;
+  } catch (error) {
+    const isFault = error instanceof OpError && error.failure === 'configuration';
+    if (!isFault || lastGood === undefined) throw error;
+    return { ...(await configOf(flags, environment, lastGood)), fault: error };
+  }
+}
+
+/** What a start would find out when it has the mount already. @throws OpError configuration. */
+async function demandUsable({ settings, uid, secretOf }: Config): Promise<void> {
+  const access = await import('./access.ts');
+  access.demandUsable(settings.access, uid, secretOf);
+}
+
+async function configOf(flags: Flags, environment: Environment, said: LastGood): Promise<Config> {
+  const settings = await settingsOf(said);
   const { defaultSettings } = await import('./settings.ts');
-  const known = withFlags(settings ?? defaultSettings(), flags);
-  const supervision = supervisionOf(environment);
-  return { ...placesOf(flags, environment, file, settings), settings: known, supervision };
+  return {
+    ...placesOf(flags, environment, said.file, settings),
+    settings: withFlags(settings ?? defaultSettings(), flags),
+    supervision: supervisionOf(environment),
+    said,
+    fault: undefined,
+  };
 }
 
 /**
@@ -93,8 +129,8 @@ export async function loadPlaces(
   flags: Flags,
   environment: Environment = hostEnvironment(),
 ): Promise<Places> {
-  const { file, settings } = await readSettings(flags, environment);
-  return placesOf(flags, environment, file, settings);
+  const said = await readSaid(flags, environment);
+  return placesOf(flags, environment, said.file, await settingsOf(said));
 }
 
 function placesOf(
@@ -113,6 +149,7 @@ function placesOf(
     uid: environment.uid,
     state,
     run,
+    isDefaultRun: run === defaultRun(environment),
     mountPoint,
     file,
     controlSocket: join(run, 'control.sock'),
@@ -125,22 +162,23 @@ function placesOf(
   return places;
 }
 
-async function readSettings(
-  flags: Flags,
-  environment: Environment,
-): Promise<{ readonly file: string | undefined; readonly settings: Settings | undefined }> {
-  const named = nonEmpty(environment.variables['KITFS_CONFIG']) ?? defaultFile(environment);
-  const path = resolve(environment.directory, flags.config ?? named);
-  const text = await readText(path, flags.config !== undefined);
-  if (text === undefined) return { file: undefined, settings: undefined };
+async function readSaid(flags: Flags, environment: Environment): Promise<LastGood> {
+  const named = flags.config ?? nonEmpty(environment.variables['KITFS_CONFIG']);
+  const path = resolve(environment.directory, named ?? defaultFile(environment));
+  const text = await readText(path, named !== undefined);
+  return text === undefined ? {} : { file: path, text };
+}
+
+async function settingsOf({ file, text }: LastGood): Promise<Settings | undefined> {
+  if (file === undefined || text === undefined) return undefined;
   // Loaded here, because the schema is heavy.
   const { parseSettings } = await import('./settings.ts');
-  return { file: path, settings: parseSettings(text, path) };
+  return parseSettings(text, file);
 }
 
 /**
- * undefined: there is no such file. A variable says where a file would be; whoever names one in a
- * command (`isNamed`) means that it is there.
+ * undefined: there is no such file. Whoever names one (`isNamed`) means that it is there: without it
+ * everybody might get in whom it keeps out.
  */
 async function readText(path: string, isNamed: boolean): Promise<string | undefined> {
   try {

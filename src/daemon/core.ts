@@ -36,6 +36,7 @@ import { JournalSync } from './stable.ts';
 import type { StateDirectory } from './state.ts';
 import type { Teardown } from './teardown.ts';
 import { mountFirstTrees } from './trees.ts';
+import { witness as keepWitness, Witness } from './witness.ts';
 
 export interface CoreParts {
   readonly journal: Journal;
@@ -64,9 +65,15 @@ export interface CoreInputs {
   readonly teardown: Teardown;
   /** Whether the kernel asks a lot just now. */
   readonly isBusy: () => boolean;
+  /** Told between the pieces of long transactions. */
+  readonly onWork: () => void;
   /** Aborts when the daemon stops. */
   readonly signal: AbortSignal;
 }
+
+const OLDER_JOURNAL =
+  'the journal is older than the content beside it, as a backup is: files that it does not tell of ' +
+  'are kept; stop, and run kitfs fsck --repair, which puts them into lost+found';
 
 /** @throws OpError what opening the journal and the content store throws. */
 export function openCore(inputs: CoreInputs): CoreParts {
@@ -75,11 +82,14 @@ export function openCore(inputs: CoreInputs): CoreParts {
   const reserve = new Reserve(state.reserve, diskSpace(), native);
   // A start on a full disk needs some space too.
   if (diskSpace().freeBytes < RESERVE_BYTES) reserve.giveUp();
-  const journal = new Journal({ path: state.journal, clock });
+  const journal = new Journal({ path: state.journal, clock, onWork: inputs.onWork });
   teardown.push('close the journal', () => journal.close());
   const folding = new Loops({ clock, log });
   folding.start('checkpoints', (signal) => new Checkpointer({ journal, clock, log }).run(signal));
   teardown.push('fold the WAL', () => folding.stop());
+  const witness = new Witness(journal, state.content);
+  const isJournalBehind = witness.examine();
+  if (isJournalBehind) log.error({ content: state.content }, OLDER_JOURNAL);
   let notify = () => {};
   const journalSync = new JournalSync({ journal, native });
   const contents = new ContentStore({
@@ -103,7 +113,8 @@ export function openCore(inputs: CoreInputs): CoreParts {
   });
   const vfs = openVfs(inputs, { journal, contents, blocks, dag, doubt, journalSync });
   const loops = new Loops({ clock, log });
-  startLoops(inputs, loops, { journal, contents, sealer, vfs, journalSync, reserve });
+  const kept = { witness, isJournalBehind };
+  startLoops(inputs, loops, { journal, contents, sealer, vfs, journalSync, reserve, ...kept });
   teardown.push('end the hashing threads', () => hasher.close());
   teardown.push('end the background loops', () => loops.stop());
   return { journal, contents, blocks, dag, hasher, sealer, journalSync, vfs, loops, reserve };
@@ -151,9 +162,12 @@ function openVfs(
 function startLoops(
   { clock, config, log, state }: CoreInputs,
   loops: Loops,
-  parts: Omit<CoreParts, 'blocks' | 'dag' | 'hasher' | 'loops'>,
+  parts: Omit<CoreParts, 'blocks' | 'dag' | 'hasher' | 'loops'> & {
+    readonly witness: Witness;
+    readonly isJournalBehind: boolean;
+  },
 ): void {
-  const { journal, contents, sealer, vfs, journalSync, reserve } = parts;
+  const { journal, contents, sealer, vfs, journalSync, reserve, witness } = parts;
   const retention = new Retention({
     journal,
     policy: retentionOf(config.settings),
@@ -167,5 +181,6 @@ function startLoops(
   loops.start('access times', (signal) => saveReads({ core: vfs.core, clock }, signal));
   loops.start('mappings', (signal) => restMapped({ core: vfs.core, clock }, signal));
   loops.start('doubt', (signal) => settleDoubt(vfs.core, signal));
-  loops.start('leftovers', (signal) => removeLeftovers({ contents, journalSync, log }, signal));
+  loops.start('witness', (signal) => keepWitness({ witness, journalSync, clock }, signal));
+  loops.start('leftovers', (signal) => removeLeftovers({ ...parts, log }, signal));
 }

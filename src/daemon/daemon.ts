@@ -6,11 +6,12 @@
 import { SystemClock } from '../base/clock.ts';
 import type { OpError } from '../base/errors.ts';
 import { loadNative } from '../base/native.ts';
-import type { Config, Places } from './config.ts';
+import { type Config, type Flags, loadConfig, type Places } from './config.ts';
 import { takeEnd } from './ended.ts';
 import type { FsckOptions } from './fsck.ts';
 import type { FsckReport } from './fsck-report.ts';
 import { firstWord, Keeper, keeperAt } from './keeper.ts';
+import { takeConfig } from './kept-config.ts';
 import type { Daemon, DaemonOptions } from './serve.ts';
 
 export {
@@ -58,20 +59,28 @@ export async function meetKeeper(fd: number): Promise<Keeper | undefined> {
     : new Keeper({ fd, native, clock: new SystemClock(), hello });
 }
 
+/** A daemon that goes on with a mount, and how it shall behave. */
+interface Following {
+  readonly keeper: Keeper;
+  readonly config: Config;
+}
+
 /**
  * Meets the keeper that listens at `socket`, and keeps for daemons that somebody else starts, who may
  * have left word of the last one's end in the run directory.
- * @throws OpError not-running: none listens; busy: it has a daemon; timeout, io.
+ * @throws OpError not-running: none listens; busy: it has a daemon; timeout, io; as `loadConfig`.
  */
-export function connectKeeper(socket: string, runDirectory: string): Keeper {
+export async function connectKeeper(socket: string, flags: Flags): Promise<Following> {
   const native = loadNative();
-  return new Keeper({
-    fd: keeperAt(socket, native),
-    native,
-    clock: new SystemClock(),
-    ended: takeEnd(runDirectory),
-  });
+  const keeper = new Keeper({ fd: keeperAt(socket, native), native, clock: new SystemClock() });
+  const config = await loadKeptConfig(flags, keeper);
+  keeper.learn(takeEnd(config.run));
+  return { keeper, config };
 }
+
+/** As `loadConfig`, for a daemon that may have a mount to go on with, whatever the file says now. */
+export const loadKeptConfig = (flags: Flags, keeper: Keeper): Promise<Config> =>
+  loadConfig(flags, undefined, takeConfig(keeper));
 
 /** Checks journal, namespace and bytes, and repairs them. @throws OpError as `fsck`. */
 export async function checkState(options: FsckOptions): Promise<FsckReport> {

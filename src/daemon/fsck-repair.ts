@@ -30,6 +30,7 @@ import { type FsckDone, type FsckWork, shownBy } from './fsck-work.ts';
 import { demandNoOtherKeeper } from './keeper-process.ts';
 import { openState, type StateDirectory } from './state.ts';
 import { type Stray, strayFiles } from './strays.ts';
+import { greatestIn, passNumbers, Witness } from './witness.ts';
 
 const OP = 'repair the state directory';
 
@@ -52,6 +53,10 @@ export async function repairState(work: FsckWork): Promise<FsckDone> {
     const run = new RepairRun(work, state, journal);
     const findings = [...rebuilt.findings, ...(await run.all())];
     await native.fdatasyncMany([journal.walFd]);
+    const isFileLeft = findings.some(
+      ({ check, outcome }) => check === 'stray-file' && outcome === 'left',
+    );
+    if (!isFileLeft) new Witness(journal, state.content).settled();
     const { checked } = run;
     const aside = rebuilt.salvage?.aside;
     return { findings, checked, ...(aside === undefined ? {} : { aside }) };
@@ -145,6 +150,8 @@ class RepairRun {
   async all(): Promise<FsckFinding[]> {
     const { signal, onProgress } = this.#work;
     this.#repair.rules(signal);
+    // What is adopted gets a name that no file has.
+    passNumbers(this.#journal, greatestIn(this.#state.content));
     this.#endLosses();
     const findings: FsckFinding[] = [];
     for (const fault of await this.#check.all(onProgress)) findings.push(await this.#lost(fault));
@@ -202,9 +209,9 @@ class RepairRun {
     return foundInBytes(fault, shown, done);
   }
 
-  #adopted({ path, size, label }: Stray): Mended {
+  #adopted({ path, paths, size, label }: Stray): Mended {
     const mended = this.#repair.adopt(label, this.#loose(path, size));
-    rmSync(path, { force: true });
+    for (const one of paths) rmSync(one, { force: true });
     return mended;
   }
 

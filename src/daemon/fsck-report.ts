@@ -87,7 +87,7 @@ export function foundOnDisk({ path, size }: Stray, done?: Mended): FsckFinding {
     severity: 'minor',
     outcome: done?.outcome ?? 'left',
     file: path,
-    detail: detailOf('a row that tells of it', `${size} bytes that the next start removes`),
+    detail: detailOf('a row that tells of it', `${size} bytes that no row tells of`),
     ...(done === undefined ? {} : { action: done.action }),
   };
 }

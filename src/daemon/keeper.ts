@@ -29,11 +29,12 @@ export interface KeeperOptions {
   readonly fd: number;
   readonly native: NativeKeeping & Pick<NativeFiles, 'closeDescriptor' | 'peerCredentials'>;
   readonly clock: Clock;
-  /** How the daemon before ended, for a keeper that did not start it and cannot know. */
-  readonly ended?: string;
   /** The first message, when it has been heard already: see `firstWord`. */
   readonly hello?: NativeMessage;
 }
+
+/** The name under which it holds the connection to the kernel. */
+export const CONNECTION = 'fuse';
 
 const OP = 'talk to the keeper';
 /** The longest that one call may wait. */
@@ -44,13 +45,12 @@ export class Keeper {
   readonly pid: number;
   /** Which daemon of this keeper we are: 1 for the first. */
   readonly generation: number;
-  /** How the daemon before ended: `none`, `exit N`, `signal N`, `hung` or `unknown`. */
-  readonly last: string;
   readonly #fd: number;
   readonly #native: KeeperOptions['native'];
   readonly #clock: Clock;
   readonly #held: Map<string, Held>;
   readonly #ended = new AbortController();
+  #last: string;
   #log: Log | undefined;
   #progressMs = Number.NEGATIVE_INFINITY;
 
@@ -59,7 +59,7 @@ export class Keeper {
    * @throws OpError busy: another daemon talks to it; timeout, io: it says nothing, or what it says
    *   makes no sense.
    */
-  constructor({ fd, native, clock, hello, ended = 'unknown' }: KeeperOptions) {
+  constructor({ fd, native, clock, hello }: KeeperOptions) {
     this.#fd = fd;
     this.#native = native;
     this.#clock = clock;
@@ -67,12 +67,22 @@ export class Keeper {
       this.pid = native.peerCredentials(fd).pid;
       const { generation, last, held } = new Greeting(native, clock).read(fd, hello);
       this.generation = generation;
-      this.last = last === 'unknown' ? ended : last;
+      this.#last = last;
       this.#held = held;
     } catch (error) {
       native.closeDescriptor(fd);
       throw codeOf(error) === 'ETIMEDOUT' ? new OpError('timeout', OP) : asOpError(error, OP);
     }
+  }
+
+  /** How the daemon before ended: `none`, `exit N`, `signal N`, `hung` or `unknown`. */
+  get last(): string {
+    return this.#last;
+  }
+
+  /** How the daemon before ended, for a keeper that did not start it and cannot know. */
+  learn(ended: string): void {
+    if (this.#last === 'unknown') this.#last = ended;
   }
 
   /** False once it is known to be gone: nothing is kept any more, and nobody starts the next one. */
@@ -135,6 +145,11 @@ export class Keeper {
     this.#mention('progress');
   }
 
+  /** We are in the middle of something long. */
+  alive(): void {
+    this.#mention('alive');
+  }
+
   /** We end by our own will. What is held is let go, and no other daemon is started. */
   done(): void {
     this.#say('done');
@@ -150,7 +165,7 @@ export class Keeper {
       }
       const [now, nowMs] = [answered(), this.#clock.monotonicMs()];
       if (now > before) this.progress();
-      else if (nowMs - saidMs >= KEEPER_ALIVE_MS) this.#mention('alive');
+      else if (nowMs - saidMs >= KEEPER_ALIVE_MS) this.alive();
       else continue;
       [before, saidMs] = [now, nowMs];
     }

@@ -11,14 +11,13 @@ import type { Taken } from '../fuse/fuse.ts';
 import type { KeptSocket } from '../mcp/socket.ts';
 import { HandleTable, type TableMemory } from '../vfs/vfs.ts';
 import { HANDED_OVER_STATUS } from './ended.ts';
-import type { Keeper } from './keeper.ts';
-import { hostMounts } from './mount-table.ts';
+import { CONNECTION, type Keeper } from './keeper.ts';
+import { FS_TYPE, hostMounts } from './mount-table.ts';
 
 const { SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SIGSYS } = constants.signals;
 const CRASHES = [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SIGSYS];
 
-/** Names under which the keeper holds things. */
-const CONNECTION = 'fuse';
+/** The name under which the keeper holds it. */
 const TABLE = 'handles';
 
 /** A new table is made of so much. */
@@ -64,16 +63,21 @@ export interface Kept {
  */
 export async function takeKept(
   native: TableNative,
-  keeper: Pick<Keeper, 'held' | 'last' | 'hold' | 'drop'> | undefined,
+  keeper: Pick<Keeper, 'held' | 'last' | 'hold' | 'note' | 'drop' | 'mounted'> | undefined,
 ): Promise<Kept> {
   if (keeper === undefined) return { table: HandleTable.make(), mount: undefined };
   const connection = keeper.held(CONNECTION);
   const held = keeper.held(TABLE);
   if (connection !== undefined && held !== undefined) {
     const table = HandleTable.adopt(new SharedMemory(native, held.descriptor));
-    const place = placeIn(connection.data);
+    const before = placeIn(connection.data);
+    const place = before === undefined ? undefined : await placeNow(before);
     const diedOfItself = isOwnFault(keeper.last);
-    if (table !== undefined && place !== undefined && (await isThere(place))) {
+    if (table !== undefined && place !== undefined) {
+      if (place !== before) {
+        keeper.note(CONNECTION, JSON.stringify(place));
+        keeper.mounted(place.mountPoint);
+      }
       return { table, mount: { ...place, fd: connection.descriptor, diedOfItself } };
     }
   }
@@ -148,8 +152,14 @@ function placeIn(data: string): Place | undefined {
   }
 }
 
-/** Whether the mount was not taken away meanwhile. Another one may lie over it. */
-async function isThere({ mountPoint, device }: Place): Promise<boolean> {
-  const mounts = await hostMounts();
-  return mounts.some((mount) => mount.dir === mountPoint && mount.device === device);
+/**
+ * Where the mount is: somewhere else when a directory above it was renamed. Another one may lie over
+ * it. Undefined: it was taken away meanwhile.
+ */
+async function placeNow(before: Place): Promise<Place | undefined> {
+  const { mountPoint, device } = before;
+  const mounts = (await hostMounts()).filter((mount) => mount.device === device);
+  if (mounts.some(({ dir }) => dir === mountPoint)) return before;
+  const moved = mounts.find(({ fsType }) => fsType === FS_TYPE);
+  return moved === undefined ? undefined : { mountPoint: moved.dir, device };
 }

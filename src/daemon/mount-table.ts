@@ -5,6 +5,9 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { codeOf } from '../base/errors.ts';
 
+/** Of the mounts of kitfs. */
+export const FS_TYPE = 'fuse.kitfs';
+
 /** One line of proc_pid_mountinfo(5). */
 export interface HostMount {
   /** `major:minor`. */

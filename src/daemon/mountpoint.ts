@@ -22,9 +22,8 @@ import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import type { NativeMounting } from '../base/native.ts';
 import { detach } from '../fuse/native.ts';
 import { makeDirectories } from './directories.ts';
-import { type HostMount, hostMounts, mountAt } from './mount-table.ts';
+import { FS_TYPE, type HostMount, hostMounts, mountAt } from './mount-table.ts';
 
-const FS_TYPE = 'fuse.kitfs';
 /** How long a mount may take to answer before it counts as one that hangs. */
 const PROBE_MS_MAX = 2000;
 /** Links followed in the last name of the mount point, as path_resolution(7). */

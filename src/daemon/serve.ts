@@ -34,6 +34,7 @@ import { demandFuse } from './host.ts';
 import type { Keeper } from './keeper.ts';
 import { demandNoOtherKeeper, forgetKeeper, recordKeeper } from './keeper-process.ts';
 import { type Kept, keepMount, keptSocket, letGo, takeKept } from './kept.ts';
+import { keepConfig } from './kept-config.ts';
 import { createLog } from './log.ts';
 import { usersOf } from './mount-table.ts';
 import {
@@ -44,6 +45,7 @@ import {
   recordIntent,
   recordMount,
 } from './mountpoint.ts';
+import { pulse } from './pulse.ts';
 import { prepareRunDirectory } from './run-directory.ts';
 import { openState } from './state.ts';
 import { type Status, type StatusSources, statusOf } from './status.ts';
@@ -117,6 +119,8 @@ export class Daemon {
     const { level } = config.settings.log;
     this.log = createLog({ level, isTerminal, errors: this.#errors, redactor });
     keeper?.tell(this.log);
+    const { fault } = config;
+    if (fault !== undefined) this.log.warn({ err: fault }, 'the settings before it hold');
     this.#teardown = new Teardown(this.log);
     this.ended = new Promise((resolve) => {
       this.#setEnded = resolve;
@@ -217,6 +221,7 @@ export class Daemon {
       random: this.#random,
       signal: this.#stopping.signal,
       isBusy: () => this.#activity.isBusy,
+      onWork: pulse(this.#clock, [keeper, systemd]),
       controlFiles: controlFiles({
         core: () => this.#sources().core,
         status: () => this.status(),
@@ -243,6 +248,8 @@ export class Daemon {
       this.#beKept(state.keeper, mountPoint);
     }
     await this.#openFaces(core, native, policy);
+    // Good as a whole: the tokens have been read.
+    if (keeper !== undefined) keepConfig(native, keeper, config.said);
     if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
     await recordMount(state.mounted, mountPoint);
     this.#phase = 'running';

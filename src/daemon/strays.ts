@@ -1,7 +1,9 @@
 /**
- * Backing files that no row names, though they hold bytes: what a kill left, or what lost its row.
+ * Backing files that no row names, though they hold bytes: what a kill left, what lost its row, or
+ * what is newer than the journal (see `witness.ts`).
  * Empty ones are nobody's loss; the next start removes them.
  */
+import type { BigIntStats } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf, OpError } from '../base/errors.ts';
@@ -15,6 +17,8 @@ import type { Database } from '../journal/sqlite.ts';
 
 export interface Stray {
   readonly path: string;
+  /** All its names: what is fsynced while it is written has two. */
+  readonly paths: readonly string[];
   readonly size: number;
   /** What it is called in `lost+found`. */
   readonly label: string;
@@ -30,7 +34,7 @@ export async function strayFiles(
   signal: AbortSignal,
 ): Promise<Stray[]> {
   const known = knownFiles(contents);
-  const strays: Stray[] = [];
+  const nobodys = new Map<bigint, Nobodys>();
   for (const shard of await namesIn(directory)) {
     if (shard !== SLOTS && !/^[0-9a-f]{2}$/.test(shard)) continue;
     for (const name of await namesIn(join(directory, shard))) {
@@ -39,11 +43,32 @@ export async function strayFiles(
       if (String(number) !== name || known.has(`${shard}/${name}`)) continue;
       if (shard !== SLOTS && shardOf(number as ContentId) !== shard) continue;
       const path = join(directory, shard, name);
-      const size = await ownBytes(path);
-      if (size === 0 || (await isPackedToo(db, path, size))) continue;
+      const found = await statOf(path);
+      if (found === undefined || found.size === 0n) continue;
+      const { ino, size, nlink } = found;
       const label = shard === SLOTS ? `slot-${name}` : `content-${name}`;
-      strays.push({ path, size, label });
+      const same = nobodys.get(ino);
+      if (same !== undefined) same.paths.push(path);
+      else nobodys.set(ino, { paths: [path], size: Number(size), links: Number(nlink), label });
     }
+  }
+  return await thoseOfNobodyElse(db, [...nobodys.values()]);
+}
+
+interface Nobodys {
+  readonly paths: string[];
+  readonly size: number;
+  readonly links: number;
+  readonly label: string;
+}
+
+/** The bytes of a file that has another name, which somebody knows, do not go with this one. */
+async function thoseOfNobodyElse(db: Database, found: readonly Nobodys[]): Promise<Stray[]> {
+  const strays: Stray[] = [];
+  for (const { paths, size, links, label } of found) {
+    const [path] = paths;
+    if (path === undefined || links > paths.length) continue;
+    if (!(await isPackedToo(db, path, size))) strays.push({ path, paths, size, label });
   }
   return strays;
 }
@@ -71,13 +96,11 @@ async function isPackedToo(db: Database, path: string, size: number): Promise<bo
   return size <= PACKED_BYTES_MAX && hasPacked(db, await readFile(path));
 }
 
-/** Bytes that would go with the name: none of a file that has another one. */
-async function ownBytes(path: string): Promise<number> {
+async function statOf(path: string): Promise<BigIntStats | undefined> {
   try {
-    const { size, nlink } = await stat(path);
-    return nlink === 1 ? size : 0;
+    return await stat(path, { bigint: true });
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return 0;
+    if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
   }
 }

@@ -2,8 +2,8 @@
  * What a daemon tells the manager of services that started it, by sd_notify(3): that it serves, how it
  * fares, that it lives, that it stops. Without one nothing is told.
  *
- * Invariants: the sign of life comes from the event loop that answers the kernel, so one that hangs
- * gives none; what cannot be told is logged once and changes nothing.
+ * Invariants: the sign of life comes from the event loop that answers the kernel, or from between the
+ * pieces of what it is long at, so one that hangs gives none; what cannot be told is logged once and changes nothing.
  */
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
@@ -40,6 +40,11 @@ export class Systemd implements Disposable {
     void this.#live();
   }
 
+  /** It is in the middle of something long, in which the event loop has no turn. */
+  alive(): void {
+    if (this.#parts.supervision?.watchdogMs !== undefined) this.#tell({ WATCHDOG: '1' });
+  }
+
   /** It stops, and still gives signs of life. */
   stopping(status: string): void {
     this.#tell({ STOPPING: '1', STATUS: status });
@@ -56,7 +61,7 @@ export class Systemd implements Disposable {
     if (watchdogMs === undefined) return;
     const { signal } = this.#ended;
     while (!signal.aborted) {
-      this.#tell({ WATCHDOG: '1' });
+      this.alive();
       await this.#parts.clock.sleep(watchdogMs / 2, signal).catch(() => {}); // Ended: seen above.
     }
   }

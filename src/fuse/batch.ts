@@ -26,6 +26,8 @@ export class Batch {
   readonly replies: Reply[] = [];
   /** Offset and length in the arena of each finished reply, pairwise. */
   readonly spans = new Uint32Array(2 * REQUESTS_PER_DRAIN_MAX);
+  /** Finished replies that leave when the kernel was told of what they answer. */
+  readonly held: Reply[] = [];
   /** Requests whose answer comes later. */
   readonly waits: Wait[] = [];
   readonly forgets: Forget[] = [];
@@ -55,6 +57,7 @@ export class Batch {
   begin(): void {
     this.served = 0;
     this.replies.length = 0;
+    this.held.length = 0;
     this.waits.length = 0;
     this.forgets.length = 0;
     this.interrupts.length = 0;
@@ -85,6 +88,13 @@ export class Batch {
     this.spans[number * 2 + 1] = reply.length;
     this.replies.push(reply);
     this.#advance(reply.length);
+  }
+
+  /** Takes the reply given out last, finished, out of this batch: it leaves later. */
+  hold(reply: Reply): void {
+    this.#slots[this.replies.length] = undefined;
+    reply.moveToOwnArena();
+    this.held.push(reply);
   }
 
   /** The reply given out last is filled later: it is no longer of this batch. */

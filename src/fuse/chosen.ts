@@ -43,6 +43,7 @@ export class ChosenDriver implements Driver {
     this.invalidator = {
       entry: (parent, name) => this.#driver.invalidator.entry(parent, name),
       inode: (ino, bytes) => this.#driver.invalidator.inode(ino, bytes),
+      uncounted: (ino) => this.#driver.invalidator.uncounted(ino),
       settled: () => this.#driver.invalidator.settled(),
       knows: (ino) => this.#driver.invalidator.knows(ino),
     };

@@ -40,12 +40,13 @@ function list(
   // By inode: a kernel that was told so opens no directories (see `Server`).
   const { ino } = request;
   const cookie = request.cookie(READ_IN.offset);
-  return readInTurn(ino, () => {
+  return readInTurn(ino, (asking) => {
     let isCut = false;
-    const done = fileSystem.list(ino, cookie, withInodes, (entry) => {
+    const take = (entry: DirectoryEntry) => {
       isCut = !put(entry);
       return !isCut;
-    });
+    };
+    const done = fileSystem.list(ino, cookie, withInodes, take, asking);
     return settle(done, () => demandProgress(reply, isCut));
   });
 }

@@ -97,9 +97,9 @@ function read({ fileSystem, request, reply }: Call): void | Promise<void> | Defe
   const length = request.u32(READ_IN.size);
   // Nothing lies there; an empty answer is the end of the file.
   if (position > FILE_BYTES_MAX) return undefined;
-  return readInTurn(request.ino, () => {
+  return readInTurn(request.ino, (asking) => {
     const { into, offset } = reply.lend();
-    const bytes = fileSystem.read(fh, into, offset, length, position);
+    const bytes = fileSystem.read(fh, into, offset, length, position, asking);
     return settle(bytes, (count) => reply.lent(count));
   });
 }
@@ -111,7 +111,7 @@ function write({ fileSystem, caller, request, reply }: Call): void {
   if (position + size > FILE_BYTES_MAX) throw new OpError('file-too-large', 'write');
   const flags = request.u32(WRITE_IN.writeFlags);
   const bytes = request.bytes(WRITE_IN.bytes, size);
-  if ((flags & FUSE_WRITE_CACHE) !== 0) {
+  if (isOfMapping(request)) {
     fileSystem.writePages(caller, fh, bytes, position);
   } else {
     const killSetId = (flags & FUSE_WRITE_KILL_SUIDGID) !== 0;
@@ -121,6 +121,10 @@ function write({ fileSystem, caller, request, reply }: Call): void {
   }
   reply.size(size);
 }
+
+/** Pages that a mapping changed are written back. */
+const isOfMapping = (request: Request): boolean =>
+  (request.u32(WRITE_IN.writeFlags) & FUSE_WRITE_CACHE) !== 0;
 
 /** Answered at once: close(2) does not wait for it. */
 function release({ request, closed }: Call): void {
@@ -150,6 +154,9 @@ function fallocate({ fileSystem, caller, request }: Call): void {
   };
   fileSystem.fallocate(caller, fh, flags, position, length);
 }
+
+const keepsSize = (request: Request): boolean =>
+  (request.u32(FALLOCATE_IN.mode) & FALLOC_FL_KEEP_SIZE) !== 0;
 
 function lseek({ fileSystem, request, reply }: Call): void | Promise<void> {
   const fh = request.fh(LSEEK_IN.fh);
@@ -246,10 +253,10 @@ export const FILE_OPERATIONS: readonly (readonly [number, Operation])[] = [
   [OP.create, creates(create)],
   [OP.tmpfile, creates(tmpfile)],
   [OP.read, { serve: read, body: readBody }],
-  [OP.write, { serve: write, body: WRITE_OUT.bytes, records: true }],
+  [OP.write, { serve: write, body: WRITE_OUT.bytes, records: true, isUncounted: isOfMapping }],
   [OP.release, { serve: release, body: 0 }],
   [OP.fsync, { serve: fsync, body: 0, isUnhurried: true }],
-  [OP.fallocate, { serve: fallocate, body: 0, records: true }],
+  [OP.fallocate, { serve: fallocate, body: 0, records: true, isUncounted: keepsSize }],
   [OP.lseek, { serve: lseek, body: LSEEK_OUT.bytes }],
   [
     OP.copyFileRange,

@@ -22,9 +22,10 @@ const PERMISSION_BITS = 0o7777;
  * A name that is absent is kept as absent, because its appearance is announced. A file system that
  * throws `not-found` instead of saying undefined makes the kernel ask again each time.
  */
-function lookup({ fileSystem, caller, request, reply }: Call): void | Promise<void> {
+function lookup(call: Call): void | Promise<void> {
+  const { fileSystem, caller, request, reply } = call;
   const parent = request.ino;
-  return settle(fileSystem.lookup(caller, parent, request.name(0)), (inode) => {
+  return settle(fileSystem.lookup(caller, parent, request.name(0), call), (inode) => {
     answerLookup(reply, parent, inode);
   });
 }

@@ -91,7 +91,8 @@ interface Connected {
   readonly fd: number;
   readonly session: Session;
   readonly channel: Channel;
-  readonly notifier: Notifier;
+  /** A second one from when it is needed. */
+  readonly notifiers: Notifier[];
 }
 
 export class FuseServer implements Driver {
@@ -251,6 +252,7 @@ export class FuseServer implements Driver {
       ...terms,
       references: this.#references,
       wantsPassthrough: this.#unwanted() === undefined,
+      told: () => this.#invalidator.told(),
       onAnswered: () => this.#answered(),
     });
     const channel = native.openChannel(
@@ -267,12 +269,15 @@ export class FuseServer implements Driver {
       },
     );
     session.attach(channel);
-    const notifier = native.openNotifier(fd, {
-      queueMax: NOTIFICATIONS_QUEUED_MAX,
-      program: notifyProgram(),
-    });
-    this.#invalidator.attach(notifier);
-    this.#connected = { mountPoint, fd, session, channel, notifier };
+    const notifiers: Notifier[] = [];
+    const begin = (): Notifier => {
+      const program = notifyProgram();
+      const notifier = native.openNotifier(fd, { queueMax: NOTIFICATIONS_QUEUED_MAX, program });
+      notifiers.push(notifier);
+      return notifier;
+    };
+    this.#invalidator.attach(begin(), begin);
+    this.#connected = { mountPoint, fd, session, channel, notifiers };
     this.#isServing = true;
     return this.#connected;
   }
@@ -389,7 +394,7 @@ export class FuseServer implements Driver {
   #end(errno: number): void {
     const connected = this.#connected;
     if (connected === undefined) return;
-    const { mountPoint, fd, session, channel, notifier } = connected;
+    const { mountPoint, fd, session, channel, notifiers } = connected;
     const { native, log } = this.#options;
     this.#connected = undefined;
     this.#over.abort();
@@ -401,7 +406,10 @@ export class FuseServer implements Driver {
     const error =
       errno === 0 ? undefined : new OpError('io', `serve ${mountPoint}`, { details: { errno } });
     log.info({ mountPoint, errno }, 'the mount has ended');
-    Promise.all([this.#closeNotifier(notifier), this.#clearAway(mountPoint)])
+    Promise.all([
+      ...notifiers.map((each) => this.#closeNotifier(each)),
+      this.#clearAway(mountPoint),
+    ])
       .catch((cause: unknown) => log.error({ err: cause }, 'the mount did not end cleanly'))
       .finally(() => {
         native.closeDescriptor(fd);

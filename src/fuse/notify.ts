@@ -11,6 +11,10 @@
  * repeated as long as the kernel holds a reference, for a while; soon it has the inode, or has
  * given the reference back.
  *
+ * What the kernel does not count of its own changes goes past all that: its answer waits for it, and
+ * a message in the queue may wait for a page whose writing is that answer. An INVAL_INODE of
+ * attributes alone takes no lock, so it needs only a writer of its own, begun when it is first needed.
+ *
  * The bound of the queue is back-pressure: whoever changes the tree from outside awaits `settled`
  * before the next change, so that it holds no more than what the changes under way announced.
  */
@@ -57,6 +61,10 @@ export class KernelInvalidator implements Invalidator {
   /** Handed to the thread and not written yet, or to be repeated. */
   readonly #sent = new Set<Message>();
   #settling: Settling[] = [];
+  #begin: (() => Notifier) | undefined;
+  #swift: Notifier | undefined;
+  /** Told past the queue, and not taken yet. */
+  readonly #uncounted = new Set<Promise<void>>();
   readonly #ended = new AbortController();
 
   /** `onQuiet` is called when the kernel has taken all there was. */
@@ -67,14 +75,16 @@ export class KernelInvalidator implements Invalidator {
     this.#onQuiet = onQuiet;
   }
 
-  /** From now on there is a kernel to tell. */
-  attach(notifier: Notifier): void {
+  /** From now on there is a kernel to tell; `begin` makes another way to it. */
+  attach(notifier: Notifier, begin: () => Notifier): void {
     this.#notifier = notifier;
+    this.#begin = begin;
   }
 
   /** There is none any more; nobody waits for it. */
   detach(): void {
     this.#notifier = undefined;
+    this.#swift = undefined;
     this.#ended.abort();
     this.#queue.clear();
     for (const { resolve } of this.#settling) resolve();
@@ -91,6 +101,21 @@ export class KernelInvalidator implements Invalidator {
 
   inode(ino: Ino, bytes: boolean): void {
     if (this.knows(ino)) this.#enqueue(invalInode(ino, bytes), ino);
+  }
+
+  uncounted(ino: Ino): void {
+    if (!this.knows(ino)) return;
+    const told = this.#tellSwiftly(ino).then(() => {
+      this.#uncounted.delete(told);
+      if (this.queuedCount === 0) this.#onQuiet();
+    });
+    this.#uncounted.add(told);
+  }
+
+  /** Resolves when the kernel has taken all it was told by `uncounted`; undefined when it has. */
+  told(): Promise<void> | undefined {
+    if (this.#uncounted.size === 0) return undefined;
+    return Promise.all(this.#uncounted).then(() => {});
   }
 
   /** Whether the kernel has the inode; true when it cannot be asked. */
@@ -113,7 +138,23 @@ export class KernelInvalidator implements Invalidator {
 
   /** Messages that wait or are being written. */
   get queuedCount(): number {
-    return this.#sent.size + this.#queue.size;
+    return this.#sent.size + this.#queue.size + this.#uncounted.size;
+  }
+
+  /** Never rejects: what cannot be told so is told later, and the answer waits no more. */
+  async #tellSwiftly(ino: Ino): Promise<void> {
+    try {
+      this.#swift ??= this.#begin?.();
+      const errno = await this.#swift?.send(invalInode(ino, false));
+      if (errno !== undefined && !HARMLESS.has(errno)) this.#logUntaken(errno);
+    } catch (error) {
+      this.#log.error({ err: error }, 'an invalidation could not be sent');
+      this.#enqueue(invalInode(ino, false), ino);
+    }
+  }
+
+  #logUntaken(errno: number): void {
+    this.#log.error({ errno }, 'the kernel did not take an invalidation');
   }
 
   #enqueue(bytes: Buffer, ino: Ino | undefined): void {
@@ -142,9 +183,7 @@ export class KernelInvalidator implements Invalidator {
       void this.#repeat(message);
       return;
     }
-    if (!HARMLESS.has(errno)) {
-      this.#log.error({ errno }, 'the kernel did not take an invalidation');
-    }
+    if (!HARMLESS.has(errno)) this.#logUntaken(errno);
     this.#advance(message);
   }
 

@@ -4,6 +4,7 @@
  */
 import type { Fh, Ino } from '../base/ids.ts';
 import {
+  type Asking,
   type Awaitable,
   type Caller,
   CID_INO_FROM,
@@ -21,6 +22,8 @@ export interface Call {
   readonly request: Request;
   readonly reply: Reply;
   readonly caller: Caller;
+  /** Aborts when the request is answered. */
+  readonly signal: AbortSignal;
   /** Resolves once everything this request's group changed is committed. */
   committed(): Promise<void>;
   /** The kernel gave the handle of a file back, which ends when it suits. */
@@ -28,7 +31,7 @@ export interface Call {
 }
 
 /** Fills the reply when it is its turn; until then it holds nothing but numbers. */
-export type Deferred = () => Promise<void>;
+export type Deferred = (asking: Asking) => Promise<void>;
 
 export interface Operation {
   /**
@@ -53,6 +56,11 @@ export interface Operation {
    * is still open.
    */
   readonly claimed?: (call: Call, held: HeldHandle) => void | Promise<void>;
+  /**
+   * Whether the kernel does not count it as a change of attributes, though it is one: it is told of
+   * it (`Invalidator.uncounted`) before it is answered.
+   */
+  readonly isUncounted?: (request: Request) => boolean;
   /** Whether it may take as long as the disk takes: it has no deadline. */
   readonly isUnhurried?: boolean;
 }
@@ -63,9 +71,9 @@ export interface Operation {
  */
 export function readInTurn(
   ino: Ino,
-  read: () => void | Promise<void>,
+  read: (asking?: Asking) => void | Promise<void>,
 ): void | Promise<void> | Deferred {
-  return ino < CID_INO_FROM ? read() : async () => read();
+  return ino < CID_INO_FROM ? read() : async (asking) => read(asking);
 }
 
 /** Hands a result on at once when it is there, so that only what must wait costs a promise. */

@@ -8,6 +8,7 @@ import { FILE_BYTES_MAX } from '../base/limits.ts';
 import type { Libfuse2Turn } from '../base/native.ts';
 import { O_APPEND, O_TRUNC } from '../base/posix.ts';
 import type {
+  Asking,
   AttributeChange,
   Awaitable,
   Caller,
@@ -68,12 +69,15 @@ const handle = ({ opened }: PathCall): Fh => {
 };
 
 /** What is to be done in its turn. */
-export type InTurn<T> = () => Promise<T>;
+export type InTurn<T> = (asking: Asking) => Promise<T>;
 
 /** Content by CID may have to be waited for: what reads it takes no memory before its turn. */
-function inTurn<T>({ opened }: PathCall, read: () => Awaitable<T>): Awaitable<T> | InTurn<T> {
+function inTurn<T>(
+  { opened }: PathCall,
+  read: (asking?: Asking) => Awaitable<T>,
+): Awaitable<T> | InTurn<T> {
   const isByCid = opened !== undefined && opened.ino >= CID_INO_FROM;
-  return isByCid ? async () => read() : read();
+  return isByCid ? async (asking) => read(asking) : read();
 }
 
 /** What stat(2) tells, as far as libfuse carries it. */
@@ -227,9 +231,9 @@ export function read(
   position: number,
 ): Awaitable<Buffer> | InTurn<Buffer> {
   if (position > FILE_BYTES_MAX) return Buffer.alloc(0);
-  return inTurn(call, () => {
+  return inTurn(call, (asking) => {
     const bytes = Buffer.allocUnsafe(length);
-    const count = call.fileSystem.read(handle(call), bytes, 0, length, position);
+    const count = call.fileSystem.read(handle(call), bytes, 0, length, position, asking);
     return after(count, (number) => bytes.subarray(0, number));
   });
 }
@@ -264,12 +268,13 @@ export function opendir(call: PathCall): Awaitable<Opening> {
 export function readdir(
   call: PathCall,
 ): Awaitable<readonly DirectoryEntry[]> | InTurn<readonly DirectoryEntry[]> {
-  return inTurn(call, () => {
+  return inTurn(call, (asking) => {
     const entries: DirectoryEntry[] = [];
-    const done = call.fileSystem.readdir(handle(call), 0, false, (entry) => {
+    const take = (entry: DirectoryEntry) => {
       entries.push(entry);
       return true;
-    });
+    };
+    const done = call.fileSystem.readdir(handle(call), 0, false, take, asking);
     return after(done, () => entries);
   });
 }

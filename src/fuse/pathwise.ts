@@ -65,6 +65,7 @@ const MOUNT_WORDS = [
 const NOTHING_KEPT: Invalidator = {
   entry() {},
   inode() {},
+  uncounted: () => {},
   settled: () => Promise.resolve(),
   knows: () => false,
 };
@@ -76,7 +77,7 @@ export class PathwiseServer implements Driver {
   readonly #callers: Callers;
   readonly #openings = new Openings();
   readonly #turns = new Turns(FUSE_CID_READS_MAX);
-  /** Aborts at the end, for those whose turn did not come. */
+  /** Aborts when nobody is there any more who waits. */
   readonly #over = new AbortController();
   #libfuse: Libfuse2 | undefined;
   #fuse: PackageMount | undefined;
@@ -138,7 +139,10 @@ export class PathwiseServer implements Driver {
     const mountPoint = this.#mountPoint;
     if (mountPoint === undefined) return;
     await detach(this.#options.native, mountPoint, lazy);
-    if (!lazy) await this.ended;
+    if (lazy) return;
+    // Nobody waits any more, and libfuse ends only when all that it asked is answered.
+    this.#over.abort();
+    await this.ended;
   }
 
   /** libfuse cannot be told to let go; it is answered ENOTCONN until the process ends. */
@@ -253,8 +257,12 @@ export class PathwiseServer implements Driver {
     };
     const refuse = (error: unknown) => once(() => this.#refuse(entry, error));
     this.#waiting += 1;
-    const given = () => AbortSignal.any([answered.signal, this.#over.signal]);
-    const result = work instanceof Promise ? work : this.#turns.run(work, given());
+    const leave = () => refuse(new OpError('not-running', 'wait for content'));
+    const { signal } = answered;
+    this.#over.signal.addEventListener('abort', leave, { once: true, signal });
+    if (this.#over.signal.aborted) leave();
+    const isBegun = work instanceof Promise;
+    const result = isBegun ? work : this.#turns.run(() => work({ signal }), signal);
     result.then((value) => {
       const isAnswered = this.#isServing && once(() => this.#answer(number, entry, value));
       if (!isAnswered) this.#drop(entry, value);

@@ -23,6 +23,9 @@ export interface RequestJournal {
   beginRequest(request: RequestId): void;
   endRequest(reply: Buffer, isKeptUnrecorded: boolean): void;
   answered(request: RequestId): Buffer | undefined;
+  /** The reply, of a group that is committed, leaves later: it is kept until `paid`. */
+  owe(request: RequestId, reply: Buffer): void;
+  paid(request: RequestId): void;
 }
 
 /** Where the handles and references go that a reply hands out. */
@@ -64,8 +67,10 @@ class CurrentCall implements Call {
   features: Features;
   reply: Reply;
   caller: Caller;
+  /** There once the signal was asked for. */
+  answered: AbortController | undefined;
 
-  constructor(call: Call) {
+  constructor(call: Omit<Call, 'signal'>) {
     this.fileSystem = call.fileSystem;
     this.request = call.request;
     this.committed = call.committed;
@@ -73,6 +78,11 @@ class CurrentCall implements Call {
     this.features = call.features;
     this.reply = call.reply;
     this.caller = call.caller;
+  }
+
+  get signal(): AbortSignal {
+    this.answered ??= new AbortController();
+    return this.answered.signal;
   }
 }
 
@@ -205,10 +215,15 @@ export class Server {
       const result = answerTo(operation, call, known);
       if (result !== undefined) {
         const isUnhurried = operation.isUnhurried === true;
-        this.batch.wait({ unique: request.unique, reply, result, isUnhurried });
+        const { answered } = call;
+        this.batch.wait({ unique: request.unique, reply, result, isUnhurried, answered });
         return false;
       }
       reply.finish();
+      if (operation.isUncounted?.(request) === true) {
+        this.batch.hold(reply);
+        return true;
+      }
     } catch (error) {
       this.#note(error);
       handouts.takeBack(reply);
@@ -220,7 +235,7 @@ export class Server {
     return true;
   }
 
-  #prepare(reply: Reply, features: Features): Call {
+  #prepare(reply: Reply, features: Features): CurrentCall {
     const { fileSystem, callers, handouts } = this.#options;
     const request = this.#request;
     const caller = callers.of(request.pid, request.uid, request.gid);
@@ -236,6 +251,7 @@ export class Server {
     this.#call.reply = reply;
     this.#call.caller = caller;
     this.#call.features = features;
+    this.#call.answered = undefined;
     return this.#call;
   }
 

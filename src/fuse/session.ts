@@ -7,6 +7,7 @@
  *   it was rolled back, its requests are served again one by one, so that only the one at fault
  *   fails. What the file system keeps in memory of a mutation it puts back itself (`onRollback`).
  * - Every request that expects an answer gets one, once.
+ * - No reply to a change that the kernel does not count leaves before the kernel was told of it.
  * - What a reply hands out (references, handles) is counted before it is sent, and taken back when
  *   the kernel did not take it.
  */
@@ -45,6 +46,8 @@ export interface SessionOptions {
   readonly poisonous?: ReadonlySet<number>;
   /** Whether the daemon before this one died of itself. */
   readonly isCareful?: boolean;
+  /** Resolves when the kernel was told of all it does not count; undefined when it was. */
+  readonly told?: () => Promise<void> | undefined;
   /** Called when the kernel has taken the answers of a group. */
   readonly onAnswered?: () => void;
 }
@@ -208,6 +211,7 @@ export class Session {
     const { batch } = this.#server;
     this.#send(channel);
     batch.end(true);
+    for (const reply of batch.held) this.#hold(channel, reply);
     for (const wait of batch.waits) this.#waiting.add(wait);
     for (const unique of batch.interrupts) this.#waiting.interrupt(unique);
     for (const { ino, count } of batch.forgets) this.#forget(ino, count);
@@ -229,6 +233,21 @@ export class Session {
       if (failed > 0 && errno !== 0 && errno !== ENOENT) this.#logUnsent(errno);
     }
     this.#options.onAnswered?.();
+  }
+
+  #hold(channel: Channel, reply: Reply): void {
+    const { journal, generation, told } = this.#options;
+    const isTold = told?.();
+    if (isTold === undefined) {
+      this.#sendLate(channel, reply);
+      return;
+    }
+    const request = { generation, unique: reply.unique };
+    journal.owe(request, reply.message);
+    void isTold.then(() => {
+      if (this.#channel !== undefined) this.#sendLate(this.#channel, reply);
+      journal.paid(request);
+    });
   }
 
   /** Writes down what the reply hands out, for a daemon after this one. */

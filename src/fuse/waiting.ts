@@ -23,6 +23,8 @@ export interface Wait {
   readonly result: Promise<void> | Deferred;
   /** Whether it may take as long as it takes. */
   readonly isUnhurried: boolean;
+  /** To be aborted when it is answered, if the operation asked for its signal. */
+  readonly answered?: AbortController | undefined;
 }
 
 /** What becomes of an answer. */
@@ -41,11 +43,12 @@ export interface Answers {
 
 class Waiter {
   readonly wait: Wait;
-  /** Aborted as soon as the request is answered, one way or another. */
-  readonly answered = new AbortController();
+  /** Aborted as soon as the request is answered, one way or another: then its work ends too. */
+  readonly answered: AbortController;
 
   constructor(wait: Wait) {
     this.wait = wait;
+    this.answered = wait.answered ?? new AbortController();
   }
 }
 
@@ -83,7 +86,7 @@ export class Waiting {
     const { signal } = waiter.answered;
     const isBegun = result instanceof Promise;
     if (isBegun) this.#answers.begun(wait.unique);
-    this.#follow(waiter, isBegun ? result : this.#turns.run(() => this.#begin(wait), signal));
+    this.#follow(waiter, isBegun ? result : this.#turns.run(() => this.#begin(waiter), signal));
     this.#waiters.add(waiter);
     this.#byUnique.set(wait.unique, waiter);
     if (!wait.isUnhurried) this.#setDeadline(waiter);
@@ -115,9 +118,9 @@ export class Waiting {
     this.#byUnique.clear();
   }
 
-  #begin({ unique, result }: Wait): Promise<void> {
+  #begin({ wait: { unique, result }, answered }: Waiter): Promise<void> {
     this.#answers.begun(unique);
-    return result instanceof Promise ? result : result();
+    return result instanceof Promise ? result : result(answered);
   }
 
   #follow(waiter: Waiter, result: Promise<void>): void {

@@ -3,7 +3,8 @@
  * left no record (a write: its record comes with the end of its session). The answers of every
  * group before it have reached the kernel, because a group begins when those of the last one have.
  *
- * But for those of an earlier daemon: as long as the kernel sends again what that one was asked, all
+ * But for those that are held back, which are kept beside the new ones until they have (`owe`), and
+ * those of an earlier daemon: as long as the kernel sends again what that one was asked, all
  * of them are kept beside the new ones, for a daemon after this one. They come first, and in a row.
  */
 import type { RequestId } from './ops.ts';
@@ -23,6 +24,8 @@ export class Answers {
   readonly #generation: number;
   /** Of an earlier daemon, by the number of the request. */
   readonly #found = new Map<number, Buffer>();
+  /** Held back, by the number of the request. */
+  readonly #owed = new Map<number, Answer>();
   /** Whether requests were sent again since the last answers were put. */
   #isResending = true;
 
@@ -38,11 +41,21 @@ export class Answers {
   /** Inside the transaction of the group. All are of one connection. */
   put(answers: readonly Answer[]): void {
     const generation = answers[0]?.request.generation;
-    const isOwed = this.#isResending && generation === this.#generation;
+    const isAsked = this.#isResending && generation === this.#generation;
     this.#isResending = false;
-    const owed = isOwed ? [...this.#found].map(([unique, reply]) => partsOf(unique, reply)) : [];
-    const made = answers.map(({ request: { unique }, reply }) => partsOf(unique, reply));
-    this.#put.run(generation, Buffer.concat([...owed, ...made].flat()));
+    const found = isAsked ? [...this.#found].map(([unique, reply]) => partsOf(unique, reply)) : [];
+    const made = [...this.#owed.values(), ...answers].map(({ request: { unique }, reply }) =>
+      partsOf(unique, reply),
+    );
+    this.#put.run(generation, Buffer.concat([...found, ...made].flat()));
+  }
+
+  owe(answer: Answer): void {
+    this.#owed.set(answer.request.unique, answer);
+  }
+
+  paid({ unique }: RequestId): void {
+    this.#owed.delete(unique);
   }
 
   /** What the daemon before this one answered, or was about to. */
@@ -52,13 +65,35 @@ export class Answers {
   }
 
   #read(replies: Buffer): void {
-    for (let at = 0; at + HEADER_BYTES <= replies.length; ) {
-      const unique = replies.readUInt32LE(at + 4) * TWO_TO_32 + replies.readUInt32LE(at);
-      const end = at + HEADER_BYTES + replies.readUInt32LE(at + 8);
+    for (const { at, unique, end } of wholeReplies(replies)) {
       this.#found.set(unique, replies.subarray(at + HEADER_BYTES, end));
-      at = end;
     }
   }
+}
+
+interface Place {
+  readonly at: number;
+  readonly unique: number;
+  /** Where the next one begins. */
+  readonly end: number;
+}
+
+/** Where the replies of a row lie, up to the first that is cut short: half of one is no answer. */
+function* wholeReplies(replies: Buffer): Generator<Place> {
+  for (let at = 0; at + HEADER_BYTES <= replies.length; ) {
+    const unique = replies.readUInt32LE(at + 4) * TWO_TO_32 + replies.readUInt32LE(at);
+    const end = at + HEADER_BYTES + replies.readUInt32LE(at + 8);
+    if (end > replies.length) return;
+    yield { at, unique, end };
+    at = end;
+  }
+}
+
+/** The replies of a row that are whole. */
+export function whole(replies: Buffer): Buffer {
+  let length = 0;
+  for (const { end } of wholeReplies(replies)) length = end;
+  return replies.subarray(0, length);
 }
 
 function partsOf(unique: number, reply: Buffer): [header: Buffer, reply: Buffer] {

@@ -137,6 +137,10 @@ export interface BrokenRow {
   readonly used?: number;
   /** An actor that is named and has no row. */
   readonly missing?: number;
+  /** A row of `tool_call`: its number as text, for it may be too large for one. */
+  readonly call?: string;
+  /** A row of `tool_job`. */
+  readonly job?: string;
 }
 
 function* rememberedFindings(journal: Journal): Generator<Finding> {

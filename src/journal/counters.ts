@@ -42,6 +42,12 @@ export class Counters {
     this.#next.delete(name);
   }
 
+  /** Numbers up to this one are never given out. Inside a transaction. */
+  pass(name: CounterName, number: number): void {
+    if (this.reserved(name) <= number) this.#set.run(`next_${name}`, number + 1);
+    this.#next.delete(name);
+  }
+
   /**
    * Reservations made in a transaction that was rolled back are void. The numbers it took are not
    * used again all the same: somebody may have made a file by that number.

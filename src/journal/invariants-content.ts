@@ -108,7 +108,7 @@ export const CONTENT: readonly Invariant[] = [
     scope: 'content',
     severity: 'loss',
     sql: `SELECT i.ino, c.id AS content, c.size || ' bytes' AS expected,
-        'none that can be read: they were lost' AS actual
+        'a repair found them to be gone' AS actual
       FROM content c JOIN inode i ON i.content = c.id WHERE ${isLost('c')}`,
   },
   {

@@ -50,7 +50,7 @@ export const TREE: readonly Invariant[] = [
         'op.old_content',
       ]),
       counter('write_session', ['write_session.id']),
-      counter('connection', ['op.generation']),
+      counter('connection', ['op.generation', 'answer.generation']),
     ].join(' UNION ALL '),
   },
   {

@@ -3,6 +3,7 @@
  * rule. Rules of the hash chain are in chain.ts.
  */
 import { type Invariant, isRegular } from './invariant.ts';
+import { CALLS } from './invariants-calls.ts';
 import { CONTENT } from './invariants-content.ts';
 import { TREE } from './invariants-tree.ts';
 
@@ -39,5 +40,5 @@ const RECORDS: readonly Invariant[] = [
   },
 ];
 
-/** In the order in which they are repaired: numbers first, what is counted last. */
-export const INVARIANTS: readonly Invariant[] = [...TREE, ...CONTENT, ...RECORDS];
+/** In the order in which they are repaired: numbers first; what is counted behind what it counts. */
+export const INVARIANTS: readonly Invariant[] = [...TREE, ...CONTENT, ...RECORDS, ...CALLS];

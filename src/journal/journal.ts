@@ -48,6 +48,7 @@ export { OP_KINDS } from './ops.ts';
 export { Retention, type RetentionPolicy } from './retention.ts';
 export { loadEngine } from './sqlite.ts';
 export type { SuperblockRow, SyncedRow } from './superblocks.ts';
+export type { ToolJobRow } from './tool-jobs.ts';
 export type { Tx } from './transaction.ts';
 
 /** A transaction that could await would hold the writer's lock across the world. */
@@ -57,7 +58,12 @@ export interface JournalOptions {
   /** The database file; its directory exists. */
   readonly path: string;
   readonly clock: Clock;
+  /** Told now and then while a long transaction goes on: this thread works, and is not hung. */
+  readonly onWork?: (() => void) | undefined;
 }
+
+/** Pieces of work between two calls of `onWork`: some tens of milliseconds, on a busy machine. */
+const PIECES_PER_CALL = 64;
 
 export class Journal {
   readonly path: string;
@@ -76,6 +82,8 @@ export class Journal {
   readonly toolJobs: ToolJobs;
   readonly xattrs: Xattrs;
   readonly #clock: Clock;
+  readonly #onWork: () => void;
+  #pieces = 0;
   readonly #db: Database;
   readonly #begin: Statement;
   readonly #commit: Statement;
@@ -93,9 +101,10 @@ export class Journal {
    * Opens or makes the file and brings its schema up to date.
    * @throws OpError version-unsupported, journal-corrupt, journal-unavailable, no-space.
    */
-  constructor({ path, clock }: JournalOptions) {
+  constructor({ path, clock, onWork = () => {} }: JournalOptions) {
     this.path = path;
     this.#clock = clock;
+    this.#onWork = onWork;
     try {
       this.#db = openWriter(path, (db) => admit(db, path));
       migrate(this.#db, path);
@@ -220,7 +229,7 @@ export class Journal {
     } finally {
       this.#tx = undefined;
     }
-    runAll(tx.committed);
+    runAll(tx.committed, () => this.piece());
     return result;
   }
 
@@ -246,6 +255,12 @@ export class Journal {
     }
   }
 
+  /** A piece of what may be long is done, in or outside of a transaction. */
+  piece(): void {
+    this.#pieces += 1;
+    if (this.#pieces % PIECES_PER_CALL === 0) this.#onWork();
+  }
+
   /** Marks the records made from now on as caused by one request of the kernel. */
   beginRequest(request: RequestId): void {
     this.#request = request;
@@ -259,6 +274,18 @@ export class Journal {
   endRequest(reply: Buffer, isKeptUnrecorded = false): void {
     this.#tx?.storeReply(reply, isKeptUnrecorded);
     this.#request = undefined;
+  }
+
+  /**
+   * The reply to a request, of a group that is committed, is held back: it is kept beside those of
+   * later groups until `paid`, when the kernel has it.
+   */
+  owe(request: RequestId, reply: Buffer): void {
+    this.#answers.owe({ request, reply });
+  }
+
+  paid(request: RequestId): void {
+    this.#answers.paid(request);
   }
 
   /** The reply a request of this connection was given, when it changed something lately. */
@@ -359,6 +386,7 @@ export class Journal {
       hash = groupHash(this.#lastHash, rows);
       for (const { row, request, reply } of tx.pending) {
         this.ops.insert(row, request, reply, row === last ? hash : null);
+        this.piece();
       }
       // A second place that knows where the chain ends, so that a lost tail is missed.
       this.meta.set('head', formatPoint({ seq: last.seq, hash }));
@@ -405,11 +433,12 @@ function refusal(error: unknown, path: string): OpError {
 }
 
 /** All of them, whatever one throws: the others are owed too, and it is too late for a rollback. */
-function runAll(actions: readonly (() => void)[]): void {
+function runAll(actions: readonly (() => void)[], piece: () => void): void {
   const faults: unknown[] = [];
   for (const action of actions) {
     try {
       action();
+      piece();
     } catch (error) {
       faults.push(error);
     }

@@ -3,7 +3,7 @@ import { type ContentId, type Ino, NO_CONTENT } from '../base/ids.ts';
 import { isRegular } from '../base/posix.ts';
 import type { ContentRow } from './contents.ts';
 import type { InodeRow } from './inodes.ts';
-import type { Mending } from './mending.ts';
+import type { Mended, Mending } from './mending.ts';
 
 /** The object that a file's newest record of bytes names, when nobody shows it. */
 export function contentOfRecords(mending: Mending, ino: Ino): ContentRow | undefined {
@@ -32,6 +32,28 @@ export function unseal(mending: Mending, row: ContentRow): void {
   if (row.place !== 'packed') contents.deleteBytes(row.id);
   const state = row.state === 'open' ? 'open' : 'frozen';
   contents.update({ ...row, state, cid: null, profile: null });
+}
+
+/** A new object of these bytes, which nobody shows yet. */
+export function packedAgain(mending: Mending, bytes: Buffer): ContentRow {
+  const { contents } = mending.journal;
+  const row: ContentRow = {
+    id: contents.nextId(),
+    size: bytes.length,
+    ...{ state: 'frozen', place: 'packed', refs: 0, held: 0, cid: null, profile: null },
+    ...{ released_s: null, stable: 1, slot: null },
+  };
+  contents.insert(row);
+  contents.setBytes(row.id, bytes);
+  return row;
+}
+
+/** What lies where nobody can use it becomes a file in `lost+found`. */
+export function quarantineBytes(mending: Mending, label: string, bytes: Buffer): Mended {
+  const moved = packedAgain(mending, bytes);
+  const done = mending.quarantineContent(undefined, label, moved);
+  recountRefs(mending, moved.id);
+  return done;
 }
 
 /** What is to be shown in place of bytes that are gone: of this size, and every read of it fails. */

@@ -6,7 +6,16 @@ import type { BrokenRow } from './check.ts';
 import type { ContentRow } from './contents.ts';
 import type { InodeRow } from './inodes.ts';
 import { left, type Mend, type Mended, type Mending, repaired, SETTLED } from './mending.ts';
-import { contentOfRecords, lose, lostContent, recountRefs, show, unseal } from './mending-bytes.ts';
+import {
+  contentOfRecords,
+  lose,
+  lostContent,
+  packedAgain,
+  quarantineBytes,
+  recountRefs,
+  show,
+  unseal,
+} from './mending-bytes.ts';
 
 const NOTHING = Buffer.alloc(0);
 const RAW_SHA2_256 = Buffer.from([0x01, 0x55, 0x12, 0x20]);
@@ -133,24 +142,8 @@ const isOf = (cid: Buffer, bytes: Buffer): boolean =>
 
 function bytesOfNobody(mending: Mending, content: number, bytes: Buffer | undefined): Mended {
   if (bytes === undefined) return SETTLED;
-  const moved = packedAgain(mending, bytes);
   mending.run('DELETE FROM packed WHERE content = ?', content);
-  const done = mending.quarantineContent(undefined, `content-${content}`, moved);
-  recountRefs(mending, moved.id);
-  return done;
-}
-
-function packedAgain(mending: Mending, bytes: Buffer): ContentRow {
-  const { contents } = mending.journal;
-  const row: ContentRow = {
-    id: contents.nextId(),
-    size: bytes.length,
-    ...{ state: 'frozen', place: 'packed', refs: 0, held: 0, cid: null, profile: null },
-    ...{ released_s: null, stable: 1, slot: null },
-  };
-  contents.insert(row);
-  contents.setBytes(row.id, bytes);
-  return row;
+  return quarantineBytes(mending, `content-${content}`, bytes);
 }
 
 /**
@@ -216,7 +209,7 @@ const contentOfNobody: Mend = (mending, row) => {
 
 /** What only people can do about what no repair mends. */
 export const ADVICE: Readonly<Record<string, string>> = {
-  'content-lost': 'remove the file, or put its bytes there again',
+  'content-lost': 'remove the file, or write it anew',
   'pin-block': 'add the content again, or take the pin away',
   chain: 'what was recorded cannot be made again; what is recorded from now on is chained',
 };

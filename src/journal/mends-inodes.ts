@@ -20,6 +20,9 @@ const TYPES: readonly number[] = [
   ...[S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK],
 ];
 const OWNER_MAX = 2 ** 32 - 1;
+const MODE = 0o7777;
+/** As chown(2): what ran as one user does not run as another, least of all as root. */
+const MODE_OF_ANOTHER = 0o1777;
 const NS_MAX = 999_999_999;
 const DIRECTORY_BYTES = 4096;
 
@@ -44,11 +47,12 @@ const inodeFields: Mend = (mending, { ino }) => {
   mending.run(`UPDATE inode SET generation = 1, ${times} WHERE ino = ?`, row.ino);
   const now = mending.inode(ino) ?? row;
   const owner = (id: number) => (id >= 0 && id <= OWNER_MAX ? id : 0);
-  now.mode = typeOf(mending, row) | (mode & 0o7777);
   now.size = Math.max(0, size);
   now.nlink = Math.max(0, nlink);
   now.uid = owner(uid);
   now.gid = owner(gid);
+  const isOthers = now.uid !== uid || now.gid !== gid;
+  now.mode = typeOf(mending, row) | (mode & (isOthers ? MODE_OF_ANOTHER : MODE));
   return mending.change(now, { mode, size, nlink, uid, gid });
 };
 

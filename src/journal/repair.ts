@@ -16,6 +16,7 @@ import { INVARIANTS } from './invariants.ts';
 import type { Tx } from './journal.ts';
 import { left, type Mend, type Mended, Mending, type RepairOptions, SETTLED } from './mending.ts';
 import { recountRefs } from './mending-bytes.ts';
+import { CALL_MENDS } from './mends-calls.ts';
 import { ADVICE, CONTENT_MENDS, loseBytes } from './mends-content.ts';
 import { INODE_MENDS } from './mends-inodes.ts';
 import { NAME_MENDS } from './mends-names.ts';
@@ -27,6 +28,7 @@ export const MENDS: Readonly<Record<string, Mend>> = {
   ...NAME_MENDS,
   ...INODE_MENDS,
   ...CONTENT_MENDS,
+  ...CALL_MENDS,
 };
 
 /** A repair can bring to light what another one hid; nothing known takes more than three. */

@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Instant } from '../base/clock.ts';
 import type { Redactor } from '../base/redaction.ts';
-import type { Journal } from '../journal/journal.ts';
+import type { Journal, ToolJobRow } from '../journal/journal.ts';
 import { type Calling, writable } from './caller.ts';
 import { type KeptCeiling, keptCeiling } from './ceiling.ts';
 import type { Envelope } from './envelope.ts';
@@ -55,12 +55,37 @@ export interface KeptJob {
 }
 
 export interface KeptJobs {
-  all(): readonly KeptJob[];
+  /** Those that can be read; the ids of the others are told, and they stay as they are. */
+  all(onDamaged: (id: string) => void): readonly KeptJob[];
   keep(id: string, call: KeptJobCall): void;
   /** Another daemon begins it. */
   started(id: string): void;
   ended(id: string, result: Envelope): void;
   forget(id: string): void;
+}
+
+/** The object that a text of JSON is; undefined: it is something else. */
+export function objectIn(text: string): Record<string, unknown> | undefined {
+  try {
+    return membersOf(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+const membersOf = (value: unknown): Record<string, unknown> | undefined =>
+  typeof value === 'object' && value !== null ? { ...value } : undefined;
+
+/** What `kitfs fsck` asks of a row (`job-call`, `job-result`) is more than is needed to skip one. */
+function jobOf({ id, call: asked, starts, result, endedS }: ToolJobRow): KeptJob | undefined {
+  const call = objectIn(asked);
+  const session = membersOf(call?.['session']);
+  const isCall = membersOf(session?.['ceiling']) && membersOf(call?.['startedAt']);
+  if (isCall === undefined) return undefined;
+  const envelope = result === null ? undefined : objectIn(result);
+  if (result !== null && typeof envelope?.['status'] !== 'string') return undefined;
+  const end = envelope && { result: envelope as unknown as Envelope, atS: endedS ?? 0 };
+  return { id, call: call as unknown as KeptJobCall, starts, end };
 }
 
 /** The table `tool_job`. */
@@ -71,14 +96,12 @@ export class JournaledJobs implements KeptJobs {
     this.#journal = journal;
   }
 
-  all(): readonly KeptJob[] {
-    return this.#journal.toolJobs.all().map(({ id, call, starts, result, endedS }) => ({
-      id,
-      call: JSON.parse(call) as KeptJobCall,
-      starts,
-      end:
-        result === null ? undefined : { result: JSON.parse(result) as Envelope, atS: endedS ?? 0 },
-    }));
+  all(onDamaged: (id: string) => void): readonly KeptJob[] {
+    return this.#journal.toolJobs.all().flatMap((row) => {
+      const job = jobOf(row);
+      if (job === undefined) onDamaged(row.id);
+      return job ?? [];
+    });
   }
 
   keep(id: string, call: KeptJobCall): void {

@@ -18,7 +18,7 @@ import {
   resolve,
   type Vfs,
 } from '../vfs/vfs.ts';
-import type { Scope } from './ceiling.ts';
+import { outside, type Scope } from './ceiling.ts';
 import { whenUnlocked } from './locks.ts';
 import { planOf } from './plans.ts';
 import type { DryRun } from './results.ts';
@@ -69,6 +69,8 @@ export function about<T>({ tool }: Asker, path: string, body: () => T): T {
 
 function toldOf(error: unknown, tool: string, path: string): unknown {
   if (!(error instanceof OpError) || error.details['path'] !== undefined) return error;
+  // By a link; a plain path was told the same before.
+  if (error.failure === 'policy') return outside(tool, path);
   const { cause, hint, details } = error;
   return new OpError(error.failure, `${tool} ${path}`, {
     cause,

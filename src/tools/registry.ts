@@ -175,7 +175,10 @@ export class Registry {
   /** Goes on with the jobs of the daemons before this one; before anybody calls. */
   resume(): void {
     const { clock, keptJobs } = this.#ports;
-    for (const job of keptJobs.all()) {
+    const onDamaged = (id: string) => {
+      this.#ports.log.error({ job: id }, 'a job cannot be read: see kitfs fsck');
+    };
+    for (const job of keptJobs.all(onDamaged)) {
       const { id, end, call } = job;
       if (end === undefined) {
         this.#resume(job).catch((error: unknown) => {

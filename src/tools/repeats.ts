@@ -4,13 +4,15 @@
  *
  * Invariants: of all calls of one principal under one key, one at most changes anything; its answer
  * lies in the journal with the change, and every other one gets it; while one is at work the others
- * wait; a key never stands for two different calls; nobody learns of another principal's keys.
+ * wait; a key stands for one call, unless that failed: nothing is kept of it, and the key is free;
+ * nobody learns of another principal's keys.
  */
 import { hash } from 'node:crypto';
 import { OpError } from '../base/errors.ts';
 import { CALL_KEY_BYTES_MAX } from '../base/limits.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { JobView } from './jobs.ts';
+import { objectIn } from './kept-jobs.ts';
 import type { RecordResult } from './tool.ts';
 
 /** Where a caller puts the key: in `_meta` of the call. */
@@ -36,12 +38,27 @@ export interface KeptCall {
 
 /** Answers that last as long as the changes they tell of. */
 export interface KeptCalls {
+  /** @throws OpError journal-corrupt: it was answered, and nobody knows what. */
   find(principal: string, key: string): KeptCall | undefined;
   /**
    * Inside the transaction of the change: `answer` is asked when all its rows and records are
    * written, and kept if the transaction is committed.
    */
   keep(ticket: Ticket, answer: (seq: number | undefined) => KeptAnswer): void;
+}
+
+/**
+ * That a row is there says that the call was done, also when its answer cannot be read.
+ * @throws OpError journal-corrupt.
+ */
+function answerIn(text: string): KeptAnswer {
+  const answer = objectIn(text);
+  if (typeof answer?.['request_id'] === 'string' && answer['data'] !== undefined) {
+    return answer as unknown as KeptAnswer;
+  }
+  throw new OpError('journal-corrupt', 'answer a call again', {
+    hint: 'the call was done, and is not done again; what it was answered is lost',
+  });
 }
 
 /** The table `tool_call`. */
@@ -55,7 +72,7 @@ export class JournaledCalls implements KeptCalls {
   find(principal: string, key: string): KeptCall | undefined {
     const row = this.#journal.toolCalls.find(principal, key);
     if (row === undefined) return undefined;
-    return { digest: row.digest, answer: JSON.parse(row.answer) as KeptAnswer };
+    return { digest: row.digest, answer: answerIn(row.answer) };
   }
 
   keep(ticket: Ticket, answer: (seq: number | undefined) => KeptAnswer): void {
@@ -148,7 +165,7 @@ export class Repeats {
     return running;
   }
 
-  /** @throws OpError invalid-argument: the key belongs to another call. */
+  /** @throws OpError invalid-argument: the key belongs to another call; journal-corrupt. */
   kept(tool: string, ticket: Ticket): KeptAnswer | undefined {
     const kept = this.#kept.find(ticket.principal, ticket.key);
     demandSame(tool, ticket, kept?.digest);

@@ -11,43 +11,71 @@ const PAGE_RECORDS = 1024;
 
 /** Announces what the records behind `seq` changed, and the attributes of open files. */
 export function announceSince(core: Core, seq: number): void {
-  for (const { ino } of core.handles.all()) core.invalidator.inode(ino, false);
+  const news = new News(core);
+  for (const { ino } of core.handles.all()) news.inode(ino, false);
   for (let after = seq; ; ) {
     const rows = core.journal.ops.page(after, PAGE_RECORDS);
     const last = rows.at(-1);
     if (last === undefined) return;
-    for (const row of rows) announce(core, row);
+    for (const row of rows) announce(news, row);
     after = last.seq;
   }
 }
 
-function announce(core: Core, row: OpRow): void {
-  if (row.ino !== 0) core.invalidator.inode(row.ino, true);
+/** Says each thing once, however many records there are of it: all of them are committed by now. */
+class News {
+  readonly core: Core;
+  /** Whether of its bytes too. */
+  readonly #inodes = new Map<Ino, boolean>();
+  readonly #names = new Map<Ino, Set<Name>>();
+
+  constructor(core: Core) {
+    this.core = core;
+  }
+
+  inode(ino: Ino, bytes: boolean): void {
+    const said = this.#inodes.get(ino);
+    if (said === true || said === bytes) return;
+    this.#inodes.set(ino, bytes);
+    this.core.invalidator.inode(ino, bytes);
+  }
+
+  /** A name, and the directory it is in. */
+  entry(parent: Ino, name: Name): void {
+    const names = this.#names.get(parent) ?? new Set();
+    this.#names.set(parent, names);
+    if (names.has(name)) return;
+    names.add(name);
+    this.core.invalidator.entry(parent, name);
+    this.inode(parent, true);
+  }
+}
+
+function announce(news: News, row: OpRow): void {
+  if (row.ino !== 0) news.inode(row.ino, true);
   const isMount = row.kind === 'mount' || row.kind === 'unmount';
   // Trees are mounted in directories of the root tree, whose names are few.
-  if (isMount)
-    for (const [parent, name] of placesAlong(core, nameOf(row.path))) entry(core, parent, name);
-  if (row.parent !== 0) entry(core, row.parent, nameOf(row.name));
-  if (row.kind === 'rename') announceRename(core, row);
+  if (isMount) {
+    for (const [parent, name] of placesAlong(news.core, nameOf(row.path))) {
+      news.entry(parent, name);
+    }
+  }
+  if (row.parent !== 0) news.entry(row.parent, nameOf(row.name));
+  if (row.kind === 'rename') announceRename(news, row);
 }
 
 /** Where it came from, and what gave way. */
-function announceRename(core: Core, { before, after }: OpRow): void {
+function announceRename(news: News, { before, after }: OpRow): void {
   const { from, exchanged } = JSON.parse(after ?? '{}') as {
     readonly from?: readonly [Ino, string];
     readonly exchanged?: Ino;
   };
   const { replaced } = JSON.parse(before ?? '{}') as { readonly replaced?: Ino };
-  if (from !== undefined) entry(core, from[0], nameOf(Buffer.from(from[1], 'base64')));
+  if (from !== undefined) news.entry(from[0], nameOf(Buffer.from(from[1], 'base64')));
   // Of what was replaced other names may be left, whose attributes changed with it.
   for (const ino of [exchanged, replaced]) {
-    if (ino !== undefined) core.invalidator.inode(ino, false);
+    if (ino !== undefined) news.inode(ino, false);
   }
-}
-
-function entry(core: Core, parent: Ino, name: Name): void {
-  core.invalidator.entry(parent, name);
-  core.invalidator.inode(parent, true);
 }
 
 /** Each name of a path with the directory it is in, as far as they are there. */

@@ -115,10 +115,11 @@ export function writePages(
 /**
  * Tells the kernel of new times after a change of its own in which the size stays: it does not count
  * that as a change of attributes (fuse_file_fallocate, fuse_writepage_end), and would take an answer
- * to somebody's GETATTR from before it, when that is handled late, for the newest.
+ * to somebody's GETATTR from before it, when that is handled late, for the newest. So it is told
+ * before it has the answer to this: else a time that was seen could go back until it is.
  */
 function announceTimes(core: Core, tx: Tx, caller: Caller, row: InodeRow): void {
-  if (caller.checked) tx.afterCommit(() => core.invalidator.inode(row.ino, false));
+  if (caller.checked) tx.afterCommit(() => core.invalidator.uncounted(row.ino));
 }
 
 function extendRange(file: OpenFile, from: number, to: number): void {
@@ -346,7 +347,7 @@ export function allocate(
       after: { ...flags },
     });
     core.announceInode(tx, caller, row.ino, true);
-    announceTimes(core, tx, caller, row);
+    if (flags.keepSize) announceTimes(core, tx, caller, row);
   });
 }
 

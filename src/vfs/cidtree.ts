@@ -8,7 +8,7 @@ import { OpError } from '../base/errors.ts';
 import type { Ino, Name, SuperblockId } from '../base/ids.ts';
 import { nameOfText, textOf } from '../base/ids.ts';
 import { R_OK, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, W_OK } from '../base/posix.ts';
-import type { DirectoryEntry, Inode } from './contract.ts';
+import type { Asking, DirectoryEntry, Inode } from './contract.ts';
 import { blankRow, DIRECTORY_SIZE } from './core.ts';
 
 /** Numbers of these inodes: from here to 2^53. */
@@ -32,7 +32,10 @@ export interface ContentNode {
   readonly target?: string | undefined;
 }
 
-/** Immutable content, by CID, from what is kept here. `content/` has it; all may reject not-found. */
+/**
+ * Immutable content, by CID, from what is kept here. `content/` has it; all may reject not-found. What
+ * is asked for ends with its signal: who goes on keeps others from their turn.
+ */
 export interface ContentReader {
   /** Whether this first-level name is a CID at all. */
   isCid(name: string): boolean;
@@ -58,6 +61,14 @@ const UNKEPT: NodeLog = { lines: () => [], append() {}, replace() {} };
 
 /** The log is written anew when it has grown by so many lines beyond twice what is held. */
 const LOG_LINES_SPARE = 8192;
+
+/** Where bytes are read to, and which. */
+export interface ReadInto {
+  readonly into: Buffer;
+  readonly offset: number;
+  readonly length: number;
+  readonly position: number;
+}
 
 interface Node {
   readonly node: ContentNode;
@@ -115,19 +126,21 @@ export class CidTree {
   }
 
   /** The content of `name` in `/ipfs`. @throws OpError not-found. */
-  async root(parent: Ino, name: Name, isHeld: boolean): Promise<Inode> {
+  async root(parent: Ino, name: Name, isHeld: boolean, asking?: Asking): Promise<Inode> {
     const cid = textOf(name);
-    return this.#enter(parent, cid, await this.#node(cid), isHeld);
+    return this.#enter(parent, cid, await this.#node(cid, this.#until(asking)), isHeld);
   }
 
   /** A child of a directory. @throws OpError not-found, not-directory. */
-  async child(parent: Ino, name: Name, isHeld: boolean): Promise<Inode> {
+  async child(parent: Ino, name: Name, isHeld: boolean, asking?: Asking): Promise<Inode> {
+    const signal = this.#until(asking);
     const above = this.#get(parent);
     if (name === '.') return above.inode;
     const wanted = textOf(name);
-    for await (const child of this.#reader.children(above.node.cid, this.#signal)) {
+    for await (const child of this.#reader.children(above.node.cid, signal)) {
       if (child.name !== wanted) continue;
-      return this.#enter(parent, `${above.path}/${wanted}`, await this.#node(child.cid), isHeld);
+      const node = await this.#node(child.cid, signal);
+      return this.#enter(parent, `${above.path}/${wanted}`, node, isHeld);
     }
     throw new OpError('not-found', `lookup ${above.path}/${wanted}`);
   }
@@ -140,20 +153,25 @@ export class CidTree {
 
   async read(
     ino: Ino,
-    into: Buffer,
-    offset: number,
-    length: number,
-    position: number,
+    { into, offset, length, position }: ReadInto,
+    asking?: Asking,
   ): Promise<number> {
+    const signal = this.#until(asking);
     const { node } = this.#get(ino);
     const wanted = Math.min(length, node.size - position);
     if (wanted <= 0) return 0;
-    const bytes = await this.#reader.read(node.cid, position, wanted, this.#signal);
+    const bytes = await this.#reader.read(node.cid, position, wanted, signal);
     into.set(bytes, offset);
     return bytes.length;
   }
 
-  async readdir(ino: Ino, cookie: number, take: (entry: DirectoryEntry) => boolean): Promise<void> {
+  async readdir(
+    ino: Ino,
+    cookie: number,
+    take: (entry: DirectoryEntry) => boolean,
+    asking?: Asking,
+  ): Promise<void> {
+    const signal = this.#until(asking);
     const { node, inode, parent, path } = this.#get(ino);
     let index = 0;
     const dots: [string, Ino][] = [
@@ -165,10 +183,10 @@ export class CidTree {
       const entry = { name: name as Name, ino: number, type: S_IFDIR, cookie: index };
       if (index > cookie && !take({ ...entry, inode: undefined })) return;
     }
-    for await (const child of this.#reader.children(node.cid, this.#signal)) {
+    for await (const child of this.#reader.children(node.cid, signal)) {
       index += 1;
       if (index <= cookie) continue;
-      const row = await this.#childRow(ino, `${path}/${child.name}`, child.cid);
+      const row = await this.#childRow(ino, `${path}/${child.name}`, child.cid, signal);
       const name = nameOfText(child.name);
       const type = row.mode & S_IFMT;
       if (!take({ name, ino: row.ino, type, cookie: index, inode: undefined })) return;
@@ -183,18 +201,23 @@ export class CidTree {
   }
 
   /** A listed child; one whose block is missing here is still listed, as a file. */
-  async #childRow(parent: Ino, path: string, cid: string): Promise<Inode> {
+  async #childRow(parent: Ino, path: string, cid: string, signal: AbortSignal): Promise<Inode> {
     try {
-      return this.#enter(parent, path, await this.#node(cid), false);
+      return this.#enter(parent, path, await this.#node(cid, signal), false);
     } catch (error) {
       if (!(error instanceof OpError) || error.failure !== 'not-found') throw error;
       return rowOf(path, { cid, type: 'file', size: 0 });
     }
   }
 
-  async #node(cid: string): Promise<ContentNode> {
+  /** Aborts when who asked waits no more; of who does not say, when the daemon ends. */
+  #until(asking: Asking | undefined): AbortSignal {
+    return asking?.signal ?? this.#signal;
+  }
+
+  async #node(cid: string, signal: AbortSignal): Promise<ContentNode> {
     try {
-      return await this.#reader.node(cid, this.#signal);
+      return await this.#reader.node(cid, signal);
     } catch (error) {
       const absent =
         error instanceof OpError &&

@@ -102,10 +102,21 @@ export interface Invalidator {
   entry(parent: Ino, name: Name): void;
   /** Attributes changed; with `bytes` the content too. */
   inode(ino: Ino, bytes: boolean): void;
+  /**
+   * Attributes changed by a request of the kernel that it does not count as a change. The answer to
+   * it waits until the kernel has taken this, which therefore waits for nobody.
+   */
+  uncounted(ino: Ino): void;
   /** Resolves when the kernel has taken all invalidations sent so far. */
   settled(): Promise<void>;
   /** Whether the kernel holds a reference to the inode, and so may still ask about it. */
   knows(ino: Ino): boolean;
+}
+
+/** Who waits for an answer. */
+export interface Asking {
+  /** Aborts when nobody waits any more; made when it is asked for, which few operations do. */
+  readonly signal: AbortSignal;
 }
 
 /**
@@ -114,7 +125,7 @@ export interface Invalidator {
  */
 export interface FileSystem {
   /** undefined: there is no such name. `.` and `..` are understood. */
-  lookup(caller: Caller, parent: Ino, name: Name): Awaitable<Inode | undefined>;
+  lookup(caller: Caller, parent: Ino, name: Name, asking?: Asking): Awaitable<Inode | undefined>;
   /** The kernel holds no reference to `ino` any more. */
   forget(ino: Ino): void;
   /** Inodes without a name that stay because somebody, perhaps the kernel, still holds them. */
@@ -148,7 +159,14 @@ export interface FileSystem {
   /** A regular file without a name (O_TMPFILE). */
   tmpfile(caller: Caller, parent: Ino, mode: number, flags: number): Opened;
   /** Bytes read; fewer than `length` only at the end of the file. */
-  read(fh: Fh, into: Buffer, offset: number, length: number, position: number): Awaitable<number>;
+  read(
+    fh: Fh,
+    into: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+    asking?: Asking,
+  ): Awaitable<number>;
   /**
    * Writes all of it; at the end, whatever `position` is, when it `appends`. Unless told, that is
    * whether O_APPEND is in the handle's flags; the kernel tells, because fcntl(2) changes it.
@@ -176,6 +194,7 @@ export interface FileSystem {
     cookie: number,
     withInodes: boolean,
     take: (entry: DirectoryEntry) => boolean,
+    asking?: Asking,
   ): Awaitable<void>;
   /**
    * Hands entries behind `cookie` (0 = from the start, `.` and `..` included) to `take` until it
@@ -186,6 +205,7 @@ export interface FileSystem {
     cookie: number,
     withInodes: boolean,
     take: (entry: DirectoryEntry) => boolean,
+    asking?: Asking,
   ): Awaitable<void>;
   releasedir(fh: Fh): void;
   statfs(ino: Ino): Statfs;

@@ -49,6 +49,7 @@ export interface CoreOptions {
 const NOBODY: Invalidator = {
   entry() {},
   inode() {},
+  uncounted: () => {},
   settled: () => Promise.resolve(),
   knows: () => false,
 };

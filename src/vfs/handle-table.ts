@@ -468,7 +468,7 @@ export class HandleTable {
     const place = this.#word(WORDS.used);
     if (place >= RECORDS_MAX) throw new OpError('busy', 'open', { hint: 'too many are open' });
     const end = HEADER_BYTES + (place + 1) * RECORD_BYTES;
-    if (end > this.#memory.size) this.#map(this.#memory.size * 2);
+    if (end > this.#words.byteLength) this.#map(this.#words.byteLength * 2);
     this.#words[this.#wordOf(place) + WORD.kind] = KIND.free;
     this.#words[WORDS.used] = place + 1;
     return place;

@@ -4,6 +4,7 @@
  */
 import { OpError } from '../base/errors.ts';
 import type { ActorId, ContentId, Fh, Ino, Name } from '../base/ids.ts';
+import { O_ACCMODE, O_RDWR } from '../base/posix.ts';
 import type { Caller, Handle } from './contract.ts';
 import type { HandleTable } from './handle-table.ts';
 
@@ -50,6 +51,8 @@ export interface OpenInode {
 export class Handles {
   readonly #files = new Map<Fh, OpenFile>();
   readonly #inodes = new Map<Ino, OpenInode>();
+  /** Handles by which a mapping may be written. */
+  readonly #mappable = new Map<Ino, number>();
   /** Given back by those who held them, which could not be written down yet. */
   readonly unreleased = new Set<Fh>();
   /** Taken from those who hold them, and not released by them yet. */
@@ -98,6 +101,7 @@ export class Handles {
     this.#revoked.delete(fh);
     if (file === undefined) return 0;
     this.#files.delete(fh);
+    this.#countMappable(file, -1);
     const open = this.#inodes.get(file.ino);
     if (open === undefined) return 0;
     open.count -= 1;
@@ -108,6 +112,7 @@ export class Handles {
   /** Undoes `remove`: `open` is what the handle's inode had then. */
   restore(file: OpenFile, open: OpenInode): void {
     this.#files.set(file.fh, file);
+    this.#countMappable(file, 1);
     const others = this.#inodes.get(file.ino);
     if (others !== undefined && others !== open) open.count = others.count;
     open.count += 1;
@@ -121,8 +126,21 @@ export class Handles {
     this.#table.revoked(fh);
   }
 
+  #countMappable({ ino, flags }: OpenFile, by: 1 | -1): void {
+    if ((flags & O_ACCMODE) !== O_RDWR) return;
+    const count = (this.#mappable.get(ino) ?? 0) + by;
+    if (count === 0) this.#mappable.delete(ino);
+    else this.#mappable.set(ino, count);
+  }
+
+  /** Whether somebody may write through a mapping (mmap(2) wants a handle for reading too). */
+  isMappable(ino: Ino): boolean {
+    return this.#mappable.has(ino);
+  }
+
   #enter(file: OpenFile): void {
     this.#files.set(file.fh, file);
+    this.#countMappable(file, 1);
     const open = this.#inodes.get(file.ino);
     if (open !== undefined) open.count += 1;
     else this.#inodes.set(file.ino, { count: 1, isPrivate: false, writers: 0, base: undefined });

@@ -289,12 +289,16 @@ function openCached(
 }
 
 function addCached(core: Core, caller: Caller, ino: Ino, flags: number): OpenFile {
+  // It would write back what a mapping changed, in the midst of a write(2) that makes the file longer:
+  // Linux 6.18 then zeroes what that put behind the old end (fs/iomap/buffered-io.c).
+  const isMappable = core.handles.isMappable(ino);
   const file = core.handles.add(ino, flags, core.pathnames.ofInode(ino), caller);
   const isStale = caller.checked && core.live.stalePages.has(ino);
   if (isStale) forgetStalePages(core, ino);
   // The kernel says nothing of what is read from its pages, so it may keep none when that matters.
   const isReader = (flags & O_ACCMODE) !== O_WRONLY;
-  file.dropsPages = isStale || (isReader && isReadDue(core.inodes.get(ino), core.clock.now()));
+  const isDue = isReader && isReadDue(core.inodes.get(ino), core.clock.now());
+  file.dropsPages = isStale || (isDue && !isMappable);
   return file;
 }
 

@@ -251,6 +251,7 @@ export function* walk(core: Core, caller: Caller, ino: Ino, depth = 1): Generato
       after = name;
       if (covers?.has(name) === true) continue;
       const row = core.inodes.get(child);
+      core.journal.piece();
       yield { parent: ino, name, row, depth };
       if (isDirectory(row.mode)) yield* walk(core, caller, child, depth + 1);
     }
@@ -274,6 +275,7 @@ export function removeTree(core: Core, caller: Caller, parent: Ino, name: Name):
     for (const entry of entries) {
       const remove = isDirectory(entry.row.mode) ? rmdir : unlink;
       remove(core, caller, entry.parent, entry.name);
+      core.journal.piece();
     }
     rmdir(core, caller, parent, name);
   });
@@ -317,6 +319,7 @@ export function copyTree(
     for (const { parent, name, row } of inside) {
       const into = copies.get(parent);
       if (into !== undefined) copyOne(copier, row, into, name);
+      core.journal.piece();
     }
     // Times of a directory change with every entry made in it, and only its owner's bits let the
     // caller make them: last.
@@ -442,6 +445,7 @@ function copyBytes(core: Core, row: Readonly<InodeRow>, made: InodeRow): InodeRo
     const got = core.content.read(row.content, piece, 0, piece.length, at);
     if (got === 0) break;
     core.content.write(copy, piece.subarray(0, got), at);
+    core.journal.piece();
     at += got;
   }
   return copy;

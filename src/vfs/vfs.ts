@@ -8,13 +8,13 @@ import type { TreePlan } from '../base/graft.ts';
 import { type Fh, type Ino, type Name, nameOfText, ROOT_INO } from '../base/ids.ts';
 import { SECTOR_BYTES } from '../base/limits.ts';
 import { isDirectory, isSymlink, O_NOATIME, O_RDONLY, R_OK, W_OK, writes } from '../base/posix.ts';
-import type { InodeRow } from '../journal/journal.ts';
 import { markRead } from './access-times.ts';
 import { sectors, setattr } from './attributes.ts';
 import { allocate, copyRange, read, seek, write, writePages } from './bytes.ts';
 import { CID_INO_FROM, CidTree, type ContentReader, type NodeLog } from './cidtree.ts';
 import type {
   AllocateFlags,
+  Asking,
   AttributeChange,
   Awaitable,
   Caller,
@@ -55,6 +55,7 @@ export { announceSince } from './announce.ts';
 export type { ContentNode, ContentReader, NodeLog } from './cidtree.ts';
 export type {
   AllocateFlags,
+  Asking,
   AttributeChange,
   Awaitable,
   Caller,
@@ -138,13 +139,13 @@ export class Vfs implements FileSystem {
     this.core.mounts.cover(ROOT_INO, CONTROL_NAME, CONTROL_INO);
   }
 
-  lookup(caller: Caller, parent: Ino, name: Name): Awaitable<Inode | undefined> {
-    if (parent >= CID_INO_FROM) return this.#lookupCid(caller, parent, name);
+  lookup(caller: Caller, parent: Ino, name: Name, asking?: Asking): Awaitable<Inode | undefined> {
+    if (parent >= CID_INO_FROM) return this.#lookupCid(caller, parent, name, asking);
     if (parent >= CONTROL_INO_FROM) {
       return name === '..' ? this.core.inodes.get(ROOT_INO) : this.#control.child(parent, name);
     }
     if (parent === ROOT_INO && name === CONTROL_NAME) return this.#control.find(CONTROL_INO);
-    if (this.#isCidName(parent, name)) return this.#cids.root(parent, name, caller.checked);
+    if (this.#isCidName(parent, name)) return this.#cids.root(parent, name, caller.checked, asking);
     return lookup(this.core, caller, parent, name);
   }
 
@@ -271,11 +272,18 @@ export class Vfs implements FileSystem {
     return tmpfile(this.core, caller, parent, mode, flags);
   }
 
-  read(fh: Fh, into: Buffer, offset: number, length: number, position: number): Awaitable<number> {
+  read(
+    fh: Fh,
+    into: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+    asking?: Asking,
+  ): Awaitable<number> {
     const file = this.core.handles.get(fh);
     if (file.ino < CONTROL_INO_FROM) return read(this.core, file, into, offset, length, position);
     if (file.ino >= CID_INO_FROM) {
-      return this.#cids.read(file.ino, into, offset, length, position);
+      return this.#cids.read(file.ino, { into, offset, length, position }, asking);
     }
     return readText(this.#rendered.get(fh), into, offset, length, position);
   }
@@ -309,14 +317,12 @@ export class Vfs implements FileSystem {
     const file = this.core.handles.find(fh);
     if (file === undefined) {
       this.core.handles.remove(fh); // It was revoked, and now nobody asks by it any more.
-      return;
-    }
-    if (file.ino < CONTROL_INO_FROM) {
+    } else if (file.ino < CONTROL_INO_FROM) {
       release(this.core, file);
-      return;
+    } else {
+      this.#rendered.delete(fh);
+      this.core.handles.remove(fh);
     }
-    this.#rendered.delete(fh);
-    this.core.handles.remove(fh);
   }
 
   /** Takes an open file of a managed tree from who holds it: its operations fail from now on. */
@@ -342,9 +348,10 @@ export class Vfs implements FileSystem {
     cookie: number,
     withInodes: boolean,
     take: (entry: DirectoryEntry) => boolean,
+    asking?: Asking,
   ): Awaitable<void> {
     const { ino, flags } = this.core.handles.get(fh);
-    return this.list(ino, cookie, withInodes, take, flags);
+    return this.list(ino, cookie, withInodes, take, asking, flags);
   }
 
   list(
@@ -352,14 +359,16 @@ export class Vfs implements FileSystem {
     cookie: number,
     withInodes: boolean,
     take: (entry: DirectoryEntry) => boolean,
+    asking?: Asking,
     flags = O_RDONLY,
   ): Awaitable<void> {
-    if (ino >= CID_INO_FROM) return this.#cids.readdir(ino, cookie, take);
+    if (ino >= CID_INO_FROM) return this.#cids.readdir(ino, cookie, take, asking);
     if (ino >= CONTROL_INO_FROM) return this.#control.readdir(cookie, take);
     if ((flags & O_NOATIME) === 0) markRead(this.core, this.core.inodes.get(ino));
-    readdir(this.core, ino, cookie, withInodes, (entry) =>
-      take(entry.ino === CONTROL_INO ? this.#withControl(entry) : entry),
-    );
+    readdir(this.core, ino, cookie, withInodes, (entry) => {
+      if (entry.ino !== CONTROL_INO) return take(entry);
+      return take({ ...entry, inode: this.#control.find(CONTROL_INO) });
+    });
   }
 
   releasedir(fh: Fh): void {
@@ -429,15 +438,11 @@ export class Vfs implements FileSystem {
     to: { readonly fh: Fh; readonly position: number },
     length: number,
   ): number {
-    const source = this.core.handles.get(from.fh);
+    const source = { ...from, file: this.core.handles.get(from.fh) };
     // The kernel copies by read and write when it is told so (EXDEV).
-    if (source.ino >= CONTROL_INO_FROM) throw new OpError('cross-mount', 'copy_file_range');
-    const target = this.#managedFile(to.fh, 'copy_file_range');
-    const ends = [
-      { file: source, position: from.position },
-      { file: target, position: to.position },
-    ] as const;
-    return copyRange(this.core, caller, ends[0], ends[1], length);
+    if (source.file.ino >= CONTROL_INO_FROM) throw new OpError('cross-mount', 'copy_file_range');
+    const target = { ...to, file: this.#managedFile(to.fh, 'copy_file_range') };
+    return copyRange(this.core, caller, source, target, length);
   }
 
   /**
@@ -455,18 +460,17 @@ export class Vfs implements FileSystem {
     graft(this.core, caller, plan);
   }
 
-  async #lookupCid(caller: Caller, parent: Ino, name: Name): Promise<Inode> {
+  async #lookupCid(caller: Caller, parent: Ino, name: Name, asking?: Asking): Promise<Inode> {
     if (name === '..') return this.getattr(caller, this.#cids.parentOf(parent));
-    return this.#cids.child(parent, name, caller.checked);
+    return this.#cids.child(parent, name, caller.checked, asking);
   }
 
   /** A first-level name below an ipfs tree that is a CID is that content. */
   #isCidName(parent: Ino, name: Name): boolean {
     if (name.length < 8) return false;
-    const row: InodeRow | undefined = this.core.inodes.find(parent);
-    if (row === undefined) return false;
-    const superblock = this.core.superblockOf(row);
-    if (superblock.root !== parent || superblock.kind !== CID_ROOT_KIND) return false;
+    const row = this.core.inodes.find(parent);
+    const superblock = row && this.core.superblockOf(row);
+    if (superblock?.root !== parent || superblock.kind !== CID_ROOT_KIND) return false;
     return this.#cids.isCid(name);
   }
 
@@ -492,9 +496,5 @@ export class Vfs implements FileSystem {
     const file = this.core.handles.get(fh);
     this.#demandManaged(file.ino, op);
     return file;
-  }
-
-  #withControl(entry: DirectoryEntry): DirectoryEntry {
-    return { ...entry, inode: this.#control.find(CONTROL_INO) };
   }
 }

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { assert, unreachable } from '../../src/base/assert.ts';
 import { parseRfc3339, rfc3339, SystemClock } from '../../src/base/clock.ts';
 import { asOpError, codeOf, FAILURES, OpError } from '../../src/base/errors.ts';
@@ -90,6 +90,60 @@ describe('time', () => {
     expect(ns).toBeLessThan(1_000_000_000);
     const first = clock.monotonicMs();
     expect(clock.monotonicMs()).toBeGreaterThanOrEqual(first);
+  });
+
+  describe('the time that is told', () => {
+    const host = { elapsedMs: 0, stepMs: 0, stoppedMs: 0 };
+    const instant = () => {
+      const { s, ns } = clock.now();
+      return s * 1e9 + ns;
+    };
+    let clock: SystemClock;
+    beforeEach(() => {
+      Object.assign(host, { elapsedMs: 0.3, stepMs: 0, stoppedMs: 0 });
+      vi.spyOn(performance, 'now').mockImplementation(() => host.elapsedMs);
+      vi.spyOn(Date, 'now').mockImplementation(() => {
+        host.elapsedMs += host.stoppedMs;
+        return Math.floor(performance.timeOrigin + host.elapsedMs + host.stepMs);
+      });
+      clock = new SystemClock();
+    });
+    afterEach(() => {
+      vi.restoreAllMocks();
+    });
+
+    test.each([0, 60_000, -60_000])(
+      'follows a clock that the host set by %i ms, and never goes back otherwise',
+      (stepMs) => {
+        instant();
+        host.stepMs = stepMs + 0.4;
+        host.elapsedMs += 2000;
+        let last = instant();
+        expect(Math.abs(last / 1e6 - Date.now())).toBeLessThanOrEqual(1.5);
+        for (let round = 0; round < 200; round++) {
+          // The host is asked once a second: here between each two of them.
+          host.elapsedMs += round % 2 === 0 ? 999.96 : 0.05 + round * 0.0013;
+          const now = instant();
+          expect(now, `round ${round}`).toBeGreaterThanOrEqual(last);
+          last = now;
+        }
+      },
+    );
+
+    test('does not go back when the process was stopped while it asked the host', () => {
+      instant();
+      host.elapsedMs += 2000;
+      host.stoppedMs = 40;
+      let last = instant();
+      host.stoppedMs = 0;
+      for (const laterMs of [500, 499, 2]) {
+        host.elapsedMs += laterMs;
+        const now = instant();
+        expect(now).toBeGreaterThan(last);
+        expect(Math.abs(now / 1e6 - Date.now())).toBeLessThanOrEqual(1.5);
+        last = now;
+      }
+    });
   });
 
   test('a sleep ends by itself, and at once when it is aborted', async () => {

@@ -1,6 +1,6 @@
 /** Who may connect, and what a token lets one do. */
 import { expect, test } from 'vitest';
-import { Secret } from '../../src/base/secrets.ts';
+import { referenceText, Secret } from '../../src/base/secrets.ts';
 import { hostNames, peerPolicyOf, tokenDeskOf } from '../../src/daemon/access.ts';
 import { parseSettings } from '../../src/daemon/settings.ts';
 import type { Peer } from '../../src/tools/tools.ts';
@@ -77,29 +77,34 @@ tools = ["vfs_read", "vfs_write"]
 paths = ["/ipfs/docs"]
 `;
 const tools = new Set(['vfs_read', 'vfs_write']);
-const read = (reference: Secret['reference']) => new Secret('s3cret-of-docs', reference);
+const read = (reference: Secret['reference']) => new Secret('s3cret-of-the-docs', reference);
+
+/** Another one for each token. */
+const short = (reference: Secret['reference']) =>
+  new Secret(`${referenceText(reference)}---------------`.slice(0, 15), reference);
 
 test('a token is found by its secret, with the ceiling the configuration gives it', () => {
   const { access } = parseSettings(CONFIGURATION, 'config.toml');
-  const values = { READER: 's3cret-of-reader', DOCS: 's3cret-of-docs' };
+  const values = { READER: 's3cret-of-the-reader', DOCS: 's3cret-of-the-docs' };
   const desk = tokenDeskOf(access, {
     tools,
     read: (reference) =>
       new Secret(values[reference.kind === 'env' ? (reference.name as 'DOCS') : 'DOCS'], reference),
   });
   expect(desk.isRequired).toBe(true);
-  expect(desk.find('s3cret-of-reader')).toMatchObject({
+  expect(desk.find('s3cret-of-the-reader')).toMatchObject({
     name: 'reader',
     ceiling: { readOnly: true, tools: undefined, scope: undefined },
   });
-  expect(desk.find('s3cret-of-docs')?.ceiling.tools).toEqual(tools);
-  expect(desk.find('s3cret-of-Docs')).toBeUndefined();
-  expect(JSON.stringify(desk.find('s3cret-of-docs'))).not.toContain('s3cret');
+  expect(desk.find('s3cret-of-the-docs')?.ceiling.tools).toEqual(tools);
+  expect(desk.find('s3cret-of-the-Docs')).toBeUndefined();
+  expect(JSON.stringify(desk.find('s3cret-of-the-docs'))).not.toContain('s3cret');
 });
 
 test.each([
   ['a tool that does not exist', { tools: new Set(['vfs_read']), read }],
   ['a secret that two have', { tools, read }],
+  ['a secret of fifteen bytes', { tools, read: short }],
 ])('a token with %s is an error', (_, options) => {
   const { access } = parseSettings(CONFIGURATION, 'config.toml');
   const refused = expect.objectContaining({ failure: 'configuration' });

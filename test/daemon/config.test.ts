@@ -27,6 +27,7 @@ describe('where things are by default', () => {
       uid: 1000,
       state: '/home/ann/.local/state/kitfs',
       run: '/run/user/1000/kitfs',
+      isDefaultRun: true,
       mountPoint: '/home/ann/kitfs',
       file: undefined,
       controlSocket: '/run/user/1000/kitfs/control.sock',
@@ -88,6 +89,7 @@ describe('who says it', () => {
     expect(places).toMatchObject({
       state: '/flag/state',
       run: '/env/run',
+      isDefaultRun: false,
       mountPoint: '/file/mnt',
       file,
     });
@@ -146,14 +148,36 @@ describe('a configuration that cannot be used', () => {
     expect(await refusal('state = "/a"\nrun = \n')).toContain('line 2');
   });
 
-  test('is one that a flag names and that is not there', async () => {
-    const load = placesOf({ config: '/none/config.toml' }, user());
-    await expect(load).rejects.toMatchObject({ failure: 'configuration' });
+  test('is one that a flag or a variable names and that is not there', async () => {
+    const file = '/none/config.toml';
+    const flag = placesOf({ config: file }, user());
+    await expect(flag).rejects.toMatchObject({ failure: 'configuration' });
+    const variable = placesOf({}, user({ KITFS_CONFIG: file }));
+    await expect(variable).rejects.toMatchObject({ failure: 'configuration' });
   });
 
-  test('is not one that a variable names and that is not there', async () => {
-    const places = await placesOf({}, user({ KITFS_CONFIG: '/none/config.toml' }));
-    expect(places.file).toBeUndefined();
+  test('is none that only might be there, and is not', async () => {
+    expect((await placesOf({}, user())).file).toBeUndefined();
+  });
+
+  test('gives way to the last good one, where there is one', async () => {
+    using scratch = new Scratch();
+    const file = scratch.path('config.toml');
+    const lastGood = { file: '/old.toml', text: 'state = "/old"\n[memory]\nenabled = false\n' };
+    writeFileSync(file, '[memory\n');
+    const broken = await loadConfig({ config: file, run: '/run' }, user(), lastGood);
+    expect(broken).toMatchObject({ state: '/old', run: '/run', said: lastGood });
+    expect([broken.settings.memory.enabled, broken.fault?.failure]).toEqual([
+      false,
+      'configuration',
+    ]);
+    const text = 'state = "/new"\n';
+    writeFileSync(file, text);
+    const mended = await loadConfig({ config: file }, user(), lastGood);
+    expect(mended).toMatchObject({ state: '/new', said: { file, text }, fault: undefined });
+    writeFileSync(file, '[memory\n');
+    const first = loadConfig({ config: file }, user());
+    await expect(first).rejects.toMatchObject({ failure: 'configuration' });
   });
 
   test('is one that cannot be read', async () => {

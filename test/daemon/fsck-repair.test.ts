@@ -4,12 +4,18 @@ import { once } from 'node:events';
 import { linkSync, mkdirSync, renameSync, rmdirSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { SystemClock } from '../../src/base/clock.ts';
 import { keeperProgram } from '../../src/base/native.ts';
 import { fsck } from '../../src/daemon/fsck.ts';
 import { recordKeeper } from '../../src/daemon/keeper-process.ts';
+import { Journal } from '../../src/journal/journal.ts';
+import { JournaledJobs } from '../../src/tools/kept-jobs.ts';
+import { JournaledCalls } from '../../src/tools/repeats.ts';
+import { CALL } from '../journal/calls.ts';
 import { Damaged, keptState, LARGE, type Shown, shownBy } from './kept-state.ts';
 import type { Corruption } from './planted.ts';
 import { BYTES, DISK } from './planted-bytes.ts';
+import { CALLS } from './planted-calls.ts';
 import { NAMES } from './planted-names.ts';
 
 const signal = new AbortController().signal;
@@ -96,7 +102,21 @@ test('a repair that is cut off behind its commit is ended by the next one', asyn
   expect(shown[`${LOST_FOUND}/${found}`]).toMatchObject({ size: 100_000 });
 });
 
-describe.each([...NAMES, ...BYTES, ...DISK])('$title', (corruption) => {
+test('a file whose owner a repair makes up does not run as that one', async () => {
+  for (const change of ['uid = -1', 'gid = 4294967296']) {
+    using state = new Damaged(kept);
+    // S_IFREG with both bits of set-id.
+    state.sql(`UPDATE inode SET mode = 36333, ${change} WHERE ino = ${state.ino(LARGE)}`);
+    await look(state, true);
+    expect(shownBy(state.directory)[LARGE]).toMatchObject({ mode: '100755' });
+  }
+  using state = new Damaged(kept);
+  state.sql(`UPDATE inode SET mode = 36333, mtime_ns = -1 WHERE ino = ${state.ino(LARGE)}`);
+  await look(state, true);
+  expect(shownBy(state.directory)[LARGE]).toMatchObject({ mode: '106755' });
+});
+
+describe.each([...NAMES, ...BYTES, ...DISK, ...CALLS])('$title', (corruption) => {
   test('is found, is put in order, and the rest is as it was', () => repairOf(corruption));
 });
 
@@ -140,3 +160,33 @@ const namesFound = (shown: Record<string, Shown>): string[] =>
     .filter((path) => path.startsWith(`${LOST_FOUND}/`))
     .map((path) => path.slice(LOST_FOUND.length + 1))
     .filter((name) => !name.includes('/'));
+
+test('a call whose answer is lost was done: whoever sends it again is told so, and it is not run twice', async () => {
+  using state = new Damaged(kept);
+  state.sql(`UPDATE tool_call SET answer = '{'`);
+  await look(state, true);
+  const journal = new Journal({ path: state.journal, clock: new SystemClock() });
+  try {
+    const { principal } = CALL.session;
+    const find = () => new JournaledCalls(journal).find(principal, CALL.key);
+    expect(find).toThrow(expect.objectContaining({ failure: 'journal-corrupt' }));
+  } finally {
+    journal.close();
+  }
+  const [name = ''] = namesFound(shownBy(state.directory));
+  expect(shownBy(state.directory)[`${LOST_FOUND}/${name}`]).toMatchObject({ size: 1 });
+});
+
+test('a job whose result is lost goes on, and one whose call is lost does not', async () => {
+  using state = new Damaged(kept);
+  state.sql(`UPDATE tool_job SET result = '{' WHERE id = 'ended';
+    UPDATE tool_job SET call = '{' WHERE id = 'running'`);
+  await look(state, true);
+  const journal = new Journal({ path: state.journal, clock: new SystemClock() });
+  try {
+    const known = new JournaledJobs(journal).all(() => {});
+    expect(known).toEqual([{ id: 'ended', call: CALL, starts: 1, end: undefined }]);
+  } finally {
+    journal.close();
+  }
+});

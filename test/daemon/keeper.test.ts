@@ -7,6 +7,7 @@ import { codeOf } from '../../src/base/errors.ts';
 import { keeperProgram, loadNative } from '../../src/base/native.ts';
 import { connectKeeper } from '../../src/daemon/daemon.ts';
 import { Keeper, keeperAt } from '../../src/daemon/keeper.ts';
+import { pulse } from '../../src/daemon/pulse.ts';
 import { TurnedClock } from '../fakes/clock.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { Scratch } from './scratch.ts';
@@ -79,7 +80,8 @@ test('a daemon that somebody else starts learns from the run directory how the o
   expect(keeper.last).toBe('none');
   native.closeDescriptor(fd);
   writeFileSync(scratch.path('ended'), 'core-dump dumped SEGV\n');
-  const next = connectKeeper(scratch.path('keeper.sock'), scratch.directory);
+  const flags = { run: scratch.directory };
+  const { keeper: next } = await connectKeeper(scratch.path('keeper.sock'), flags);
   expect(next).toMatchObject({ generation: 2, last: 'signal 11' });
   next.done();
 });
@@ -131,6 +133,18 @@ test('a daemon says that it is alive, and at most once a second that it answered
     await clock.turn(500);
   }
   expect(sent).toEqual(['ready', 'progress', 'alive', 'progress', 'progress']);
+  native.closeDescriptor(fd);
+});
+
+test('a daemon that is long at one thing says once a second that it is alive', async () => {
+  const { fd, keeper } = await daemon();
+  const work = pulse(clock, [keeper, undefined]);
+  for (let i = 0; i < 5; i++) {
+    work();
+    await clock.turn(500);
+  }
+  work();
+  expect(sent).toEqual(['alive', 'alive']);
   native.closeDescriptor(fd);
 });
 

@@ -13,6 +13,7 @@ import { contentReader } from '../../src/daemon/content-reader.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { recover, Vfs } from '../../src/vfs/vfs.ts';
 import { noise } from '../content/fixture.ts';
+import { plantCalls } from '../journal/calls.ts';
 import { Fixture, ROOT } from '../sync/fixture.ts';
 
 /** Files, by path; made by `keptState`. */
@@ -59,6 +60,7 @@ async function fill(world: Fixture): Promise<void> {
   );
   await world.publish('/ipfs/docs');
   world.write(FROZEN, noise(150_000, 9));
+  plantCalls(world.journal);
 }
 
 /** A copy of a state directory, gone when disposed. */

@@ -5,6 +5,7 @@ import type { Fh, Ino } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
 import type { Held } from '../../src/daemon/keeper.ts';
 import { keepMount, letGo, takeKept } from '../../src/daemon/kept.ts';
+import { keepConfig, takeConfig } from '../../src/daemon/kept-config.ts';
 import { hostMounts, mountAt } from '../../src/daemon/mount-table.ts';
 
 const native = loadNative();
@@ -26,6 +27,10 @@ class HandKeeper {
     this.things.set(name, { descriptor, data });
   }
 
+  note(name: string, data: string): void {
+    this.said.push(`note ${name}\n${data}`);
+  }
+
   drop(name: string): void {
     this.said.push(`drop ${name}`);
     this.things.delete(name);
@@ -37,6 +42,13 @@ class HandKeeper {
 
   unmounted(): void {
     this.said.push('unmounted');
+  }
+}
+
+/** Has its own duplicate of what is held, as the real one. */
+class DuplicatingKeeper extends HandKeeper {
+  override hold(name: string, descriptor: number, data = ''): void {
+    super.hold(name, openSync(`/proc/self/fd/${descriptor}`, 'r'), data);
   }
 }
 
@@ -150,6 +162,22 @@ describe('what the keeper holds', () => {
     for (const [last, isOwn] of Object.entries(ends)) {
       keeper.last = last;
       expect([last, (await takeKept(native, keeper)).mount?.diedOfItself]).toEqual([last, isOwn]);
+    }
+  });
+
+  test('is what the configuration file said, or that there was none, for a mount that is there', () => {
+    const connection = { descriptor: -1, data: '' };
+    for (const said of [{ file: '/config.toml', text: 'ä = "€"\n' }, {}]) {
+      const keeper = new DuplicatingKeeper();
+      expect(takeConfig(keeper)).toBeUndefined();
+      keepConfig(native, keeper, said);
+      keeper.things.set('fuse', connection);
+      const fd = keeper.held('config')?.descriptor ?? -1;
+      expect(takeConfig(keeper)).toEqual(said);
+      expect(isOpen(fd)).toBe(false);
+      keepConfig(native, keeper, said);
+      keeper.things.delete('fuse');
+      expect(takeConfig(keeper)).toBeUndefined();
     }
   });
 

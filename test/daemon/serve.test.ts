@@ -31,6 +31,7 @@ vi.mock('../../src/fuse/chosen.ts', () => ({
     readonly invalidator = {
       entry: () => {},
       inode: () => {},
+      uncounted() {},
       settled: () => Promise.resolve(),
       knows: () => false,
     };

@@ -50,6 +50,15 @@ test('signs of life come twice in each period of the watchdog, from ready to the
   expect(clock.sleeping).toBe(0);
 });
 
+test('what is long at one thing gives signs of life where there is a watchdog', () => {
+  const watched = unit({ socket: SOCKET, watchdogMs: 1000 });
+  watched.systemd.alive();
+  expect(watched.native.told).toEqual(['WATCHDOG=1']);
+  const unwatched = unit({ socket: SOCKET, watchdogMs: undefined });
+  unwatched.systemd.alive();
+  expect(unwatched.native.told).toEqual([]);
+});
+
 test('a manager that is deaf for a while is complained of once, and told again', async () => {
   const { systemd, native, clock, log } = unit({ socket: SOCKET, watchdogMs: 1000 });
   native.isDeaf = true;

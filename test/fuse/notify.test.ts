@@ -38,6 +38,7 @@ class HandNotifier implements Notifier {
 
 let references: KernelReferences;
 let notifier: HandNotifier;
+let swift: HandNotifier;
 let log: RememberedLog;
 let clock: TurnedClock;
 let invalidator: KernelInvalidator;
@@ -45,10 +46,11 @@ beforeEach(() => {
   references = new KernelReferences();
   references.lookedUp(INO);
   notifier = new HandNotifier();
+  swift = new HandNotifier();
   log = new RememberedLog();
   clock = new TurnedClock();
   invalidator = new KernelInvalidator(references, clock, log);
-  invalidator.attach(notifier);
+  invalidator.attach(notifier, () => swift);
 });
 
 /** Whether a promise has settled already. */
@@ -210,19 +212,45 @@ describe('invalidations', () => {
   test('that are all taken are told of', async () => {
     let quiet = 0;
     const told = new KernelInvalidator(references, clock, log, () => quiet++);
-    told.attach(notifier);
+    told.attach(notifier, () => swift);
     told.inode(INO, true);
     told.entry(INO, NAME);
     await notifier.take(0);
     expect(quiet).toBe(0);
     await notifier.take(1);
     expect(quiet).toBe(1);
+    told.uncounted(INO);
+    await swift.take(0);
+    expect(quiet).toBe(2);
+  });
+
+  test('of what the kernel does not count go past those that wait for somebody', async () => {
+    invalidator.entry(INO, NAME);
+    expect(invalidator.told()).toBeUndefined();
+    invalidator.uncounted(INO);
+    invalidator.uncounted(10 as Ino);
+    const told = invalidator.told() ?? expect.fail();
+    expect(swift.sent.map(({ message }) => message.readBigUInt64LE(16))).toEqual([9n]);
+    expect(swift.sent[0]?.message.readBigInt64LE(24)).toBe(-1n);
+    expect([notifier.sent.length, await isSettled(told)]).toEqual([1, false]);
+    await swift.take(0);
+    expect([await isSettled(told), invalidator.told()]).toEqual([true, undefined]);
+  });
+
+  test('of what the kernel does not count go the usual way where there is no other', async () => {
+    invalidator.attach(notifier, () => {
+      throw new Error('no process to be had');
+    });
+    invalidator.uncounted(INO);
+    await settle();
+    expect([notifier.sent.length, invalidator.told()]).toEqual([1, undefined]);
+    expect(log.lines.map(({ level }) => level)).toEqual(['error']);
   });
 
   test('are told of also when there was nothing to tell', async () => {
     let quiet = 0;
     const told = new KernelInvalidator(references, clock, log, () => quiet++);
-    told.attach(notifier);
+    told.attach(notifier, () => swift);
     await told.settled();
     expect(quiet).toBe(1);
     told.inode(INO, true);

@@ -11,7 +11,7 @@ import { O_RDWR, O_TRUNC } from '../../src/base/posix.ts';
 import { type PathwiseOptions, PathwiseServer } from '../../src/fuse/pathwise.ts';
 import { countable } from '../../src/fuse/pathwise-operations.ts';
 import { loadPackage } from '../../src/fuse/pathwise-package.ts';
-import { CID_INO_FROM } from '../../src/vfs/vfs.ts';
+import { type Asking, CID_INO_FROM } from '../../src/vfs/vfs.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { FaultyFileSystem } from '../fakes/faulty.ts';
 import { RememberedLog } from '../fakes/log.ts';
@@ -345,6 +345,13 @@ describe('the fallback driver', () => {
         await settle();
       }
       expect(answers).toEqual(answers.map((_, index) => [[index % 16]]));
+    });
+
+    test('that takes too long is given up', async () => {
+      const asked = faulty.callsOf('read').map((args) => args[5] as Asking);
+      expect(asked.map(({ signal }) => signal.aborted)).toEqual(reads.map(() => false));
+      await clock.turn(FUSE_REQUEST_MS_MAX);
+      expect(asked.map(({ signal }) => signal.aborted)).toEqual(reads.map(() => true));
     });
 
     test('is not read any more after the end, and who waits for it is answered', async () => {

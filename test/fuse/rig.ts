@@ -25,6 +25,10 @@ export class Rig {
   readonly clock = new TurnedClock();
   readonly log = new RememberedLog();
   readonly inits: (Features | OpError)[] = [];
+  /** Inodes of which the kernel was to be told before an answer. */
+  readonly uncounted: Ino[] = [];
+  /** When it was told of them. */
+  told: () => Promise<void> | undefined = () => undefined;
   readonly ipfs: Ino = this.fixture.ipfs;
   session = this.#session(1);
   #unique = 2n;
@@ -65,6 +69,7 @@ export class Rig {
     this.fixture.vfs.core.invalidator = {
       entry() {},
       inode() {},
+      uncounted: (ino) => this.uncounted.push(ino),
       settled: () => Promise.resolve(),
       knows: (ino) => this.references.knows(ino),
     };
@@ -166,6 +171,7 @@ export class Rig {
       wantsPassthrough: false,
       onInit: (result) => this.inits.push(result),
       table: this.fixture.table,
+      told: () => this.told(),
       ...terms,
     });
     session.attach(this.channel);

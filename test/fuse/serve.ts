@@ -1,7 +1,8 @@
 /**
- * Serves a whole file system at a directory until it is told to end: `node serve.js DIR DRIVER`.
+ * Serves a whole file system at a directory until it is told to end: `node serve.js DIR DRIVER [hung]`.
  * DRIVER is as in the configuration, or `hindered`: automatic, on a machine whose kernel refuses the
- * native driver. Prints `mounted` with the driver and its reason, and at the end what the mount's
+ * native driver. With `hung` content by CID comes from a backend that hangs, and what is asked of it
+ * is printed (`fakes/hung.ts`). Prints `mounted` with the driver and its reason, and at the end what the mount's
  * state was as JSON. Run in a process of its own, because a process must not touch the mount it
  * serves.
  *
@@ -14,9 +15,10 @@ import { nameOfText } from '../../src/base/ids.ts';
 import { loadNative, type Native } from '../../src/base/native.ts';
 import { O_WRONLY } from '../../src/base/posix.ts';
 import { ChosenDriver, type DriverChoice } from '../../src/fuse/chosen.ts';
+import { HungContent } from '../fakes/hung.ts';
 import { Fixture, ROOT } from '../vfs/fixture.ts';
 
-const [directory, driver = 'native'] = process.argv.slice(2);
+const [directory, driver = 'native', content] = process.argv.slice(2);
 if (directory === undefined) throw new Error('which directory?');
 
 const say = (line: string) => process.stdout.write(`${line}\n`);
@@ -32,7 +34,7 @@ function hindered(): Native {
   return { ...loadNative(), mountFuse: refuse, mountWithHelper: refuse };
 }
 
-const fixture = new Fixture();
+const fixture = new Fixture(undefined, content === 'hung' ? new HungContent(say) : undefined);
 const { vfs, journal } = fixture;
 const server = new ChosenDriver({
   driver: isHindered ? 'auto' : (driver as DriverChoice),

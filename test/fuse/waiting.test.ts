@@ -135,6 +135,30 @@ describe('a request that must wait', () => {
     };
     const numberOf = (unique: bigint) => asked.indexOf(unique);
 
+    test('ends with its client, and its turn is the next one’s', async () => {
+      const signals: AbortSignal[] = [];
+      rig.faulty.faults.set('read', (_real, args) => {
+        const { signal } = args[5] as { readonly signal: AbortSignal };
+        signals.push(signal);
+        return new Promise((_, refuse) => {
+          signal.addEventListener('abort', () => refuse(signal.reason));
+        });
+      });
+      await readAll();
+      expect(signals).toHaveLength(FUSE_CID_READS_MAX);
+      rig.drain(...asked.slice(0, 3).map(interrupt));
+      await settle();
+      expect(signals.slice(0, 4).map(({ aborted }) => aborted)).toEqual([true, true, true, false]);
+      expect(signals).toHaveLength(MANY);
+      expect(rig.channel.answers.map(({ errno: error }) => error)).toEqual([
+        errno.EINTR,
+        errno.EINTR,
+        errno.EINTR,
+      ]);
+      rig.session.end();
+      expect(signals.every(({ aborted }) => aborted)).toBe(true);
+    });
+
     test('waits for its turn, and is answered with its bytes', async () => {
       await readAll();
       expect(rig.channel.answers).toEqual([]);

@@ -120,6 +120,7 @@ class FuseStorm {
     core.invalidator = {
       entry() {},
       inode() {},
+      uncounted() {},
       settled: () => Promise.resolve(),
       knows: (ino) => this.#references.knows(ino),
     };

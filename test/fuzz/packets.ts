@@ -61,8 +61,9 @@ function packet(): Buffer {
 }
 
 function storm(): void {
-  send('ready');
+  // From then on there is a next daemon, and our end of its conversation.
   const before = descriptors();
+  send('ready');
   for (let sent = 0; sent < Number(count); ) {
     const bytes = packet();
     if (/^done[ \n]|^done$/.test(bytes.toString('latin1'))) continue;

@@ -55,6 +55,17 @@ describe('the driver', () => {
     });
   });
 
+  test('differs where it says so: locks by name, births, names of attributes, direct reads', async () => {
+    await daemon.shell(
+      `echo text > one; ln one two; flock one -c 'flock -n two true'; test "$(stat -c %W one)" = 0
+       test "$(dd if=one iflag=direct bs=3 count=1 status=none)" = tex`,
+      { in: 'ipfs' },
+    );
+    const script = `import os; os.setxattr('one', b'user.\\xff', b'v'); print(os.listxattr('one'))`;
+    const listed = await daemon.run('python3', ['-c', script], { in: 'ipfs' });
+    expect(listed.trim()).toBe(`['user.\ufffd']`);
+  });
+
   test('keeps what was acknowledged when the daemon is killed', async () => {
     await daemon.shell('mkdir ipfs/kept && echo text > ipfs/kept/file && mv ipfs/kept ipfs/moved');
     await daemon.kill();

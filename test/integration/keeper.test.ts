@@ -1,7 +1,15 @@
 /** A daemon that dies, with its keeper and without one. */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, lstatSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -97,6 +105,58 @@ test('a mount that is covered by another one is gone on with, and not stopped in
   }
   expect(await daemon.shell('cat ipfs/a')).toBe('kept\n');
   await daemon.stop();
+  expect(mountLines(daemon.directory)).toEqual([]);
+});
+
+test('a mount that was moved with a directory above it is gone on with where it is', async () => {
+  await using daemon = await TestDaemon.start();
+  await daemon.stop();
+  const [old, moved] = [join(daemon.directory, 'old'), join(daemon.directory, 'moved')];
+  mkdirSync(old);
+  await daemon.json(['mount', '--background', join(old, 'mnt')]);
+  await daemon.shell('echo kept > ipfs/a', { in: join(old, 'mnt') });
+  renameSync(old, moved);
+  // The second daemon is told the new place by the first one.
+  for (let kills = 0; kills < 2; kills++) {
+    const before = daemon.pid;
+    process.kill(before, 'SIGKILL');
+    await expect.poll(() => daemon.pid, { timeout: 20_000 }).not.toBe(before);
+    expect(await daemon.shell('cat ipfs/a', { in: join(moved, 'mnt') })).toBe('kept\n');
+    // What is written down at the end of a start.
+    const record = () => readFileSync(join(daemon.state, 'mounted.json'), 'utf8');
+    await expect.poll(record, { timeout: 20_000 }).toContain(join(moved, 'mnt'));
+  }
+  expect(await daemon.json(['unmount'])).toEqual({ unmounted: join(moved, 'mnt') });
+  expect(mountLines(daemon.directory)).toEqual([]);
+});
+
+test('a configuration that cannot be used any more costs no mount: the last good one holds', async () => {
+  const good = '[memory]\nenabled = false\n';
+  await using daemon = await TestDaemon.start({ configuration: good });
+  const file = join(daemon.directory, 'config.toml');
+  await daemon.shell('echo kept > ipfs/a');
+  const bads = [
+    ...['[memory\n', 'colour = "red"\n', undefined, '[access]\nusers = ["no-such-user"]\n'],
+    '[[access.token]]\nname = "a"\nsecret = "file:/no/such/key"\n',
+  ];
+  for (const bad of bads) {
+    if (bad === undefined) rmSync(file);
+    else writeFileSync(file, bad);
+    await daemon.crash();
+    expect(await daemon.shell('cat ipfs/a; ls')).toBe('kept\nipfs\n');
+  }
+  expect(daemon.output.match(/"msg":"the settings before it hold"/g)).toHaveLength(bads.length);
+  expect(daemon.output).toContain('colour: there is no such key');
+  writeFileSync(file, '[memory]\nenabled = true\n');
+  await daemon.crash();
+  expect(await daemon.shell('ls')).toBe('ipfs\nmem\n');
+  writeFileSync(file, good);
+  await daemon.crash();
+  // Nobody goes on with a mount that is not there: whoever makes one hears what is wrong.
+  await daemon.stop();
+  writeFileSync(file, '[memory\n');
+  const { code, stderr } = await daemon.kitfs(['mount']);
+  expect([code, stderr]).toEqual([1, expect.stringContaining('config.toml')]);
   expect(mountLines(daemon.directory)).toEqual([]);
 });
 

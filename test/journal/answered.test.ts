@@ -71,3 +71,12 @@ test('a stored reply is found however many records the start made', () => {
   expect(next.answered(at(2))).toEqual(reply(2));
   expect(opened.reopen().answered(at(2))).toBeUndefined();
 });
+
+test('of a reply that is cut short nothing is sent, and the whole ones before it are known', () => {
+  const opened = openScratch();
+  unrecorded(opened.journal, 2, 4);
+  opened.journal.connection.exec('UPDATE answer SET replies = substr(replies, 1, 60)');
+  const next = opened.reopen();
+  expect(next.answered(at(2))).toEqual(reply(2));
+  expect(next.answered(at(4))).toBeUndefined();
+});

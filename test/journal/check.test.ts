@@ -5,6 +5,7 @@ import { FINDINGS_MAX } from '../../src/base/limits.ts';
 import { INVARIANTS } from '../../src/journal/invariants.ts';
 import { checkDatabase, checkJournal, openForCheck } from '../../src/journal/journal.ts';
 import { MENDS } from '../../src/journal/repair.ts';
+import { plantCalls } from './calls.ts';
 import { openScratch, plantTree } from './scratch.ts';
 
 interface Offence {
@@ -72,7 +73,7 @@ const OFFENCES: readonly Offence[] = [
   { rule: 'counters', sql: `UPDATE meta SET value = 1 WHERE key = 'next_content'` },
   { rule: 'counters', sql: `UPDATE meta SET value = 1 WHERE key = 'next_write_session'` },
   { rule: 'counters', sql: 'UPDATE op SET content = 5000 WHERE seq = 2' },
-  { rule: 'counters', sql: 'UPDATE op SET generation = 3 WHERE seq = 2' },
+  { rule: 'counters', sql: 'UPDATE op SET generation = 1000000 WHERE seq = 2' },
   { rule: 'inode-fields', sql: 'UPDATE inode SET mode = 420 WHERE ino = 4', at: { ino: 4 } },
   { rule: 'inode-fields', sql: 'UPDATE inode SET mtime_ns = -1 WHERE ino = 4' },
   { rule: 'inode-fields', sql: 'UPDATE inode SET uid = 4294967296 WHERE ino = 4' },
@@ -132,12 +133,48 @@ const OFFENCES: readonly Offence[] = [
   { rule: 'block-range', sql: 'UPDATE block SET content = 9 WHERE position = 0' },
   { rule: 'record-actor', sql: 'UPDATE op SET actor = 77 WHERE seq = 2', at: { seq: 2 } },
   { rule: 'session-actor', sql: 'UPDATE write_session SET actor = 77', at: { ino: 4 } },
+  { rule: 'counters', sql: 'UPDATE answer SET generation = 1000000' },
+  { rule: 'answer-replies', sql: 'UPDATE answer SET generation = 0' },
+  { rule: 'answer-replies', sql: 'UPDATE answer SET generation = 9223372036854775807' },
+  // Without its last byte; with a few more; with a length that leads away.
+  {
+    rule: 'answer-replies',
+    sql: 'UPDATE answer SET replies = substr(replies, 1, length(replies) - 1)',
+  },
+  { rule: 'answer-replies', sql: `UPDATE answer SET replies = CAST(replies || x'010203' AS BLOB)` },
+  {
+    rule: 'answer-replies',
+    sql: `UPDATE answer
+      SET replies = CAST(substr(replies, 1, 8) || x'ffffffff' || substr(replies, 13) AS BLOB)`,
+  },
+  { rule: 'call-fields', sql: `UPDATE tool_call SET principal = ''` },
+  { rule: 'call-fields', sql: `UPDATE tool_call SET key = ''` },
+  { rule: 'call-fields', sql: `UPDATE tool_call SET key = printf('%.65cé%.62c', 'a', 'a')` },
+  { rule: 'call-fields', sql: `UPDATE tool_call SET digest = x'00'` },
+  { rule: 'call-fields', sql: 'UPDATE tool_call SET id = -1' },
+  { rule: 'call-answer', sql: `UPDATE tool_call SET answer = '{"request_id":"r","data":'` },
+  { rule: 'call-answer', sql: `UPDATE tool_call SET answer = '[]'` },
+  { rule: 'call-answer', sql: `UPDATE tool_call SET answer = json_remove(answer, '$.data')` },
+  { rule: 'call-answer', sql: `UPDATE tool_call SET answer = '{"lost":false}'` },
+  { rule: 'call-record', sql: `UPDATE tool_call SET answer = json_set(answer, '$.seq', 5)` },
+  { rule: 'call-record', sql: `UPDATE tool_call SET answer = json_set(answer, '$.seq', '1')` },
+  { rule: 'job-call', sql: `UPDATE tool_job SET call = 'no'` },
+  { rule: 'job-call', sql: `UPDATE tool_job SET call = json_remove(call, '$.key')` },
+  { rule: 'job-call', sql: `UPDATE tool_job SET call = json_remove(call, '$.session.ceiling')` },
+  { rule: 'job-call', sql: `UPDATE tool_job SET call = json_set(call, '$.timeoutMs', 'long')` },
+  { rule: 'job-call', sql: `UPDATE tool_job SET id = '' WHERE id = 'ended'` },
+  { rule: 'job-result', sql: `UPDATE tool_job SET result = 'no' WHERE id = 'ended'` },
+  { rule: 'job-result', sql: `UPDATE tool_job SET result = '{"status":"so"}' WHERE id = 'ended'` },
+  { rule: 'job-fields', sql: 'UPDATE tool_job SET starts = 0' },
+  { rule: 'job-fields', sql: `UPDATE tool_job SET ended_s = NULL WHERE id = 'ended'` },
+  { rule: 'job-fields', sql: `UPDATE tool_job SET ended_s = 1 WHERE id = 'running'` },
 ];
 
 describe('an offence is found against', () => {
   test.each(OFFENCES)('$rule: $sql', ({ rule, sql, at }) => {
     const { journal, path } = openScratch();
     plantTree(journal);
+    plantCalls(journal);
     expect(checkJournal(journal)).toEqual([]);
     journal.connection.exec(sql);
     const db = openForCheck(path);

@@ -1,18 +1,11 @@
 /** Jobs that outlive their daemon, in the journal. */
 import { expect, test } from 'vitest';
 import { JournaledJobs } from '../../src/tools/kept-jobs.ts';
-import { session } from '../tools/sample.ts';
+import { CALL, plantCalls } from './calls.ts';
 import { openScratch } from './scratch.ts';
 
-const CALL = {
-  tool: 'vfs_rm',
-  values: { path: '/ipfs/a', wait_ms: 0 },
-  key: 'k',
-  requestId: 'r',
-  toolCallId: undefined,
-  session: { ...session(7), ceiling: { readOnly: false, tools: ['vfs_rm'], places: ['/ipfs'] } },
-  startedAt: { s: 1, ns: 2 },
-  timeoutMs: 300_000,
+const noneDamaged = (id: string): never => {
+  throw new Error(`${id} is damaged`);
 };
 
 test('a job is known from its handle to its end, and until it is forgotten', () => {
@@ -20,7 +13,7 @@ test('a job is known from its handle to its end, and until it is forgotten', () 
   const jobs = new JournaledJobs(journal);
   jobs.keep('a', CALL);
   jobs.keep('b', CALL);
-  expect(jobs.all()).toEqual(
+  expect(jobs.all(noneDamaged)).toEqual(
     ['a', 'b'].map((id) => ({ id, call: CALL, starts: 1, end: undefined })),
   );
   jobs.started('a');
@@ -30,10 +23,30 @@ test('a job is known from its handle to its end, and until it is forgotten', () 
     context: { request_id: 'r', elapsed_ms: 1 },
   } as const;
   jobs.ended('b', result);
-  expect(jobs.all()).toMatchObject([
+  expect(jobs.all(noneDamaged)).toMatchObject([
     { id: 'a', starts: 2 },
     { id: 'b', end: { result, atS: expect.any(Number) } },
   ]);
   jobs.forget('b');
-  expect(jobs.all()).toHaveLength(1);
+  expect(jobs.all(noneDamaged)).toHaveLength(1);
+});
+
+test('a job that cannot be read is told of and stays, and the others go on', () => {
+  const { journal } = openScratch();
+  plantCalls(journal);
+  const jobs = new JournaledJobs(journal);
+  for (const [id, damage] of [
+    ['running', `call = '{"session":{}}'`],
+    ['ended', `result = '{"status":'`],
+  ]) {
+    jobs.keep('other', CALL);
+    journal.connection.exec(`UPDATE tool_job SET ${damage} WHERE id = '${id}'`);
+    const damaged: string[] = [];
+    const read = jobs.all((one) => damaged.push(one)).map((job) => job.id);
+    expect(damaged).toContain(id);
+    expect(read).not.toContain(id);
+    expect(read).toContain('other');
+    jobs.forget('other');
+  }
+  expect(journal.toolJobs.all()).toHaveLength(2);
 });

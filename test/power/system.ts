@@ -116,7 +116,10 @@ export class System {
   /** Removes files that no row tells of. */
   removeLeftovers(): Promise<void> {
     const { content: contents, log } = this;
-    return removeLeftovers({ contents, journalSync: this.#journalSync, log }, this.signal);
+    return removeLeftovers(
+      { contents, journalSync: this.#journalSync, isJournalBehind: false, log },
+      this.signal,
+    );
   }
 
   async close(): Promise<void> {

@@ -36,7 +36,7 @@ function start(): Promise<{ child: ChildProcess; output: () => string }> {
     HOME: home,
     KITFS_STATE: join(home, 'state'),
     KITFS_RUN: join(home, 'run'),
-    KITFS_CONFIG: join(home, 'config.toml'),
+    KITFS_CONFIG: '/dev/null',
   };
   const child = spawn('npm', ['start'], { cwd: ROOT, env: environment, detached: true });
   npm = child;

@@ -1,41 +1,37 @@
-/** As test/integration/faults.test.ts, at every passing of every point. */
-import { expect, test } from 'vitest';
-import {
-  OPERATIONS,
-  OPERATIONS_OF_ONE_REQUEST,
-  OPERATIONS_ON_BYTES,
-} from '../faults/operations.ts';
+/**
+ * A daemon killed at each stage that an operation can have, as named in test/faults/points.c, once at each, one by
+ * one. At every passing of each, and at all operations: `faults.full.ts`.
+ */
+import { describe, expect, test } from 'vitest';
+import { OPERATIONS, OPERATIONS_ON_BYTES, toolOperations } from '../faults/operations.ts';
 import { Trials } from '../faults/trials.ts';
 
-const TEST_MS_MAX = 900_000;
 const CACHED = '[mount]\npassthrough = false\n';
+const WAYS = [
+  { way: 'the kernel', configuration: '', operations: OPERATIONS, least: 70 },
+  { way: 'the daemon', configuration: CACHED, operations: OPERATIONS_ON_BYTES, least: 34 },
+];
 
-test.each([
-  { way: 'kernel', configuration: '', operations: OPERATIONS },
-  { way: 'daemon', configuration: CACHED, operations: OPERATIONS_ON_BYTES },
-])(
-  'a kill at any passing of any point shows nowhere, when the $way writes the bytes',
-  async ({ configuration, operations }) => {
-    await using trials = await Trials.start({ configuration });
-    let kills = 0;
-    for (const operation of operations) kills += await trials.killEverywhere(operation, true);
-    console.log(`${kills} kills`);
-    expect(kills).toBeGreaterThan(operations.length * 6);
-    await trials.expectSameRecords();
-  },
-  TEST_MS_MAX,
-);
+describe('an operation in which the daemon is killed', () => {
+  test.each(WAYS)(
+    'is done once, without an error, at whichever point, when $way writes the bytes',
+    async ({ configuration, operations, least }) => {
+      await using trials = await Trials.start({ configuration });
+      for (const operation of operations) await trials.killAtNew(operation);
+      console.log(`killed at ${trials.killedAtCount} points`);
+      expect(trials.killedAtCount).toBeGreaterThan(least);
+      await trials.expectSameRecords();
+    },
+  );
 
-test(
-  'a kill without a keeper leaves all of an operation or nothing, at any point',
-  async () => {
-    await using trials = await Trials.start({ args: ['--no-keeper'] });
-    let kills = 0;
-    for (const operation of OPERATIONS_OF_ONE_REQUEST) {
-      kills += await trials.killUnsure(operation);
-    }
-    console.log(`${kills} kills`);
+  test('is done once if a tool acknowledged it, and otherwise once or not at all', async () => {
+    await using trials = await Trials.start();
+    const { daemon } = trials;
+    const call = async (tool: string, input: object) => {
+      await daemon.json(['call', tool, JSON.stringify(input)]);
+    };
+    for (const operation of toolOperations(call)) await trials.killUnsure(operation, true);
+    expect(trials.killedAtCount).toBeGreaterThan(3);
     await trials.expectSameRecords();
-  },
-  TEST_MS_MAX,
-);
+  });
+});

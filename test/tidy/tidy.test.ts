@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 import type { RepositoryFile } from './files.ts';
 import { filesBelow } from './files.ts';
 import * as floors from './floors.ts';
+import * as promises from './promises.ts';
 import * as repository from './repository.ts';
 import * as words from './words.ts';
 
@@ -205,6 +206,30 @@ const LAWS: readonly Law[] = [
       'src/README.md':
         '[a](vfs/SEMANTICS.md#rename) [b](vfs/) [c](https://a.b) [d](#here) `[e](f)`',
       'src/vfs/SEMANTICS.md': '[up](../README.md)',
+    },
+  },
+  {
+    title: 'every promise has a proof',
+    offendersAmong: promises.unprovenPromises,
+    planted: {
+      'src/vfs/SEMANTICS.md': '## Files\n\n- All is well.\n  Very well, see `test/a.test.ts`.',
+    },
+    innocent: {
+      'src/README.md': '- A list.',
+      'test/vfs/a.test.ts': "test('it is well', () => {});",
+    },
+  },
+  {
+    title: 'every proof is a test',
+    offendersAmong: promises.missingProofs,
+    planted: {
+      'src/vfs/SEMANTICS.md':
+        '- Well.\n  Proof: `test/vfs/a.test.ts` “it is well”, “all is\n  well”,\n  “it is”.',
+    },
+    innocent: {
+      'test/vfs/a.test.ts':
+        "describe('all', () => {\n  test.each(['a'])('is well', run);\n});\ntest('it is well', run);",
+      'test/vfs/b.test.ts': "test('it is', run);",
     },
   },
   {

@@ -187,6 +187,16 @@ describe('outside its scope', () => {
     }
   });
 
+  test('a link there and a plain path there are refused with the same words', async () => {
+    const words = [];
+    for (const path of ['/ipfs/out/secret.txt', '/ipfs/in/door/secret.txt']) {
+      const { error } = (await fixture.ask('vfs_read', { path })) as { readonly error?: string };
+      words.push(error?.replace(path, 'PATH'));
+    }
+    expect(words[0]).toContain('the token of this connection is for other places');
+    expect(words[1]).toBe(words[0]);
+  });
+
   test('nothing is copied or moved from there or to there by a link', async () => {
     for (const tool of ['vfs_copy', 'vfs_move']) {
       for (const [source, destination] of [

@@ -1,6 +1,8 @@
 /** Jobs whose handle somebody has, over the end of their daemon. */
 import { expect, test } from 'vitest';
 import { JOB_KEPT_MS, JOB_STARTS_MAX } from '../../src/base/limits.ts';
+import { Redactor } from '../../src/base/redaction.ts';
+import { jobCallOf } from '../../src/tools/kept-jobs.ts';
 import type { CallResult } from '../../src/tools/tools.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import type { Answer, Facts } from './fixture.ts';
@@ -145,6 +147,32 @@ test('a job of a tool that is gone, or that takes other arguments, fails and say
   expect(resultOf(next, 'gone')).toMatchObject({ error_code: 'VERSION_UNSUPPORTED' });
   expect(resultOf(next, 'other')).toMatchObject({ error_code: 'INVALID_ARGUMENT' });
   expect(stateOf(next, id)).toBe('running');
+});
+
+test('a job keeps the bounds its caller had', async () => {
+  const daemons = new Daemons();
+  await daemons.begin(daemons.start());
+  const [kept] = daemons.jobs.all();
+  if (kept === undefined) throw new Error('nothing is kept');
+  const { call } = kept;
+  const bound = { ...call.session, ceiling: { ...call.session.ceiling, readOnly: true } };
+  daemons.jobs.jobs.set('bound', { ...kept, id: 'bound', call: { ...call, session: bound } });
+  const next = daemons.start();
+  await settle();
+  expect(resultOf(next, 'bound')).toMatchObject({ error_code: 'TOOL_NOT_ALLOWED' });
+});
+
+test('a job whose arguments hold what looks like a secret is not written down', () => {
+  const tool = sample().registry.get('sample_job');
+  if (tool === undefined) throw new Error('no sample_job');
+  const facts = { key: 'k', requestId: 'r', startedAt: { s: 1, ns: 0 }, timeoutMs: 1000 };
+  const kept = (values: Facts) => {
+    const call = { tool, session: session(), toolCallId: undefined, values, ...facts };
+    return jobCallOf(call, new Redactor());
+  };
+  expect(kept({ content: 'plain' })).toMatchObject({ values: { content: 'plain' } });
+  expect(kept({ content: 'token=s3cret-s3cret' })).toBeUndefined();
+  expect(kept({ password: 'plain' })).toBeUndefined();
 });
 
 test('a call sent again finds the job that goes on', async () => {

@@ -258,6 +258,7 @@ describe('vfs_write', () => {
     fixture.vfs.core.invalidator = {
       entry: (_, name) => heard.push(`entry ${name}`),
       inode: (ino, bytes) => heard.push(`inode ${ino} ${bytes}`),
+      uncounted() {},
       settled: async () => void heard.push('settled'),
       knows: () => false,
     };

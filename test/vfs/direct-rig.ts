@@ -70,6 +70,7 @@ export class DirectRig {
     core.invalidator = {
       entry() {},
       inode: (ino, bytes) => this.told.push([ino, bytes]),
+      uncounted() {},
       settled: () => Promise.resolve(),
       knows: () => false,
     };

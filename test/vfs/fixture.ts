@@ -11,6 +11,7 @@ import { inheritedFrom } from '../../src/fuse/fuse.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import {
   type Caller,
+  type ContentReader,
   HandleTable,
   type Inherited,
   recover,
@@ -45,8 +46,21 @@ const AGREED = {
   flags2: 0xffff_ffff,
 };
 
+const absent = () => Promise.reject(new OpError('not-found', 'test'));
+/** No content by CID is here. */
+const NOTHING_HERE: ContentReader = {
+  isCid: (name) => /^bafy[a-z2-7]{55}$/.test(name),
+  node: absent,
+  children: () => {
+    throw new OpError('not-found', 'test');
+  },
+  read: absent,
+};
+
 export class Fixture {
   readonly directory: string;
+  /** Called between the pieces of long transactions. */
+  onWork: () => void = () => {};
   /** Where the handle table is; it outlives a kill. */
   memory = new KeptMemory();
   table = this.#newTable();
@@ -55,8 +69,11 @@ export class Fixture {
   vfs: Vfs;
   readonly #clock = new SystemClock();
 
-  constructor(directory = mkdtempSync(join(tmpdir(), 'kitfs-vfs-'))) {
+  readonly #reader: ContentReader;
+
+  constructor(directory = mkdtempSync(join(tmpdir(), 'kitfs-vfs-')), reader = NOTHING_HERE) {
     this.directory = directory;
+    this.#reader = reader;
     [this.journal, this.content, this.vfs] = this.#open();
   }
 
@@ -118,7 +135,8 @@ export class Fixture {
   #open(inherited?: readonly Inherited[]): [Journal, ContentStore, Vfs] {
     const clock = this.#clock;
     const native = loadNative();
-    const journal = new Journal({ path: join(this.directory, 'journal.db'), clock });
+    const onWork = () => this.onWork();
+    const journal = new Journal({ path: join(this.directory, 'journal.db'), clock, onWork });
     const content = new ContentStore({
       journal,
       native,
@@ -126,20 +144,12 @@ export class Fixture {
       memoryDirectory: join(this.directory, 'memory'),
       clock,
     });
-    const absent = () => Promise.reject(new OpError('not-found', 'test'));
     const vfs = new Vfs({
       journal,
       content,
       clock,
       syncJournal: () => native.fdatasyncMany([journal.walFd]),
-      contentReader: {
-        isCid: (name) => /^bafy[a-z2-7]{55}$/.test(name),
-        node: absent,
-        children: () => {
-          throw new OpError('not-found', 'test');
-        },
-        read: absent,
-      },
+      contentReader: this.#reader,
       controlFiles: [{ name: 'status.json', render: () => Buffer.from('{}\n') }],
       owner: { uid: 0, gid: 0 },
       stateDirectory: this.directory,

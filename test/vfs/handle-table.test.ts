@@ -47,6 +47,34 @@ function next(memory: KeptMemory): HandleTable {
   return table;
 }
 
+test('a handle has a place although the table once grew and could not be mapped', () => {
+  const whole = Buffer.from(new ArrayBuffer(HANDLE_TABLE_BYTES_MIN * 2));
+  let [size, isRefused] = [0, true];
+  const memory = {
+    get size() {
+      return size;
+    },
+    map(bytes: number): Buffer {
+      size = bytes;
+      if (bytes <= HANDLE_TABLE_BYTES_MIN || !isRefused) return whole.subarray(0, bytes);
+      isRefused = false;
+      throw new Error('cannot allocate memory');
+    },
+  };
+  const table = HandleTable.make(memory);
+  table.agree(AGREED);
+  table.lastFh = 2 ** 40;
+  const fill = () => {
+    for (let fh = [...table.handles()].length + 1; ; fh++) {
+      table.addHandle(handle(fh));
+      if (size > HANDLE_TABLE_BYTES_MIN && !isRefused) return fh;
+    }
+  };
+  expect(fill).toThrow('cannot allocate memory');
+  const last = fill();
+  expect([...table.handles()].map(({ fh }) => fh)).toContain(last);
+});
+
 describe('the next daemon finds', () => {
   test('what was agreed with the kernel, and how far it was told', () => {
     const { memory, table } = agreed();

@@ -83,20 +83,36 @@ describe('the tree', () => {
   });
 
   test('pages of a mapping never lengthen the file, and the kernel learns the new times', () => {
-    const told: boolean[] = [];
+    const told: number[] = [];
     put('a', '0123456789');
     const { fh } = f.vfs.openNow(ROOT, f.ino('/ipfs/a'), O_RDWR, false);
     f.vfs.setattr(ROOT, f.ino('/ipfs/a'), { size: 6 }, fh);
     const { core } = f.vfs;
     core.invalidator = Object.assign(Object.create(core.invalidator), {
-      inode: (_ino: number, bytes: boolean) => told.push(bytes),
+      uncounted: (ino: number) => told.push(ino),
     });
     const kernel = { ...ROOT, checked: true };
     f.vfs.writePages(kernel, fh, Buffer.from('abcdefgh'), 4);
     f.vfs.writePages(kernel, fh, Buffer.from('late'), 8);
     f.vfs.release(fh);
-    expect(told).toEqual([false, false]);
+    expect(told).toEqual([f.ino('/ipfs/a'), f.ino('/ipfs/a')]);
     expect(bytesOf('/ipfs/a')).toBe('0123ab');
+  });
+
+  test('pages are dropped for the sake of an access time, but not those of a mapping', () => {
+    put('a', 'bytes');
+    const kernel = { ...ROOT, checked: true };
+    const ino = f.ino('/ipfs/a');
+    const drops = () => {
+      const { fh, dropsPages } = f.vfs.openNow(kernel, ino, O_RDONLY, false);
+      f.vfs.release(fh);
+      return dropsPages;
+    };
+    expect(drops()).toBe(true);
+    const writer = f.vfs.openNow(kernel, ino, O_RDWR, false);
+    expect(drops()).toBe(false);
+    f.vfs.release(writer.fh);
+    expect(drops()).toBe(true);
   });
 
   test('rename over a file takes its place at once and frees it', () => {
@@ -168,6 +184,15 @@ describe('the tree', () => {
     expect(() => f.vfs.mkdir(ROOT, f.ipfs, name, 0o755)).toThrow('read-only');
   });
 
+  test('an inode has at most 65,000 links', () => {
+    put('a', 'x');
+    f.journal.connection.exec(`UPDATE inode SET nlink = 64999 WHERE ino = ${f.ino('/ipfs/a')}`);
+    f.reopen();
+    const link = (name: string) => f.vfs.link(ROOT, f.ino('/ipfs/a'), f.ipfs, n(name));
+    expect(link('b').nlink).toBe(65_000);
+    expect(() => link('c')).toThrow(expect.objectContaining({ failure: 'too-many-links' }));
+  });
+
   test('the root lists what is mounted, and takes nothing', () => {
     const handle = f.vfs.opendir(ROOT, ROOT_INO);
     const names: string[] = [];
@@ -194,6 +219,19 @@ describe('the tree', () => {
     removeTree(f.vfs.core, ROOT, f.ipfs, n('d'));
     expect(f.vfs.lookup(ROOT, f.ipfs, n('d'))).toBeUndefined();
     expect(checkJournal(f.journal)).toEqual([]);
+  });
+
+  test('a tree of many entries gives signs of life while it is removed', () => {
+    const d = f.vfs.mkdir(ROOT, f.ipfs, n('d'), 0o755).ino;
+    f.journal.group(() => {
+      for (let i = 0; i < 512; i++) f.vfs.mkdir(ROOT, d, n(`e${i}`), 0o755);
+    });
+    const seen: boolean[] = [];
+    f.onWork = () => seen.push(f.vfs.lookup(ROOT, f.ipfs, n('d')) !== undefined);
+    removeTree(f.vfs.core, ROOT, f.ipfs, n('d'));
+    // While it is listed, while each goes, and while each record is written.
+    expect(seen.length).toBeGreaterThanOrEqual((512 * 3) / 64);
+    expect(seen.filter(Boolean).length).toBeGreaterThanOrEqual((512 * 2) / 64);
   });
 
   test('whom the kernel did not check is checked here', () => {
