@@ -13,7 +13,9 @@
 //   hold NAME\nDATA          with a descriptor, to be kept in place of an earlier one
 //   note NAME\nDATA          other data for one that is held
 //   drop NAME
-//   mounted DIR, unmounted   what to take away when no daemon will come back
+//   mounted DEVICE\nDIR      what to take away when no daemon will come back: the mount with that device
+//                            (MAJOR:MINOR in the mount table), if it is the one that is seen at DIR
+//   unmounted                nothing
 //   ready                    it serves: from now on its death is survived, as that by a signal is since `mounted`
 //   progress                 it answered something: earlier restarts do not count any more
 //   alive                    it is not hung; any other message says so too
@@ -60,6 +62,8 @@ constexpr int64_t kRestartMsMax = 5000;
 constexpr int64_t kServedMs = 5000;
 constexpr int64_t kNever = INT64_MAX;
 constexpr size_t kPathBytesMax = 4095;
+// Two numbers of 32 bits.
+constexpr size_t kDeviceBytesMax = 21;
 // After these the daemon is not started again, however it ends.
 constexpr int kEndingSignals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 constexpr int kOtherSignals[] = {SIGUSR1, SIGUSR2};
@@ -113,7 +117,8 @@ class Keeper {
   // The one that will follow, and our end of the conversation that has not begun.
   OwnedDescriptor next_peer_;
   pid_t next_ = -1;
-  std::string mounted_;
+  std::string mounted_;  // Empty: nothing is.
+  std::string device_;
   std::string last_ = "none";
   unsigned generation_ = 0;
   // What the beginning of a conversation has come to: hello, then each place, then the end.
@@ -286,10 +291,14 @@ bool Keeper::Obey(const Message& message, OwnedDescriptor& passed) {
   if (word == "note") return holds_.Note(rest, data);
   if (word == "drop") return holds_.Drop(rest);
   if (word == "mounted") {
-    const bool is_path = !rest.empty() && rest[0] == '/' && rest.size() <= kPathBytesMax &&
-                         rest.find('\0') == std::string_view::npos;
-    if (is_path) mounted_ = rest;
-    return is_path;
+    const bool is_path = !data.empty() && data[0] == '/' && data.size() <= kPathBytesMax &&
+                         data.find('\0') == std::string_view::npos;
+    const bool is_device = !rest.empty() && rest.size() <= kDeviceBytesMax &&
+                           rest.find_first_not_of("0123456789:") == std::string_view::npos;
+    if (!is_path || !is_device) return false;
+    mounted_ = data;
+    device_ = rest;
+    return true;
   }
   if (word == "unmounted") {
     mounted_.clear();
@@ -435,7 +444,7 @@ void Keeper::Finish(int code) {
   DropNext();
   holds_.DropAll();
   peer_.Reset();
-  const bool is_away = mounted_.empty() || TakeMountAway(mounted_.c_str());
+  const bool is_away = mounted_.empty() || TakeMountAway(mounted_.c_str(), device_);
   if (listener_.IsOpen()) unlink(invocation_.listen.c_str());
   exit_ = code == 0 && !is_away ? 1 : code;
 }

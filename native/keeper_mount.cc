@@ -38,32 +38,41 @@ std::string Unescaped(const char* text) {
   return plain;
 }
 
-// proc_pid_mountinfo(5): the fifth field is the place; the type follows " - ". Cuts the line into pieces.
-bool ReadMount(char* line, std::string& dir, std::string& type) {
+struct Mount {
+  std::string device;
+  std::string dir;
+  std::string type;
+};
+
+// proc_pid_mountinfo(5): the third field is the device, the fifth the place; the type follows " - ". Cuts the
+// line into pieces.
+bool ReadMount(char* line, Mount& mount) {
   char* after = strstr(line, " - ");
   if (after == nullptr) return false;
   *after = '\0';
   char* rest = nullptr;
-  char* field = strtok_r(line, " ", &rest);
-  for (int i = 1; i < 5 && field != nullptr; i++) field = strtok_r(nullptr, " ", &rest);
-  char* kind = strtok_r(after + 3, " ", &rest);
-  if (field == nullptr || kind == nullptr) return false;
-  dir = Unescaped(field);
-  type = kind;
+  const char* fields[5];
+  for (int i = 0; i < 5; i++) {
+    fields[i] = strtok_r(i == 0 ? line : nullptr, " ", &rest);
+    if (fields[i] == nullptr) return false;
+  }
+  const char* type = strtok_r(after + 3, " ", &rest);
+  if (type == nullptr) return false;
+  mount = {fields[2], Unescaped(fields[4]), type};
   return true;
 }
 
 // Whether the last mount at `dir`, which is the one that is seen, is ours.
-bool IsMounted(const char* dir) {
+bool IsMounted(const char* dir, const std::string& device) {
   FILE* table = fopen("/proc/self/mountinfo", "re");
   if (table == nullptr) return false;
   bool found = false;
   char* line = nullptr;
   size_t room = 0;
-  std::string place;
-  std::string type;
+  Mount mount;
   while (getline(&line, &room, table) > 0) {
-    if (ReadMount(line, place, type) && place == dir) found = type == kType;
+    if (!ReadMount(line, mount) || mount.dir != dir) continue;
+    found = mount.type == kType && mount.device == device;
   }
   free(line);
   fclose(table);
@@ -124,8 +133,8 @@ bool UnmountWithHelper(const char* dir) {
 
 }  // namespace
 
-bool TakeMountAway(const char* dir) {
-  if (!IsMounted(dir)) return true;
+bool TakeMountAway(const char* dir, const std::string& device) {
+  if (!IsMounted(dir, device)) return true;
   // By force, which ends the connection whoever has descriptors of it: the process that wrote for a daemon
   // may be stuck in a write to it, behind a program that waits for an answer.
   if (umount2(dir, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return true;

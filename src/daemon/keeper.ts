@@ -119,9 +119,12 @@ export class Keeper {
     this.#say(`drop ${name}`);
   }
 
-  /** What it takes away when no daemon will come back. */
-  mounted(dir: string): void {
-    this.#say(`mounted ${dir}`);
+  /**
+   * What it takes away when no daemon will come back, if it is the mount that is seen at `dir` then.
+   * @param device as in /proc/self/mountinfo.
+   */
+  mounted(dir: string, device: string): void {
+    this.#say(`mounted ${device}\n${dir}`);
   }
 
   unmounted(): void {

@@ -74,9 +74,10 @@ export async function takeKept(
     const place = before === undefined ? undefined : await placeNow(before);
     const diedOfItself = isOwnFault(keeper.last);
     if (table !== undefined && place !== undefined) {
-      if (place !== before) {
+      const { mountPoint, device } = place;
+      if (place !== before && device !== undefined) {
         keeper.note(CONNECTION, JSON.stringify(place));
-        keeper.mounted(place.mountPoint);
+        keeper.mounted(mountPoint, device);
       }
       return { table, mount: { ...place, fd: connection.descriptor, diedOfItself } };
     }
@@ -113,7 +114,8 @@ export function keepMount(
   { fd, mountPoint, device }: Pick<Taken, 'fd' | 'mountPoint' | 'device'>,
 ): void {
   keeper.hold(CONNECTION, fd, JSON.stringify({ mountPoint, device }));
-  keeper.mounted(mountPoint);
+  // One that is not in the table any more is nobody's to take away.
+  if (device !== undefined) keeper.mounted(mountPoint, device);
 }
 
 /** Who connects while there is no daemon waits for the next one. */

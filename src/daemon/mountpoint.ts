@@ -50,12 +50,18 @@ interface MountRecord {
  * can be used.
  * @returns its path without links.
  * @throws OpError mount-busy (something is mounted there: it is named), not-directory, not-empty,
- *   denied, mount-failed, dependency-missing.
+ *   denied, mount-failed, dependency-missing, configuration (a line break in its path).
  */
 export async function prepareMountPoint(options: MountPointOptions): Promise<string> {
   await clearDeadMount(options);
   const dir = await realMountPlace(options.dir);
   const op = `mount at ${dir}`;
+  if (dir.includes('\n')) {
+    // What is said of it to systemd and in tables would be read as lines of their own.
+    throw new OpError('configuration', `mount at ${JSON.stringify(dir)}`, {
+      hint: 'there is a line break in its path: choose another one',
+    });
+  }
   const there = mountAt(await hostMounts(), dir);
   if (there !== undefined) throw await occupied(op, there, options.clock);
   try {

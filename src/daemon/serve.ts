@@ -16,6 +16,7 @@ import { Redactor } from '../base/redaction.ts';
 import type { Secret, SecretReference } from '../base/secrets.ts';
 import { ChosenDriver } from '../fuse/chosen.ts';
 import { inheritedFrom, type Taken } from '../fuse/fuse.ts';
+import { deviceAt } from '../fuse/native.ts';
 import type { PeerPolicy } from '../mcp/mcp.ts';
 import { recordObject } from '../tools/record.ts';
 import { announceSince, type HandleTable } from '../vfs/vfs.ts';
@@ -320,7 +321,8 @@ export class Daemon {
 
   async #mount(fuse: ChosenDriver, mountPoint: string): Promise<void> {
     await fuse.mount(mountPoint);
-    this.#keeper?.mounted(mountPoint);
+    const device = deviceAt(mountPoint);
+    if (device !== undefined) this.#keeper?.mounted(mountPoint, device);
     this.#teardown.push('take the mount away', () => this.#takeMountAway());
     void fuse.ended.then(({ error }) => this.#unmounted(error));
   }

@@ -155,7 +155,7 @@ test('a keeper that is gone is no error, and is told of once', async () => {
   keeping.kill('SIGKILL');
   await once(keeping, 'exit');
   expect(keeper.isAlive).toBe(true);
-  keeper.mounted('/a');
+  keeper.mounted('/a', '0:1');
   expect(keeper.isAlive).toBe(false);
   keeper.unmounted();
   keeper.progress();

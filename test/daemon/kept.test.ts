@@ -36,8 +36,8 @@ class HandKeeper {
     this.things.delete(name);
   }
 
-  mounted(dir: string): void {
-    this.said.push(`mounted ${dir}`);
+  mounted(dir: string, device: string): void {
+    this.said.push(`mounted ${device} ${dir}`);
   }
 
   unmounted(): void {

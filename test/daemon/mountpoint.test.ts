@@ -74,6 +74,12 @@ describe('the mount point', () => {
     }
   });
 
+  test('is refused when there is a line break in its path', async () => {
+    using scratch = new Scratch();
+    const prepared = prepareMountPoint(optionsFor(scratch, scratch.path('a\nb')));
+    await expect(prepared).rejects.toMatchObject({ failure: 'configuration' });
+  });
+
   test('is refused when it is not empty, with what to do', async () => {
     using scratch = new Scratch();
     mkdirSync(scratch.path('mnt', 'inside'), { recursive: true });

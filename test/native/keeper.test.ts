@@ -1,17 +1,21 @@
 /** The keeper, with a daemon (kept.mjs) that really dies, hangs and ends. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
+import { COMMAND, KEEPER, keeping, serving, Talker } from './talker.ts';
 
-const RELEASE = fileURLToPath(new URL('../../native/build/Release', import.meta.url));
-const KEEPER = join(RELEASE, 'kitfs-keeper');
-const DAEMON = fileURLToPath(new URL('kept.mjs', import.meta.url));
-const COMMAND = [process.execPath, DAEMON, join(RELEASE, 'kitfs.node')];
 const ATTEMPTS = 60_000;
 /** As keeper.cc has it. */
 const SERVED_MS = 5000;
@@ -20,89 +24,6 @@ const dir = mkdtempSync(join(tmpdir(), 'kitfs-keeper-'));
 const file = join(dir, 'held');
 writeFileSync(file, '');
 afterAll(() => rmSync(dir, { recursive: true }));
-
-/** What the daemon says. */
-interface Said {
-  readonly hello?: string;
-  readonly busy?: boolean;
-  readonly pid: number;
-  readonly group: number;
-  readonly inherited: readonly string[];
-  readonly a?: { readonly data: string; readonly place: string };
-  readonly b?: { readonly data: string; readonly place: string };
-  readonly done?: string;
-  readonly heard?: string;
-  readonly result?: unknown;
-}
-
-/** A process that speaks lines of JSON. */
-class Talker implements Disposable {
-  readonly process: ChildProcess;
-  readonly ended: Promise<unknown>;
-  readonly #lines: AsyncIterator<string>;
-  #errors = '';
-  #pids = new Set<number>();
-
-  constructor(program: string, args: readonly string[], extra: readonly number[] = []) {
-    this.process = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe', ...extra] });
-    const { stdout, stderr } = this.process;
-    if (stdout === null || stderr === null) throw new Error('there are no pipes');
-    this.#lines = createInterface({ input: stdout })[Symbol.asyncIterator]();
-    stderr.setEncoding('utf8').on('data', (text: string) => {
-      this.#errors += text;
-    });
-    this.ended = once(this.process, 'close');
-  }
-
-  get errors(): string {
-    return this.#errors;
-  }
-
-  /** Resolves when more was said on standard error. */
-  async heard(): Promise<void> {
-    if (this.process.stderr !== null) await once(this.process.stderr, 'data');
-  }
-
-  async said(): Promise<Said> {
-    const { done, value } = await this.#lines.next();
-    if (done === true) throw new Error(`it has ended: ${this.#errors}`);
-    const said = JSON.parse(value) as Said;
-    if (said.pid !== undefined) this.#pids.add(said.pid);
-    return said;
-  }
-
-  tell(...command: readonly unknown[]): void {
-    this.process.stdin?.write(`${JSON.stringify(command)}\n`);
-  }
-
-  /** Tells, and waits until that is done. */
-  async ask(...command: readonly unknown[]): Promise<unknown> {
-    this.tell(...command);
-    return (await this.said()).result;
-  }
-
-  [Symbol.dispose](): void {
-    this.process.kill('SIGKILL');
-    for (const pid of this.#pids) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It has ended.
-      }
-    }
-  }
-}
-
-const keeping = (...options: readonly string[]) =>
-  new Talker(KEEPER, [...options, '--', ...COMMAND]);
-
-/** A keeper whose daemon serves. */
-async function serving(...options: readonly string[]) {
-  const talker = keeping(...options);
-  const first = await talker.said();
-  await talker.ask('send', 'ready');
-  return { talker, first };
-}
 
 describe.concurrent('a daemon that serves', () => {
   for (const [how, command, last] of [
@@ -337,8 +258,11 @@ describe.concurrent('what a keeper is given', () => {
   test('as a message that makes no sense is dropped', async ({ expect }) => {
     const { talker } = await serving();
     using _ = talker;
-    for (const text of ['what', 'hold a\nno descriptor', 'note a\n', 'drop a', 'mounted here']) {
+    for (const text of ['what', 'hold a\nno descriptor', 'note a\n', 'drop a']) {
       await talker.ask('send', text);
+    }
+    for (const text of ['here', '0:1', '0:1\nhere', '\n/here', '0:a\n/here', '0:1\n/a\0b']) {
+      await talker.ask('send', `mounted ${text}`);
     }
     for (const name of ['', 'A', 'a b', 'x'.repeat(33)]) await talker.ask('hold', name, '', file);
     for (let i = 0; i < 17; i++) await talker.ask('hold', `n${i}`, '', file);
@@ -346,7 +270,7 @@ describe.concurrent('what a keeper is given', () => {
     const second = await talker.said();
     const held = Object.keys(second).filter((name) => /^n\d+$/.test(name));
     expect(held.length).toBe(16);
-    expect(talker.errors.match(/cannot be obeyed/g)?.length).toBe(10);
+    expect(talker.errors.match(/cannot be obeyed/g)?.length).toBe(15);
   });
 
   test('comes back however long it is', async ({ expect }) => {
@@ -363,8 +287,9 @@ describe.concurrent('what a keeper is given', () => {
 
 describe('a mount that nobody will serve any more', () => {
   const place = mkdtempSync(join(tmpdir(), 'kitfs-keeper mount-'));
-  const mounted = () =>
-    readFileSync('/proc/self/mountinfo', 'utf8').includes(place.replace(' ', '\\040'));
+  const placeInTable = place.replace(' ', '\\040');
+  const mountinfo = () => readFileSync('/proc/self/mountinfo', 'utf8');
+  const mounted = () => mountinfo().includes(placeInTable);
   afterEach(() => void spawnSync('umount', ['--lazy', place]));
   afterAll(() => rmSync(place, { recursive: true }));
 
@@ -409,6 +334,30 @@ describe('a mount that nobody will serve any more', () => {
     const { talker } = await serving();
     await talker.ask('mount', place, 'kitfs');
     await talker.ask('send', 'unmounted');
+    await talker.ask('send', 'done');
+    talker.tell('exit', 0);
+    expect(await talker.ended).toEqual([0, null]);
+    expect(mounted()).toBe(true);
+  });
+
+  test('is taken away at a place with a line break, and what is at the first line of it stays', async () => {
+    const broken = `${place}\nsecond`;
+    mkdirSync(broken);
+    const talker = keeping();
+    await talker.said();
+    await talker.ask('mount', place, 'kitfs');
+    await talker.ask('mount', broken, 'kitfs');
+    talker.tell('exit', 1);
+    expect(await talker.ended).toEqual([1, null]);
+    expect(mountinfo()).not.toContain('second');
+    expect(mounted()).toBe(true);
+    rmdirSync(broken);
+  });
+
+  test('is left alone when it is another one of kitfs than was told of', async () => {
+    const { talker } = await serving();
+    await talker.ask('mount', place, 'kitfs');
+    await talker.ask('send', `mounted 0:1048575\n${place}`);
     await talker.ask('send', 'done');
     talker.tell('exit', 0);
     expect(await talker.ended).toEqual([0, null]);

@@ -34,6 +34,13 @@ function handedOver() {
   }
 }
 
+/** As the mount table says it, where space and newline are octal. */
+function deviceAt(dir) {
+  const place = dir.replaceAll(' ', '\\040').replaceAll('\n', '\\012');
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  return lines.map((line) => line.split(' ')).findLast((words) => words[4] === place)[2];
+}
+
 const commands = {
   send: (text) => native.sendMessage(socket, Buffer.from(text)),
   hold: (name, data, file) =>
@@ -46,7 +53,7 @@ const commands = {
       : native.mountWithHelper('/usr/bin/fusermount3', dir, `subtype=${kind}`);
     if (isRoot) native.mountFuse(fd, dir, { source: 'kitfs', fsType: `fuse.${kind}` });
     native.sendMessage(socket, Buffer.from('hold fuse\n'), fd);
-    native.sendMessage(socket, Buffer.from(`mounted ${dir}`));
+    native.sendMessage(socket, Buffer.from(`mounted ${deviceAt(dir)}\n${dir}`));
     if (!isShared) return undefined;
     return spawn('sleep', ['60'], { stdio: ['ignore', 'ignore', 'ignore', fd] }).pid;
   },
