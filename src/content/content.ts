@@ -50,7 +50,7 @@ export { blockKey, CID, cidOfBytes, parseCid } from './cid.ts';
 export { removeStrays } from './collect.ts';
 export { Dag, type DagEntry } from './dag.ts';
 export type { Sealing } from './direct.ts';
-export { Doubt, type DoubtOptions, type Verdict } from './doubt.ts';
+export { Doubt, type Verdict } from './doubt.ts';
 export { CONTENT_PROFILE, type Profile, rawCid } from './hash.ts';
 export { HashPool } from './hasher.ts';
 export { Sealer } from './seal.ts';

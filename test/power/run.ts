@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { brokenPromises, type Moment } from './check.ts';
-import { Dice, Disk, FATES, type Fate, parseTrace, type TraceEvent } from './disk.ts';
+import { brokenPromises } from './check.ts';
+import { Dice, Disk, FATES, parseTrace, type TraceEvent } from './disk.ts';
 import { Model } from './model.ts';
 import type { Mark } from './workload.ts';
 
@@ -136,5 +136,3 @@ function chosen(cuts: readonly Cut[], count: number, dice: Dice): Cut[] {
     return isTaken;
   });
 }
-
-export type { Fate, Moment };
