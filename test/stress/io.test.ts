@@ -13,8 +13,8 @@ import { call, connectAgent, textOf } from '../integration/agent.ts';
 import { type Ending, TestDaemon } from '../integration/daemon.ts';
 import { buildProgram } from './program.ts';
 
-/** On `/ipfs`, over all seeds. */
-const OPERATIONS = 1_000_000;
+/** On `/ipfs`, over all seeds; see `io.full.ts`. */
+const OPERATIONS = process.env['KITFS_TEST_FULL'] === undefined ? 300_000 : 1_000_000;
 /** Printed by the program, so that a failure can be done again. */
 const SEEDS_ALONE = [1, 2];
 /** At once: they are each other's second client. */
