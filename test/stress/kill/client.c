@@ -80,9 +80,11 @@ void end_call(struct client *c) {
   double ms = (now.tv_sec - c->called.tv_sec) * 1e3 + (now.tv_nsec - c->called.tv_nsec) / 1e6;
   int during = __atomic_load_n(&kills, __ATOMIC_RELAXED) - c->kills_before;
   if (during > 1) ms /= during;
+  if (ms > LONG_MS) c->long_calls++;
   if (ms <= c->worst_ms) return;
   c->worst_ms = ms;
   c->worst_kills = during;
+  c->worst_after = c->kills_before;
   c->worst_operation = c->operation;
   c->worst_call = c->call;
 }

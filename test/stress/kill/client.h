@@ -19,6 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/** A pause that a program is not to see. */
+enum { LONG_MS = 500 };
+
 enum {
   KIB = 1024,
   /** No file grows beyond LARGEST, and no operation moves more than ONE_MAX bytes. */
@@ -95,7 +98,8 @@ struct client {
   uint8_t seen[MANY];
   /** What changed a name or an attribute, one a line, in order: the journal must say the same. */
   FILE *records;
-  long operations, reopened;
+  /** Calls that took more than LONG_MS. */
+  long operations, reopened, long_calls;
   int followers_seen;
   /** The system call in hand, and how many daemons had been killed when it began. */
   const char *operation, *call;
@@ -103,7 +107,7 @@ struct client {
   int kills_before;
   /** The longest one; of one during which several were killed, its share of each. */
   double worst_ms;
-  int worst_kills;
+  int worst_kills, worst_after;
   const char *worst_operation, *worst_call;
   char last[LAST][160];
 };

@@ -132,8 +132,9 @@ int main(int argc, char **argv) {
   for (int i = 0; i < count; i++) {
     struct client *c = &clients[i];
     pthread_join(threads[i], NULL);
-    printf("client %d: operations %ld, opened again %ld, worst %.0f ms in %s of %s, kills %d\n", i, c->operations,
-           c->reopened, c->worst_ms, c->worst_call, c->worst_operation, c->worst_kills);
+    printf("client %d: operations %ld, opened again %ld, over %d ms %ld, worst %.0f ms in %s of %s, kills %d after %d\n",
+           i, c->operations, c->reopened, LONG_MS, c->long_calls, c->worst_ms, c->worst_call, c->worst_operation,
+           c->worst_kills, c->worst_after);
   }
   check_locks(&whole, locks);
   printf("done\n");
