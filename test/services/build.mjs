@@ -4,9 +4,9 @@
  *     node test/services/build.mjs               builds what is missing
  *     node test/services/build.mjs where kubo    prints the directory of its programs, or says that it is not built
  *
- * A service is a directory beside this file with a `go.mod`, whose `tool` lines name its programs. What is built lies in
- * `$XDG_CACHE_HOME` (or `~/.cache`) `/kitfs-test/services/<name>-<hash>/`, where the hash is of the module's files, of
- * the compiler and of how it is called: another version is another directory, and the same one is never built again.
+ * A service is a directory beside this file with a `go.mod`, whose `tool` lines name its programs. What is built lies
+ * in `$XDG_CACHE_HOME` (or `~/.cache`) `/kitfs-test/services/<name>-<hash>/`, where the hash is of the module's files,
+ * of the compiler and of how it is called: another version is another directory, and the same is never built again.
  *
  * Invariants: a directory of that name is whole, because it gets its name at the end, by one rename; of two builds of
  * one service at once, one builds and the other waits for it. The lock is the kernel's (flock(2)): one that is killed
@@ -108,13 +108,15 @@ function build(module, name) {
     console.log(`${name}: building; the first time, Go fetches what it is made of`);
     const start = performance.now();
     const unfinished = mkdtempSync(join(cache(), `.${name}.`));
-    go(module, ['build', ...FLAGS, '-o', `${unfinished}/`, 'tool'], ['ignore', 2, 2]);
-    const programs = readdirSync(unfinished);
-    if (programs.length === 0) throw new Refusal(`${module}/go.mod names no tool`);
-    for (const program of programs) sync(join(unfinished, program));
-    renameSync(unfinished, place);
+    try {
+      go(module, ['build', ...FLAGS, '-o', `${unfinished}/`, 'tool'], ['ignore', 2, 2]);
+      for (const program of readdirSync(unfinished)) sync(join(unfinished, program));
+      renameSync(unfinished, place);
+    } finally {
+      rmSync(unfinished, { recursive: true, force: true });
+    }
     const tookS = ((performance.now() - start) / 1000).toFixed(1);
-    console.log(`${name}: built ${programs.join(' ')} in ${tookS} s, in ${place}`);
+    console.log(`${name}: built in ${tookS} s, in ${place}`);
   } finally {
     closeSync(lockFile);
   }
