@@ -69,7 +69,7 @@ describe('two nodes that are connected', () => {
     }
   });
 
-  test('pass on messages, and stop at once although somebody listens', async () => {
+  test('pass on messages, and end although somebody listens', async () => {
     await using one = await KuboNode.start({ pubsub: true, routing: 'none' });
     await using other = await KuboNode.start({ pubsub: true, routing: 'none' });
     await one.connect(other);
