@@ -43,14 +43,18 @@ export interface Flags {
   readonly driver?: Settings['mount']['driver'] | undefined;
 }
 
-/** Where everything lies. */
-export interface Places {
-  readonly uid: number;
+/** What can be chosen of it. */
+export interface PlaceNames {
   readonly state: string;
   readonly run: string;
+  readonly mountPoint: string;
+}
+
+/** Where everything lies. */
+export interface Places extends PlaceNames {
+  readonly uid: number;
   /** Whether commands find it without being told. */
   readonly isDefaultRun: boolean;
-  readonly mountPoint: string;
   /** The file that was read; undefined when there is none at the default place. */
   readonly file: string | undefined;
   readonly controlSocket: string;
@@ -69,6 +73,8 @@ export interface Config extends Places {
   readonly said: LastGood;
   /** Why that is not what the file says now; undefined: it is. */
   readonly fault: OpError | undefined;
+  /** Which places are not the ones that were said, but those of the mount that is gone on with. */
+  readonly unheeded: readonly (keyof PlaceNames)[];
   /** Who started the daemon and wants to hear of it; undefined: nobody. */
   readonly supervision: Supervision | undefined;
 }
@@ -118,6 +124,20 @@ async function configOf(flags: Flags, environment: Environment, said: LastGood):
     supervision: supervisionOf(environment),
     said,
     fault: undefined,
+    unheeded: [],
+  };
+}
+
+/** The same at other places: those of a mount that is there. */
+export function movedTo(config: Config, places: PlaceNames): Config {
+  const { state, run, mountPoint } = places;
+  const names = ['state', 'run', 'mountPoint'] as const;
+  return {
+    ...config,
+    ...{ state, run, mountPoint },
+    ...socketsIn(run),
+    isDefaultRun: config.isDefaultRun && run === config.run,
+    unheeded: names.filter((name) => places[name] !== config[name]),
   };
 }
 
@@ -152,15 +172,19 @@ function placesOf(
     isDefaultRun: run === defaultRun(environment),
     mountPoint,
     file,
-    controlSocket: join(run, 'control.sock'),
-    mcpSocket: join(run, 'mcp.sock'),
-    mcpReadOnlySocket: join(run, 'mcp-ro.sock'),
+    ...socketsIn(run),
     secretOf: (reference) => readSecret(reference, environment),
     programFolders: (environment.variables['PATH'] ?? '').split(delimiter).filter(isAbsolute),
   };
   demandShortSockets(places);
   return places;
 }
+
+const socketsIn = (run: string) => ({
+  controlSocket: join(run, 'control.sock'),
+  mcpSocket: join(run, 'mcp.sock'),
+  mcpReadOnlySocket: join(run, 'mcp-ro.sock'),
+});
 
 async function readSaid(flags: Flags, environment: Environment): Promise<LastGood> {
   const named = flags.config ?? nonEmpty(environment.variables['KITFS_CONFIG']);

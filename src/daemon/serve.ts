@@ -32,10 +32,12 @@ import type { Faces } from './faces.ts';
 import type { Phase } from './health.ts';
 import { boundHeap } from './heap.ts';
 import { demandFuse } from './host.ts';
+import { journalIdOf } from './identity.ts';
 import type { Keeper } from './keeper.ts';
 import { demandNoOtherKeeper, forgetKeeper, recordKeeper } from './keeper-process.ts';
 import { type Kept, keepMount, keptSocket, letGo, takeKept } from './kept.ts';
 import { keepConfig } from './kept-config.ts';
+import { keepPlaces } from './kept-places.ts';
 import { createLog } from './log.ts';
 import { usersOf } from './mount-table.ts';
 import {
@@ -48,7 +50,7 @@ import {
 } from './mountpoint.ts';
 import { pulse } from './pulse.ts';
 import { prepareRunDirectory } from './run-directory.ts';
-import { openState } from './state.ts';
+import { openState, type StateDirectory } from './state.ts';
 import { type Status, type StatusSources, statusOf } from './status.ts';
 import { Systemd } from './systemd.ts';
 import { Teardown } from './teardown.ts';
@@ -120,8 +122,11 @@ export class Daemon {
     const { level } = config.settings.log;
     this.log = createLog({ level, isTerminal, errors: this.#errors, redactor });
     keeper?.tell(this.log);
-    const { fault } = config;
+    const { fault, state, run, mountPoint, unheeded } = config;
     if (fault !== undefined) this.log.warn({ err: fault }, 'the settings before it hold');
+    if (unheeded.length > 0) {
+      this.log.warn({ unheeded, state, run, mountPoint }, 'the places of the mount hold');
+    }
     this.#teardown = new Teardown(this.log);
     this.ended = new Promise((resolve) => {
       this.#setEnded = resolve;
@@ -214,22 +219,7 @@ export class Daemon {
       }));
     this.#mountPoint = mountPoint;
     await control.listen();
-    const core = openCore({
-      ...{ config, state, native, log, teardown },
-      table: kept.table,
-      inherited: kept.mount === undefined ? undefined : inheritedFrom(kept.table, this.#clock),
-      clock: this.#clock,
-      random: this.#random,
-      signal: this.#stopping.signal,
-      isBusy: () => this.#activity.isBusy,
-      onWork: pulse(this.#clock, [keeper, systemd]),
-      controlFiles: controlFiles({
-        core: () => this.#sources().core,
-        status: () => this.status(),
-        errors: this.#errors,
-        recordOf: (record) => recordObject(this.#sources().core, record),
-      }),
-    });
+    const core = this.#openCore(state, native, kept);
     this.#core = core;
     teardown.push('answer no more', async () => {
       this.#stopping.abort();
@@ -241,7 +231,10 @@ export class Daemon {
       if (keeper !== undefined) letGo(keeper);
       await forgetMount(state.mounted);
     });
-    if (kept.mount === undefined) await recordIntent(state.mounted, mountPoint);
+    if (kept.mount === undefined) {
+      if (keeper !== undefined) keepPlaces(keeper, config, journalIdOf(core.journal));
+      await recordIntent(state.mounted, mountPoint);
+    }
     const fuse = this.#connect(core, native, kept);
     if (kept.mount !== undefined) {
       this.#takeOver(fuse, core, kept.mount, kept.table);
@@ -259,6 +252,28 @@ export class Daemon {
     const readyMs = Math.round(this.#clock.monotonicMs() - this.#startedMs);
     log.info({ mountPoint, state: config.state, readyMs }, 'ready');
     systemd.ready(`mounted at ${mountPoint}`);
+  }
+
+  #openCore(state: StateDirectory, native: Native, kept: Kept): CoreParts {
+    const { config, log } = this;
+    return openCore({
+      ...{ config, state, native, log },
+      teardown: this.#teardown,
+      table: kept.table,
+      journalId: kept.journalId,
+      inherited: kept.mount === undefined ? undefined : inheritedFrom(kept.table, this.#clock),
+      clock: this.#clock,
+      random: this.#random,
+      signal: this.#stopping.signal,
+      isBusy: () => this.#activity.isBusy,
+      onWork: pulse(this.#clock, [this.#keeper, this.#systemd]),
+      controlFiles: controlFiles({
+        core: () => this.#sources().core,
+        status: () => this.status(),
+        errors: this.#errors,
+        recordOf: (record) => recordObject(this.#sources().core, record),
+      }),
+    });
   }
 
   /** From now on another daemon follows when this one dies. */
