@@ -20,7 +20,7 @@ export interface Environment {
   readonly uid: number;
   readonly pid: number;
   readonly home: string;
-  /** Relative paths of flags and variables start here. */
+  /** Relative paths of flags and variables start here; it is asked for when there is one. */
   readonly directory: string;
 }
 
@@ -29,8 +29,20 @@ const hostEnvironment = (): Environment => ({
   uid: process.getuid?.() ?? 0,
   pid: process.pid,
   home: homedir(),
-  directory: process.cwd(),
+  get directory() {
+    return workingDirectory();
+  },
 });
+
+/** @throws OpError not-found: it was removed. */
+function workingDirectory(): string {
+  try {
+    return process.cwd();
+  } catch (error) {
+    const hint = 'it was removed: name absolute paths';
+    throw new OpError('not-found', 'start at the working directory', { cause: error, hint });
+  }
+}
 
 /** What the command line said. */
 export interface Flags {
@@ -188,7 +200,7 @@ const socketsIn = (run: string) => ({
 
 async function readSaid(flags: Flags, environment: Environment): Promise<LastGood> {
   const named = flags.config ?? nonEmpty(environment.variables['KITFS_CONFIG']);
-  const path = resolve(environment.directory, named ?? defaultFile(environment));
+  const path = absolute(named ?? defaultFile(environment), environment);
   const text = await readText(path, named !== undefined);
   return text === undefined ? {} : { file: path, text };
 }
@@ -218,17 +230,47 @@ async function readText(path: string, isNamed: boolean): Promise<string | undefi
 }
 
 function chooser(environment: Environment) {
-  const { variables, directory } = environment;
+  const { variables } = environment;
   return (
     flag: string | undefined,
-    variable: string,
+    variable: PlaceVariable,
     setting: string | undefined,
     otherwise: (environment: Environment) => string,
   ): string =>
-    resolve(
-      directory,
+    absolute(
       nonEmpty(flag) ?? nonEmpty(variables[variable]) ?? setting ?? otherwise(environment),
+      environment,
     );
+}
+
+const absolute = (path: string, environment: Pick<Environment, 'directory'>): string =>
+  isAbsolute(path) ? resolve(path) : resolve(environment.directory, path);
+
+/** Those with paths in them. */
+const PLACE_VARIABLES = ['KITFS_STATE', 'KITFS_CONFIG', 'KITFS_RUN', 'KITFS_MOUNT'] as const;
+type PlaceVariable = (typeof PLACE_VARIABLES)[number];
+
+/**
+ * Goes to `/`, because a daemon and its keeper outlive the directory where they were started: it may
+ * be removed, or lie on what is to be unmounted. The variables mean the same places afterwards.
+ * @returns the paths, of a command line, that are there, as absolute ones.
+ * @throws OpError not-found: one starts at the working directory, and that was removed.
+ */
+export function leaveDirectory<Name extends string>(
+  paths: Readonly<Record<Name, string | undefined>>,
+): Partial<Record<Name, string>> {
+  const environment = hostEnvironment();
+  const absolutes: Partial<Record<Name, string>> = {};
+  for (const name of Object.keys(paths) as Name[]) {
+    const path = nonEmpty(paths[name]);
+    if (path !== undefined) absolutes[name] = absolute(path, environment);
+  }
+  for (const name of PLACE_VARIABLES) {
+    const path = nonEmpty(environment.variables[name]);
+    if (path !== undefined) process.env[name] = absolute(path, environment);
+  }
+  process.chdir('/');
+  return absolutes;
 }
 
 const nonEmpty = (text: string | undefined): string | undefined => (text === '' ? undefined : text);

@@ -18,6 +18,7 @@ import type { Daemon, DaemonOptions } from './serve.ts';
 export {
   type Config,
   type Flags,
+  leaveDirectory,
   loadConfig,
   loadPlaces,
   type Places,

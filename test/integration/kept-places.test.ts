@@ -1,12 +1,20 @@
 /** Where a daemon that goes on with a mount has its state and its sockets. */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { TestDaemon } from './daemon.ts';
+import { KITFS, TestDaemon } from './daemon.ts';
 
 interface Status {
   readonly pid: number;
-  readonly keeper: number;
+  readonly keeper: number | null;
 }
 
 /** Only the configuration file says where things are. */
@@ -98,6 +106,43 @@ test('a mount whose directories were moved is gone on with where they are', asyn
   expect(await daemon.json(['unmount', '--run', moved.run])).toEqual({ unmounted: moved.mnt });
 });
 
+test('a mount outlives the directory in which it was asked for, and the names that began there', async () => {
+  await using daemon = await TestDaemon.start();
+  await daemon.stop();
+  const typed = join(daemon.directory, 'typed', 'here');
+  for (const args of [[], ['--no-keeper']]) {
+    mkdirSync(typed, { recursive: true });
+    writeFileSync(join(daemon.directory, 'typed', 'config.toml'), '[memory]\nenabled = false\n');
+    const relative = { KITFS_STATE: '../../state', KITFS_RUN: '../../run', KITFS_MOUNT: '' };
+    const mount = ['mount', '--background', ...args, '--config', '../config.toml', '../../mnt'];
+    await daemon.json(mount, { in: typed, env: relative });
+    rmSync(typed, { recursive: true });
+    await daemon.shell('echo kept > ipfs/a');
+    if (args.length === 0) await crash(daemon, { run: daemon.runDirectory });
+    expect(await daemon.shell('cat ipfs/a; ls')).toBe('kept\nipfs\n');
+    const status = await daemon.json<Status>(['status']);
+    for (const pid of [status.pid, status.keeper ?? status.pid]) {
+      expect(readlinkSync(`/proc/${pid}/cwd`)).toBe('/');
+    }
+    await daemon.json(['unmount']);
+  }
+});
+
+test('whoever is in a directory that was removed can mount by absolute names', async () => {
+  await using daemon = await TestDaemon.start();
+  await daemon.stop();
+  const script = 'mkdir d; cd d; rmdir ../d; exec "$@"';
+  const kitfs = (...args: readonly string[]) =>
+    daemon.attempt('sh', ['-c', script, 'sh', process.execPath, KITFS, ...args], {
+      in: daemon.directory,
+    });
+  expect(await kitfs('mount', '--background')).toMatchObject({ code: 0 });
+  await daemon.shell('echo kept > ipfs/a');
+  const { code, stderr } = await kitfs('status', '--run', 'run');
+  expect([code, stderr]).toEqual([1, expect.stringContaining('name absolute paths')]);
+  await daemon.json(['unmount']);
+});
+
 test.each([
   ['the state directory', (state: string) => rmSync(state, { recursive: true }), 'state directory'],
   ['the journal', (state: string) => rmSync(join(state, 'journal.db')), 'it is gone'],
@@ -116,6 +161,7 @@ test.each([
     const log = () => readFileSync(join(places.run, 'daemon.log'), 'utf8');
     await expect.poll(log, LIMIT).toContain(why);
     expect(isMounted(places.mnt)).toBe(true);
+    if (keeper === null) throw new Error('nobody keeps');
     process.kill(keeper, 'SIGTERM');
     await expect.poll(() => isMounted(places.mnt), LIMIT).toBe(false);
     expect(existsSync(join(places.state, 'journal.db'))).toBe(false);
