@@ -111,8 +111,10 @@ export async function loadConfig(
   lastGood?: LastGood,
 ): Promise<Config> {
   try {
-    const config = await configOf(flags, environment, await readSaid(flags, environment));
-    if (lastGood !== undefined) await demandUsable(config);
+    const said = await readSaid(flags, environment);
+    const config = await configOf(flags, environment, said);
+    // What did not change is gone on with, though something that it names may have gone.
+    if (lastGood !== undefined && !isSame(said, lastGood)) await demandUsable(config);
     return config;
   } catch (error) {
     const isFault = error instanceof OpError && error.failure === 'configuration';
@@ -121,10 +123,14 @@ export async function loadConfig(
   }
 }
 
+const isSame = (one: LastGood, other: LastGood): boolean =>
+  one.file === other.file && one.text === other.text;
+
 /** What a start would find out when it has the mount already. @throws OpError configuration. */
 async function demandUsable({ settings, uid, secretOf }: Config): Promise<void> {
-  const access = await import('./access.ts');
-  access.demandUsable(settings.access, uid, secretOf);
+  const { demandUsable: demand } = await import('./access.ts');
+  const { TOOL_NAMES } = await import('./toolbox.ts');
+  demand(settings.access, uid, { read: secretOf, tools: TOOL_NAMES });
 }
 
 async function configOf(flags: Flags, environment: Environment, said: LastGood): Promise<Config> {

@@ -20,7 +20,7 @@ import { deviceAt } from '../fuse/native.ts';
 import type { PeerPolicy } from '../mcp/mcp.ts';
 import { recordObject } from '../tools/record.ts';
 import { announceSince, type HandleTable } from '../vfs/vfs.ts';
-import { hostNames, peerPolicyOf } from './access.ts';
+import { type Complain, hostNames, peerPolicyOf } from './access.ts';
 import { Activity } from './activity.ts';
 import type { Config } from './config.ts';
 import { ControlServer } from './control.ts';
@@ -33,7 +33,7 @@ import type { Phase } from './health.ts';
 import { boundHeap } from './heap.ts';
 import { demandFuse } from './host.ts';
 import { journalIdOf } from './identity.ts';
-import type { Keeper } from './keeper.ts';
+import { CONNECTION, type Keeper } from './keeper.ts';
 import { demandNoOtherKeeper, forgetKeeper, recordKeeper } from './keeper-process.ts';
 import { type Kept, keepMount, keptSocket, letGo, takeKept } from './kept.ts';
 import { keepConfig } from './kept-config.ts';
@@ -198,7 +198,7 @@ export class Daemon {
     this.#systemd = systemd;
     teardown.push('give no more signs of life', () => systemd[Symbol.dispose]());
     await demandOutside(await realMountPlace(config.mountPoint), config);
-    const policy = peerPolicyOf(config.settings.access, config.uid, hostNames);
+    const policy = peerPolicyOf(config.settings.access, config.uid, hostNames, this.#complain);
     prepareRunDirectory(config.run, config.uid, policy.gid);
     const control = this.#controlServer(native, policy);
     // First in, last out: who asked for the stop hears when all of it is done.
@@ -325,6 +325,7 @@ export class Daemon {
       log: this.log,
       redactor: this.#redactor,
       readSecret: this.#readSecret,
+      complain: this.#complain,
       sources: this.#sources(),
       mountPoint: () => this.mountPoint,
       onAnswered: () => this.#keeper?.progress(),
@@ -349,6 +350,13 @@ export class Daemon {
     this.#teardown.push('take the mount away', () => this.#takeMountAway());
     void fuse.ended.then(({ error }) => this.#unmounted(error));
     announceSince(core.vfs.core, told);
+  }
+
+  /** Undefined where there is no mount to go on with: whoever makes one hears what is wrong. */
+  get #complain(): Complain | undefined {
+    if (this.#keeper?.held(CONNECTION) === undefined) return undefined;
+    return (fault) =>
+      this.log.warn({ err: fault }, 'what cannot be used of the settings is left out');
   }
 
   /** What is read is known from then on, and shown nowhere. */
