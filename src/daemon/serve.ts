@@ -39,7 +39,7 @@ import { type Kept, keepMount, keptSocket, letGo, takeKept } from './kept.ts';
 import { keepConfig } from './kept-config.ts';
 import { keepPlaces } from './kept-places.ts';
 import { createLog } from './log.ts';
-import { usersOf } from './mount-table.ts';
+import { busyWith } from './mount-table.ts';
 import {
   demandOutside,
   forgetMount,
@@ -173,7 +173,7 @@ export class Daemon {
       try {
         await this.#fuse?.unmount();
       } catch (error) {
-        const busy = await this.#named(error);
+        const busy = await busyWith(this.#mountPoint, error);
         this.#isAsked = force;
         if (!force) throw busy;
         onBusy(busy);
@@ -239,15 +239,15 @@ export class Daemon {
     if (kept.mount !== undefined) {
       this.#takeOver(fuse, core, kept.mount, kept.table);
       // The keeper watches from the first request on: it may be the one that hung the daemon before.
-      this.#beKept(state.keeper, mountPoint);
+      await this.#beKept(state.keeper, mountPoint);
     }
     await this.#openFaces(core, native, policy);
     // Good as a whole: the tokens have been read.
     if (keeper !== undefined) keepConfig(native, keeper, config.said);
     if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
-    await recordMount(state.mounted, mountPoint);
+    await this.#note(() => recordMount(state.mounted, mountPoint));
     this.#phase = 'running';
-    if (kept.mount === undefined) this.#beKept(state.keeper, mountPoint);
+    if (kept.mount === undefined) await this.#beKept(state.keeper, mountPoint);
     if (this.mountPoint === undefined) this.#unmounted(undefined);
     const readyMs = Math.round(this.#clock.monotonicMs() - this.#startedMs);
     log.info({ mountPoint, state: config.state, readyMs }, 'ready');
@@ -277,12 +277,25 @@ export class Daemon {
   }
 
   /** From now on another daemon follows when this one dies. */
-  #beKept(recordPath: string, mountPoint: string): void {
+  async #beKept(recordPath: string, mountPoint: string): Promise<void> {
     const keeper = this.#keeper;
     if (keeper === undefined) return;
-    recordKeeper(recordPath, keeper.pid, mountPoint);
+    await this.#note(() => recordKeeper(recordPath, keeper.pid, mountPoint));
     this.#teardown.push('forget the keeper', () => forgetKeeper(recordPath));
     keeper.ready(() => this.#fuse?.status().requests ?? 0);
+  }
+
+  /** What only commands read: a mount that is there is not given up because it cannot be written. */
+  async #note(write: () => Promise<void> | void): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      if (!this.#isTakenOver) throw error;
+      this.log.warn(
+        { err: error },
+        'kitfs unmount may not find this mount once its daemon is gone',
+      );
+    }
   }
 
   /** The driver, which answers nothing yet. */
@@ -464,20 +477,6 @@ export class Daemon {
       fuse.abandon();
       await fuse.ended;
     }
-  }
-
-  /** An unmount that failed, with the names of those in the way. */
-  async #named(error: unknown): Promise<OpError> {
-    const known = asOpError(error, 'unmount');
-    const dir = this.#mountPoint;
-    if (known.failure !== 'mount-busy' || dir === undefined) return known;
-    const users = await usersOf(dir);
-    const names = users.map(({ pid, name }) => `${name} (pid ${pid})`).join(', ');
-    const who = names === '' ? 'other programs' : names;
-    return new OpError('mount-busy', `unmount ${dir}`, {
-      hint: `in use by ${who}: end that, or take the mount away with --force`,
-      details: { mount_point: dir, users: who },
-    });
   }
 }
 

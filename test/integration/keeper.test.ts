@@ -9,6 +9,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { createConnection } from 'node:net';
@@ -187,6 +188,23 @@ test('what a configuration names may go, and costs no mount: it is left out unti
   }
   expect(daemon.output.match(/settings is left out/g)).toHaveLength(2);
   expect(daemon.output.match(/started again by the keeper/g)).toHaveLength(2);
+  await daemon.stop();
+});
+
+test('a mount that is there is gone on with where nothing about it can be written down', async () => {
+  await using daemon = await TestDaemon.start();
+  await daemon.shell('echo kept > ipfs/a');
+  const ready = () => daemon.output.match(/"msg":"ready"/g);
+  await expect.poll(ready, { timeout: 20_000 }).toHaveLength(1);
+  const record = join(daemon.state, 'keeper.json');
+  rmSync(record);
+  symlinkSync(join(daemon.directory, 'no/such'), record);
+  for (let kills = 0; kills < 2; kills++) {
+    await daemon.crash();
+    await expect.poll(ready, { timeout: 20_000 }).toHaveLength(kills + 2);
+    expect(await daemon.shell('cat ipfs/a')).toBe('kept\n');
+  }
+  expect(daemon.output.match(/"msg":"kitfs unmount may not find this mount/g)).toHaveLength(2);
   await daemon.stop();
 });
 
