@@ -1,6 +1,6 @@
 /** `kitfs mount`: the daemon, in the foreground or detached. */
 import { spawn } from 'node:child_process';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
@@ -12,6 +12,7 @@ import {
   connectKeeper,
   type Flags,
   type Keeper,
+  leaveDirectory,
   loadConfig,
   prepareRunDirectory,
 } from '../daemon/daemon.ts';
@@ -73,12 +74,15 @@ export function addMount(program: Command, ending: Ending): void {
     ['kitfs mount /srv/tree --background', 'mount there and return'],
     ['kitfs mount --state /tmp/try/state --run /tmp/try/run /tmp/try/tree', 'a second one, apart'],
   ]);
-  runs<[string | undefined], MountOptions>(command, ending, async (options, dir) => {
-    const { state, config, run, readOnly, allowOther, driver } = options;
-    const places = { state, config, run, mountPoint: dir };
-    const flags = { ...places, readOnly, allowOther, driver };
+  runs<[string | undefined], MountOptions>(command, ending, async (given, givenDir) => {
+    const { state, config, run, keeper } = given;
+    const socket = typeof keeper === 'string' ? keeper : undefined;
+    const { dir, ...paths } = leaveDirectory({ state, config, run, keeper: socket, dir: givenDir });
+    const options = { ...given, ...paths };
+    const { readOnly, allowOther, driver } = options;
+    const flags = { ...paths, mountPoint: dir, readOnly, allowOther, driver };
     if (typeof options.keeper === 'string' && options.background !== true) {
-      const followed = await connectKeeper(resolve(options.keeper), flags);
+      const followed = await connectKeeper(options.keeper, flags);
       return serveHere(followed.config, followed.keeper, options);
     }
     const loaded = await loadConfig(flags);
@@ -154,6 +158,7 @@ async function startDetached(
   return EXIT.done;
 }
 
+/** @param options with absolute paths. */
 function argumentsOf(options: MountOptions, dir: string | undefined): string[] {
   const { state, config, run, readOnly, allowOther, driver, keeper } = options;
   const places = Object.entries({ state, config, run, driver }).flatMap(([name, value]) =>
@@ -161,7 +166,7 @@ function argumentsOf(options: MountOptions, dir: string | undefined): string[] {
   );
   if (readOnly === true) places.push('--read-only');
   if (keeper === false) places.push('--no-keeper');
-  if (typeof keeper === 'string') places.push('--keeper', resolve(keeper));
+  if (typeof keeper === 'string') places.push('--keeper', keeper);
   if (allowOther !== undefined) places.push(allowOther ? '--allow-other' : '--no-allow-other');
   return dir === undefined ? places : [...places, '--', dir];
 }

@@ -4,9 +4,11 @@
  *
  * Invariants: the owner and root may always; anybody else only at a daemon of root, by the group
  * of the sockets and then by the configuration; a name that nobody has is an error, not nobody.
+ * Where a mount is there, which is worth more, what is wrong is complained of and left out: nobody
+ * may do more for it.
  */
 import { readFileSync } from 'node:fs';
-import { codeOf, OpError } from '../base/errors.ts';
+import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import type { Secret, SecretReference } from '../base/secrets.ts';
 import type { PeerPolicy, TokenDesk } from '../mcp/mcp.ts';
 import { type Ceiling, Scope } from '../tools/ceiling.ts';
@@ -28,17 +30,24 @@ export interface Names {
 
 type Access = Settings['access'];
 
+/** Told what cannot be used of a configuration: throws it, or goes on without. */
+export type Complain = (fault: OpError) => void;
+
+const refuse: Complain = (fault) => {
+  throw fault;
+};
+
 /** @throws OpError configuration: it lets in others where nobody else can come, or names nobody. */
 export function peerPolicyOf(
   { users, groups }: Pick<Access, 'users' | 'groups'>,
   uid: number,
   names: Names,
+  complain = refuse,
 ): PeerPolicy {
   if (uid !== 0) {
     if (users.length + groups.length > 0) {
-      throw new OpError('configuration', 'let others use the sockets', {
-        hint: 'access.users and access.groups are for a daemon that root runs',
-      });
+      const hint = 'access.users and access.groups are for a daemon that root runs';
+      complain(new OpError('configuration', 'let others use the sockets', { hint }));
     }
     const hint = 'this daemon serves its own user and root alone';
     return {
@@ -48,8 +57,8 @@ export function peerPolicyOf(
     };
   }
   const gid = names.groupId(GROUP);
-  const uids = new Set(users.map((user) => idOf(user, 'user', (name) => names.userId(name))));
-  const gids = new Set(groups.map((group) => idOf(group, 'group', (name) => names.groupId(name))));
+  const uids = idsOf(users, 'user', (name) => names.userId(name), complain);
+  const gids = idsOf(groups, 'group', (name) => names.groupId(name), complain);
   const isOpen = users.length + groups.length === 0;
   return {
     mode: gid === undefined ? OWNER_MODE : GROUP_MODE,
@@ -71,16 +80,22 @@ export const isOwner = ({ uid }: Pick<Peer, 'uid'>, owner: number): boolean =>
 const isIn = ({ gid, groups }: Peer, wanted: ReadonlySet<number>): boolean =>
   wanted.has(gid) || groups.some((group) => wanted.has(group));
 
-function idOf(
-  given: number | string,
+function idsOf(
+  given: readonly (number | string)[],
   what: 'user' | 'group',
   find: (name: string) => number | undefined,
-): number {
-  const id = typeof given === 'number' ? given : find(given);
-  if (id !== undefined) return id;
-  throw new OpError('configuration', `let ${what} ${given} use the sockets`, {
-    hint: `there is no such ${what} in /etc/${what === 'user' ? 'passwd' : 'group'}`,
-  });
+  complain: Complain,
+): ReadonlySet<number> {
+  const ids = new Set<number>();
+  for (const one of given) {
+    const id = typeof one === 'number' ? one : find(one);
+    if (id !== undefined) ids.add(id);
+    else {
+      const hint = `there is no such ${what} in /etc/${what === 'user' ? 'passwd' : 'group'}`;
+      complain(new OpError('configuration', `let ${what} ${one} use the sockets`, { hint }));
+    }
+  }
+  return ids;
 }
 
 export const hostNames: Names = {
@@ -103,12 +118,12 @@ function idIn(path: string, name: string): number | undefined {
 }
 
 /**
- * What can be wrong with it on this host, the names of tools apart: those a start knows last.
+ * What can be wrong with it on this host.
  * @throws OpError configuration, as `peerPolicyOf` and `tokenDeskOf`.
  */
-export function demandUsable(access: Access, uid: number, read: TokenOptions['read']): void {
+export function demandUsable(access: Access, uid: number, options: TokenOptions): void {
   peerPolicyOf(access, uid, hostNames);
-  demandDistinct(access.token.map((row) => secretOf(row, read)));
+  tokenDeskOf(access, options);
 }
 
 interface Token {
@@ -122,6 +137,8 @@ export interface TokenOptions {
   readonly read: (reference: SecretReference) => Secret;
   /** Names of all tools. */
   readonly tools: ReadonlySet<string>;
+  /** Absent: nothing is left out. */
+  readonly complain?: Complain | undefined;
 }
 
 /**
@@ -129,24 +146,23 @@ export interface TokenOptions {
  *   does not exist.
  */
 export function tokenDeskOf(
-  { token: tokens, require_token: isRequired }: Access,
-  { read, tools }: TokenOptions,
+  { token: rows, require_token: isRequired }: Access,
+  { read, tools, complain = refuse }: TokenOptions,
 ): TokenDesk {
-  const known = tokens.map((row): Token => {
-    const unknown = row.tools?.filter((name) => !tools.has(name)) ?? [];
-    if (unknown.length > 0) {
-      throw new OpError('configuration', `use the token ${row.name}`, {
-        hint: `there is no tool ${unknown.join(', ')}`,
-      });
-    }
+  const tokens = rows.flatMap((row): Token[] => {
     const ceiling: Ceiling = {
       readOnly: row.read_only,
-      tools: row.tools === undefined ? undefined : new Set(row.tools),
+      tools: row.tools === undefined ? undefined : new Set(knownOf(row, tools, complain)),
       scope: row.paths === undefined ? undefined : new Scope(row.paths),
     };
-    return { ...secretOf(row, read), ceiling };
+    try {
+      return [{ name: row.name, secret: secretOf(row, read), ceiling }];
+    } catch (error) {
+      complain(asOpError(error, `use the token ${row.name}`));
+      return [];
+    }
   });
-  demandDistinct(known);
+  const known = distinctOf(tokens, complain);
   return {
     isRequired,
     find: (candidate) => {
@@ -157,28 +173,37 @@ export function tokenDeskOf(
   };
 }
 
-type Named = Pick<Token, 'name' | 'secret'>;
+type TokenRow = Access['token'][number];
 
-function secretOf(
-  { name, secret: reference }: Access['token'][number],
-  read: TokenOptions['read'],
-): Named {
-  const secret = read(reference);
-  if (Buffer.byteLength(secret.reveal()) < SECRET_BYTES_MIN) {
-    throw new OpError('configuration', `use the token ${name}`, {
-      hint: `its secret is shorter than ${SECRET_BYTES_MIN} bytes: make one with openssl rand -hex 16`,
-    });
+function knownOf(
+  { name, tools: wanted = [] }: TokenRow,
+  tools: ReadonlySet<string>,
+  complain: Complain,
+): readonly string[] {
+  const unknown = wanted.filter((tool) => !tools.has(tool));
+  if (unknown.length > 0) {
+    const hint = `there is no tool ${unknown.join(', ')}`;
+    complain(new OpError('configuration', `use the token ${name}`, { hint }));
   }
-  return { name, secret };
+  return wanted.filter((tool) => tools.has(tool));
 }
 
-/** One secret with two ceilings would be the one or the other by chance. @throws OpError configuration. */
-function demandDistinct(tokens: readonly Named[]): void {
-  for (const [index, { name, secret }] of tokens.entries()) {
-    const twin = tokens.slice(0, index).find((other) => other.secret.matches(secret.reveal()));
-    if (twin === undefined) continue;
-    throw new OpError('configuration', `use the token ${name}`, {
-      hint: `its secret is that of ${twin.name}: give each one of its own`,
-    });
-  }
+function secretOf({ name, secret: reference }: TokenRow, read: TokenOptions['read']): Secret {
+  const secret = read(reference);
+  if (Buffer.byteLength(secret.reveal()) >= SECRET_BYTES_MIN) return secret;
+  throw new OpError('configuration', `use the token ${name}`, {
+    hint: `its secret is shorter than ${SECRET_BYTES_MIN} bytes: make one with openssl rand -hex 16`,
+  });
+}
+
+/** One secret with two ceilings would be the one or the other by chance, so it is neither. */
+function distinctOf(tokens: readonly Token[], complain: Complain): readonly Token[] {
+  return tokens.filter((token) => {
+    const { name, secret } = token;
+    const twin = tokens.find((other) => other !== token && other.secret.matches(secret.reveal()));
+    if (twin === undefined) return true;
+    const hint = `its secret is that of ${twin.name}: give each one of its own`;
+    complain(new OpError('configuration', `use the token ${name}`, { hint }));
+    return false;
+  });
 }

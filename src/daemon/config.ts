@@ -20,7 +20,7 @@ export interface Environment {
   readonly uid: number;
   readonly pid: number;
   readonly home: string;
-  /** Relative paths of flags and variables start here. */
+  /** Relative paths of flags and variables start here; it is asked for when there is one. */
   readonly directory: string;
 }
 
@@ -29,8 +29,20 @@ const hostEnvironment = (): Environment => ({
   uid: process.getuid?.() ?? 0,
   pid: process.pid,
   home: homedir(),
-  directory: process.cwd(),
+  get directory() {
+    return workingDirectory();
+  },
 });
+
+/** @throws OpError not-found: it was removed. */
+function workingDirectory(): string {
+  try {
+    return process.cwd();
+  } catch (error) {
+    const hint = 'it was removed: name absolute paths';
+    throw new OpError('not-found', 'start at the working directory', { cause: error, hint });
+  }
+}
 
 /** What the command line said. */
 export interface Flags {
@@ -43,14 +55,18 @@ export interface Flags {
   readonly driver?: Settings['mount']['driver'] | undefined;
 }
 
-/** Where everything lies. */
-export interface Places {
-  readonly uid: number;
+/** What can be chosen of it. */
+export interface PlaceNames {
   readonly state: string;
   readonly run: string;
+  readonly mountPoint: string;
+}
+
+/** Where everything lies. */
+export interface Places extends PlaceNames {
+  readonly uid: number;
   /** Whether commands find it without being told. */
   readonly isDefaultRun: boolean;
-  readonly mountPoint: string;
   /** The file that was read; undefined when there is none at the default place. */
   readonly file: string | undefined;
   readonly controlSocket: string;
@@ -69,6 +85,8 @@ export interface Config extends Places {
   readonly said: LastGood;
   /** Why that is not what the file says now; undefined: it is. */
   readonly fault: OpError | undefined;
+  /** Which places are not the ones that were said, but those of the mount that is gone on with. */
+  readonly unheeded: readonly (keyof PlaceNames)[];
   /** Who started the daemon and wants to hear of it; undefined: nobody. */
   readonly supervision: Supervision | undefined;
 }
@@ -93,8 +111,10 @@ export async function loadConfig(
   lastGood?: LastGood,
 ): Promise<Config> {
   try {
-    const config = await configOf(flags, environment, await readSaid(flags, environment));
-    if (lastGood !== undefined) await demandUsable(config);
+    const said = await readSaid(flags, environment);
+    const config = await configOf(flags, environment, said);
+    // What did not change is gone on with, though something that it names may have gone.
+    if (lastGood !== undefined && !isSame(said, lastGood)) await demandUsable(config);
     return config;
   } catch (error) {
     const isFault = error instanceof OpError && error.failure === 'configuration';
@@ -103,10 +123,14 @@ export async function loadConfig(
   }
 }
 
+const isSame = (one: LastGood, other: LastGood): boolean =>
+  one.file === other.file && one.text === other.text;
+
 /** What a start would find out when it has the mount already. @throws OpError configuration. */
 async function demandUsable({ settings, uid, secretOf }: Config): Promise<void> {
-  const access = await import('./access.ts');
-  access.demandUsable(settings.access, uid, secretOf);
+  const { demandUsable: demand } = await import('./access.ts');
+  const { TOOL_NAMES } = await import('./toolbox.ts');
+  demand(settings.access, uid, { read: secretOf, tools: TOOL_NAMES });
 }
 
 async function configOf(flags: Flags, environment: Environment, said: LastGood): Promise<Config> {
@@ -118,6 +142,20 @@ async function configOf(flags: Flags, environment: Environment, said: LastGood):
     supervision: supervisionOf(environment),
     said,
     fault: undefined,
+    unheeded: [],
+  };
+}
+
+/** The same at other places: those of a mount that is there. */
+export function movedTo(config: Config, places: PlaceNames): Config {
+  const { state, run, mountPoint } = places;
+  const names = ['state', 'run', 'mountPoint'] as const;
+  return {
+    ...config,
+    ...{ state, run, mountPoint },
+    ...socketsIn(run),
+    isDefaultRun: config.isDefaultRun && run === config.run,
+    unheeded: names.filter((name) => places[name] !== config[name]),
   };
 }
 
@@ -152,9 +190,7 @@ function placesOf(
     isDefaultRun: run === defaultRun(environment),
     mountPoint,
     file,
-    controlSocket: join(run, 'control.sock'),
-    mcpSocket: join(run, 'mcp.sock'),
-    mcpReadOnlySocket: join(run, 'mcp-ro.sock'),
+    ...socketsIn(run),
     secretOf: (reference) => readSecret(reference, environment),
     programFolders: (environment.variables['PATH'] ?? '').split(delimiter).filter(isAbsolute),
   };
@@ -162,9 +198,15 @@ function placesOf(
   return places;
 }
 
+const socketsIn = (run: string) => ({
+  controlSocket: join(run, 'control.sock'),
+  mcpSocket: join(run, 'mcp.sock'),
+  mcpReadOnlySocket: join(run, 'mcp-ro.sock'),
+});
+
 async function readSaid(flags: Flags, environment: Environment): Promise<LastGood> {
   const named = flags.config ?? nonEmpty(environment.variables['KITFS_CONFIG']);
-  const path = resolve(environment.directory, named ?? defaultFile(environment));
+  const path = absolute(named ?? defaultFile(environment), environment);
   const text = await readText(path, named !== undefined);
   return text === undefined ? {} : { file: path, text };
 }
@@ -194,17 +236,47 @@ async function readText(path: string, isNamed: boolean): Promise<string | undefi
 }
 
 function chooser(environment: Environment) {
-  const { variables, directory } = environment;
+  const { variables } = environment;
   return (
     flag: string | undefined,
-    variable: string,
+    variable: PlaceVariable,
     setting: string | undefined,
     otherwise: (environment: Environment) => string,
   ): string =>
-    resolve(
-      directory,
+    absolute(
       nonEmpty(flag) ?? nonEmpty(variables[variable]) ?? setting ?? otherwise(environment),
+      environment,
     );
+}
+
+const absolute = (path: string, environment: Pick<Environment, 'directory'>): string =>
+  isAbsolute(path) ? resolve(path) : resolve(environment.directory, path);
+
+/** Those with paths in them. */
+const PLACE_VARIABLES = ['KITFS_STATE', 'KITFS_CONFIG', 'KITFS_RUN', 'KITFS_MOUNT'] as const;
+type PlaceVariable = (typeof PLACE_VARIABLES)[number];
+
+/**
+ * Goes to `/`, because a daemon and its keeper outlive the directory where they were started: it may
+ * be removed, or lie on what is to be unmounted. The variables mean the same places afterwards.
+ * @returns the paths, of a command line, that are there, as absolute ones.
+ * @throws OpError not-found: one starts at the working directory, and that was removed.
+ */
+export function leaveDirectory<Name extends string>(
+  paths: Readonly<Record<Name, string | undefined>>,
+): Partial<Record<Name, string>> {
+  const environment = hostEnvironment();
+  const absolutes: Partial<Record<Name, string>> = {};
+  for (const name of Object.keys(paths) as Name[]) {
+    const path = nonEmpty(paths[name]);
+    if (path !== undefined) absolutes[name] = absolute(path, environment);
+  }
+  for (const name of PLACE_VARIABLES) {
+    const path = nonEmpty(environment.variables[name]);
+    if (path !== undefined) process.env[name] = absolute(path, environment);
+  }
+  process.chdir('/');
+  return absolutes;
 }
 
 const nonEmpty = (text: string | undefined): string | undefined => (text === '' ? undefined : text);

@@ -8,7 +8,7 @@ import type { Log } from '../base/log.ts';
 import type { Native } from '../base/native.ts';
 import type { Random } from '../base/random.ts';
 import { BlockStore, ContentStore, Dag, Doubt, HashPool, Sealer } from '../content/content.ts';
-import { Checkpointer, Journal, Retention } from '../journal/journal.ts';
+import { Checkpointer, type Journal, Retention } from '../journal/journal.ts';
 import {
   type ControlFile,
   dropVolatile,
@@ -27,6 +27,7 @@ import {
 } from './background.ts';
 import type { Config } from './config.ts';
 import { contentReader } from './content-reader.ts';
+import { openIdentified } from './identity.ts';
 import { keptFiles } from './kept-files.ts';
 import { Loops } from './loops.ts';
 import { diskSpaceAt, keepRoom, Reserve } from './room.ts';
@@ -60,6 +61,8 @@ export interface CoreInputs {
   readonly log: Log;
   readonly controlFiles: readonly ControlFile[];
   readonly table: HandleTable;
+  /** Of the journal that is gone on with; undefined: whichever is there, or a new one. */
+  readonly journalId: string | undefined;
   /** Handles of a connection that is gone on with; undefined: a new one is made. */
   readonly inherited: readonly Inherited[] | undefined;
   readonly teardown: Teardown;
@@ -75,14 +78,15 @@ const OLDER_JOURNAL =
   'the journal is older than the content beside it, as a backup is: files that it does not tell of ' +
   'are kept; stop, and run kitfs fsck --repair, which puts them into lost+found';
 
-/** @throws OpError what opening the journal and the content store throws. */
+/** @throws OpError as `openIdentified`; what opening the content store throws. */
 export function openCore(inputs: CoreInputs): CoreParts {
   const { clock, log, native, state, teardown } = inputs;
   const diskSpace = () => diskSpaceAt(state.directory);
   const reserve = new Reserve(state.reserve, diskSpace(), native);
   // A start on a full disk needs some space too.
   if (diskSpace().freeBytes < RESERVE_BYTES) reserve.giveUp();
-  const journal = new Journal({ path: state.journal, clock, onWork: inputs.onWork });
+  const { journalId, onWork, random } = inputs;
+  const journal = openIdentified({ path: state.journal, clock, onWork, random, journalId });
   teardown.push('close the journal', () => journal.close());
   const folding = new Loops({ clock, log });
   folding.start('checkpoints', (signal) => new Checkpointer({ journal, clock, log }).run(signal));

@@ -12,11 +12,13 @@ import type { FsckOptions } from './fsck.ts';
 import type { FsckReport } from './fsck-report.ts';
 import { firstWord, Keeper, keeperAt } from './keeper.ts';
 import { takeConfig } from './kept-config.ts';
+import { atKeptPlaces } from './kept-places.ts';
 import type { Daemon, DaemonOptions } from './serve.ts';
 
 export {
   type Config,
   type Flags,
+  leaveDirectory,
   loadConfig,
   loadPlaces,
   type Places,
@@ -78,9 +80,12 @@ export async function connectKeeper(socket: string, flags: Flags): Promise<Follo
   return { keeper, config };
 }
 
-/** As `loadConfig`, for a daemon that may have a mount to go on with, whatever the file says now. */
-export const loadKeptConfig = (flags: Flags, keeper: Keeper): Promise<Config> =>
-  loadConfig(flags, undefined, takeConfig(keeper));
+/**
+ * As `loadConfig`, for a daemon that may have a mount to go on with, whatever the file says now.
+ * @throws OpError not-found: the state directory of the mount is gone.
+ */
+export const loadKeptConfig = async (flags: Flags, keeper: Keeper): Promise<Config> =>
+  atKeptPlaces(await loadConfig(flags, undefined, takeConfig(keeper)), keeper);
 
 /** Checks journal, namespace and bytes, and repairs them. @throws OpError as `fsck`. */
 export async function checkState(options: FsckOptions): Promise<FsckReport> {

@@ -11,7 +11,7 @@ import type { Secret, SecretReference } from '../base/secrets.ts';
 import { McpServer, type PeerPolicy } from '../mcp/mcp.ts';
 import type { KeptSocket } from '../mcp/socket.ts';
 import { READ_ONLY, UNLIMITED } from '../tools/tools.ts';
-import { tokenDeskOf } from './access.ts';
+import { type Complain, tokenDeskOf } from './access.ts';
 import type { Config } from './config.ts';
 import type { CoreParts } from './core.ts';
 import type { StatusSources } from './status.ts';
@@ -29,6 +29,8 @@ export interface FacesInputs {
   readonly policy: PeerPolicy;
   /** @throws OpError configuration. */
   readonly readSecret: (reference: SecretReference) => Secret;
+  /** Told of tokens that cannot be used; absent: that is an error. */
+  readonly complain: Complain | undefined;
   readonly sources: StatusSources;
   readonly mountPoint: () => string | undefined;
   /** Called when a call was answered. */
@@ -51,9 +53,9 @@ export interface Faces {
  */
 export async function openFaces(inputs: FacesInputs): Promise<Faces> {
   const { config, core, native, clock, random, log, redactor, policy, teardown } = inputs;
-  const { sources, mountPoint, readSecret, patience, onAnswered, keptSocket } = inputs;
+  const { sources, mountPoint, readSecret, complain, patience, onAnswered, keptSocket } = inputs;
   const { access } = config.settings;
-  const tokens = tokenDeskOf(access, { read: readSecret, tools: TOOL_NAMES });
+  const tokens = tokenDeskOf(access, { read: readSecret, tools: TOOL_NAMES, complain });
   const given = { core, clock, random, log, sources, mountPoint, redactor, onAnswered };
   const tools = openTools(given);
   teardown.push('end the jobs', () => tools.jobs.close());

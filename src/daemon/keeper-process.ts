@@ -2,7 +2,16 @@
  * Which process keeps the daemon of a state directory, written down there, for those who find no
  * daemon: it may be about to start one.
  */
-import { readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { basename } from 'node:path';
 import { MessageChannel } from 'node:worker_threads';
 import type { Clock } from '../base/clock.ts';
@@ -18,11 +27,23 @@ interface KeeperRecord {
   readonly mountPoint: string;
 }
 
-/** `path`: of the locked state directory. @throws OpError no-space, io. */
+/**
+ * `path`: of the locked state directory. What is there already is not written again, and otherwise
+ * written over: the disk may be full. @throws OpError no-space, denied, io.
+ */
 export function recordKeeper(path: string, pid: number, mountPoint: string): void {
   const record: KeeperRecord = { pid, startTime: startTimeOf(pid) ?? '', mountPoint };
+  const bytes = Buffer.from(`${JSON.stringify(record)}\n`);
   try {
-    writeFileSync(path, `${JSON.stringify(record)}\n`, { mode: 0o600 });
+    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+    try {
+      if (readFileSync(fd).equals(bytes)) return;
+      const written = writeSync(fd, bytes, 0, bytes.length, 0);
+      if (written < bytes.length) throw new OpError('no-space', `write ${path}`);
+      ftruncateSync(fd, written);
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
     throw asOpError(error, `write ${path}`);
   }
@@ -79,7 +100,9 @@ function livingKeeper(path: string): KeeperRecord | undefined {
 
 function readRecord(path: string): KeeperRecord | undefined {
   try {
-    const value = JSON.parse(readFileSync(path, 'utf8')) as Partial<KeeperRecord> | null;
+    // Behind the first line there may be the end of a longer record.
+    const [line = ''] = readFileSync(path, 'utf8').split('\n');
+    const value = JSON.parse(line) as Partial<KeeperRecord> | null;
     const { pid, startTime, mountPoint } = value ?? {};
     const isWhole =
       Number.isSafeInteger(pid) && typeof startTime === 'string' && typeof mountPoint === 'string';

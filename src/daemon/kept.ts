@@ -12,6 +12,7 @@ import type { KeptSocket } from '../mcp/socket.ts';
 import { HandleTable, type TableMemory } from '../vfs/vfs.ts';
 import { HANDED_OVER_STATUS } from './ended.ts';
 import { CONNECTION, type Keeper } from './keeper.ts';
+import { keptJournal } from './kept-places.ts';
 import { FS_TYPE, hostMounts } from './mount-table.ts';
 
 const { SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SIGSYS } = constants.signals;
@@ -55,20 +56,25 @@ export interface Kept {
   readonly table: HandleTable;
   /** The mount that is gone on with; undefined: there is none, and one is to be made. */
   readonly mount: Taken | undefined;
+  /** The journal of that mount. */
+  readonly journalId: string | undefined;
 }
 
 /**
  * Takes what a daemon before this one left with the keeper. A connection without a table that can
- * be read cannot be gone on with: it is let go, and its mount is a dead one.
+ * be read, or of nobody knows which journal, cannot be gone on with: it is let go, and its mount is a
+ * dead one.
  */
 export async function takeKept(
   native: TableNative,
   keeper: Pick<Keeper, 'held' | 'last' | 'hold' | 'note' | 'drop' | 'mounted'> | undefined,
 ): Promise<Kept> {
-  if (keeper === undefined) return { table: HandleTable.make(), mount: undefined };
+  const none = { mount: undefined, journalId: undefined };
+  if (keeper === undefined) return { table: HandleTable.make(), ...none };
   const connection = keeper.held(CONNECTION);
   const held = keeper.held(TABLE);
-  if (connection !== undefined && held !== undefined) {
+  const journalId = keptJournal(keeper);
+  if (connection !== undefined && held !== undefined && journalId !== undefined) {
     const table = HandleTable.adopt(new SharedMemory(native, held.descriptor));
     const before = placeIn(connection.data);
     const place = before === undefined ? undefined : await placeNow(before);
@@ -79,7 +85,8 @@ export async function takeKept(
         keeper.note(CONNECTION, JSON.stringify(place));
         keeper.mounted(mountPoint, device);
       }
-      return { table, mount: { ...place, fd: connection.descriptor, diedOfItself } };
+      const mount = { ...place, fd: connection.descriptor, diedOfItself };
+      return { table, mount, journalId };
     }
   }
   for (const [name, thing] of [
@@ -92,7 +99,7 @@ export async function takeKept(
   }
   const fd = native.makeShared(TABLE_BYTES);
   keeper.hold(TABLE, fd);
-  return { table: HandleTable.make(new SharedMemory(native, fd)), mount: undefined };
+  return { table: HandleTable.make(new SharedMemory(native, fd)), ...none };
 }
 
 /**

@@ -3,7 +3,7 @@
  * hangs cannot hang us.
  */
 import { readdir, readFile, readlink } from 'node:fs/promises';
-import { codeOf } from '../base/errors.ts';
+import { asOpError, codeOf, OpError } from '../base/errors.ts';
 
 /** Of the mounts of kitfs. */
 export const FS_TYPE = 'fuse.kitfs';
@@ -77,4 +77,17 @@ async function isUsing(pid: string, dir: string): Promise<boolean> {
     if (target === dir || target.startsWith(`${dir}/`)) return true;
   }
   return false;
+}
+
+/** Why the mount at `dir` could not be unmounted, with the names of those in the way. */
+export async function busyWith(dir: string | undefined, error: unknown): Promise<OpError> {
+  const known = asOpError(error, 'unmount');
+  if (known.failure !== 'mount-busy' || dir === undefined) return known;
+  const users = await usersOf(dir);
+  const names = users.map(({ pid, name }) => `${name} (pid ${pid})`).join(', ');
+  const who = names === '' ? 'other programs' : names;
+  return new OpError('mount-busy', `unmount ${dir}`, {
+    hint: `in use by ${who}: end that, or take the mount away with --force`,
+    details: { mount_point: dir, users: who },
+  });
 }

@@ -20,7 +20,7 @@ import { deviceAt } from '../fuse/native.ts';
 import type { PeerPolicy } from '../mcp/mcp.ts';
 import { recordObject } from '../tools/record.ts';
 import { announceSince, type HandleTable } from '../vfs/vfs.ts';
-import { hostNames, peerPolicyOf } from './access.ts';
+import { type Complain, hostNames, peerPolicyOf } from './access.ts';
 import { Activity } from './activity.ts';
 import type { Config } from './config.ts';
 import { ControlServer } from './control.ts';
@@ -32,12 +32,14 @@ import type { Faces } from './faces.ts';
 import type { Phase } from './health.ts';
 import { boundHeap } from './heap.ts';
 import { demandFuse } from './host.ts';
-import type { Keeper } from './keeper.ts';
+import { journalIdOf } from './identity.ts';
+import { CONNECTION, type Keeper } from './keeper.ts';
 import { demandNoOtherKeeper, forgetKeeper, recordKeeper } from './keeper-process.ts';
 import { type Kept, keepMount, keptSocket, letGo, takeKept } from './kept.ts';
 import { keepConfig } from './kept-config.ts';
+import { keepPlaces } from './kept-places.ts';
 import { createLog } from './log.ts';
-import { usersOf } from './mount-table.ts';
+import { busyWith } from './mount-table.ts';
 import {
   demandOutside,
   forgetMount,
@@ -48,7 +50,7 @@ import {
 } from './mountpoint.ts';
 import { pulse } from './pulse.ts';
 import { prepareRunDirectory } from './run-directory.ts';
-import { openState } from './state.ts';
+import { openState, type StateDirectory } from './state.ts';
 import { type Status, type StatusSources, statusOf } from './status.ts';
 import { Systemd } from './systemd.ts';
 import { Teardown } from './teardown.ts';
@@ -120,8 +122,11 @@ export class Daemon {
     const { level } = config.settings.log;
     this.log = createLog({ level, isTerminal, errors: this.#errors, redactor });
     keeper?.tell(this.log);
-    const { fault } = config;
+    const { fault, state, run, mountPoint, unheeded } = config;
     if (fault !== undefined) this.log.warn({ err: fault }, 'the settings before it hold');
+    if (unheeded.length > 0) {
+      this.log.warn({ unheeded, state, run, mountPoint }, 'the places of the mount hold');
+    }
     this.#teardown = new Teardown(this.log);
     this.ended = new Promise((resolve) => {
       this.#setEnded = resolve;
@@ -168,7 +173,7 @@ export class Daemon {
       try {
         await this.#fuse?.unmount();
       } catch (error) {
-        const busy = await this.#named(error);
+        const busy = await busyWith(this.#mountPoint, error);
         this.#isAsked = force;
         if (!force) throw busy;
         onBusy(busy);
@@ -193,7 +198,7 @@ export class Daemon {
     this.#systemd = systemd;
     teardown.push('give no more signs of life', () => systemd[Symbol.dispose]());
     await demandOutside(await realMountPlace(config.mountPoint), config);
-    const policy = peerPolicyOf(config.settings.access, config.uid, hostNames);
+    const policy = peerPolicyOf(config.settings.access, config.uid, hostNames, this.#complain);
     prepareRunDirectory(config.run, config.uid, policy.gid);
     const control = this.#controlServer(native, policy);
     // First in, last out: who asked for the stop hears when all of it is done.
@@ -214,22 +219,7 @@ export class Daemon {
       }));
     this.#mountPoint = mountPoint;
     await control.listen();
-    const core = openCore({
-      ...{ config, state, native, log, teardown },
-      table: kept.table,
-      inherited: kept.mount === undefined ? undefined : inheritedFrom(kept.table, this.#clock),
-      clock: this.#clock,
-      random: this.#random,
-      signal: this.#stopping.signal,
-      isBusy: () => this.#activity.isBusy,
-      onWork: pulse(this.#clock, [keeper, systemd]),
-      controlFiles: controlFiles({
-        core: () => this.#sources().core,
-        status: () => this.status(),
-        errors: this.#errors,
-        recordOf: (record) => recordObject(this.#sources().core, record),
-      }),
-    });
+    const core = this.#openCore(state, native, kept);
     this.#core = core;
     teardown.push('answer no more', async () => {
       this.#stopping.abort();
@@ -241,33 +231,71 @@ export class Daemon {
       if (keeper !== undefined) letGo(keeper);
       await forgetMount(state.mounted);
     });
-    if (kept.mount === undefined) await recordIntent(state.mounted, mountPoint);
+    if (kept.mount === undefined) {
+      if (keeper !== undefined) keepPlaces(keeper, config, journalIdOf(core.journal));
+      await recordIntent(state.mounted, mountPoint);
+    }
     const fuse = this.#connect(core, native, kept);
     if (kept.mount !== undefined) {
       this.#takeOver(fuse, core, kept.mount, kept.table);
       // The keeper watches from the first request on: it may be the one that hung the daemon before.
-      this.#beKept(state.keeper, mountPoint);
+      await this.#beKept(state.keeper, mountPoint);
     }
     await this.#openFaces(core, native, policy);
     // Good as a whole: the tokens have been read.
     if (keeper !== undefined) keepConfig(native, keeper, config.said);
     if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
-    await recordMount(state.mounted, mountPoint);
+    await this.#note(() => recordMount(state.mounted, mountPoint));
     this.#phase = 'running';
-    if (kept.mount === undefined) this.#beKept(state.keeper, mountPoint);
+    if (kept.mount === undefined) await this.#beKept(state.keeper, mountPoint);
     if (this.mountPoint === undefined) this.#unmounted(undefined);
     const readyMs = Math.round(this.#clock.monotonicMs() - this.#startedMs);
     log.info({ mountPoint, state: config.state, readyMs }, 'ready');
     systemd.ready(`mounted at ${mountPoint}`);
   }
 
+  #openCore(state: StateDirectory, native: Native, kept: Kept): CoreParts {
+    const { config, log } = this;
+    return openCore({
+      ...{ config, state, native, log },
+      teardown: this.#teardown,
+      table: kept.table,
+      journalId: kept.journalId,
+      inherited: kept.mount === undefined ? undefined : inheritedFrom(kept.table, this.#clock),
+      clock: this.#clock,
+      random: this.#random,
+      signal: this.#stopping.signal,
+      isBusy: () => this.#activity.isBusy,
+      onWork: pulse(this.#clock, [this.#keeper, this.#systemd]),
+      controlFiles: controlFiles({
+        core: () => this.#sources().core,
+        status: () => this.status(),
+        errors: this.#errors,
+        recordOf: (record) => recordObject(this.#sources().core, record),
+      }),
+    });
+  }
+
   /** From now on another daemon follows when this one dies. */
-  #beKept(recordPath: string, mountPoint: string): void {
+  async #beKept(recordPath: string, mountPoint: string): Promise<void> {
     const keeper = this.#keeper;
     if (keeper === undefined) return;
-    recordKeeper(recordPath, keeper.pid, mountPoint);
+    await this.#note(() => recordKeeper(recordPath, keeper.pid, mountPoint));
     this.#teardown.push('forget the keeper', () => forgetKeeper(recordPath));
     keeper.ready(() => this.#fuse?.status().requests ?? 0);
+  }
+
+  /** What only commands read: a mount that is there is not given up because it cannot be written. */
+  async #note(write: () => Promise<void> | void): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      if (!this.#isTakenOver) throw error;
+      this.log.warn(
+        { err: error },
+        'kitfs unmount may not find this mount once its daemon is gone',
+      );
+    }
   }
 
   /** The driver, which answers nothing yet. */
@@ -310,6 +338,7 @@ export class Daemon {
       log: this.log,
       redactor: this.#redactor,
       readSecret: this.#readSecret,
+      complain: this.#complain,
       sources: this.#sources(),
       mountPoint: () => this.mountPoint,
       onAnswered: () => this.#keeper?.progress(),
@@ -334,6 +363,13 @@ export class Daemon {
     this.#teardown.push('take the mount away', () => this.#takeMountAway());
     void fuse.ended.then(({ error }) => this.#unmounted(error));
     announceSince(core.vfs.core, told);
+  }
+
+  /** Undefined where there is no mount to go on with: whoever makes one hears what is wrong. */
+  get #complain(): Complain | undefined {
+    if (this.#keeper?.held(CONNECTION) === undefined) return undefined;
+    return (fault) =>
+      this.log.warn({ err: fault }, 'what cannot be used of the settings is left out');
   }
 
   /** What is read is known from then on, and shown nowhere. */
@@ -441,20 +477,6 @@ export class Daemon {
       fuse.abandon();
       await fuse.ended;
     }
-  }
-
-  /** An unmount that failed, with the names of those in the way. */
-  async #named(error: unknown): Promise<OpError> {
-    const known = asOpError(error, 'unmount');
-    const dir = this.#mountPoint;
-    if (known.failure !== 'mount-busy' || dir === undefined) return known;
-    const users = await usersOf(dir);
-    const names = users.map(({ pid, name }) => `${name} (pid ${pid})`).join(', ');
-    const who = names === '' ? 'other programs' : names;
-    return new OpError('mount-busy', `unmount ${dir}`, {
-      hint: `in use by ${who}: end that, or take the mount away with --force`,
-      details: { mount_point: dir, users: who },
-    });
   }
 }
 

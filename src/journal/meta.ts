@@ -3,6 +3,8 @@ import type { Database, Statement } from './sqlite.ts';
 
 export type MetaKey =
   | 'created'
+  /** Tells this journal from all others. */
+  | 'id'
   /** Of the kernel, when the journal was opened last. */
   | 'boot_id'
   /** Content below this number, not marked stable, is to be looked at: the power was lost. 0: none. */

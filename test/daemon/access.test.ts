@@ -1,7 +1,13 @@
 /** Who may connect, and what a token lets one do. */
 import { expect, test } from 'vitest';
+import { OpError } from '../../src/base/errors.ts';
 import { referenceText, Secret } from '../../src/base/secrets.ts';
-import { hostNames, peerPolicyOf, tokenDeskOf } from '../../src/daemon/access.ts';
+import {
+  hostNames,
+  peerPolicyOf,
+  type TokenOptions,
+  tokenDeskOf,
+} from '../../src/daemon/access.ts';
 import { parseSettings } from '../../src/daemon/settings.ts';
 import type { Peer } from '../../src/tools/tools.ts';
 
@@ -123,4 +129,46 @@ test.each([
   expect(() => parseSettings(text, 'config.toml')).toThrow(
     expect.objectContaining({ failure: 'configuration' }),
   );
+});
+
+test('where a mount is gone on with, what cannot be used is complained of, and lets nobody in', () => {
+  const faults: string[] = [];
+  const complain = ({ op }: OpError) => faults.push(op);
+  const given = { users: ['eve', 'ann'], groups: ['nobody'] };
+  const policy = peerPolicyOf(given, 0, names, complain);
+  const peers = [peer(1000, KITFS), peer(1001, KITFS), peer(0)];
+  expect(peers.map((who) => policy.refusalOf(who) === undefined)).toEqual([true, false, true]);
+  const none = peerPolicyOf({ users: ['eve'], groups: [] }, 0, names, complain);
+  expect(none.refusalOf(peer(1000, KITFS))).toBeDefined();
+  expect(faults).toEqual([
+    'let user eve use the sockets',
+    'let group nobody use the sockets',
+    'let user eve use the sockets',
+  ]);
+});
+
+test('where a mount is gone on with, a token that cannot be used opens nothing', () => {
+  const faults: string[] = [];
+  const complain = ({ op, hint }: OpError) => faults.push(`${op}: ${hint}`);
+  const { access } = parseSettings(CONFIGURATION, 'config.toml');
+  const deskOf = (options: Omit<TokenOptions, 'complain'>) =>
+    tokenDeskOf(access, { ...options, complain });
+  const gone = deskOf({
+    tools: new Set(['vfs_read']),
+    read: (reference) => {
+      if (referenceText(reference) === 'env:DOCS') return read(reference);
+      throw new OpError('configuration', 'read the secret env:READER', { hint: 'gone' });
+    },
+  });
+  expect(gone.isRequired).toBe(true);
+  expect(gone.find('s3cret-of-the-docs')).toMatchObject({
+    name: 'docs',
+    ceiling: { tools: new Set(['vfs_read']) },
+  });
+  expect(faults.splice(0)).toEqual([
+    'read the secret env:READER: gone',
+    'use the token docs: there is no tool vfs_write',
+  ]);
+  expect(deskOf({ tools, read }).find('s3cret-of-the-docs')).toBeUndefined();
+  expect(faults).toHaveLength(2);
 });

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { OpError } from '../../src/base/errors.ts';
 import { type Environment, type Flags, loadConfig, loadPlaces } from '../../src/daemon/config.ts';
 import {
   defaultSettings,
@@ -98,6 +99,17 @@ describe('who says it', () => {
   test('relative paths of flags and variables start at the working directory', async () => {
     const places = await placesOf({ state: 'a/../b' }, user({ KITFS_RUN: 'run' }));
     expect(places).toMatchObject({ state: '/srv/b', run: '/srv/run' });
+  });
+
+  test('a working directory that was removed is missed by relative paths alone', async () => {
+    const gone = new OpError('not-found', 'look');
+    const environment = Object.defineProperty(user({ KITFS_RUN: '/r' }), 'directory', {
+      get: () => {
+        throw gone;
+      },
+    });
+    expect((await placesOf({ state: '/s' }, environment)).state).toBe('/s');
+    await expect(placesOf({ state: 's' }, environment)).rejects.toBe(gone);
   });
 
   test('an empty variable is none', async () => {

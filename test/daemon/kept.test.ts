@@ -3,10 +3,11 @@ import { closeSync, fstatSync, openSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Fh, Ino } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
-import type { Held } from '../../src/daemon/keeper.ts';
 import { keepMount, letGo, takeKept } from '../../src/daemon/kept.ts';
 import { keepConfig, takeConfig } from '../../src/daemon/kept-config.ts';
+import { keepPlaces } from '../../src/daemon/kept-places.ts';
 import { hostMounts, mountAt } from '../../src/daemon/mount-table.ts';
+import { DuplicatingKeeper, HandKeeper } from './hand-keeper.ts';
 
 const native = loadNative();
 const AGREED = { generation: 3, minor: 45, maxReadahead: 0, flags: 0, flags2: 0 };
@@ -14,43 +15,6 @@ const HANDLE = {
   ...{ fh: 5 as Fh, ino: 7 as Ino, unique: 2, flags: 0, uid: 0, gid: 0, pid: 1 },
   ...{ backing: undefined, openFlags: 0, isDirectory: false },
 };
-
-/** Holds the descriptors themselves: a daemon that closes one has closed it. */
-class HandKeeper {
-  readonly held = (name: string): Held | undefined => this.things.get(name);
-  readonly things = new Map<string, Held>();
-  readonly said: string[] = [];
-  last = 'signal 9';
-
-  hold(name: string, descriptor: number, data = ''): void {
-    this.said.push(`hold ${name}`);
-    this.things.set(name, { descriptor, data });
-  }
-
-  note(name: string, data: string): void {
-    this.said.push(`note ${name}\n${data}`);
-  }
-
-  drop(name: string): void {
-    this.said.push(`drop ${name}`);
-    this.things.delete(name);
-  }
-
-  mounted(dir: string, device: string): void {
-    this.said.push(`mounted ${device} ${dir}`);
-  }
-
-  unmounted(): void {
-    this.said.push('unmounted');
-  }
-}
-
-/** Has its own duplicate of what is held, as the real one. */
-class DuplicatingKeeper extends HandKeeper {
-  override hold(name: string, descriptor: number, data = ''): void {
-    super.hold(name, openSync(`/proc/self/fd/${descriptor}`, 'r'), data);
-  }
-}
 
 const opened: number[] = [];
 afterEach(() => {
@@ -70,6 +34,7 @@ function isOpen(fd: number): boolean {
 async function left(): Promise<{ readonly keeper: HandKeeper; readonly fd: number }> {
   const keeper = new HandKeeper();
   const { table } = await takeKept(native, keeper);
+  keepPlaces(keeper, { state: '/tmp', run: '/tmp', mountPoint: '/proc' }, 'of this mount');
   table.agree(AGREED);
   table.told(table.addHandle(HANDLE));
   const fd = openSync('/dev/null', 'r');
@@ -110,8 +75,9 @@ describe('what the keeper holds', () => {
 
   test('is gone on with: the connection, its mount, and each handle', async () => {
     const { keeper, fd } = await left();
-    const { table, mount } = await takeKept(native, keeper);
+    const { table, mount, journalId } = await takeKept(native, keeper);
     expect(mount).toMatchObject({ fd, mountPoint: '/proc', diedOfItself: false });
+    expect(journalId).toBe('of this mount');
     expect(table.agreement).toEqual(AGREED);
     expect(table.handles()).toMatchObject([{ ...HANDLE, isTold: true }]);
     expect(keeper.said).toEqual([]);
@@ -143,6 +109,17 @@ describe('what the keeper holds', () => {
     const none = await left();
     none.keeper.things.delete('handles');
     await expectNew(none.keeper, none.fd);
+  });
+
+  test('is let go when nobody knows of which journal it is', async () => {
+    for (const data of ['', '{}', '{"journalId":1}', '{"journalId":"a","state":"/tmp"}']) {
+      const { keeper, fd } = await left();
+      keeper.hold('state', -1, data);
+      await expectNew(keeper, fd);
+    }
+    const { keeper, fd } = await left();
+    keeper.things.delete('state');
+    await expectNew(keeper, fd);
   });
 
   test('is let go when what is said of it makes no sense', async () => {

@@ -1,5 +1,6 @@
 /** A daemon that dies, with its keeper and without one. */
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
   existsSync,
@@ -8,6 +9,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { createConnection } from 'node:net';
@@ -130,14 +132,22 @@ test('a mount that was moved with a directory above it is gone on with where it 
   expect(mountLines(daemon.directory)).toEqual([]);
 });
 
+/** The path of a file with a secret. */
+function keyIn({ directory }: TestDaemon): string {
+  const path = join(directory, 'key');
+  writeFileSync(path, randomBytes(16).toString('hex'), { mode: 0o600 });
+  return path;
+}
+
 test('a configuration that cannot be used any more costs no mount: the last good one holds', async () => {
   const good = '[memory]\nenabled = false\n';
   await using daemon = await TestDaemon.start({ configuration: good });
-  const file = join(daemon.directory, 'config.toml');
+  const [file, key] = [join(daemon.directory, 'config.toml'), keyIn(daemon)];
   await daemon.shell('echo kept > ipfs/a');
   const bads = [
     ...['[memory\n', 'colour = "red"\n', undefined, '[access]\nusers = ["no-such-user"]\n'],
     '[[access.token]]\nname = "a"\nsecret = "file:/no/such/key"\n',
+    `[[access.token]]\nname = "a"\nsecret = "file:${key}"\ntools = ["vfs_reed"]\n`,
   ];
   for (const bad of bads) {
     if (bad === undefined) rmSync(file);
@@ -158,6 +168,44 @@ test('a configuration that cannot be used any more costs no mount: the last good
   const { code, stderr } = await daemon.kitfs(['mount']);
   expect([code, stderr]).toEqual([1, expect.stringContaining('config.toml')]);
   expect(mountLines(daemon.directory)).toEqual([]);
+});
+
+test('what a configuration names may go, and costs no mount: it is left out until it is there', async () => {
+  await using daemon = await TestDaemon.start();
+  await daemon.stop();
+  const key = keyIn(daemon);
+  const token = `[[access.token]]\nname = "a"\nsecret = "file:${key}"\n`;
+  writeFileSync(join(daemon.directory, 'config.toml'), `[access]\nrequire_token = true\n${token}`);
+  await daemon.restart();
+  await daemon.shell('echo kept > ipfs/a');
+  rmSync(key);
+  for (let kills = 0; kills < 2; kills++) {
+    await daemon.crash();
+    expect(await daemon.shell('cat ipfs/a')).toBe('kept\n');
+    // The last thing of a start.
+    const ready = () => daemon.output.match(/"msg":"ready"/g);
+    await expect.poll(ready, { timeout: 20_000 }).toHaveLength(kills + 3);
+  }
+  expect(daemon.output.match(/settings is left out/g)).toHaveLength(2);
+  expect(daemon.output.match(/started again by the keeper/g)).toHaveLength(2);
+  await daemon.stop();
+});
+
+test('a mount that is there is gone on with where nothing about it can be written down', async () => {
+  await using daemon = await TestDaemon.start();
+  await daemon.shell('echo kept > ipfs/a');
+  const ready = () => daemon.output.match(/"msg":"ready"/g);
+  await expect.poll(ready, { timeout: 20_000 }).toHaveLength(1);
+  const record = join(daemon.state, 'keeper.json');
+  rmSync(record);
+  symlinkSync(join(daemon.directory, 'no/such'), record);
+  for (let kills = 0; kills < 2; kills++) {
+    await daemon.crash();
+    await expect.poll(ready, { timeout: 20_000 }).toHaveLength(kills + 2);
+    expect(await daemon.shell('cat ipfs/a')).toBe('kept\n');
+  }
+  expect(daemon.output.match(/"msg":"kitfs unmount may not find this mount/g)).toHaveLength(2);
+  await daemon.stop();
 });
 
 test('a daemon without a keeper dies with its mount', async () => {
