@@ -2,6 +2,7 @@
  * One call's end: the caller's signal, its deadline and the engine's own end, in one signal whose
  * reason is always an operating error.
  */
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../../base/clock.ts';
 import { OpError } from '../../base/errors.ts';
 import type { CallOptions } from '../call.ts';
@@ -25,6 +26,8 @@ export class Deadline implements Disposable {
     this.#clock = clock;
     this.#untilMs = clock.monotonicMs() + deadlineMs;
     for (const source of [closed, signal]) if (source.aborted) throw toldBy(source.reason, op);
+    // One signal may end any number of calls; that is no leak, and Node need not say so.
+    setMaxListeners(0, closed, signal, this.signal);
     for (const source of [closed, signal]) {
       const onAbort = () => this.#end(toldBy(source.reason, op));
       source.addEventListener('abort', onAbort, { once: true, signal: this.#over.signal });
