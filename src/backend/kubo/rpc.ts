@@ -163,21 +163,26 @@ export class Rpc {
   /** Does it, and again as often as it may be and helps. */
   async #repeated<T>(ask: Ask, deadline: Deadline, once: () => Promise<T>): Promise<T> {
     for (let repeats = 0; ; repeats++) {
+      this.#authorization ??= this.#options.authorization?.();
+      const shown = this.#authorization;
       try {
         return await once();
       } catch (error) {
         if (!(error instanceof OpError) || !mayRepeat(ask, error, repeats)) throw error;
-        await this.#prepare(error, repeats, deadline);
+        await this.#prepare(error, { repeats, shown }, deadline);
       }
     }
   }
 
   /** What a repeat needs: another connection, another secret, or only time. */
-  async #prepare(error: OpError, repeats: number, { signal }: Deadline): Promise<void> {
+  async #prepare(
+    error: OpError,
+    { repeats, shown }: { readonly repeats: number; readonly shown: string | undefined },
+    { signal }: Deadline,
+  ): Promise<void> {
     if (error.failure === 'credentials-invalid') {
-      const before = this.#authorization;
-      this.#authorization = undefined;
-      if (this.#options.authorization?.() === before) throw error; // It would be refused again.
+      this.#authorization = this.#options.authorization?.();
+      if (this.#authorization === shown) throw error; // It would be refused again.
       return;
     }
     if (error.failure === 'not-running') this.#forget();
@@ -204,7 +209,6 @@ export class Rpc {
 
   async #answer(ask: Ask, deadline: Deadline): Promise<Answer> {
     this.#address ??= await this.#options.endpoint.resolve();
-    this.#authorization ??= this.#options.authorization?.();
     const body = ask.body?.();
     const { op, signal } = deadline;
     const headers = {
