@@ -60,6 +60,12 @@ export const FAILURES = [
   'node-offline',
   'not-configured',
   'not-running',
+  'name-not-resolved',
+  'pubsub-disabled',
+  'routing-unavailable', // The node asks no DHT.
+  'api-error', // A node or service refused, with words that no table knows.
+  'response-invalid', // What it sent is cut short, or no answer at all.
+  'credentials-invalid',
   'dependency-missing',
   'version-unsupported',
   'configuration',
