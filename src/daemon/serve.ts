@@ -245,8 +245,8 @@ export class Daemon {
     const fuse = this.#connect(core, native, kept);
     if (kept.mount !== undefined) {
       this.#takeOver(fuse, core, kept.mount, kept.table);
-      // The keeper watches from the first request on: it may be the one that hung the daemon before.
-      this.#beKept(state.keeper, mountPoint);
+      // Watched from the first request on: it may be the one that hung the daemon before.
+      this.#beWatched(state.keeper, mountPoint);
     }
     await this.#openFaces(core, native, policy);
     // Good as a whole: the tokens have been read.
@@ -254,15 +254,15 @@ export class Daemon {
     if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
     await recordMount(state.mounted, mountPoint);
     this.#phase = 'running';
-    if (kept.mount === undefined) this.#beKept(state.keeper, mountPoint);
+    if (kept.mount === undefined) this.#beWatched(state.keeper, mountPoint);
     if (this.mountPoint === undefined) this.#unmounted(undefined);
     const readyMs = Math.round(this.#clock.monotonicMs() - this.#startedMs);
     log.info({ mountPoint, state: config.state, readyMs }, 'ready');
-    systemd.ready(`mounted at ${mountPoint}`);
   }
 
-  /** From now on another daemon follows when this one dies. */
-  #beKept(recordPath: string, mountPoint: string): void {
+  /** From now on it gives signs of life, and another daemon follows when this one dies or hangs. */
+  #beWatched(recordPath: string, mountPoint: string): void {
+    this.#systemd?.ready(`mounted at ${mountPoint}`);
     const keeper = this.#keeper;
     if (keeper === undefined) return;
     recordKeeper(recordPath, keeper.pid, mountPoint);

@@ -29,7 +29,7 @@ export interface Death {
   readonly passing?: number;
   /** Only where this, at most 63 bytes, is among what is read or written there. */
   readonly part?: string;
-  readonly signal?: 'SIGKILL' | 'SIGSEGV';
+  readonly signal?: 'SIGKILL' | 'SIGSEGV' | 'SIGSTOP';
   /** How many daemons die of it before the next one's turn: one when absent, 0 for ever. */
   readonly times?: number;
 }
