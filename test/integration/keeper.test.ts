@@ -20,6 +20,9 @@ const mountLines = (directory: string) =>
     .split('\n')
     .filter((line) => line.includes(` ${directory}/`));
 
+const childrenOf = (pid: number): number[] =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').match(/\d+/g)?.map(Number) ?? [];
+
 /** Resolves when the connection is made. */
 async function connected(path: string): Promise<void> {
   const socket = createConnection(path);
@@ -86,6 +89,20 @@ test('no signal makes a daemon listen to a debugger', async () => {
   process.kill(daemon.startedPid, 'SIGUSR1');
   // Handled in order by one thread: what is asked is asked behind them.
   await daemon.json(['status']);
+  expect(daemon.output).not.toContain('Debugger');
+});
+
+test('nor does a signal to the next daemon, when its turn comes', async () => {
+  await using daemon = await TestDaemon.start();
+  const served = daemon.pid;
+  const waiting = () => childrenOf(daemon.startedPid).find((pid) => pid !== served);
+  // It has its program, and says so by the addon that this has loaded.
+  const isLoaded = () => readFileSync(`/proc/${waiting()}/maps`, 'utf8').includes('kitfs.node');
+  await expect.poll(() => waiting() !== undefined && isLoaded(), { timeout: 20_000 }).toBe(true);
+  const next = waiting() ?? 0;
+  process.kill(next, 'SIGUSR1');
+  await daemon.crash();
+  expect((await daemon.json<Status>(['status'])).pid).toBe(next);
   expect(daemon.output).not.toContain('Debugger');
 });
 
