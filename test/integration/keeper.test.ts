@@ -147,6 +147,25 @@ test('a mount that was moved with a directory above it is gone on with where it 
   expect(mountLines(daemon.directory)).toEqual([]);
 });
 
+test('a mount that was taken away is not taken for what was bound of it to another place', async () => {
+  await using daemon = await TestDaemon.start();
+  const bound = join(daemon.directory, 'bound');
+  mkdirSync(bound);
+  await daemon.shell('echo kept > ipfs/a');
+  execFileSync('mount', ['--bind', join(daemon.mountPoint, 'ipfs'), bound]);
+  try {
+    execFileSync('umount', [daemon.mountPoint]);
+    process.kill(daemon.pid, 'SIGKILL');
+    const isMounted = () =>
+      mountLines(daemon.directory).some((line) => line.includes(` ${daemon.mountPoint} `));
+    await expect.poll(isMounted, { timeout: 20_000 }).toBe(true);
+    expect(await daemon.shell('cat ipfs/a')).toBe('kept\n');
+  } finally {
+    execFileSync('umount', ['--lazy', bound]);
+  }
+  await daemon.stop();
+});
+
 test('a configuration that cannot be used any more costs no mount: the last good one holds', async () => {
   const good = '[memory]\nenabled = false\n';
   await using daemon = await TestDaemon.start({ configuration: good });
