@@ -14,7 +14,8 @@
 //   note NAME\nDATA          other data for one that is held
 //   drop NAME
 //   mounted DEVICE\nDIR      what to take away when no daemon will come back: the mount with that device
-//                            (MAJOR:MINOR in the mount table), if it is the one that is seen at DIR
+//                            (MAJOR:MINOR in the mount table), if it is the one that is seen at DIR, or
+//                            where it is by then, if what is held as `fuse` is its connection and lives
 //   unmounted                nothing
 //   ready                    it serves: from now on its death is survived, as that by a signal is since `mounted`
 //   progress                 it answered something: earlier restarts do not count any more
@@ -62,6 +63,7 @@ constexpr int64_t kRestartMsMax = 5000;
 constexpr int64_t kServedMs = 5000;
 constexpr int64_t kNever = INT64_MAX;
 constexpr size_t kPathBytesMax = 4095;
+constexpr char kConnection[] = "fuse";
 // Two numbers of 32 bits.
 constexpr size_t kDeviceBytesMax = 21;
 // After these the daemon is not started again, however it ends.
@@ -438,13 +440,16 @@ void Keeper::Kill(int number) {
   }
 }
 
-// No daemon will come any more. What is held goes first: with it ends the connection of a mount that
-// nobody serves, so that nothing can hang in it.
+// No daemon will come any more. The connection of a mount that nobody serves ends first, so that nothing can
+// hang in it, the one who takes it away included.
 void Keeper::Finish(int code) {
   DropNext();
-  holds_.DropAll();
   peer_.Reset();
-  const bool is_away = mounted_.empty() || TakeMountAway(mounted_.c_str(), device_);
+  Place place;
+  if (!mounted_.empty()) place = FindMount(mounted_, device_, holds_.Get(kConnection));
+  if (place.has_number) EndConnection(device_);
+  holds_.DropAll();
+  const bool is_away = place.dir.empty() || TakeMountAway(place.dir);
   if (listener_.IsOpen()) unlink(invocation_.listen.c_str());
   exit_ = code == 0 && !is_away ? 1 : code;
 }

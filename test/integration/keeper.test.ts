@@ -147,6 +147,29 @@ test('a mount that was moved with a directory above it is gone on with where it 
   expect(mountLines(daemon.directory)).toEqual([]);
 });
 
+test('a mount that was moved is taken away where it is, by a stop and by a keeper that gives up', async () => {
+  await using daemon = await TestDaemon.start();
+  await daemon.stop();
+  const [old, moved] = [join(daemon.directory, 'old'), join(daemon.directory, 'moved')];
+  for (const isServed of [true, false]) {
+    mkdirSync(join(old, 'mnt'), { recursive: true });
+    await daemon.json(['mount', '--background', join(old, 'mnt')]);
+    const { keeper } = await daemon.json<Status>(['status']);
+    renameSync(old, moved);
+    if (isServed) {
+      expect((await daemon.kitfs(['unmount'])).code).toBe(0);
+    } else {
+      const served = daemon.pid;
+      process.kill(served, 'SIGSTOP');
+      process.kill(keeper ?? 0, 'SIGTERM');
+      process.kill(served, 'SIGKILL');
+    }
+    await expect.poll(() => existsSync(`/proc/${keeper}/exe`)).toBe(false);
+    expect(mountLines(daemon.directory)).toEqual([]);
+    rmSync(moved, { recursive: true });
+  }
+});
+
 test('a mount that was taken away is not taken for what was bound of it to another place', async () => {
   await using daemon = await TestDaemon.start();
   const bound = join(daemon.directory, 'bound');
