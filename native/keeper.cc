@@ -1,7 +1,7 @@
 // kitfs-keeper: holds descriptors for a daemon that may die at any instant, and starts it again. It knows
 // nothing of what they are: no FUSE, no journal.
 //
-//   kitfs-keeper [--watchdog SECONDS] [--pass DESCRIPTOR]... -- PROGRAM ARGUMENTS...
+//   kitfs-keeper [--watchdog SECONDS] [--pass DESCRIPTOR]... [--made-of FILE] -- PROGRAM ARGUMENTS...
 //   kitfs-keeper [--watchdog SECONDS] --listen PATH
 //
 // The daemon has its end of a SOCK_SEQPACKET socket as descriptor 3, or connects to PATH. A message is one
@@ -24,8 +24,8 @@
 // A second daemon that connects is told `busy`.
 //
 // While a daemon serves, the next one is there already: it has loaded what it is made of and waits for the
-// first word. One that was killed is followed by it; after one that ended by itself what starts is what is
-// installed by then.
+// first word. One that was killed is followed by it; after one that ended by itself, and when another FILE has
+// taken the place of that which was there when it began, what starts is what is installed by then.
 //
 // Invariants: one thread, which waits in one place and only for what can happen; no memory is taken for a
 // message; what the daemon says is checked, and what is wrong is dropped and reported.
@@ -179,6 +179,8 @@ bool Keeper::Open() {
 
 void Keeper::Start() {
   start_ms_ = kNever;
+  // Threads that it starts later would be of another version.
+  if (next_ > 0 && invocation_.made_of.IsReplaced()) DropNext();
   if (next_ > 0) {
     child_ = next_;
     next_ = -1;
@@ -210,7 +212,9 @@ pid_t Keeper::Spawn(OwnedDescriptor& ours) {
 
 void Keeper::StartNext() {
   next_ms_ = kNever;
-  if (next_ < 0) next_ = Spawn(next_peer_);
+  if (next_ >= 0) return;
+  invocation_.made_of.Note();
+  next_ = Spawn(next_peer_);
 }
 
 // It has begun nothing: there is nothing for it to end well.

@@ -2,18 +2,24 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  copyFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { packedPackage } from './booted.ts';
 import { TestDaemon } from './daemon.ts';
+
+const MODULES = fileURLToPath(new URL('../../node_modules', import.meta.url));
 
 const mountLines = (directory: string) =>
   readFileSync('/proc/self/mountinfo', 'utf8')
@@ -187,6 +193,29 @@ test('a mount that was taken away is not taken for what was bound of it to anoth
     execFileSync('umount', ['--lazy', bound]);
   }
   await daemon.stop();
+});
+
+test('a daemon that is killed after an upgrade is followed by one of the new version', async () => {
+  await using daemon = await TestDaemon.start();
+  await daemon.stop();
+  const folder = join(daemon.directory, 'kitfs');
+  mkdirSync(folder);
+  const unpack = ['-xz', '-C', folder, '--strip-components=1'];
+  execFileSync('tar', unpack, { input: packedPackage() });
+  // npm would install the dependencies into it.
+  symlinkSync(MODULES, join(folder, 'node_modules'));
+  const main = join(folder, 'dist/bundle/cli/main.js');
+  await daemon.run(process.execPath, [main, 'mount', '--background'], { in: daemon.directory });
+  const { pid, keeper } = await daemon.json<Status>(['status']);
+  const waiting = () => childrenOf(keeper ?? 0).find((child) => child !== pid);
+  await expect.poll(waiting, { timeout: 20_000 }).toBeDefined();
+  const before = waiting();
+  copyFileSync(main, `${main}.new`);
+  renameSync(`${main}.new`, main);
+  process.kill(pid, 'SIGKILL');
+  await expect.poll(() => daemon.pid, { timeout: 20_000 }).not.toBe(pid);
+  expect(daemon.pid).not.toBe(before);
+  expect(await daemon.json(['unmount'])).toEqual({ unmounted: daemon.mountPoint });
 });
 
 test('a configuration that cannot be used any more costs no mount: the last good one holds', async () => {

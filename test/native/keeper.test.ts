@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -201,6 +202,29 @@ describe.concurrent('the next daemon', () => {
     expect(childrenOf(talker.process.pid ?? 0)).toEqual([pid]);
   });
 
+  test('is another one when another version was installed since, but not in the middle of that', async ({
+    expect,
+  }) => {
+    const version = join(dir, 'version');
+    writeFileSync(version, 'old');
+    const { talker, first } = await serving('--made-of', version);
+    using _ = talker;
+    const waits = await waitingOf(talker, first.pid);
+    rmSync(version);
+    talker.tell('die', 'SIGKILL');
+    const second = await talker.said();
+    expect(second.pid).toBe(waits);
+    writeFileSync(version, 'old');
+    await talker.ask('send', 'ready');
+    const waitsThen = await waitingOf(talker, second.pid);
+    writeFileSync(`${version}.new`, 'new');
+    renameSync(`${version}.new`, version);
+    talker.tell('die', 'SIGKILL');
+    const { pid, hello } = await talker.said();
+    expect(hello).toBe('hello 3 signal 9');
+    expect(pid).not.toBe(waitsThen);
+  });
+
   test('is started when it is needed, if the one that waited was killed', async ({ expect }) => {
     const { talker, first } = await serving();
     using _ = talker;
@@ -246,6 +270,7 @@ describe.concurrent('what a keeper is given', () => {
       ['--watchdog', 'x', '--', '/bin/true'],
       ['--pass', '3', '--', '/bin/true'],
       ['--pass', '99', '--', '/bin/true'],
+      ['--made-of', 'relative', '--', '/bin/true'],
       ['--other', '1', '--', '/bin/true'],
     ]) {
       const { status, stderr } = spawnSync(KEEPER, args, { encoding: 'utf8' });
