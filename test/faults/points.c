@@ -52,7 +52,7 @@
 #define NAME_BYTES 32
 #define PART_BYTES 64
 #define STEPS_MAX 8
-#define PASSED_MAX 8192
+#define PASSED_MAX 65536
 
 enum { OFF, TRACE, RAISE };
 

@@ -19,7 +19,7 @@ const PART_BYTES = 64;
 const STEP = { part: NAME_BYTES, signal: 96, passing: 100, times: 104, bytes: 112 } as const;
 const STEPS_MAX = 8;
 const PASSED_AT = HEADER.steps + STEPS_MAX * STEP.bytes;
-const PASSED_MAX = 8192;
+const PASSED_MAX = 65_536;
 
 /** The end of a daemon. */
 export interface Death {

@@ -29,6 +29,15 @@ const mountLines = (directory: string) =>
 const childrenOf = (pid: number): number[] =>
   readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').match(/\d+/g)?.map(Number) ?? [];
 
+/** The next daemon, once it waits for its turn. */
+async function nextOf(keeper: number, served: number): Promise<number> {
+  const next = () => childrenOf(keeper).find((pid) => pid !== served);
+  // It has its program, and says so by the addon that this has loaded.
+  const isLoaded = () => readFileSync(`/proc/${next()}/maps`, 'utf8').includes('kitfs.node');
+  await expect.poll(() => next() !== undefined && isLoaded(), { timeout: 20_000 }).toBe(true);
+  return next() ?? 0;
+}
+
 /** Resolves when the connection is made. */
 async function connected(path: string): Promise<void> {
   const socket = createConnection(path);
@@ -100,12 +109,7 @@ test('no signal makes a daemon listen to a debugger', async () => {
 
 test('nor does a signal to the next daemon, when its turn comes', async () => {
   await using daemon = await TestDaemon.start();
-  const served = daemon.pid;
-  const waiting = () => childrenOf(daemon.startedPid).find((pid) => pid !== served);
-  // It has its program, and says so by the addon that this has loaded.
-  const isLoaded = () => readFileSync(`/proc/${waiting()}/maps`, 'utf8').includes('kitfs.node');
-  await expect.poll(() => waiting() !== undefined && isLoaded(), { timeout: 20_000 }).toBe(true);
-  const next = waiting() ?? 0;
+  const next = await nextOf(daemon.startedPid, daemon.pid);
   process.kill(next, 'SIGUSR1');
   await daemon.crash();
   expect((await daemon.json<Status>(['status'])).pid).toBe(next);
@@ -207,14 +211,12 @@ test('a daemon that is killed after an upgrade is followed by one of the new ver
   const main = join(folder, 'dist/bundle/cli/main.js');
   await daemon.run(process.execPath, [main, 'mount', '--background'], { in: daemon.directory });
   const { pid, keeper } = await daemon.json<Status>(['status']);
-  const waiting = () => childrenOf(keeper ?? 0).find((child) => child !== pid);
-  await expect.poll(waiting, { timeout: 20_000 }).toBeDefined();
-  const before = waiting();
+  const next = await nextOf(keeper ?? 0, pid);
   copyFileSync(main, `${main}.new`);
   renameSync(`${main}.new`, main);
   process.kill(pid, 'SIGKILL');
   await expect.poll(() => daemon.pid, { timeout: 20_000 }).not.toBe(pid);
-  expect(daemon.pid).not.toBe(before);
+  expect(daemon.pid).not.toBe(next);
   expect(await daemon.json(['unmount'])).toEqual({ unmounted: daemon.mountPoint });
 });
 
@@ -280,9 +282,10 @@ test('a keeper whose daemon dies again and again is ended by kitfs unmount', asy
   const env = { NODE_OPTIONS: `--require ${dies}` };
   await daemon.json(['mount', '--background'], { env });
   const { keeper } = await daemon.json<Status>(['status']);
-  writeFileSync(deadly ?? '', '');
   // The next daemon is there already, and serves; the one after it dies as soon as it is started.
   const first = daemon.pid;
+  await nextOf(keeper ?? 0, first);
+  writeFileSync(deadly ?? '', '');
   process.kill(first, 'SIGKILL');
   await expect.poll(() => daemon.pid, { timeout: 20_000 }).not.toBe(first);
   process.kill(daemon.pid, 'SIGKILL');
