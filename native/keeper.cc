@@ -1,7 +1,7 @@
 // kitfs-keeper: holds descriptors for a daemon that may die at any instant, and starts it again. It knows
 // nothing of what they are: no FUSE, no journal.
 //
-//   kitfs-keeper [--watchdog SECONDS] [--pass DESCRIPTOR]... -- PROGRAM ARGUMENTS...
+//   kitfs-keeper [--watchdog SECONDS] [--pass DESCRIPTOR]... [--made-of FILE] -- PROGRAM ARGUMENTS...
 //   kitfs-keeper [--watchdog SECONDS] --listen PATH
 //
 // The daemon has its end of a SOCK_SEQPACKET socket as descriptor 3, or connects to PATH. A message is one
@@ -14,7 +14,8 @@
 //   note NAME\nDATA          other data for one that is held
 //   drop NAME
 //   mounted DEVICE\nDIR      what to take away when no daemon will come back: the mount with that device
-//                            (MAJOR:MINOR in the mount table), if it is the one that is seen at DIR
+//                            (MAJOR:MINOR in the mount table), if it is the one that is seen at DIR, or
+//                            where it is by then, if what is held as `fuse` is its connection and lives
 //   unmounted                nothing
 //   ready                    it serves: from now on its death is survived, as that by a signal is since `mounted`
 //   progress                 it answered something: earlier restarts do not count any more
@@ -23,8 +24,8 @@
 // A second daemon that connects is told `busy`.
 //
 // While a daemon serves, the next one is there already: it has loaded what it is made of and waits for the
-// first word. One that was killed is followed by it; after one that ended by itself what starts is what is
-// installed by then.
+// first word. One that was killed is followed by it; after one that ended by itself, and when another FILE has
+// taken the place of that which was there when it began, what starts is what is installed by then.
 //
 // Invariants: one thread, which waits in one place and only for what can happen; no memory is taken for a
 // message; what the daemon says is checked, and what is wrong is dropped and reported.
@@ -62,6 +63,7 @@ constexpr int64_t kRestartMsMax = 5000;
 constexpr int64_t kServedMs = 5000;
 constexpr int64_t kNever = INT64_MAX;
 constexpr size_t kPathBytesMax = 4095;
+constexpr char kConnection[] = "fuse";
 // Two numbers of 32 bits.
 constexpr size_t kDeviceBytesMax = 21;
 // After these the daemon is not started again, however it ends.
@@ -177,6 +179,8 @@ bool Keeper::Open() {
 
 void Keeper::Start() {
   start_ms_ = kNever;
+  // Threads that it starts later would be of another version.
+  if (next_ > 0 && invocation_.made_of.IsReplaced()) DropNext();
   if (next_ > 0) {
     child_ = next_;
     next_ = -1;
@@ -208,7 +212,9 @@ pid_t Keeper::Spawn(OwnedDescriptor& ours) {
 
 void Keeper::StartNext() {
   next_ms_ = kNever;
-  if (next_ < 0) next_ = Spawn(next_peer_);
+  if (next_ >= 0) return;
+  invocation_.made_of.Note();
+  next_ = Spawn(next_peer_);
 }
 
 // It has begun nothing: there is nothing for it to end well.
@@ -438,13 +444,16 @@ void Keeper::Kill(int number) {
   }
 }
 
-// No daemon will come any more. What is held goes first: with it ends the connection of a mount that
-// nobody serves, so that nothing can hang in it.
+// No daemon will come any more. The connection of a mount that nobody serves ends first, so that nothing can
+// hang in it, the one who takes it away included.
 void Keeper::Finish(int code) {
   DropNext();
-  holds_.DropAll();
   peer_.Reset();
-  const bool is_away = mounted_.empty() || TakeMountAway(mounted_.c_str(), device_);
+  Place place;
+  if (!mounted_.empty()) place = FindMount(mounted_, device_, holds_.Get(kConnection));
+  if (place.has_number) EndConnection(device_);
+  holds_.DropAll();
+  const bool is_away = place.dir.empty() || TakeMountAway(place.dir);
   if (listener_.IsOpen()) unlink(invocation_.listen.c_str());
   exit_ = code == 0 && !is_away ? 1 : code;
 }

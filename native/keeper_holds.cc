@@ -131,6 +131,11 @@ void Holds::DropAll() {
   for (Held& held : held_) held.fd.Reset();
 }
 
+int Holds::Get(std::string_view name) {
+  const Held* held = Find(name);
+  return held == nullptr ? -1 : held->fd.Get();
+}
+
 int Holds::Tell(int socket, size_t place) const {
   const Held& held = held_[place];
   if (!held.fd.IsOpen()) return 0;

@@ -39,6 +39,9 @@ class Holds {
   bool Drop(std::string_view name);
   void DropAll();
 
+  // -1 when nothing is held by that name.
+  int Get(std::string_view name);
+
   // Tells the other end of the held descriptor at that place, if there is one. As SendPacket.
   int Tell(int socket, size_t place) const;
 

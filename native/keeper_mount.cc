@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -15,6 +16,9 @@
 #include <unistd.h>
 
 #include <string>
+#include <vector>
+
+#include "descriptor.h"
 
 namespace kitfs {
 namespace {
@@ -40,6 +44,7 @@ std::string Unescaped(const char* text) {
 
 struct Mount {
   std::string device;
+  std::string root;
   std::string dir;
   std::string type;
 };
@@ -58,25 +63,34 @@ bool ReadMount(char* line, Mount& mount) {
   }
   const char* type = strtok_r(after + 3, " ", &rest);
   if (type == nullptr) return false;
-  mount = {fields[2], Unescaped(fields[4]), type};
+  mount = {fields[2], fields[3], Unescaped(fields[4]), type};
   return true;
 }
 
-// Whether the last mount at `dir`, which is the one that is seen, is ours.
-bool IsMounted(const char* dir, const std::string& device) {
+// In the order of mounting: of several at one place the last one is seen.
+std::vector<Mount> ReadMounts() {
+  std::vector<Mount> mounts;
   FILE* table = fopen("/proc/self/mountinfo", "re");
-  if (table == nullptr) return false;
-  bool found = false;
+  if (table == nullptr) return mounts;
   char* line = nullptr;
   size_t room = 0;
   Mount mount;
   while (getline(&line, &room, table) > 0) {
-    if (!ReadMount(line, mount) || mount.dir != dir) continue;
-    found = mount.type == kType && mount.device == device;
+    if (ReadMount(line, mount)) mounts.push_back(mount);
   }
   free(line);
   fclose(table);
-  return found;
+  return mounts;
+}
+
+// All of it, and not a directory in it that was bound to another place.
+bool IsOurs(const Mount& mount, const std::string& device) {
+  return mount.type == kType && mount.root == "/" && mount.device == device;
+}
+
+bool IsConnected(int connection) {
+  struct pollfd look = {connection, 0, 0};
+  return connection >= 0 && poll(&look, 1, 0) >= 0 && (look.revents & (POLLERR | POLLNVAL)) == 0;
 }
 
 // Waits for a child by its SIGCHLD, which the caller has blocked.
@@ -133,14 +147,39 @@ bool UnmountWithHelper(const char* dir) {
 
 }  // namespace
 
-bool TakeMountAway(const char* dir, const std::string& device) {
-  if (!IsMounted(dir, device)) return true;
-  // By force, which ends the connection whoever has descriptors of it: the process that wrote for a daemon
-  // may be stuck in a write to it, behind a program that waits for an answer.
-  if (umount2(dir, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return true;
+Place FindMount(const std::string& dir, const std::string& device, int connection) {
+  const bool is_connected = IsConnected(connection);
+  const std::vector<Mount> mounts = ReadMounts();
+  const Mount* found = nullptr;
+  for (const Mount& mount : mounts) {
+    if (!IsOurs(mount, device)) continue;
+    const bool is_first = found == nullptr && is_connected;
+    if (mount.dir == dir || is_first) found = &mount;
+  }
+  Place place;
+  place.has_number = is_connected || found != nullptr;
+  if (found == nullptr) return place;
+  const Mount* seen = found;
+  for (const Mount& mount : mounts) {
+    if (mount.dir == found->dir) seen = &mount;
+  }
+  if (seen == found) place.dir = found->dir;
+  return place;
+}
+
+void EndConnection(const std::string& device) {
+  const std::string number = device.substr(device.find(':') + 1);
+  const std::string path = "/sys/fs/fuse/connections/" + number + "/abort";
+  const OwnedDescriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.IsOpen() && write(file.Get(), "1", 1) < 0) perror("kitfs-keeper: end the connection");
+}
+
+bool TakeMountAway(const std::string& dir) {
+  // By force, which ends the connection too.
+  if (umount2(dir.c_str(), MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return true;
   const int error = errno;
-  if (error == EPERM && UnmountWithHelper(dir)) return true;
-  fprintf(stderr, "kitfs-keeper: %s stays mounted: %s\n", dir, strerror(error));
+  if (error == EPERM && UnmountWithHelper(dir.c_str())) return true;
+  fprintf(stderr, "kitfs-keeper: %s stays mounted: %s\n", dir.c_str(), strerror(error));
   return false;
 }
 

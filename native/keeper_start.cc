@@ -48,6 +48,10 @@ bool ReadOption(const std::string& name, const char* value, Invocation& read) {
     read.listen = value;
     return true;
   }
+  if (name == "--made-of" && value[0] == '/') {
+    read.made_of = Installed(value);
+    return true;
+  }
   return false;
 }
 
@@ -107,10 +111,23 @@ bool ReadInvocation(int count, char** arguments, Invocation& read) {
     return true;
   }
   fputs(
-      "usage: kitfs-keeper [--watchdog SECONDS] [--pass DESCRIPTOR]... -- PROGRAM ARGUMENTS...\n"
+      "usage: kitfs-keeper [--watchdog SECONDS] [--pass DESCRIPTOR]... [--made-of FILE] -- PROGRAM ARGUMENTS...\n"
       "       kitfs-keeper [--watchdog SECONDS] --listen PATH\n",
       stderr);
   return false;
+}
+
+std::optional<Installed::Version> Installed::Look() const {
+  struct stat found;
+  if (stat(path_.c_str(), &found) < 0) return std::nullopt;
+  return Version{found.st_dev, found.st_ino, found.st_mtim.tv_sec, found.st_mtim.tv_nsec};
+}
+
+bool Installed::IsReplaced() const {
+  const std::optional<Version> now = Look();
+  if (!now) return false;
+  return !noted_ || now->device != noted_->device || now->inode != noted_->inode ||
+         now->seconds != noted_->seconds || now->nanoseconds != noted_->nanoseconds;
 }
 
 void TidyDescriptors(const std::vector<int>& passed) {

@@ -4,12 +4,39 @@
 #include <signal.h>
 #include <sys/types.h>
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "descriptor.h"
 
 namespace kitfs {
+
+// A file that another one takes the place of when another version is installed.
+class Installed {
+ public:
+  explicit Installed(std::string path = "") : path_(std::move(path)) {}
+
+  // Remembers which file it is by now.
+  void Note() { noted_ = Look(); }
+  // Whether it is another one than was noted. False without one, as in the middle of an installation.
+  bool IsReplaced() const;
+
+ private:
+  struct Version {
+    dev_t device;
+    ino_t inode;
+    int64_t seconds;  // When it was modified.
+    int64_t nanoseconds;
+  };
+
+  std::optional<Version> Look() const;
+
+  std::string path_;
+  std::optional<Version> noted_;
+};
 
 struct Invocation {
   // Seconds; 0: the daemon may be silent.
@@ -20,6 +47,8 @@ struct Invocation {
   std::string listen;
   // With its arguments, ending with a null pointer.
   char** program = nullptr;
+  // What that is made of, as far as it is known.
+  Installed made_of;
 };
 
 // False when it was not called as it should be; then the usage was printed.

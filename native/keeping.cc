@@ -146,6 +146,14 @@ Napi::Value ReceiveMessage(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// As poll(2) says it without being asked. Of an open /dev/fuse: its connection has ended.
+Napi::Value HasFailed(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "hasFailed");
+  struct pollfd look = {args.Descriptor(0, "fd"), 0, 0};
+  Checked(info.Env(), poll(&look, 1, 0), "poll");
+  return Napi::Boolean::New(info.Env(), (look.revents & (POLLERR | POLLNVAL)) != 0);
+}
+
 Napi::Value ConnectSeqpacket(const Napi::CallbackInfo& info) {
   const Arguments args(info, "connectSeqpacket");
   const Napi::Env env = info.Env();
@@ -299,6 +307,7 @@ Napi::Value ReplaceProcess(const Napi::CallbackInfo& info) {
 void AddKeeping(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "sendMessage", SendMessage);
   Add(env, exports, "receiveMessage", ReceiveMessage);
+  Add(env, exports, "hasFailed", HasFailed);
   Add(env, exports, "connectSeqpacket", ConnectSeqpacket);
   Add(env, exports, "makeShared", MakeShared);
   Add(env, exports, "allocateShared", AllocateShared);

@@ -404,6 +404,8 @@ export interface NativeKeeping {
    * EMSGSIZE when it was too long, EMFILE when its descriptor could not be taken; the message is gone then.
    */
   receiveMessage(fd: number, waitMs: number): NativeMessage | undefined;
+  /** Whether poll(2) says so. Of an open /dev/fuse: its connection has ended, by an unmount or an abort. */
+  hasFailed(fd: number): boolean;
   /** Connects to a listening socket; the descriptor is non-blocking. ECONNREFUSED: nobody listens any more. */
   connectSeqpacket(path: NativeName): number;
   /** Memory of so many zero bytes, all of them allocated, as a descriptor. */

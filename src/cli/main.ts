@@ -6,6 +6,10 @@
 import { leaveSoon } from './leave.ts';
 import type { run } from './program.ts';
 
+// Node would listen on a TCP port and let any user of this host run code in here: at once, or when a
+// daemon that waits for its turn gets it.
+process.on('SIGUSR1', () => {});
+
 const args = process.argv.slice(2);
 const isHelp = args.includes('--help') || args.includes('-h');
 

@@ -113,7 +113,7 @@ function becomeKeeper(options: MountOptions, dir: string | undefined): never {
 /** A daemon with those arguments of `kitfs mount`, started by a keeper. */
 const keptCommand = (args: readonly string[], passedFd?: number): [string, ...string[]] => [
   keeperProgram(),
-  ...['--watchdog', String(KEEPER_WATCHDOG_S)],
+  ...['--watchdog', String(KEEPER_WATCHDOG_S), '--made-of', MAIN],
   ...(passedFd === undefined ? [] : ['--pass', String(passedFd)]),
   '--',
   ...daemonCommand(['--keeper-fd', '3', ...args]),

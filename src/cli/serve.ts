@@ -51,8 +51,6 @@ class Stop {
       process.on(name, () => this.#signalled());
     }
     process.on('SIGUSR2', () => this.#handOver());
-    // Node would listen on a TCP port and let any user of this host run code in here.
-    process.on('SIGUSR1', () => {});
   }
 
   get isAsked(): boolean {

@@ -3,6 +3,7 @@
  * serves is loaded when it is started.
  */
 
+import { dirname } from 'node:path';
 import { SystemClock } from '../base/clock.ts';
 import type { OpError } from '../base/errors.ts';
 import { loadNative } from '../base/native.ts';
@@ -69,14 +70,14 @@ interface Following {
 
 /**
  * Meets the keeper that listens at `socket`, and keeps for daemons that somebody else starts, who may
- * have left word of the last one's end in the run directory.
+ * have left word of the last one's end beside it.
  * @throws OpError not-running: none listens; busy: it has a daemon; timeout, io; as `loadConfig`.
  */
 export async function connectKeeper(socket: string, flags: Flags): Promise<Following> {
   const native = loadNative();
   const keeper = new Keeper({ fd: keeperAt(socket, native), native, clock: new SystemClock() });
   const config = await loadKeptConfig(flags, keeper);
-  keeper.learn(takeEnd(config.run));
+  keeper.learn(takeEnd(dirname(socket)));
   return { keeper, config };
 }
 

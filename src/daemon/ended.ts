@@ -19,10 +19,11 @@ const TEXT_CHARS_MAX = 256;
 /**
  * What is told of the last end, in the words of the keeper: `exit N`, `signal N`, `hung` or
  * `unknown`. It is told once: the end of another daemon is another story.
+ * @param directory that of the keeper's socket: the unit knows no other.
  * @throws OpError denied, io.
  */
-export function takeEnd(runDirectory: string): string {
-  const path = join(runDirectory, 'ended');
+export function takeEnd(directory: string): string {
+  const path = join(directory, 'ended');
   try {
     const text = readFileSync(path, 'latin1').slice(0, TEXT_CHARS_MAX);
     rmSync(path);
@@ -36,7 +37,8 @@ export function takeEnd(runDirectory: string): string {
 /** `$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS` of systemd.exec(5). */
 export function endIn(text: string): string {
   const [result, code, status = ''] = text.trim().split(' ');
-  if (result === 'watchdog') return 'hung';
+  // A start or a stop that takes too long is ended by a signal too.
+  if (result === 'watchdog' || result === 'timeout') return 'hung';
   if (code === 'exited') return /^\d{1,3}$/.test(status) ? `exit ${status}` : 'unknown';
   if (code !== 'killed' && code !== 'dumped') return 'unknown';
   const numbers: Readonly<Record<string, number>> = constants.signals;

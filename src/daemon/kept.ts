@@ -8,12 +8,12 @@ import { basename } from 'node:path';
 import { asOpError } from '../base/errors.ts';
 import type { NativeFiles, NativeKeeping } from '../base/native.ts';
 import type { Taken } from '../fuse/fuse.ts';
+import { placeOf } from '../fuse/native.ts';
 import type { KeptSocket } from '../mcp/socket.ts';
 import { HandleTable, type TableMemory } from '../vfs/vfs.ts';
 import { HANDED_OVER_STATUS } from './ended.ts';
 import { CONNECTION, type Keeper } from './keeper.ts';
 import { keptJournal } from './kept-places.ts';
-import { FS_TYPE, hostMounts } from './mount-table.ts';
 
 const { SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SIGSYS } = constants.signals;
 const CRASHES = [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SIGSYS];
@@ -26,6 +26,7 @@ const TABLE_BYTES = 64 * 1024;
 
 type TableNative = Pick<NativeKeeping, 'makeShared' | 'allocateShared' | 'mapShared'> &
   Pick<NativeFiles, 'closeDescriptor'>;
+type KeptNative = TableNative & Pick<NativeKeeping, 'hasFailed'>;
 
 /** Memory that whoever has its descriptor sees. The descriptor is this object's. */
 class SharedMemory implements TableMemory {
@@ -66,7 +67,7 @@ export interface Kept {
  * dead one.
  */
 export async function takeKept(
-  native: TableNative,
+  native: KeptNative,
   keeper: Pick<Keeper, 'held' | 'last' | 'hold' | 'note' | 'drop' | 'mounted'> | undefined,
 ): Promise<Kept> {
   const none = { mount: undefined, journalId: undefined };
@@ -77,7 +78,8 @@ export async function takeKept(
   if (connection !== undefined && held !== undefined && journalId !== undefined) {
     const table = HandleTable.adopt(new SharedMemory(native, held.descriptor));
     const before = placeIn(connection.data);
-    const place = before === undefined ? undefined : await placeNow(before);
+    const isLive = !native.hasFailed(connection.descriptor);
+    const place = before === undefined ? undefined : placeNow(before, isLive);
     const diedOfItself = isOwnFault(keeper.last);
     if (table !== undefined && place !== undefined) {
       const { mountPoint, device } = place;
@@ -164,11 +166,11 @@ function placeIn(data: string): Place | undefined {
 /**
  * Where the mount is: somewhere else when a directory above it was renamed. Another one may lie over
  * it. Undefined: it was taken away meanwhile.
+ * @param isLive whether its connection is: then the number is its own.
  */
-async function placeNow(before: Place): Promise<Place | undefined> {
+function placeNow(before: Place, isLive: boolean): Place | undefined {
   const { mountPoint, device } = before;
-  const mounts = (await hostMounts()).filter((mount) => mount.device === device);
-  if (mounts.some(({ dir }) => dir === mountPoint)) return before;
-  const moved = mounts.find(({ fsType }) => fsType === FS_TYPE);
-  return moved === undefined ? undefined : { mountPoint: moved.dir, device };
+  const now = device === undefined ? undefined : placeOf(device, mountPoint, isLive);
+  if (now === undefined) return undefined;
+  return now.dir === mountPoint ? before : { mountPoint: now.dir, device };
 }

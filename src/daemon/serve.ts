@@ -238,8 +238,8 @@ export class Daemon {
     const fuse = this.#connect(core, native, kept);
     if (kept.mount !== undefined) {
       this.#takeOver(fuse, core, kept.mount, kept.table);
-      // The keeper watches from the first request on: it may be the one that hung the daemon before.
-      await this.#beKept(state.keeper, mountPoint);
+      // Watched from the first request on: it may be the one that hung the daemon before.
+      await this.#beWatched(state.keeper, mountPoint);
     }
     await this.#openFaces(core, native, policy);
     // Good as a whole: the tokens have been read.
@@ -247,11 +247,10 @@ export class Daemon {
     if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
     await this.#note(() => recordMount(state.mounted, mountPoint));
     this.#phase = 'running';
-    if (kept.mount === undefined) await this.#beKept(state.keeper, mountPoint);
+    if (kept.mount === undefined) await this.#beWatched(state.keeper, mountPoint);
     if (this.mountPoint === undefined) this.#unmounted(undefined);
     const readyMs = Math.round(this.#clock.monotonicMs() - this.#startedMs);
     log.info({ mountPoint, state: config.state, readyMs }, 'ready');
-    systemd.ready(`mounted at ${mountPoint}`);
   }
 
   #openCore(state: StateDirectory, native: Native, kept: Kept): CoreParts {
@@ -276,8 +275,9 @@ export class Daemon {
     });
   }
 
-  /** From now on another daemon follows when this one dies. */
-  async #beKept(recordPath: string, mountPoint: string): Promise<void> {
+  /** From now on it gives signs of life, and another daemon follows when this one dies or hangs. */
+  async #beWatched(recordPath: string, mountPoint: string): Promise<void> {
+    this.#systemd?.ready(`mounted at ${mountPoint}`);
     const keeper = this.#keeper;
     if (keeper === undefined) return;
     await this.#note(() => recordKeeper(recordPath, keeper.pid, mountPoint));

@@ -13,7 +13,7 @@ const { errno } = constants;
 /** asm-generic/errno.h; `node:os` does not list it. */
 const ENOPKG = 65;
 
-export const { ECANCELED, EIO, ENODATA, ENODEV, ENOENT, ENOTCONN } = errno;
+export const { ECANCELED, ECONNABORTED, EIO, ENODATA, ENODEV, ENOENT, ENOTCONN } = errno;
 /** Answers an opcode that is not served; the kernel then does what it does without a server. */
 export const { ENOSYS } = errno;
 

@@ -19,6 +19,7 @@ import {
   type Channel,
   type NativeConnection,
   type NativeFiles,
+  type NativeKeeping,
   type NativeMounting,
   type Notifier,
   notifyProgram,
@@ -26,9 +27,18 @@ import {
 import type { Journal } from '../journal/journal.ts';
 import type { FileSystem, HandleTable, Invalidator, Passthrough, TablePlace } from '../vfs/vfs.ts';
 import type { Driver, MountEnd, MountStatus } from './driver.ts';
+import { ECONNABORTED } from './errno.ts';
 import type { Features } from './handshake.ts';
 import { OUT_HEADER } from './layout.ts';
-import { abortConnection, attach, detach, deviceAt, setReadAhead } from './native.ts';
+import {
+  abortConnection,
+  attach,
+  detach,
+  detachable,
+  deviceAt,
+  placeOf,
+  setReadAhead,
+} from './native.ts';
 import { KernelInvalidator } from './notify.ts';
 import { KernelReferences } from './references.ts';
 import { Session, type SessionOptions } from './session.ts';
@@ -38,7 +48,10 @@ export type { MountEnd, MountStatus } from './driver.ts';
 export { inheritedFrom } from './take-over.ts';
 
 /** What the driver uses of the addon. */
-export type FuseNative = NativeMounting & NativeConnection & Pick<NativeFiles, 'closeDescriptor'>;
+export type FuseNative = NativeMounting &
+  NativeConnection &
+  Pick<NativeFiles, 'closeDescriptor'> &
+  Pick<NativeKeeping, 'hasFailed'>;
 
 export interface FuseServerOptions {
   readonly fileSystem: FileSystem;
@@ -205,14 +218,10 @@ export class FuseServer implements Driver {
   async unmount({ lazy = false }: { readonly lazy?: boolean } = {}): Promise<void> {
     const connected = this.#connected;
     if (connected === undefined) return;
-    const { mountPoint } = connected;
-    // What is mounted over it would be taken away in its place.
-    if (this.#device !== undefined && deviceAt(mountPoint) !== this.#device) {
-      throw new OpError('mount-failed', `unmount ${mountPoint}`, {
-        hint: 'something else is mounted there now, or it was moved: unmount that first',
-      });
-    }
-    await detach(this.#options.native, mountPoint, lazy);
+    const { native } = this.#options;
+    const { mountPoint, fd } = connected;
+    const place = detachable(this.#device, mountPoint, !native.hasFailed(fd));
+    await detach(native, place, lazy);
     if (!lazy) await this.ended;
   }
 
@@ -360,9 +369,13 @@ export class FuseServer implements Driver {
   }
 
   /** A connection that was aborted leaves its mount behind, and that answers nobody. */
-  async #clearAway(mountPoint: string): Promise<void> {
-    if (this.#device === undefined || deviceAt(mountPoint) !== this.#device) return;
-    await detach(this.#options.native, mountPoint, true);
+  async #clearAway({ mountPoint, fd }: Connected, errno: number): Promise<void> {
+    if (this.#device === undefined) return;
+    const { native } = this.#options;
+    // Ended by an unmount, its number may be that of another mount by now.
+    const isCurrent = errno === ECONNABORTED || !native.hasFailed(fd);
+    const place = placeOf(this.#device, mountPoint, isCurrent);
+    if (place?.isSeen === true) await detach(native, place.dir, true);
   }
 
   /**
@@ -408,7 +421,7 @@ export class FuseServer implements Driver {
     log.info({ mountPoint, errno }, 'the mount has ended');
     Promise.all([
       ...notifiers.map((each) => this.#closeNotifier(each)),
-      this.#clearAway(mountPoint),
+      this.#clearAway(connected, errno),
     ])
       .catch((cause: unknown) => log.error({ err: cause }, 'the mount did not end cleanly'))
       .finally(() => {

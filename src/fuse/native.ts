@@ -102,27 +102,78 @@ function hintOf(error: unknown): string | undefined {
   }
 }
 
-/**
- * The device number (`0:52`) of the mount at `dir`, as /proc has it, which does not touch the mount;
- * undefined when there is none of ours.
- */
-export function deviceAt(dir: string): string | undefined {
-  const point = escaped(dir);
-  let device: string | undefined;
-  // Lines of proc_pid_mountinfo(5) in the order of mounting: the last one covers those before.
-  for (const line of readFileSync('/proc/self/mountinfo', 'latin1').split('\n')) {
-    const [, , number, , at] = line.split(' ');
-    if (at !== point) continue;
-    device = line.includes(` - fuse.${SUBTYPE} `) ? number : undefined;
-  }
-  return device;
+/** What is mounted, as /proc has it, which touches no mount. */
+interface MountLine {
+  readonly device: string;
+  readonly dir: string;
+  /** Of kitfs, and all of it: not a directory in it that was bound to another place. */
+  readonly isOurs: boolean;
 }
 
-/** As the kernel writes paths there: UTF-8 bytes, some of them in octal. */
-const escaped = (path: string): string =>
-  Buffer.from(path)
-    .toString('latin1')
-    .replace(/[ \t\n\\]/g, (char) => `\\${char.charCodeAt(0).toString(8).padStart(3, '0')}`);
+/** In the order of mounting: of several at one place the last one is seen. */
+function mountLines(): MountLine[] {
+  // proc_pid_mountinfo(5)
+  return readFileSync('/proc/self/mountinfo', 'latin1')
+    .split('\n')
+    .map((line) => {
+      const [, , device = '', root, dir = ''] = line.split(' ');
+      const isOurs = root === '/' && line.includes(` - fuse.${SUBTYPE} `);
+      return { device, dir: unescaped(dir), isOurs };
+    });
+}
+
+/** The kernel writes the bytes of a path, some of them in octal. */
+const unescaped = (path: string): string =>
+  Buffer.from(
+    path.replace(/\\([0-7]{3})/g, (_, octal: string) =>
+      String.fromCharCode(Number.parseInt(octal, 8)),
+    ),
+    'latin1',
+  ).toString();
+
+/** The device number (`0:52`) of the mount that is seen at `dir`; undefined: it is none of ours. */
+export function deviceAt(dir: string): string | undefined {
+  const seen = mountLines().findLast((line) => line.dir === dir);
+  return seen?.isOurs === true ? seen.device : undefined;
+}
+
+export interface MountPlace {
+  readonly dir: string;
+  /** Another one may lie over it. */
+  readonly isSeen: boolean;
+}
+
+/**
+ * Where the mount of ours with that device number is: at `dir`, or, when a directory above it was
+ * renamed, somewhere else. Undefined: it is gone.
+ * @param isCurrent whether the number is still that of our mount: it is given to another one
+ *   afterwards, and then only what is at `dir` can be ours.
+ */
+export function placeOf(device: string, dir: string, isCurrent: boolean): MountPlace | undefined {
+  const lines = mountLines();
+  const ours = lines.filter((line) => line.isOurs && line.device === device);
+  const here = ours.findLast((line) => line.dir === dir);
+  const found = here ?? (isCurrent ? ours[0] : undefined);
+  if (found === undefined) return undefined;
+  return { dir: found.dir, isSeen: lines.findLast((line) => line.dir === found.dir) === found };
+}
+
+/**
+ * Where what unmounts shall take it away.
+ * @param device as last known; undefined: it was not in the table when it was mounted.
+ * @throws OpError mount-failed: something else would be taken away in its place. As `placeOf`.
+ */
+export function detachable(device: string | undefined, dir: string, isCurrent: boolean): string {
+  if (device === undefined) return dir;
+  const place = placeOf(device, dir, isCurrent);
+  if (place?.isSeen === true) return place.dir;
+  throw new OpError('mount-failed', `unmount ${place?.dir ?? dir}`, {
+    hint:
+      place === undefined
+        ? 'it is not there any more: it was moved, or taken away'
+        : 'something else is mounted there now: unmount that first',
+  });
+}
 
 /**
  * Lets the kernel read ahead as much as one READ carries; it begins with 128 KiB. False when this

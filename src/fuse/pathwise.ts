@@ -20,7 +20,7 @@ import type { Awaitable, FileSystem, Invalidator } from '../vfs/vfs.ts';
 import { Callers } from './callers.ts';
 import type { Driver, MountEnd, MountStatus } from './driver.ts';
 import { EIO, ENOTCONN, errnoOf } from './errno.ts';
-import { detach, deviceAt } from './native.ts';
+import { detach, detachable, deviceAt, placeOf } from './native.ts';
 import { type Opening, Openings } from './openings.ts';
 import type { InTurn, PathCall } from './pathwise-operations.ts';
 import { type Loaded, loadPackage, type PackageMount, type Ticket } from './pathwise-package.ts';
@@ -138,7 +138,8 @@ export class PathwiseServer implements Driver {
   async unmount({ lazy = false }: { readonly lazy?: boolean } = {}): Promise<void> {
     const mountPoint = this.#mountPoint;
     if (mountPoint === undefined) return;
-    await detach(this.#options.native, mountPoint, lazy);
+    // The library does not tell whether its connection lives.
+    await detach(this.#options.native, detachable(this.#device, mountPoint, false), lazy);
     if (lazy) return;
     // Nobody waits any more, and libfuse ends only when all that it asked is answered.
     this.#over.abort();
@@ -305,9 +306,8 @@ export class PathwiseServer implements Driver {
     log.info({ mountPoint }, 'the mount has ended');
     try {
       // A connection that was aborted leaves its mount behind, and that answers nobody.
-      if (device !== undefined && deviceAt(mountPoint) === device) {
-        await detach(native, mountPoint, true);
-      }
+      const place = device === undefined ? undefined : placeOf(device, mountPoint, false);
+      if (place?.isSeen === true) await detach(native, place.dir, true);
     } catch (error) {
       this.#note(error);
     }

@@ -13,6 +13,8 @@ test.each([
   ['oom-kill killed KILL', 'signal 9'],
   ['watchdog killed ABRT', 'hung'],
   ['watchdog dumped ABRT', 'hung'],
+  ['timeout killed TERM', 'hung'],
+  ['timeout killed KILL', 'hung'],
   ['resources  ', 'unknown'],
   ['exit-code exited many', 'unknown'],
   ['signal killed NONSENSE', 'unknown'],

@@ -75,12 +75,12 @@ test('a daemon finds what the one before it gave away', async () => {
   for (const each of [fd, opened, a?.descriptor, b?.descriptor]) closeSync(each ?? -1);
 });
 
-test('a daemon that somebody else starts learns from the run directory how the one before ended', async () => {
+test('a daemon that somebody else starts learns how the one before ended beside the socket of its keeper', async () => {
   const { fd, keeper } = await daemon();
   expect(keeper.last).toBe('none');
   native.closeDescriptor(fd);
   writeFileSync(scratch.path('ended'), 'core-dump dumped SEGV\n');
-  const flags = { run: scratch.directory };
+  const flags = { run: scratch.path('elsewhere') };
   const { keeper: next } = await connectKeeper(scratch.path('keeper.sock'), flags);
   expect(next).toMatchObject({ generation: 2, last: 'signal 11' });
   next.done();

@@ -1,13 +1,15 @@
 /** What a daemon takes of what the one before it left with the keeper, which is played here. */
-import { closeSync, fstatSync, openSync } from 'node:fs';
-import { afterEach, describe, expect, test } from 'vitest';
+import { spawnSync } from 'node:child_process';
+import { closeSync, fstatSync, mkdirSync } from 'node:fs';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import type { Fh, Ino } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { keepMount, letGo, takeKept } from '../../src/daemon/kept.ts';
 import { keepConfig, takeConfig } from '../../src/daemon/kept-config.ts';
 import { keepPlaces } from '../../src/daemon/kept-places.ts';
-import { hostMounts, mountAt } from '../../src/daemon/mount-table.ts';
+import { deviceAt } from '../../src/fuse/native.ts';
 import { DuplicatingKeeper, HandKeeper } from './hand-keeper.ts';
+import { Scratch } from './scratch.ts';
 
 const native = loadNative();
 const AGREED = { generation: 3, minor: 45, maxReadahead: 0, flags: 0, flags2: 0 };
@@ -17,9 +19,29 @@ const HANDLE = {
 };
 
 const opened: number[] = [];
+const scratch = new Scratch();
+let mounts: string[] = [];
 afterEach(() => {
+  for (const dir of mounts) unmount(dir);
   for (const fd of opened.splice(0)) if (isOpen(fd)) closeSync(fd);
 });
+afterAll(() => scratch[Symbol.dispose]());
+
+/** A mount that nobody serves, and nobody here touches. */
+function mount(): { readonly fd: number; readonly mountPoint: string; readonly device: string } {
+  const mountPoint = scratch.path(`mount-${mounts.length}`);
+  mkdirSync(mountPoint, { recursive: true });
+  const fd = native.openFuseDevice();
+  opened.push(fd);
+  native.mountFuse(fd, mountPoint, { source: 'kitfs', fsType: 'fuse.kitfs' });
+  mounts.push(mountPoint);
+  return { fd, mountPoint, device: deviceAt(mountPoint) ?? '' };
+}
+
+function unmount(dir: string): void {
+  spawnSync('umount', ['--lazy', dir]);
+  mounts = mounts.filter((each) => each !== dir);
+}
 
 function isOpen(fd: number): boolean {
   try {
@@ -30,19 +52,18 @@ function isOpen(fd: number): boolean {
   }
 }
 
-/** What a daemon left that was killed while it served a mount, which is that of /proc here. */
-async function left(): Promise<{ readonly keeper: HandKeeper; readonly fd: number }> {
+/** What a daemon left that was killed while it served a mount. */
+async function left() {
   const keeper = new HandKeeper();
   const { table } = await takeKept(native, keeper);
   keepPlaces(keeper, { state: '/tmp', run: '/tmp', mountPoint: '/proc' }, 'of this mount');
   table.agree(AGREED);
   table.told(table.addHandle(HANDLE));
-  const fd = openSync('/dev/null', 'r');
-  const device = mountAt(await hostMounts(), '/proc')?.device;
-  keepMount(keeper, { fd, mountPoint: '/proc', device });
-  opened.push(fd, keeper.held('handles')?.descriptor ?? -1);
+  const mounted = mount();
+  keepMount(keeper, mounted);
+  opened.push(keeper.held('handles')?.descriptor ?? -1);
   keeper.said.length = 0;
-  return { keeper, fd };
+  return { keeper, ...mounted };
 }
 
 /** Nothing of it is gone on with: what was held is closed, and a new table is held instead. */
@@ -74,9 +95,9 @@ describe('what the keeper holds', () => {
   });
 
   test('is gone on with: the connection, its mount, and each handle', async () => {
-    const { keeper, fd } = await left();
+    const { keeper, fd, mountPoint, device } = await left();
     const { table, mount, journalId } = await takeKept(native, keeper);
-    expect(mount).toMatchObject({ fd, mountPoint: '/proc', diedOfItself: false });
+    expect(mount).toEqual({ fd, mountPoint, device, diedOfItself: false });
     expect(journalId).toBe('of this mount');
     expect(table.agreement).toEqual(AGREED);
     expect(table.handles()).toMatchObject([{ ...HANDLE, isTold: true }]);
@@ -92,13 +113,33 @@ describe('what the keeper holds', () => {
   });
 
   test('is let go when the mount was taken away meanwhile', async () => {
-    for (const mountPoint of ['/proc', '/nowhere']) {
-      const { keeper, fd } = await left();
-      keepMount(keeper, { fd, mountPoint, device: '0:0' });
+    for (const mountPoint of [undefined, '/nowhere']) {
+      const { keeper, fd, ...there } = await left();
+      keepMount(keeper, { fd, mountPoint: mountPoint ?? there.mountPoint, device: '0:0' });
       await expectNew(keeper, fd);
     }
     const { keeper, fd } = await left();
     keepMount(keeper, { fd, mountPoint: '/nowhere', device: undefined });
+    await expectNew(keeper, fd);
+  });
+
+  test('is gone on with where it is by now, and the keeper told', async () => {
+    const { keeper, ...mounted } = await left();
+    keepMount(keeper, { ...mounted, mountPoint: '/old' });
+    keeper.said.length = 0;
+    const { mount } = await takeKept(native, keeper);
+    expect(mount).toEqual({ ...mounted, diedOfItself: false });
+    expect(keeper.said).toEqual([
+      expect.stringContaining('note fuse'),
+      `mounted ${mounted.device} ${mounted.mountPoint}`,
+    ]);
+  });
+
+  test('is let go when what has its number by now is another mount', async () => {
+    const { keeper, fd, mountPoint } = await left();
+    const { device } = mount();
+    unmount(mountPoint);
+    keepMount(keeper, { fd, mountPoint, device });
     await expectNew(keeper, fd);
   });
 

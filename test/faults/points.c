@@ -52,7 +52,7 @@
 #define NAME_BYTES 32
 #define PART_BYTES 64
 #define STEPS_MAX 8
-#define PASSED_MAX 8192
+#define PASSED_MAX 65536
 
 enum { OFF, TRACE, RAISE };
 
@@ -91,7 +91,8 @@ static int is_daemon(void) {
   int is_mounting = 0, serves = 0;
   for (const char *word = words; word < words + length; word += strlen(word) + 1) {
     if (strcmp(word, "mount") == 0) is_mounting = 1;
-    if (strcmp(word, "--keeper-fd") == 0 || strcmp(word, "--no-keeper") == 0) serves = 1;
+    const char *const kinds[] = {"--keeper-fd", "--keeper", "--no-keeper"};
+    for (size_t i = 0; i < 3; i++) serves = serves || strcmp(word, kinds[i]) == 0;
   }
   return is_mounting && serves;
 }

@@ -19,7 +19,7 @@ const PART_BYTES = 64;
 const STEP = { part: NAME_BYTES, signal: 96, passing: 100, times: 104, bytes: 112 } as const;
 const STEPS_MAX = 8;
 const PASSED_AT = HEADER.steps + STEPS_MAX * STEP.bytes;
-const PASSED_MAX = 8192;
+const PASSED_MAX = 65_536;
 
 /** The end of a daemon. */
 export interface Death {
@@ -29,7 +29,7 @@ export interface Death {
   readonly passing?: number;
   /** Only where this, at most 63 bytes, is among what is read or written there. */
   readonly part?: string;
-  readonly signal?: 'SIGKILL' | 'SIGSEGV';
+  readonly signal?: 'SIGKILL' | 'SIGSEGV' | 'SIGSTOP';
   /** How many daemons die of it before the next one's turn: one when absent, 0 for ever. */
   readonly times?: number;
 }

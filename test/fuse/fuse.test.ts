@@ -62,6 +62,8 @@ afterEach(() => {
   fixture.close();
 });
 
+const mountLine = (place: string) => `90 20 0:52 / ${place} rw - fuse.kitfs kitfs rw\n`;
+
 const callsOf = (name: string) => calls.filter(([called]) => called === name);
 
 /** A driver of a kernel that does as it is told: who unmounts sees the connection end. */
@@ -84,6 +86,7 @@ function serverOf(
         kernel.end(0);
       },
       closeDescriptor: (fd) => void calls.push(['closeDescriptor', fd]),
+      hasFailed: () => false,
       openChannel: (_fd, _options, drain, end) => {
         kernel = { drain, end };
         return channel;
@@ -188,6 +191,58 @@ describe('a mount', () => {
   });
 });
 
+describe('a mount that was moved with a directory above it', () => {
+  const MOVED = '/moved/mount';
+  /** Whether the kernel has ended the connection. */
+  let hasFailed: boolean;
+  let server: FuseServer;
+  beforeEach(async () => {
+    hasFailed = false;
+    server = serverOf({ hasFailed: () => hasFailed });
+    machine.mounts = mountLine(POINT);
+    await mounted(server);
+    machine.mounts = mountLine(MOVED);
+  });
+
+  test('is unmounted where it is', async () => {
+    await server.unmount();
+    expect(callsOf('unmount')[0]).toEqual(['unmount', MOVED, { lazy: false }]);
+  });
+
+  test('is not left behind by a connection that was aborted, or given up', async () => {
+    hasFailed = true;
+    kernel.end(errno.ECONNABORTED);
+    await server.ended;
+    expect(callsOf('unmount')).toEqual([['unmount', MOVED, { lazy: true }]]);
+    const second = serverOf();
+    machine.mounts = mountLine(POINT);
+    await mounted(second);
+    machine.mounts = mountLine(MOVED);
+    second.abandon();
+    await second.ended;
+    expect(callsOf('unmount')[1]).toEqual(['unmount', MOVED, { lazy: true }]);
+  });
+
+  test('is left alone where another one is mounted over it', async () => {
+    machine.mounts += '91 20 0:53 / /moved/mount rw - tmpfs none rw\n';
+    await expect(server.unmount()).rejects.toMatchObject({
+      failure: 'mount-failed',
+      hint: expect.stringContaining('something else is mounted there'),
+    });
+    server.abandon();
+    await server.ended;
+    expect(callsOf('unmount')).toEqual([]);
+  });
+
+  test('is not one that has its number since it was taken away', async () => {
+    hasFailed = true;
+    await expect(server.unmount()).rejects.toMatchObject({ failure: 'mount-failed' });
+    kernel.end(0);
+    await server.ended;
+    expect(callsOf('unmount')).toEqual([]);
+  });
+});
+
 describe('the end', () => {
   test('of a connection that was aborted says so, once', async () => {
     const server = serverOf();
@@ -207,7 +262,7 @@ describe('the end', () => {
     const closing = gate<void>();
     const notifier = { send: async () => 0, close: () => closing.promise };
     const server = serverOf({ openNotifier: () => notifier }, { clock });
-    machine.mounts = `90 20 0:52 / ${POINT} rw - fuse.kitfs kitfs rw\n`;
+    machine.mounts = mountLine(POINT);
     await mounted(server);
     machine.mounts = '';
     const written: string[] = [];
@@ -227,7 +282,7 @@ describe('the end', () => {
   test('leaves a connection alone whose notifier ends by itself', async () => {
     const clock = new TurnedClock();
     const server = serverOf({}, { clock });
-    machine.mounts = `90 20 0:52 / ${POINT} rw - fuse.kitfs kitfs rw\n`;
+    machine.mounts = mountLine(POINT);
     await mounted(server);
     machine.mounts = '';
     const written = vi.fn();

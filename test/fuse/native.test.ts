@@ -9,6 +9,7 @@ import {
   attach,
   detach,
   deviceAt,
+  placeOf,
   setReadAhead,
 } from '../../src/fuse/native.ts';
 
@@ -254,6 +255,22 @@ describe('the device of a mount', () => {
     const written = Buffer.from('/ä\\040b\\011c\\012d\\134e').toString('latin1');
     machine.mountInfo = line('0:50', written, 'fuse.kitfs');
     expect(deviceAt('/ä b\tc\nd\\e')).toBe('0:50');
+  });
+
+  test('leads to the mount where it is by now, as long as the number is its own', () => {
+    machine.mountInfo = line('0:50', '/m', 'fuse.kitfs') + line('0:51', '/m', 'fuse.kitfs');
+    expect(placeOf('0:51', '/m', false)).toEqual({ dir: '/m', isSeen: true });
+    expect(placeOf('0:50', '/m', false)).toEqual({ dir: '/m', isSeen: false });
+    expect(placeOf('0:50', '/old', false)).toBeUndefined();
+    expect(placeOf('0:50', '/old', true)).toEqual({ dir: '/m', isSeen: false });
+    expect(placeOf('0:52', '/m', true)).toBeUndefined();
+    machine.mountInfo = line('0:50', Buffer.from('/ä\\040b').toString('latin1'), 'fuse.kitfs');
+    expect(placeOf('0:50', '/old', true)).toEqual({ dir: '/ä b', isSeen: true });
+    machine.mountInfo = line('0:50', '/m', 'fuse.other');
+    expect(placeOf('0:50', '/m', true)).toBeUndefined();
+    // A directory of it that was bound to another place.
+    machine.mountInfo = '36 35 0:50 /ipfs /m rw,nosuid - fuse.kitfs kitfs rw\n';
+    expect(placeOf('0:50', '/m', true)).toBeUndefined();
   });
 
   test('reads ahead as much as one request carries, or as before where that is refused', () => {

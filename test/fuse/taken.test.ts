@@ -74,6 +74,7 @@ function serverOf(options: Partial<FuseServerOptions> = {}): FuseServer {
         known.push(fixture.table.backings().map(({ backing: number }) => number));
       },
       closeDescriptor() {},
+      hasFailed: () => false,
     } as FuseServerOptions['native'],
     ...options,
   });

@@ -1,4 +1,5 @@
 /** A daemon that mounts by the driver fuse-native: what it says of it, and that it is the same tree for everybody. */
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { TestDaemon } from './daemon.ts';
@@ -71,6 +72,17 @@ describe('the driver', () => {
     await daemon.kill();
     await daemon.restart();
     expect(await daemon.run('cat', ['ipfs/moved/file'])).toBe('text\n');
+  });
+
+  test('is not taken for what is mounted over it', async () => {
+    execFileSync('mount', ['-t', 'tmpfs', 'none', daemon.mountPoint]);
+    try {
+      expect((await daemon.kitfs(['unmount'])).stderr).toContain('something else is mounted there');
+      await daemon.run('mountpoint', ['--quiet', daemon.mountPoint], { in: '/' });
+    } finally {
+      execFileSync('umount', [daemon.mountPoint]);
+    }
+    await daemon.run('ls', ['ipfs']);
   });
 
   test('is taken away by force from a program that uses it', async () => {

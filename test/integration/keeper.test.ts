@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
+  copyFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -14,13 +15,29 @@ import {
 } from 'node:fs';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { packedPackage } from './booted.ts';
 import { TestDaemon } from './daemon.ts';
+
+const MODULES = fileURLToPath(new URL('../../node_modules', import.meta.url));
 
 const mountLines = (directory: string) =>
   readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .filter((line) => line.includes(` ${directory}/`));
+
+const childrenOf = (pid: number): number[] =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').match(/\d+/g)?.map(Number) ?? [];
+
+/** The next daemon, once it waits for its turn. */
+async function nextOf(keeper: number, served: number): Promise<number> {
+  const next = () => childrenOf(keeper).find((pid) => pid !== served);
+  // It has its program, and says so by the addon that this has loaded.
+  const isLoaded = () => readFileSync(`/proc/${next()}/maps`, 'utf8').includes('kitfs.node');
+  await expect.poll(() => next() !== undefined && isLoaded(), { timeout: 20_000 }).toBe(true);
+  return next() ?? 0;
+}
 
 /** Resolves when the connection is made. */
 async function connected(path: string): Promise<void> {
@@ -91,6 +108,15 @@ test('no signal makes a daemon listen to a debugger', async () => {
   expect(daemon.output).not.toContain('Debugger');
 });
 
+test('nor does a signal to the next daemon, when its turn comes', async () => {
+  await using daemon = await TestDaemon.start();
+  const next = await nextOf(daemon.startedPid, daemon.pid);
+  process.kill(next, 'SIGUSR1');
+  await daemon.crash();
+  expect((await daemon.json<Status>(['status'])).pid).toBe(next);
+  expect(daemon.output).not.toContain('Debugger');
+});
+
 test('a mount that is covered by another one is gone on with, and not stopped in its place', async () => {
   await using daemon = await TestDaemon.start();
   await daemon.shell('echo kept > ipfs/a');
@@ -130,6 +156,69 @@ test('a mount that was moved with a directory above it is gone on with where it 
   }
   expect(await daemon.json(['unmount'])).toEqual({ unmounted: join(moved, 'mnt') });
   expect(mountLines(daemon.directory)).toEqual([]);
+});
+
+test('a mount that was moved is taken away where it is, by a stop and by a keeper that gives up', async () => {
+  await using daemon = await TestDaemon.start();
+  await daemon.stop();
+  const [old, moved] = [join(daemon.directory, 'old'), join(daemon.directory, 'moved')];
+  for (const isServed of [true, false]) {
+    mkdirSync(join(old, 'mnt'), { recursive: true });
+    await daemon.json(['mount', '--background', join(old, 'mnt')]);
+    const { keeper } = await daemon.json<Status>(['status']);
+    renameSync(old, moved);
+    if (isServed) {
+      expect((await daemon.kitfs(['unmount'])).code).toBe(0);
+    } else {
+      const served = daemon.pid;
+      process.kill(served, 'SIGSTOP');
+      process.kill(keeper ?? 0, 'SIGTERM');
+      process.kill(served, 'SIGKILL');
+    }
+    await expect.poll(() => existsSync(`/proc/${keeper}/exe`)).toBe(false);
+    expect(mountLines(daemon.directory)).toEqual([]);
+    rmSync(moved, { recursive: true });
+  }
+});
+
+test('a mount that was taken away is not taken for what was bound of it to another place', async () => {
+  await using daemon = await TestDaemon.start();
+  const bound = join(daemon.directory, 'bound');
+  mkdirSync(bound);
+  await daemon.shell('echo kept > ipfs/a');
+  execFileSync('mount', ['--bind', join(daemon.mountPoint, 'ipfs'), bound]);
+  try {
+    execFileSync('umount', [daemon.mountPoint]);
+    process.kill(daemon.pid, 'SIGKILL');
+    const isMounted = () =>
+      mountLines(daemon.directory).some((line) => line.includes(` ${daemon.mountPoint} `));
+    await expect.poll(isMounted, { timeout: 20_000 }).toBe(true);
+    expect(await daemon.shell('cat ipfs/a')).toBe('kept\n');
+  } finally {
+    execFileSync('umount', ['--lazy', bound]);
+  }
+  await daemon.stop();
+});
+
+test('a daemon that is killed after an upgrade is followed by one of the new version', async () => {
+  await using daemon = await TestDaemon.start();
+  await daemon.stop();
+  const folder = join(daemon.directory, 'kitfs');
+  mkdirSync(folder);
+  const unpack = ['-xz', '-C', folder, '--strip-components=1'];
+  execFileSync('tar', unpack, { input: packedPackage() });
+  // npm would install the dependencies into it.
+  symlinkSync(MODULES, join(folder, 'node_modules'));
+  const main = join(folder, 'dist/bundle/cli/main.js');
+  await daemon.run(process.execPath, [main, 'mount', '--background'], { in: daemon.directory });
+  const { pid, keeper } = await daemon.json<Status>(['status']);
+  const next = await nextOf(keeper ?? 0, pid);
+  copyFileSync(main, `${main}.new`);
+  renameSync(`${main}.new`, main);
+  process.kill(pid, 'SIGKILL');
+  await expect.poll(() => daemon.pid, { timeout: 20_000 }).not.toBe(pid);
+  expect(daemon.pid).not.toBe(next);
+  expect(await daemon.json(['unmount'])).toEqual({ unmounted: daemon.mountPoint });
 });
 
 /** The path of a file with a secret. */
@@ -240,9 +329,10 @@ test('a keeper whose daemon dies again and again is ended by kitfs unmount', asy
   const env = { NODE_OPTIONS: `--require ${dies}` };
   await daemon.json(['mount', '--background'], { env });
   const { keeper } = await daemon.json<Status>(['status']);
-  writeFileSync(deadly ?? '', '');
   // The next daemon is there already, and serves; the one after it dies as soon as it is started.
   const first = daemon.pid;
+  await nextOf(keeper ?? 0, first);
+  writeFileSync(deadly ?? '', '');
   process.kill(first, 'SIGKILL');
   await expect.poll(() => daemon.pid, { timeout: 20_000 }).not.toBe(first);
   process.kill(daemon.pid, 'SIGKILL');

@@ -1,7 +1,11 @@
 /** Requests that end the daemon each time they are served, as test/faults/points.c makes them do. */
+import { spawn } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { POISON_DEATHS_MAX } from '../../src/base/limits.ts';
+import { keeperProgram } from '../../src/base/native.ts';
+import { Scratch } from '../daemon/scratch.ts';
 import { FaultPoints } from '../faults/points.ts';
+import { receiver } from '../native/receiver.ts';
 import { CALLER, Kernel } from '../posix/kernel.ts';
 import { TestDaemon } from './daemon.ts';
 
@@ -130,6 +134,44 @@ test(
     const found = next.find((point) => point === 'keeper-told' || point.startsWith('request.'));
     expect(found).toBe('keeper-told');
     expect(next.some((point) => point.startsWith('request.'))).toBe(true);
+  },
+  TEST_MS_MAX,
+);
+
+test(
+  'a daemon that systemd starts anew is watched before it serves what may have hung the one before',
+  async () => {
+    using scratch = new Scratch();
+    using points = new FaultPoints();
+    await using manager = await receiver(scratch.path('manager.sock'));
+    const told = { NOTIFY_SOCKET: scratch.path('manager.sock') };
+    const socket = scratch.path('keeper.sock');
+    const env = { ...process.env, ...told };
+    const keeper = spawn(keeperProgram(), ['--listen', socket], { env, stdio: 'ignore' });
+    try {
+      expect(await manager.next()).toBe('READY=1');
+      await using daemon = await TestDaemon.start({
+        env: { ...points.env, ...told },
+        args: ['--keeper', socket],
+      });
+      const ready = `READY=1\nSTATUS=mounted at ${daemon.mountPoint}`;
+      expect(await manager.next()).toBe(ready);
+      points.arm({ point: 'commit', part: 'poisonous', signal: 'SIGSTOP', times: 2 });
+      const limits = { in: 'ipfs', timeoutMs: TEST_MS_MAX };
+      const poison = daemon.run('mkdir', ['poisonous'], limits);
+      await expect.poll(() => points.deaths, { timeout: 20_000 }).toBe(1);
+      await daemon.kill();
+      const hung = Promise.allSettled([daemon.restart()]);
+      expect(await manager.next()).toBe(ready);
+      await expect.poll(() => points.died, { timeout: 20_000 }).toBe(1);
+      await daemon.kill();
+      await hung;
+      await daemon.restart();
+      await poison;
+      expect(await daemon.run('ls', ['ipfs'])).toBe('poisonous\n');
+    } finally {
+      keeper.kill('SIGKILL');
+    }
   },
   TEST_MS_MAX,
 );

@@ -158,8 +158,9 @@ async function mountsAt(place: string): Promise<readonly string[]> {
 
 /** Resolves when another daemon than `pid` serves. */
 async function replaced(pid: string): Promise<void> {
-  await machine.shell(`until systemctl is-active --quiet kitfs &&
-    [ "$(systemctl show --value --property=MainPID kitfs)" != ${pid} ]; do :; done`);
+  // Between two daemons the number is 0.
+  await machine.shell(`until now=$(systemctl show --value --property=MainPID kitfs) &&
+    [ "$now" != ${pid} ] && [ "$now" != 0 ] && systemctl is-active --quiet kitfs; do :; done`);
 }
 
 const kill = (signal: string) =>

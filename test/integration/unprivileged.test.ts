@@ -7,7 +7,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
@@ -28,6 +28,8 @@ const FURNISH = `
   mount --bind "$2" /mnt/node
   mknod -m 666 /mnt/fuse c 10 229
   mount --bind /mnt/fuse /dev/fuse
+  # By which connections are ended. systemd mounts it.
+  mountpoint -q /sys/fs/fuse/connections || mount -t fusectl none /sys/fs/fuse/connections
   chown ${USER}:${USER} /mnt/home
   shift 2
   exec "$@"
@@ -96,35 +98,78 @@ class Namespace {
   }
 }
 
-describe.each(['native', 'fuse-native'])('an ordinary user, with the driver %s,', (driver) => {
-  let namespace: Namespace;
-  let daemon: ChildProcess;
-  let said = '';
+let namespace: Namespace;
+let daemon: ChildProcess;
+let said = '';
 
-  beforeEach(async () => {
-    said = '';
-    namespace = new Namespace();
-    await namespace.ready();
-    const mount = `exec ${KITFS} mount --driver ${driver} ${PLACES} ${TREE}`;
-    daemon = namespace.start(USER, mount);
-    const isMounted = new Promise<void>((resolve, reject) => {
-      for (const stream of [daemon.stdout, daemon.stderr]) {
-        stream?.setEncoding('utf8').on('data', (text: string) => {
-          said += text;
-          if (said.includes('Ctrl-C unmounts.')) resolve();
-        });
-      }
-      daemon.once('close', () => reject(new Error(`it ended: ${said}`)));
-    });
-    await isMounted;
-  });
-  afterEach(async () => {
-    if (daemon.exitCode === null) {
-      daemon.kill('SIGKILL');
-      await once(daemon, 'close');
+async function mounted(driver: string): Promise<void> {
+  said = '';
+  namespace = new Namespace();
+  await namespace.ready();
+  const mount = `exec ${KITFS} mount --driver ${driver} ${PLACES} ${TREE}`;
+  daemon = namespace.start(USER, mount);
+  const isMounted = new Promise<void>((resolve, reject) => {
+    for (const stream of [daemon.stdout, daemon.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+        if (said.includes('Ctrl-C unmounts.')) resolve();
+      });
     }
-    await namespace.close();
+    daemon.once('close', () => reject(new Error(`it ended: ${said}`)));
   });
+  await isMounted;
+}
+afterEach(async () => {
+  if (daemon.exitCode === null && daemon.signalCode === null) {
+    daemon.kill('SIGKILL');
+    await once(daemon, 'close');
+  }
+  await namespace.close();
+});
+
+/** Has the connection of a daemon open, as who waits in a write to it has, and says so. */
+const HOLDER = `
+import ctypes, os, sys
+pid = int(sys.argv[1])
+of = f'/proc/{pid}/fd'
+fd = next(int(fd) for fd in os.listdir(of) if os.stat(f'{of}/{fd}').st_rdev == os.makedev(10, 229))
+PIDFD_GETFD = 438
+print(ctypes.CDLL(None).syscall(PIDFD_GETFD, os.pidfd_open(pid), fd, 0), flush=True)
+sys.stdin.read()
+`;
+
+/** Processes that one of its threads has started. */
+const childrenOf = (pid: number): number[] =>
+  readdirSync(`/proc/${pid}/task`).flatMap((thread) => {
+    const numbers = readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').match(/\d+/g);
+    return numbers?.map(Number) ?? [];
+  });
+
+test('an ordinary user’s keeper that gives up lets nobody wait, whoever has the connection open', async () => {
+  await mounted('native');
+  // The next daemon has no children: it waits.
+  const served = childrenOf(daemon.pid ?? 0).find((pid) => childrenOf(pid).length > 0) ?? 0;
+  const holder = spawn('python3', ['-c', HOLDER, String(served)]);
+  try {
+    const [held] = await once(holder.stdout, 'data');
+    expect(Number(held)).toBeGreaterThan(0);
+    process.kill(served, 'SIGSTOP');
+    const client = namespace.start(USER, `exec stat --file-system ${TREE}`);
+    const ended = once(client, 'close');
+    const wait = () => readFileSync(`/proc/${client.pid}/wchan`, 'utf8');
+    await expect.poll(wait, { timeout: 10_000 }).toMatch(/fuse|request_wait/);
+    daemon.kill('SIGTERM');
+    process.kill(served, 'SIGKILL');
+    expect(await ended).toEqual([1, null]);
+    if (daemon.exitCode === null) await once(daemon, 'close');
+    expect(namespace.mounts()).toEqual([]);
+  } finally {
+    holder.kill('SIGKILL');
+  }
+});
+
+describe.each(['native', 'fuse-native'])('an ordinary user, with the driver %s,', (driver) => {
+  beforeEach(() => mounted(driver));
 
   test('mounts through fusermount3, uses the tree alone, and unmounts', async () => {
     const [mounted] = namespace.mounts();

@@ -90,6 +90,7 @@ const CALLS: readonly Row[] = [
     [0, { ...ABSENT_OR_NUMBER, values: [...NOT_INTEGERS, 60_001] }],
   ],
   ['receiveMessage', [file, DESCRIPTOR], [0, { ...NUMBER, values: [...NOT_INTEGERS, 60_001] }]],
+  ['hasFailed', [file, DESCRIPTOR]],
   ['connectSeqpacket', [join(dir, 'absent'), NAME]],
   ['makeShared', [1, { ...NUMBER, values: [...NOT_INTEGERS, 0, 2 ** 30 + 1] }]],
   [

@@ -1,19 +1,18 @@
 /** The keeper, with a daemon (kept.mjs) that really dies, hangs and ends. */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   existsSync,
-  mkdirSync,
   mkdtempSync,
   readFileSync,
-  rmdirSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { COMMAND, KEEPER, keeping, serving, Talker } from './talker.ts';
 
 const ATTEMPTS = 60_000;
@@ -203,6 +202,29 @@ describe.concurrent('the next daemon', () => {
     expect(childrenOf(talker.process.pid ?? 0)).toEqual([pid]);
   });
 
+  test('is another one when another version was installed since, but not in the middle of that', async ({
+    expect,
+  }) => {
+    const version = join(dir, 'version');
+    writeFileSync(version, 'old');
+    const { talker, first } = await serving('--made-of', version);
+    using _ = talker;
+    const waits = await waitingOf(talker, first.pid);
+    rmSync(version);
+    talker.tell('die', 'SIGKILL');
+    const second = await talker.said();
+    expect(second.pid).toBe(waits);
+    writeFileSync(version, 'old');
+    await talker.ask('send', 'ready');
+    const waitsThen = await waitingOf(talker, second.pid);
+    writeFileSync(`${version}.new`, 'new');
+    renameSync(`${version}.new`, version);
+    talker.tell('die', 'SIGKILL');
+    const { pid, hello } = await talker.said();
+    expect(hello).toBe('hello 3 signal 9');
+    expect(pid).not.toBe(waitsThen);
+  });
+
   test('is started when it is needed, if the one that waited was killed', async ({ expect }) => {
     const { talker, first } = await serving();
     using _ = talker;
@@ -248,6 +270,7 @@ describe.concurrent('what a keeper is given', () => {
       ['--watchdog', 'x', '--', '/bin/true'],
       ['--pass', '3', '--', '/bin/true'],
       ['--pass', '99', '--', '/bin/true'],
+      ['--made-of', 'relative', '--', '/bin/true'],
       ['--other', '1', '--', '/bin/true'],
     ]) {
       const { status, stderr } = spawnSync(KEEPER, args, { encoding: 'utf8' });
@@ -282,95 +305,6 @@ describe.concurrent('what a keeper is given', () => {
     for (let i = 0; i < 16; i++) {
       expect(second).toHaveProperty(`n${i}`, { data: 'x'.repeat(8180), place: file });
     }
-  });
-});
-
-describe('a mount that nobody will serve any more', () => {
-  const place = mkdtempSync(join(tmpdir(), 'kitfs-keeper mount-'));
-  const placeInTable = place.replace(' ', '\\040');
-  const mountinfo = () => readFileSync('/proc/self/mountinfo', 'utf8');
-  const mounted = () => mountinfo().includes(placeInTable);
-  afterEach(() => void spawnSync('umount', ['--lazy', place]));
-  afterAll(() => rmSync(place, { recursive: true }));
-
-  test('is taken away, but stays as long as a daemon may come back', async () => {
-    const { talker } = await serving();
-    await talker.ask('mount', place, 'kitfs');
-    talker.tell('die', 'SIGKILL');
-    await talker.said();
-    expect(mounted()).toBe(true);
-    await talker.ask('send', 'done');
-    talker.tell('die', 'SIGKILL');
-    expect(await talker.ended).toEqual([128 + 9, null]);
-    expect(mounted()).toBe(false);
-  });
-
-  test('is served again when the daemon is killed before it was ready', async () => {
-    const talker = keeping();
-    await talker.said();
-    await talker.ask('mount', place, 'kitfs');
-    talker.tell('die', 'SIGKILL');
-    expect(await talker.said()).toMatchObject({ hello: 'hello 2 signal 9' });
-    await talker.ask('send', 'done');
-    talker.tell('exit', 0);
-    expect(await talker.ended).toEqual([0, null]);
-  });
-
-  test('lets nobody wait, whoever else has a descriptor of its connection', async () => {
-    const { talker } = await serving();
-    using _ = talker;
-    const other = (await talker.ask('mount', place, 'kitfs', true)) as number;
-    const client = spawn('stat', ['--file-system', place], { stdio: 'ignore' });
-    const wait = () => readFileSync(`/proc/${client.pid}/wchan`, 'utf8');
-    await expect.poll(wait).toContain('fuse');
-    const ended = once(client, 'exit');
-    talker.process.kill('SIGTERM');
-    await talker.ended;
-    expect(await ended).toEqual([1, null]);
-    process.kill(other, 'SIGKILL');
-  });
-
-  test('is left to the daemon that takes it away itself', async () => {
-    const { talker } = await serving();
-    await talker.ask('mount', place, 'kitfs');
-    await talker.ask('send', 'unmounted');
-    await talker.ask('send', 'done');
-    talker.tell('exit', 0);
-    expect(await talker.ended).toEqual([0, null]);
-    expect(mounted()).toBe(true);
-  });
-
-  test('is taken away at a place with a line break, and what is at the first line of it stays', async () => {
-    const broken = `${place}\nsecond`;
-    mkdirSync(broken);
-    const talker = keeping();
-    await talker.said();
-    await talker.ask('mount', place, 'kitfs');
-    await talker.ask('mount', broken, 'kitfs');
-    talker.tell('exit', 1);
-    expect(await talker.ended).toEqual([1, null]);
-    expect(mountinfo()).not.toContain('second');
-    expect(mounted()).toBe(true);
-    rmdirSync(broken);
-  });
-
-  test('is left alone when it is another one of kitfs than was told of', async () => {
-    const { talker } = await serving();
-    await talker.ask('mount', place, 'kitfs');
-    await talker.ask('send', `mounted 0:1048575\n${place}`);
-    await talker.ask('send', 'done');
-    talker.tell('exit', 0);
-    expect(await talker.ended).toEqual([0, null]);
-    expect(mounted()).toBe(true);
-  });
-
-  test('is left alone when it is not of kitfs', async () => {
-    const { talker } = await serving();
-    await talker.ask('mount', place, 'other');
-    await talker.ask('send', 'done');
-    talker.tell('exit', 0);
-    expect(await talker.ended).toEqual([0, null]);
-    expect(mounted()).toBe(true);
   });
 });
 
