@@ -7,6 +7,8 @@
  */
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
+// Past the face, which loads all of a client: this is read before a mount is taken over.
+import { ENDPOINT_FORMS, parseEndpoint } from '../backend/kubo/endpoint.ts';
 import { OpError } from '../base/errors.ts';
 import { REDACTED } from '../base/redaction.ts';
 import { parseSecretReference, REFERENCE_FORMS } from '../base/secrets.ts';
@@ -87,6 +89,41 @@ const access = z
   .prefault({})
   .describe('Who may use the sockets, and what for.');
 
+const kubo = z
+  .strictObject({
+    api: z
+      .string()
+      .refine((text) => parseEndpoint(text) !== undefined, `must be ${ENDPOINT_FORMS}`)
+      .optional()
+      .describe('Where a Kubo node answers: http://HOST:PORT, unix:/PATH, or its repository.'),
+    auth: secret
+      .optional()
+      .describe('Where its secret lies, which is bearer:TOKEN or basic:USER:PASSWORD.'),
+    requests_max: z.int().min(2).max(256).default(16).describe('Requests to it at once.'),
+    deadline_s: count(1000).default(30).describe('Seconds until a question to it is given up.'),
+  })
+  .refine(({ api, auth }) => api !== undefined || auth === undefined, {
+    message: 'a secret for no node',
+    path: ['auth'],
+  })
+  .prefault({})
+  .describe('A Kubo node that runs by itself.');
+
+const ipfs = z
+  .strictObject({
+    home: z
+      .enum(['kubo', 'embedded'])
+      .optional()
+      .describe('Which node holds pins, names and MFS; when absent Kubo if one is configured.'),
+    kubo,
+  })
+  .refine(({ home, kubo: { api } }) => home !== 'kubo' || api !== undefined, {
+    message: 'there is no ipfs.kubo.api',
+    path: ['home'],
+  })
+  .prefault({})
+  .describe('The nodes of IPFS.');
+
 const schema = z.strictObject({
   state: absolutePath
     .optional()
@@ -149,6 +186,7 @@ const schema = z.strictObject({
     .prefault({})
     .describe('What the journal keeps to undo and to tell.'),
   access,
+  ipfs,
   log: z
     .strictObject({
       level: z.enum(['error', 'warn', 'info']).default('info').describe('The least that is told.'),

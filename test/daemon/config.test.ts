@@ -214,6 +214,11 @@ test('every setting is told with a type and a sentence, and defaults are those t
     'access.groups',
     'access.require_token',
     'access.token',
+    'ipfs.home',
+    'ipfs.kubo.api',
+    'ipfs.kubo.auth',
+    'ipfs.kubo.requests_max',
+    'ipfs.kubo.deadline_s',
     'log.level',
   ]);
   for (const { key, type, text } of rows) {
