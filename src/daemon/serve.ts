@@ -241,7 +241,7 @@ export class Daemon {
       // Watched from the first request on: it may be the one that hung the daemon before.
       await this.#beWatched(state.keeper, mountPoint);
     }
-    await this.#openFaces(core, native, policy);
+    await this.#openFaces(core, state, native, policy);
     // Good as a whole: the tokens have been read.
     if (keeper !== undefined) keepConfig(native, keeper, config.said);
     if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
@@ -329,10 +329,15 @@ export class Daemon {
   }
 
   /** What agents have of it. */
-  async #openFaces(core: CoreParts, native: Native, policy: PeerPolicy): Promise<void> {
+  async #openFaces(
+    core: CoreParts,
+    state: StateDirectory,
+    native: Native,
+    policy: PeerPolicy,
+  ): Promise<void> {
     const { openFaces } = await import('./faces.ts');
     this.#faces = await openFaces({
-      ...{ config: this.config, core, native, policy },
+      ...{ config: this.config, core, state, native, policy },
       clock: this.#clock,
       random: this.#random,
       log: this.log,

@@ -7,6 +7,7 @@
  */
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
+// Past the face, which loads all of a client: this is read before a mount is taken over.
 import { ENDPOINT_FORMS, parseEndpoint } from '../backend/kubo/endpoint.ts';
 import { OpError } from '../base/errors.ts';
 import { REDACTED } from '../base/redaction.ts';
