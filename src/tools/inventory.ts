@@ -7,6 +7,7 @@ import { jobCancel, jobGet } from './toolset-coordination.ts';
 import { ipfsAdd, ipfsCat, ipfsLs } from './toolset-ipfs.ts';
 import { ipfsBlockGet, ipfsBlockStat, ipfsRefs, ipfsRefsLocal } from './toolset-ipfs-blocks.ts';
 import { ipfsDagGet, ipfsDagPut } from './toolset-ipfs-dag.ts';
+import { ipfsGet } from './toolset-ipfs-get.ts';
 import { ipfsNamePublish, ipfsNameResolve } from './toolset-ipfs-names.ts';
 import { ipfsId, ipfsStats, ipfsSwarmPeers, ipfsVersion } from './toolset-ipfs-node.ts';
 import { ipfsPinUpdate } from './toolset-ipfs-pin-update.ts';
@@ -40,6 +41,7 @@ export const TOOLS: readonly Tool[] = [
   vfsRmdir,
   vfsSyncFromIpfs,
   // Toolset ipfs_core.
+  ipfsGet,
   ipfsLs,
   ipfsPinAdd,
   ipfsPinRm,

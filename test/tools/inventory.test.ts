@@ -54,6 +54,7 @@ const HEADS: Readonly<Record<string, string>> = {
   ipfs_stats: 'R-I- ipfs_core',
   ipfs_swarm_peers: 'R-IO ipfs_core',
   ipfs_pin_update: '-DIO ipfs_core',
+  ipfs_get: '-DIO ipfs_core',
   ipfs_refs: 'R-IO ipfs_core',
   ipfs_refs_local: 'R-I- ipfs_core',
   ipfs_block_stat: 'R-IO ipfs_core',
@@ -71,7 +72,7 @@ const HEADS: Readonly<Record<string, string>> = {
 /** Of no block that any test has. */
 const ABSENT = 'bafkreiacndfy443ter6qr2tmbbdhadvxxheowwf75s6zehscklu6ezxmta';
 
-const CONTENT_TOOLS = ['vfs_read', 'ipfs_cat', 'ipfs_block_get'];
+const CONTENT_TOOLS = ['vfs_read', 'ipfs_cat', 'ipfs_get', 'ipfs_block_get'];
 
 /** Objects that hold what the caller makes up. */
 const OPEN_OBJECTS = new Set(['metadata', 'labels', 'arguments', 'value']);
