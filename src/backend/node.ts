@@ -39,6 +39,11 @@ export interface IpfsNode extends AsyncDisposable {
   readonly pubsub?: PubsubFacet;
 }
 
+/** A node outside of kitfs. */
+export interface KuboNode extends IpfsNode {
+  readonly kind: 'kubo';
+}
+
 export interface ContentFacet {
   /**
    * One block; its bytes hash to the CID.

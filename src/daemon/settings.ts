@@ -7,6 +7,7 @@
  */
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
+// Past the face, which loads all of a client: this is read before a mount is taken over.
 import { ENDPOINT_FORMS, parseEndpoint } from '../backend/kubo/endpoint.ts';
 import { OpError } from '../base/errors.ts';
 import { REDACTED } from '../base/redaction.ts';
@@ -259,10 +260,6 @@ export function retentionOf({ history }: Settings): {
     oldBytesMax: history.old_bytes_max_mib * MIB,
   };
 }
-
-/** Which node is home: fixed for the life of the daemon. */
-export const homeNodeOf = ({ ipfs: { home, kubo: node } }: Settings): 'kubo' | 'embedded' =>
-  home ?? (node.api === undefined ? 'embedded' : 'kubo');
 
 export const memoryBytesMax = ({ memory }: Settings): number => memory.size_max_mib * MIB;
 

@@ -5,6 +5,9 @@
 import type { Tool } from './tool.ts';
 import { jobCancel, jobGet } from './toolset-coordination.ts';
 import { ipfsAdd, ipfsCat, ipfsLs } from './toolset-ipfs.ts';
+import { ipfsBlockGet, ipfsBlockStat, ipfsRefs, ipfsRefsLocal } from './toolset-ipfs-blocks.ts';
+import { ipfsNamePublish, ipfsNameResolve } from './toolset-ipfs-names.ts';
+import { ipfsId, ipfsStats, ipfsSwarmPeers, ipfsVersion } from './toolset-ipfs-node.ts';
 import { ipfsPinAdd, ipfsPinLs, ipfsPinRm } from './toolset-ipfs-pins.ts';
 import { fsJournalGetHistory } from './toolset-journal.ts';
 import { vfsSyncFromIpfs, vfsSyncToIpfs } from './toolset-sync.ts';
@@ -39,6 +42,17 @@ export const TOOLS: readonly Tool[] = [
   ipfsPinAdd,
   ipfsPinRm,
   ipfsPinLs,
+  ipfsId,
+  ipfsVersion,
+  ipfsStats,
+  ipfsSwarmPeers,
+  ipfsRefs,
+  ipfsRefsLocal,
+  ipfsBlockStat,
+  ipfsBlockGet,
+  // Toolset ipfs_net.
+  ipfsNamePublish,
+  ipfsNameResolve,
   // Toolset coordination.
   jobGet,
   jobCancel,

@@ -87,16 +87,20 @@ export async function syncedAfterwards<Data>(
 
 export interface PinRecord {
   readonly kind: OpKind;
-  readonly cid: CID;
+  /** undefined: it is about a path alone. */
+  readonly cid: CID | undefined;
   readonly path?: Name | undefined;
   readonly size?: number | undefined;
   readonly after: Readonly<Record<string, unknown>>;
+  readonly oldCid?: CID | undefined;
+  readonly state?: 'pending' | 'done' | 'failed' | undefined;
+  readonly error?: string | undefined;
 }
 
 /** The record of a change of pins, in the transaction of the change. */
 export function recordPin(context: ToolContext, tx: Tx, record: PinRecord): number {
   const { journal } = context.ports.vfs.core;
-  const { kind, cid, path, size, after } = record;
+  const { kind, cid, oldCid, path, size, after, state, error } = record;
   return tx.record({
     kind,
     actor: journal.actors.intern(context.caller.actor()),
@@ -106,8 +110,11 @@ export function recordPin(context: ToolContext, tx: Tx, record: PinRecord): numb
     path: path ?? (`/ipfs/${cid}` as Name),
     group: context.requestId,
     size,
-    cid: Buffer.from(cid.bytes),
+    cid: cid === undefined ? undefined : Buffer.from(cid.bytes),
+    oldCid: oldCid === undefined ? undefined : Buffer.from(oldCid.bytes),
     after,
+    state,
+    error,
   });
 }
 

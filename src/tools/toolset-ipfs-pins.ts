@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
 import { blockKey, type CID } from '../content/content.ts';
-import { demandEmbedded, locate } from './content-paths.ts';
+import { located } from './content-paths.ts';
 import {
   keepBlocks,
   type ListedPin,
@@ -47,9 +47,7 @@ export const ipfsPinAdd = recordTool({
   }),
   run: async (input, context) => {
     const op = 'ipfs_pin_add';
-    demandEmbedded(input.node, op);
-    const { dag } = context.ports.ipfs;
-    const { cid } = await locate(dag, input.ipfs_path, { op, signal: context.signal });
+    const { cid } = await located(context, input, op);
     const known = context.ports.vfs.core.journal.contents.pin(blockKey(cid));
     // A recursive pin keeps the root too: it is never made less.
     const recursive = input.recursive || known?.type === 'recursive';
@@ -131,11 +129,10 @@ export const ipfsPinRm = recordTool({
   }),
   run: async (input, context) => {
     const op = 'ipfs_pin_rm';
-    demandEmbedded(input.node, op);
     const { dag } = context.ports.ipfs;
     const { journal } = context.ports.vfs.core;
     const { signal } = context;
-    const { cid } = await locate(dag, input.ipfs_path, { op, signal });
+    const { cid } = await located(context, input, op);
     const type = typeBy(input.recursive);
     if (journal.contents.pin(blockKey(cid))?.type !== type) {
       throw notPinned(op, cid, await pinTypeOf({ journal, dag, signal }, cid));
@@ -194,14 +191,14 @@ export const ipfsPinLs = recordTool({
   }),
   run: async (input, context) => {
     const op = 'ipfs_pin_ls';
-    demandEmbedded(input.node, op);
     const { ipfs_path: path, pin_type: type, pin_name: name } = input;
     const { dag } = context.ports.ipfs;
     const { journal } = context.ports.vfs.core;
     const source = { journal, dag, signal: context.signal };
     const request = { tool: op, principal: context.principal, arguments: input };
     const page = await context.ports.cursors.page(request, async () => {
-      const all = path === undefined ? undefined : await locate(dag, path, { op, ...source });
+      const all =
+        path === undefined ? undefined : await located(context, { ...input, ipfs_path: path }, op);
       const pins =
         all === undefined ? await pinsOf(source, type) : await pinOf(source, all.cid, type);
       return pins.filter(({ pin_name }) => name === undefined || pin_name?.includes(name) === true);
