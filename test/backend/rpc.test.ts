@@ -397,6 +397,19 @@ describe('a subscription', () => {
     if (!response.closed) await once(response, 'close');
   });
 
+  test('ends with its signal, and lets go of its connection', async () => {
+    server.on('pubsub/sub', ({ response }) => void response.write(`${message}\n`));
+    const controller = new AbortController();
+    const subscription = await node.pubsub?.subscribe('t', { signal: controller.signal });
+    if (subscription === undefined) throw new Error('Kubo has topics');
+    const heard = all(subscription);
+    const rejected = expect(heard).rejects.toEqual(failing('cancelled'));
+    const { response } = await server.called('pubsub/sub');
+    controller.abort();
+    await rejected;
+    if (!response.closed) await once(response, 'close');
+  });
+
   test('says when the node ended it', async () => {
     server.on('pubsub/sub', ({ response }) => void response.end(`${message}\n`));
     const subscription = await node.pubsub?.subscribe('t', calling());

@@ -75,7 +75,7 @@ export class Deadline implements Disposable {
 }
 
 /** Why somebody told a call to end, as an operating error. */
-export function toldBy(reason: unknown, op: string): OpError {
+function toldBy(reason: unknown, op: string): OpError {
   if (reason instanceof OpError) return reason;
   const isTimeout = reason instanceof Error && reason.name === 'TimeoutError';
   return new OpError(isTimeout ? 'timeout' : 'cancelled', op, { cause: reason });

@@ -262,7 +262,7 @@ export class Rpc {
 }
 
 /** What a call does, for errors and logs: its command and what it is about. */
-export const opOf = ({ command, args = [] }: Ask): string => [command, ...args].join(' ');
+const opOf = ({ command, args = [] }: Ask): string => [command, ...args].join(' ');
 
 /** Whether an error ends with a repeat, and does no harm. */
 function mayRepeat(ask: Ask, { failure, details }: OpError, repeats: number): boolean {
