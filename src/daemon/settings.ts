@@ -93,36 +93,46 @@ const kubo = z
   .strictObject({
     api: z
       .string()
-      .refine((text) => parseEndpoint(text) !== undefined, `must be ${ENDPOINT_FORMS}`)
+      .refine((text) => parseEndpoint(text) !== undefined, { error: `must be ${ENDPOINT_FORMS}` })
       .optional()
-      .describe('Where a Kubo node answers: http://HOST:PORT, unix:/PATH, or its repository.'),
+      .describe(`Where its RPC answers: ${ENDPOINT_FORMS}. Without it there is no Kubo.`),
     auth: secret
       .optional()
-      .describe('Where its secret lies, which is bearer:TOKEN or basic:USER:PASSWORD.'),
-    requests_max: z.int().min(2).max(256).default(16).describe('Requests to it at once.'),
-    deadline_s: count(1000).default(30).describe('Seconds until a question to it is given up.'),
+      .describe('Where its secret lies (a reference): `bearer:TOKEN` or `basic:USER:PASSWORD`.'),
+    requests_max: z
+      .int()
+      .min(2)
+      .max(256)
+      .default(16)
+      .describe('Connections to it that are in use at once; subscriptions come on top.'),
+    deadline_s: z
+      .int()
+      .min(1)
+      .max(3600)
+      .default(30)
+      .describe('How long a question may take that names no deadline, in seconds.'),
   })
-  .refine(({ api, auth }) => api !== undefined || auth === undefined, {
-    message: 'a secret for no node',
+  .refine(({ api, auth }) => auth === undefined || api !== undefined, {
+    message: 'a secret for no node: api is missing',
     path: ['auth'],
   })
   .prefault({})
-  .describe('A Kubo node that runs by itself.');
+  .describe('A Kubo node to be used.');
 
 const ipfs = z
   .strictObject({
     home: z
       .enum(['kubo', 'embedded'])
       .optional()
-      .describe('Which node holds pins, names and MFS; when absent Kubo if one is configured.'),
+      .describe('Which node keeps pins, names and MFS; kubo when it has an `api`, else embedded.'),
     kubo,
   })
   .refine(({ home, kubo: { api } }) => home !== 'kubo' || api !== undefined, {
-    message: 'there is no ipfs.kubo.api',
+    message: 'kubo needs ipfs.kubo.api',
     path: ['home'],
   })
   .prefault({})
-  .describe('The nodes of IPFS.');
+  .describe('The IPFS nodes.');
 
 const schema = z.strictObject({
   state: absolutePath

@@ -41,7 +41,7 @@ export const FAULTS: readonly Fault[] = [
   { text: /mismatch in content integrity/, failure: 'integrity' },
   { text: /no space left on device/, failure: 'no-space' },
   { text: /produced block is over/, failure: 'payload-too-large' },
-  { text: /not a directory|can only update directories/, failure: 'not-directory' },
+  { text: /[nN]ot a directory|can only update directories/, failure: 'not-directory' },
   { text: /was not a file|path is a directory|is a directory$/, failure: 'is-directory' },
   { text: /offset was past end of file/, failure: 'offset-past-end' },
   {
