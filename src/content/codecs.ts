@@ -39,7 +39,7 @@ const CODECS: readonly Codec[] = [
   {
     name: 'dag-pb',
     code: dagPb.code,
-    encode: (value) => dagPb.encode(dagPb.prepare(value)),
+    encode: (value) => dagPb.encode(dagPb.prepare(nodeOfPb(value))),
     decode: dagPb.decode,
   },
   { name: 'raw', code: 0x55, encode: bytesAlone, decode: (bytes) => bytes },
@@ -93,6 +93,22 @@ function codecNamed(name: CodecName): Codec {
   const codec = CODECS.find((known) => known.name === name);
   if (codec === undefined) throw new RangeError(`no codec ${name}`);
   return codec;
+}
+
+/** Whoever gives more than a node holds would lose the rest without a word. */
+function nodeOfPb(value: unknown): dagPb.PBNode {
+  demandFields(value, ['Data', 'Links']);
+  const { Links } = value as { readonly Links?: unknown };
+  if (Links !== undefined && !Array.isArray(Links)) throw new TypeError('its Links are no list');
+  for (const link of Links ?? []) demandFields(link, ['Hash', 'Name', 'Tsize']);
+  return value as dagPb.PBNode;
+}
+
+function demandFields(value: unknown, known: readonly string[]): void {
+  const isObject = typeof value === 'object' && value !== null && !(value instanceof Uint8Array);
+  if (!isObject) throw new TypeError('it is no node of dag-pb');
+  const other = Object.keys(value).find((name) => !known.includes(name));
+  if (other !== undefined) throw new TypeError(`dag-pb has no ${other}`);
 }
 
 function bytesAlone(value: unknown): Uint8Array {

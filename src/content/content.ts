@@ -48,6 +48,7 @@ export { Builder, type Built, type TreeEntry } from './build.ts';
 export { exportCar } from './car.ts';
 export { blockKey, CID, cidOfBytes, parseCid } from './cid.ts';
 export { CODEC_NAMES, codecCode, codecName, decodeValue, encodeValue } from './codecs.ts';
+export { type CodecName, linksIn } from './codecs.ts';
 export { removeStrays } from './collect.ts';
 export { type BlockSource, Dag, type DagEntry } from './dag.ts';
 export type { Sealing } from './direct.ts';

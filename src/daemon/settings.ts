@@ -261,10 +261,6 @@ export function retentionOf({ history }: Settings): {
   };
 }
 
-/** Which node is home: fixed for the life of the daemon. */
-export const homeNodeOf = ({ ipfs: { home, kubo: node } }: Settings): 'kubo' | 'embedded' =>
-  home ?? (node.api === undefined ? 'embedded' : 'kubo');
-
 export const memoryBytesMax = ({ memory }: Settings): number => memory.size_max_mib * MIB;
 
 /** One key of the configuration file, as documents show it. */

@@ -3,6 +3,7 @@
  * journal, and the choice between it and a Kubo that is configured.
  */
 export { type AskedNode, Nodes } from './chosen.ts';
+export { blockOf, type MadeBlock, nodeAt } from './dag.ts';
 export { EmbeddedNode } from './embedded.ts';
 export { Keys } from './keys.ts';
 export type { Reach } from './reach.ts';

@@ -16,6 +16,8 @@ export interface Reach {
   readonly dag: Dag;
   /** Bytes of a block, and whether it lies on this machine. @throws OpError content-missing. */
   stat(cid: CID, signal: AbortSignal): Promise<{ readonly size: number; readonly local: boolean }>;
+  /** Whether there is nobody to ask beside what is kept here. */
+  readonly isAlone: boolean;
   /** Who answered: Kubo, when it gave any of it. */
   node(): NodeKind;
 }
@@ -39,6 +41,7 @@ export function reachOver({ localOnly }: ReachRequest, { dag, kubo }: Sources): 
     sizeOf: (cid) => dag?.sizeOf(cid),
   };
   return {
+    isAlone: false,
     dag: new Dag(blocks),
     stat: async (cid, signal) => {
       const size = dag?.sizeOf(cid);
@@ -55,6 +58,7 @@ export function reachOver({ localOnly }: ReachRequest, { dag, kubo }: Sources): 
 const NOTHING: BlockSource = { get: () => undefined, sizeOf: () => undefined };
 
 const embedded = (dag: Dag): Reach => ({
+  isAlone: true,
   dag,
   stat: async (cid, signal) => {
     const size = dag.sizeOf(cid) ?? (await dag.block(cid, signal)).length;

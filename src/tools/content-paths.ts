@@ -111,3 +111,17 @@ export async function located(
   const path = await withoutName(nodes.state(node, op).names, ipfs_path, signal);
   return { ...(await locate(reach.dag, path, { op, signal })), reach, op };
 }
+
+/** The CID that a path begins with, and what stands behind it, for who follows that another way. */
+export async function rooted(
+  { ports, signal }: ToolContext,
+  { ipfs_path, node, local_only: localOnly = false }: ContentInput,
+  op: string,
+): Promise<Pick<Located, 'cid' | 'segments'> & { readonly reach: Reach }> {
+  const { nodes } = ports.ipfs;
+  const reach = nodes.content(node, { op, localOnly });
+  const path = await withoutName(nodes.state(node, op).names, ipfs_path, signal);
+  const parsed = parseIpfsPath(path);
+  if (parsed?.kind !== 'ipfs') throw new OpError('invalid-cid', `${op} ${ipfs_path}`);
+  return { reach, cid: parsed.cid, segments: parsed.segments };
+}

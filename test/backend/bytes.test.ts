@@ -111,6 +111,26 @@ describe('a body', () => {
     await expect(added).rejects.toMatchObject({ failure: 'content-missing', op: 'read /ipfs/x' });
   });
 
+  test('whose source never goes on holds nothing beyond the end of its call', async () => {
+    server.on('dag/import', ({ request, response, count }) => {
+      request.resume();
+      if (count > 3) response.writeHead(500).end('import failed');
+    });
+    const stuck = async function* () {
+      yield PIECE;
+      await new Promise(never);
+    };
+    await using narrow = engineAt(server.api, { requestsMax: 2 });
+    const importing = (deadlineMs: number) =>
+      narrow.content.importCar(stuck(), { ...options(), deadlineMs });
+    // There is one turn for all of them.
+    for (let times = 0; times < 3; times++) {
+      await expect(importing(100)).rejects.toEqual(failing('timeout'));
+    }
+    await expect(importing(10_000)).rejects.toEqual(failing('api-error'));
+    await expect(importing(10_000)).rejects.toEqual(failing('api-error'));
+  });
+
   test('is sent once, whatever the node does', async () => {
     server.on('dag/import', ({ request, response }) => {
       request.resume();

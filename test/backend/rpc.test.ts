@@ -78,6 +78,12 @@ describe('a call', () => {
     await closed;
   });
 
+  test('may have all the time there is', async () => {
+    identified();
+    const asked = node.stats.id(undefined, { ...calling(), deadlineMs: Number.MAX_SAFE_INTEGER });
+    expect(await asked).toMatchObject(isIdentified);
+  });
+
   test('leaves no timer and no listener behind', async () => {
     identified();
     const clock = new TurnedClock();
@@ -185,6 +191,41 @@ describe('many calls', () => {
     expect(await narrow.stats.id(undefined, calling())).toMatchObject(isIdentified);
     await reader.return?.();
   });
+});
+
+test('calls that are ended at any moment leave every turn and every connection to others', async () => {
+  const line = `{"Ref":"${LEAF.cid}","Err":""}\n`;
+  server.on('refs/local', ({ response }) => {
+    let left = 20;
+    const more = () => {
+      if (left-- > 0) setImmediate(() => void (response.destroyed || response.write(line, more)));
+      else response.end();
+    };
+    more();
+  });
+  identified();
+  await using narrow = engineAt(server.api, { requestsMax: 4 });
+  const { length } = await all(narrow.content.refsLocal(calling()));
+  expect(length).toBe(20);
+  const outcomes = new Set<string>();
+  const ended = async (turnsLeft: number) => {
+    const controller = new AbortController();
+    const refs = all(narrow.content.refsLocal({ signal: controller.signal }));
+    const told = refs.then(
+      (list) => `${list.length}`,
+      (error: unknown) => (error instanceof OpError ? error.failure : String(error)),
+    );
+    for (let turn = 0; turn < turnsLeft; turn++) await settle();
+    controller.abort();
+    outcomes.add(await told);
+  };
+  for (let turns = 0; turns < 150; turns += 3) {
+    await Promise.all([ended(turns), ended(turns + 1), ended(turns + 2)]);
+  }
+  expect([...outcomes].sort()).toEqual(['20', 'cancelled']);
+  const streams = Array.from({ length: 4 }, () => all(narrow.content.refsLocal(calling())));
+  expect((await Promise.all(streams)).map((list) => list.length)).toEqual([20, 20, 20, 20]);
+  await expect.poll(() => server.connections()).toBeLessThanOrEqual(4);
 });
 
 describe('a call that failed', () => {
@@ -353,6 +394,19 @@ describe('a subscription', () => {
     expect((await next)?.done).toBe(true);
     const { query, response } = await server.called('pubsub/sub');
     expect([query.get('arg'), query.get('timeout')]).toEqual(['udA', null]);
+    if (!response.closed) await once(response, 'close');
+  });
+
+  test('ends with its signal, and lets go of its connection', async () => {
+    server.on('pubsub/sub', ({ response }) => void response.write(`${message}\n`));
+    const controller = new AbortController();
+    const subscription = await node.pubsub?.subscribe('t', { signal: controller.signal });
+    if (subscription === undefined) throw new Error('Kubo has topics');
+    const heard = all(subscription);
+    const rejected = expect(heard).rejects.toEqual(failing('cancelled'));
+    const { response } = await server.called('pubsub/sub');
+    controller.abort();
+    await rejected;
     if (!response.closed) await once(response, 'close');
   });
 

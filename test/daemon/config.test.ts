@@ -4,7 +4,6 @@ import { OpError } from '../../src/base/errors.ts';
 import { type Environment, type Flags, loadConfig, loadPlaces } from '../../src/daemon/config.ts';
 import {
   defaultSettings,
-  homeNodeOf,
   memoryBytesMax,
   parseSettings,
   retentionOf,
@@ -245,14 +244,6 @@ test('every setting is told with a type and a sentence, and defaults are those t
 
 describe('the IPFS nodes', () => {
   const read = (text: string) => parseSettings(text, '/c');
-
-  test('are our own alone unless a Kubo is named, which then is home', () => {
-    expect(homeNodeOf(read(''))).toBe('embedded');
-    const api = '[ipfs.kubo]\napi = "http://127.0.0.1:5001"\n';
-    expect(homeNodeOf(read(api))).toBe('kubo');
-    expect(homeNodeOf(read(`[ipfs]\nhome = "embedded"\n${api}`))).toBe('embedded');
-    expect(read(api).ipfs.kubo).toMatchObject({ requests_max: 16, deadline_s: 30 });
-  });
 
   test.each([
     ['ipfs.home', '[ipfs]\nhome = "kubo"'],

@@ -167,12 +167,17 @@ export class Fixture {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  /** Calls as a peer; root when not said. */
-  async call(name: string, values: Facts, peer: Partial<Peer> = {}): Promise<CallResult> {
+  /** Calls as a peer; root when not said. `key`: under which it may be sent again. */
+  async call(
+    name: string,
+    values: Facts,
+    peer: Partial<Peer> = {},
+    key?: string,
+  ): Promise<CallResult> {
     const tool = this.registry.get(name);
     if (tool === undefined) throw new Error(`there is no tool ${name}`);
     const session = sessionOf(peer, this.ceiling);
-    return await this.registry.call(tool, values, session, { signal: this.#stop.signal });
+    return await this.registry.call(tool, values, session, { signal: this.#stop.signal, key });
   }
 
   /** The envelope of a call: of a record, of an error, or of content. */

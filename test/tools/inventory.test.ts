@@ -53,10 +53,14 @@ const HEADS: Readonly<Record<string, string>> = {
   ipfs_version: 'R-I- ipfs_core',
   ipfs_stats: 'R-I- ipfs_core',
   ipfs_swarm_peers: 'R-IO ipfs_core',
+  ipfs_pin_update: '-DIO ipfs_core',
+  ipfs_get: '-DIO ipfs_core',
   ipfs_refs: 'R-IO ipfs_core',
   ipfs_refs_local: 'R-I- ipfs_core',
   ipfs_block_stat: 'R-IO ipfs_core',
   ipfs_block_get: 'R-IO ipfs_core',
+  ipfs_dag_get: 'R-IO ipfs_core',
+  ipfs_dag_put: '--IO ipfs_core',
   ipfs_name_publish: '-D-O ipfs_net',
   ipfs_name_resolve: 'R-IO ipfs_net',
   fs_journal_get_history: 'R-I- journal',
@@ -68,7 +72,7 @@ const HEADS: Readonly<Record<string, string>> = {
 /** Of no block that any test has. */
 const ABSENT = 'bafkreiacndfy443ter6qr2tmbbdhadvxxheowwf75s6zehscklu6ezxmta';
 
-const CONTENT_TOOLS = ['vfs_read', 'ipfs_cat', 'ipfs_block_get'];
+const CONTENT_TOOLS = ['vfs_read', 'ipfs_cat', 'ipfs_get', 'ipfs_block_get'];
 
 /** Objects that hold what the caller makes up. */
 const OPEN_OBJECTS = new Set(['metadata', 'labels', 'arguments', 'value']);
@@ -239,6 +243,7 @@ describe('tools that only read', () => {
       ipfs_stats: [{}, { size_only: false }, { stat: 'bw' }],
       ipfs_swarm_peers: [{}],
       ipfs_name_resolve: [{}, { ipns_name: 'example.org' }],
+      ipfs_dag_get: [{ ipfs_path: `${root}` }, { ipfs_path: ABSENT }],
       ipfs_refs: [{ ipfs_path: `${root}`, recursive: true }, { ipfs_path: `${root}/none` }],
       ipfs_refs_local: [{}, { limit: 1 }],
       ipfs_block_stat: [{ cid: `${root}` }, { cid: ABSENT }],
