@@ -23,7 +23,7 @@ import { lateFault, refusalOf } from './faults.ts';
 import type { Multipart } from './multipart.ts';
 import { type Lane, Transport } from './transport.ts';
 import { isCompatible, MIN_VERSION } from './version.ts';
-import { Fields, jsonOf } from './wire.ts';
+import { Fields, jsonOf, textOf } from './wire.ts';
 
 export interface RpcOptions {
   readonly endpoint: Endpoint;
@@ -89,7 +89,7 @@ export class Rpc {
   /** One JSON object. @throws as `IpfsNode`. */
   async json(ask: Ask, options: CallOptions): Promise<Fields> {
     return await this.#read(ask, options, async (answer, op) => {
-      const text = (await answer.bytes(NODE_ANSWER_BYTES_MAX)).toString('utf8');
+      const text = textOf(await answer.bytes(NODE_ANSWER_BYTES_MAX), op);
       return fieldsOf(jsonOf(text, op), op);
     });
   }
@@ -249,7 +249,7 @@ export class Rpc {
     using answer = await this.#answer({ command: 'version' }, deadline);
     const { op } = deadline;
     if (answer.status !== 200) throw refusalOf(answer.status, await answer.refusal(), op);
-    const text = (await answer.bytes(NODE_ANSWER_BYTES_MAX)).toString('utf8');
+    const text = textOf(await answer.bytes(NODE_ANSWER_BYTES_MAX), op);
     const version = new Fields(jsonOf(text, op), op).text('Version');
     if (!isCompatible(version)) {
       throw new OpError('version-unsupported', op, {
