@@ -94,9 +94,9 @@ export class Rpc {
     });
   }
 
-  /** For answers that say nothing: what comes is read to its end. @throws as `IpfsNode`. */
+  /** For answers that say nothing: one that says anything is none. @throws as `IpfsNode`. */
   async done(ask: Ask, options: CallOptions): Promise<void> {
-    await this.bytes(ask, options, NODE_ANSWER_BYTES_MAX);
+    await this.bytes(ask, options, 0);
   }
 
   /** The whole body. @throws as `IpfsNode`. */
