@@ -76,7 +76,8 @@ export interface ContentFacet {
   importCar(car: AsyncIterable<Uint8Array>, options: ImportOptions): Promise<Imported>;
   /**
    * The whole DAG below `root` as a CAR (version 1). The blocks are NOT hashed: who reads it parses
-   * and hashes. It ends without an error only if it came whole.
+   * and hashes, and sees that none is missing: a connection that is cut is told, a Kubo's last words
+   * that a proxy loses are not.
    * @throws OpError content-missing, also in the middle.
    */
   exportCar(root: CID, options: ReachOptions): AsyncIterable<Uint8Array>;

@@ -1,10 +1,15 @@
 /** The engine Kubo on whatever answers at an address, and what tests send through it. */
 import { createHash } from 'node:crypto';
-import { CarBufferWriter } from '@ipld/car';
+import { CarBlockIterator, CarBufferWriter } from '@ipld/car';
 import { createLink, encode } from '@ipld/dag-pb';
 import { CID } from 'multiformats/cid';
 import { create } from 'multiformats/hashes/digest';
-import { type IpfsNode, type KuboOptions, openKubo } from '../../src/backend/backend.ts';
+import {
+  demandBytesOf,
+  type IpfsNode,
+  type KuboOptions,
+  openKubo,
+} from '../../src/backend/backend.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { Secret } from '../../src/base/secrets.ts';
@@ -66,6 +71,23 @@ export function carOf(root: CID, blocks: readonly Block[]): Uint8Array {
   const writer = CarBufferWriter.createWriter(new ArrayBuffer(room), { roots: [root] });
   for (const block of blocks) writer.write(block);
   return writer.close({ resize: true });
+}
+
+/** The blocks of a CAR, each of which must hash to its CID. */
+export async function carBlocks(car: AsyncIterable<Uint8Array>): Promise<Block[]> {
+  const blocks: Block[] = [];
+  const source = car[Symbol.asyncIterator]();
+  // The reader of CARs does not tell its source that it has given up.
+  const shared = { [Symbol.asyncIterator]: () => source };
+  try {
+    for await (const { cid, bytes } of await CarBlockIterator.fromIterable(shared)) {
+      demandBytesOf(cid, bytes, 'read a CAR');
+      blocks.push({ cid, bytes });
+    }
+  } finally {
+    await source.return?.();
+  }
+  return blocks;
 }
 
 export const countsOf = (blocks: readonly Block[]) => ({

@@ -15,6 +15,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage, OutgoingHttpHeaders, Server, ServerResponse } from 'node:http';
 import { Agent, createServer, request } from 'node:http';
+import type { Socket } from 'node:net';
 import { finished } from 'node:stream/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { connectionOf } from './rpc.ts';
@@ -40,10 +41,12 @@ export type Fault =
   | { readonly kind: 'status'; readonly status: 429 | 500 | 503; readonly body?: string }
   /** The call reaches the node later. */
   | { readonly kind: 'delay'; readonly ms: number }
+  /** As a hang, until the test lets it go on. */
+  | ({ readonly kind: 'hold'; readonly until: Promise<void> } & Exclude<When, { when: 'after' }>)
   /** The body is whole; what the node says after it is not there. */
   | { readonly kind: 'trailers' }
-  /** The node has done what it was asked; what it says is no JSON. */
-  | { readonly kind: 'garbage' };
+  /** What the node says is no JSON. It has done what it was asked, or, `before`, never heard of it. */
+  | { readonly kind: 'garbage'; readonly when?: 'before' | 'after' };
 
 export interface FaultOptions {
   /** How many of the calls it is for pass unharmed before the first one that does not; none when absent. */
@@ -55,8 +58,17 @@ export interface FaultOptions {
 export interface PlantedFault {
   /** How often it had its effect. */
   readonly hits: number;
+  /** Resolves when it has had its effect for the first time. */
+  readonly struck: Promise<void>;
   /** From now on the calls pass. */
   lift(): void;
+}
+
+/** What has come, and what went back: the status of the node, 0 when it was not asked, and bytes of a body. */
+export interface Passed {
+  readonly path: string;
+  readonly status: number;
+  readonly bytes: number;
 }
 
 /** A command, as `files/stat`, or what the path after `/api/v0/` with its query looks like. */
@@ -70,6 +82,8 @@ const isFor = (calls: Calls, path: string) =>
 class Planted implements PlantedFault {
   readonly calls: Calls;
   readonly fault: Fault;
+  readonly struck: Promise<void>;
+  #strike = (): void => {};
   #hits = 0;
   #toSkip: number;
   #left: number;
@@ -79,6 +93,9 @@ class Planted implements PlantedFault {
     this.fault = fault;
     this.#toSkip = skip;
     this.#left = times;
+    this.struck = new Promise((resolve) => {
+      this.#strike = resolve;
+    });
   }
 
   get hits(): number {
@@ -87,6 +104,7 @@ class Planted implements PlantedFault {
 
   hit(): void {
     this.#hits++;
+    this.#strike();
   }
 
   /** Whether this call is one to harm. */
@@ -105,13 +123,21 @@ class Planted implements PlantedFault {
   }
 }
 
+/** What is to be done to one call, and what is noted of it. */
+interface Meddling {
+  readonly fault: Fault | undefined;
+  readonly hit: () => void;
+  readonly passed: { status: number; bytes: number };
+}
+
 /** A connection is torn: whoever reads from it gets ECONNRESET. */
 class Torn extends Error {}
 
 /** How much of a body gets through. */
 function keptBytesMax(fault: Fault | undefined): number {
   if (fault?.kind === 'truncate') return fault.keepBytes;
-  return fault?.kind === 'hang' && fault.when === 'during' ? fault.keepBytes : Infinity;
+  const stops = fault?.kind === 'hang' || fault?.kind === 'hold';
+  return stops && fault.when === 'during' ? fault.keepBytes : Infinity;
 }
 
 /** Whether the body is to look whole and is not. */
@@ -150,7 +176,9 @@ export class FaultyProxy implements AsyncDisposable {
   readonly #target: ReturnType<typeof connectionOf>;
   readonly #agent = new Agent({ keepAlive: false });
   readonly #planted: Planted[] = [];
-  readonly #paths: string[] = [];
+  readonly #passed: { path: string; status: number; bytes: number }[] = [];
+  readonly #sockets = new Set<Socket>();
+  readonly #underWay = new Set<ServerResponse>();
   readonly #closing = new AbortController();
 
   /** Listens before a node that is, or will be, at `api`. */
@@ -172,6 +200,10 @@ export class FaultyProxy implements AsyncDisposable {
         call.destroy();
       });
     });
+    this.#server.on('connection', (socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
   }
 
   /** `http://127.0.0.1:PORT` */
@@ -190,12 +222,35 @@ export class FaultyProxy implements AsyncDisposable {
 
   /** How many calls have come, harmed or not. */
   count(calls: Calls): number {
-    return this.#paths.filter((path) => isFor(calls, path)).length;
+    return this.#passed.filter(({ path }) => isFor(calls, path)).length;
+  }
+
+  /** All that has come, in order. */
+  get passed(): readonly Passed[] {
+    return this.#passed;
+  }
+
+  /** Resolves when no client holds a call that was not answered to its end. */
+  async quiet(): Promise<void> {
+    for (const answer of this.#underWay) await once(answer, 'close');
+  }
+
+  /** Connections of clients that are open, idle ones too. */
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
+  /** Resolves when no client is connected. */
+  async deserted(): Promise<void> {
+    for (const socket of this.#sockets) await once(socket, 'close');
   }
 
   async #serve(call: IncomingMessage, answer: ServerResponse): Promise<void> {
     const path = (call.url ?? '').replace('/api/v0/', '');
-    this.#paths.push(path);
+    const passed = { path, status: 0, bytes: 0 };
+    this.#passed.push(passed);
+    this.#underWay.add(answer);
+    answer.once('close', () => this.#underWay.delete(answer));
     const planted = this.#planted.find((one) => one.takes(path));
     const hit = () => planted?.hit();
     const fault = planted?.fault;
@@ -210,6 +265,17 @@ export class FaultyProxy implements AsyncDisposable {
         await wait(fault.ms, undefined, { signal: this.#closing.signal });
         hit();
         break;
+      case 'hold':
+        if (fault.when !== 'before') break;
+        hit();
+        await fault.until;
+        break;
+      case 'garbage':
+        if (fault.when !== 'before') break;
+        hit();
+        call.resume();
+        answer.end(GARBAGE);
+        return;
       case 'hang':
       case 'reset':
         if (fault.when !== 'before') break;
@@ -220,14 +286,13 @@ export class FaultyProxy implements AsyncDisposable {
         return;
       default:
     }
-    await this.#forward(call, answer, fault, hit);
+    await this.#forward(call, answer, { fault, hit, passed });
   }
 
   async #forward(
     call: IncomingMessage,
     answer: ServerResponse,
-    fault: Fault | undefined,
-    hit: () => void,
+    { fault, hit, passed }: Meddling,
   ): Promise<void> {
     const onward = request({
       ...this.#target,
@@ -259,7 +324,7 @@ export class FaultyProxy implements AsyncDisposable {
       if (fault.kind === 'reset') throw new Torn();
       return;
     }
-    await relay(upstream, answer, fault, hit);
+    await relay(upstream, answer, { fault, hit, passed });
   }
 
   /** Throws, after everything is closed, when a fault was never hit. */
@@ -272,7 +337,7 @@ export class FaultyProxy implements AsyncDisposable {
     const missed = this.#planted.filter(({ hits }) => hits === 0);
     if (missed.length === 0) return;
     const what = missed.map(({ calls, fault }) => `${String(calls)} ${JSON.stringify(fault)}`);
-    const seen = this.#paths.join(' ');
+    const seen = this.#passed.map(({ path }) => path).join(' ');
     throw new Error(`never hit: ${what.join(', ')}; calls were: ${seen === '' ? 'none' : seen}`);
   }
 
@@ -285,22 +350,30 @@ export class FaultyProxy implements AsyncDisposable {
 async function relay(
   upstream: IncomingMessage,
   answer: ServerResponse,
-  fault: Fault | undefined,
-  hit: () => void,
+  { fault, hit, passed }: Meddling,
 ): Promise<void> {
   answer.writeHead(upstream.statusCode ?? 502, headersOf(upstream, isShortened(fault)));
   answer.flushHeaders();
-  const max = keptBytesMax(fault);
+  passed.status = upstream.statusCode ?? 0;
+  let max = keptBytesMax(fault);
   let position = 0;
   const body = upstream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
   for await (const chunk of body) {
     const bent = fault?.kind === 'flip' ? flipped(chunk, position, fault.atByte) : undefined;
     if (bent !== undefined) hit();
     const kept = (bent ?? chunk).subarray(0, Math.max(0, max - position));
+    const rest = (bent ?? chunk).subarray(kept.length);
     position += chunk.length;
+    passed.bytes += kept.length;
     if (kept.length > 0) await written(answer, kept);
-    if (kept.length === chunk.length) continue;
+    if (rest.length === 0) continue;
     hit();
+    if (fault?.kind === 'hold') {
+      await fault.until;
+      max = Infinity;
+      await written(answer, rest);
+      continue;
+    }
     if (fault?.kind !== 'truncate') return;
     if (fault.end === 'abort') throw new Torn();
     answer.end();

@@ -9,6 +9,7 @@ import type { IncomingMessage } from 'node:http';
 import { OpError } from '../../base/errors.ts';
 import { NODE_LINE_BYTES_MAX, NODE_REFUSAL_BYTES_MAX } from '../../base/limits.ts';
 import { lateFault } from './faults.ts';
+import { textOf } from './wire.ts';
 
 const LINE_FEED = 0x0a;
 
@@ -79,7 +80,7 @@ export class Answer implements Disposable {
     let pieces: Buffer[] = [];
     let length = 0;
     const line = (): string => {
-      const text = Buffer.concat(pieces).toString('utf8').trim();
+      const text = textOf(Buffer.concat(pieces), this.#op).trim();
       [pieces, length] = [[], 0];
       return text;
     };

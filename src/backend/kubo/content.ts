@@ -75,6 +75,8 @@ export class KuboContent implements ContentFacet {
 
   async hasBlocks(cids: readonly CID[], options: CallOptions): Promise<readonly boolean[]> {
     using deadline = this.#rpc.deadline(`look for ${cids.length} blocks`, options, 'long');
+    const over = new AbortController();
+    const signal = AbortSignal.any([deadline.signal, over.signal]);
     const held: boolean[] = [];
     let next = 0;
     const ask = async (): Promise<void> => {
@@ -82,14 +84,15 @@ export class KuboContent implements ContentFacet {
         const cid = cids[at];
         if (cid === undefined) return;
         try {
-          held[at] = await this.#holds(cid, deadline.options);
+          held[at] = await this.#holds(cid, { ...deadline.options, signal });
         } catch (error) {
-          next = cids.length; // The others stop too.
-          throw error;
+          over.abort(error); // One answer that lacks is enough: the others stop too.
+          return;
         }
       }
     };
     await Promise.all(Array.from({ length: BLOCKS_ASKED_AT_ONCE }, ask));
+    over.signal.throwIfAborted();
     return held;
   }
 

@@ -77,7 +77,7 @@ export class KuboPins implements PinFacet {
       repeat: 'always',
     } as const;
     try {
-      await this.#rpc.done(ask, deadline.options);
+      demandAmong((await this.#rpc.json(ask, deadline.options)).texts('Pins'), cid, op);
     } catch (error) {
       // It was pinned a moment ago: an answer that was lost had unpinned it.
       if (!isNotPinned(error)) throw error;
@@ -130,7 +130,8 @@ export class KuboPins implements PinFacet {
       repeat: 'always',
     } as const;
     try {
-      await this.#rpc.done(ask, within);
+      const told = (await this.#rpc.json(ask, within)).texts('Pins');
+      demandAmong(told, to, `pin/update ${from} ${to}`);
     } catch (error) {
       // Sent again after an answer that was lost it is refused: what counts is how it is now.
       const isRefused =
@@ -165,6 +166,13 @@ export class KuboPins implements PinFacet {
       throw error;
     }
   }
+}
+
+/** @throws OpError response-invalid: the node speaks of other pins. */
+function demandAmong(told: readonly string[], cid: CID, op: string): void {
+  const isOf = (text: string) => Buffer.compare(cidOf(text, op).multihash.bytes, hash) === 0;
+  const hash = cid.multihash.bytes;
+  if (!told.some(isOf)) throw invalid(op, 'the node speaks of other pins');
 }
 
 /** `indirect through bafy…` is one text. */

@@ -23,7 +23,7 @@ import { lateFault, refusalOf } from './faults.ts';
 import type { Multipart } from './multipart.ts';
 import { type Lane, Transport } from './transport.ts';
 import { isCompatible, MIN_VERSION } from './version.ts';
-import { Fields, jsonOf } from './wire.ts';
+import { Fields, jsonOf, textOf } from './wire.ts';
 
 export interface RpcOptions {
   readonly endpoint: Endpoint;
@@ -89,14 +89,14 @@ export class Rpc {
   /** One JSON object. @throws as `IpfsNode`. */
   async json(ask: Ask, options: CallOptions): Promise<Fields> {
     return await this.#read(ask, options, async (answer, op) => {
-      const text = (await answer.bytes(NODE_ANSWER_BYTES_MAX)).toString('utf8');
+      const text = textOf(await answer.bytes(NODE_ANSWER_BYTES_MAX), op);
       return fieldsOf(jsonOf(text, op), op);
     });
   }
 
-  /** For answers that say nothing: what comes is read to its end. @throws as `IpfsNode`. */
+  /** For answers that say nothing: one that says anything is none. @throws as `IpfsNode`. */
   async done(ask: Ask, options: CallOptions): Promise<void> {
-    await this.bytes(ask, options, NODE_ANSWER_BYTES_MAX);
+    await this.bytes(ask, options, 0);
   }
 
   /** The whole body. @throws as `IpfsNode`. */
@@ -249,7 +249,7 @@ export class Rpc {
     using answer = await this.#answer({ command: 'version' }, deadline);
     const { op } = deadline;
     if (answer.status !== 200) throw refusalOf(answer.status, await answer.refusal(), op);
-    const text = (await answer.bytes(NODE_ANSWER_BYTES_MAX)).toString('utf8');
+    const text = textOf(await answer.bytes(NODE_ANSWER_BYTES_MAX), op);
     const version = new Fields(jsonOf(text, op), op).text('Version');
     if (!isCompatible(version)) {
       throw new OpError('version-unsupported', op, {

@@ -5,6 +5,8 @@
 import { CID } from 'multiformats/cid';
 import { OpError } from '../../base/errors.ts';
 
+const UTF_8 = new TextDecoder('utf-8', { fatal: true });
+
 export class Fields {
   readonly #values: Readonly<Record<string, unknown>>;
   readonly #op: string;
@@ -99,6 +101,15 @@ export class Fields {
 export function cidOf(text: string, op: string): CID {
   try {
     return CID.parse(text);
+  } catch (error) {
+    throw new OpError('response-invalid', op, { cause: error });
+  }
+}
+
+/** Bytes that are no UTF-8 are damaged, and not text with a hole. @throws OpError response-invalid. */
+export function textOf(bytes: Uint8Array, op: string): string {
+  try {
+    return UTF_8.decode(bytes);
   } catch (error) {
     throw new OpError('response-invalid', op, { cause: error });
   }
