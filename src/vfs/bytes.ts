@@ -229,6 +229,7 @@ function forkOf(core: Core, row: InodeRow, mayReopen: boolean): ContentId | unde
   }
   if (fork !== undefined) return fork;
   const whole = core.content.create(volatile ? 'memory' : 'local');
+  core.content.losses.noteCopy(whole);
   const size = core.content.size(row.content);
   for (let at = 0; at < size; ) {
     const data = core.content.seek(row.content, at, 'data') ?? size;

@@ -200,3 +200,77 @@ describe('a loss of power', () => {
     expect(path(written(5))).toBe(kept);
   });
 });
+
+describe('a copy whose file gets a size of its own', () => {
+  const KIB = 1024;
+  const MODE = { keepSize: false, punchHole: false, zeroRange: false };
+
+  /** What a handle of the kernel gets to write of small bytes. */
+  function unpacked(): ContentId {
+    const { contents, journal } = fixture;
+    const packed = fixture.makeFrozen(noise(40 * KIB, 3));
+    return journal.commit(() => {
+      const copy = contents.direct.unpack(packed);
+      contents.retain(copy);
+      return copy;
+    });
+  }
+
+  test.each([
+    ['longer', (id: ContentId) => fixture.contents.truncate(id, 10 * KIB * KIB)],
+    ['shorter', (id: ContentId) => fixture.contents.truncate(id, 30 * KIB)],
+    ['allocated', (id: ContentId) => fixture.contents.allocate(id, MODE, 0, 40 * KIB)],
+  ])('is on stable storage before it is %s', (_, change) => {
+    const { contents, journal } = fixture;
+    const id = unpacked();
+    expect(contents.row(id)?.stable).toBe(0);
+    journal.commit(() => change(id));
+    expect(contents.row(id)?.stable).toBe(2);
+  });
+
+  test.each([
+    ['emptied', 0, MODE],
+    ['given room behind its end', 40 * KIB, { ...MODE, keepSize: true }],
+  ])('is not waited for when it is %s', (_, size, mode) => {
+    const { contents, journal } = fixture;
+    const id = unpacked();
+    journal.commit(() => {
+      contents.allocate(id, { ...mode, keepSize: true }, 0, 50 * KIB);
+      contents.truncate(id, size);
+    });
+    expect(contents.row(id)?.stable).toBe(0);
+  });
+
+  test('packed, that is too large for that now, is no less safe', () => {
+    const { contents, journal } = fixture;
+    const packed = fixture.makeFrozen(noise(40 * KIB, 3));
+    const fork = journal.commit(() => {
+      const copy = contents.fork(packed);
+      if (copy !== undefined) contents.truncate(copy, 1000 * KIB);
+      return copy;
+    });
+    expect(contents.row(fork as ContentId)).toMatchObject({ place: 'file', stable: 2 });
+  });
+
+  test('of a process before this one is one as far as anybody knows', () => {
+    const { contents, journal } = fixture;
+    const old = fixture.make(noise(100 * KIB));
+    journal.commit(() => contents.truncate(old, 90 * KIB));
+    expect(contents.row(old)?.stable).toBe(0);
+    const next = new ContentStore({
+      ...{ journal, native: fixture.native, clock: fixture.clock },
+      directory: join(fixture.directory, 'content'),
+      memoryDirectory: fixture.memoryDirectory,
+    });
+    journal.commit(() => next.truncate(old, 80 * KIB));
+    expect(next.row(old)?.stable).toBe(2);
+    next.close();
+  });
+
+  test('is never waited for when it is new bytes that nobody fsynced', () => {
+    const { contents, journal } = fixture;
+    const id = fixture.make(noise(100 * KIB));
+    journal.commit(() => contents.truncate(id, 200 * KIB));
+    expect(contents.row(id)?.stable).toBe(0);
+  });
+});
