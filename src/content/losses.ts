@@ -18,6 +18,11 @@ export class Losses {
     return this.#objects.files.sizeOnDisk(id, isStable);
   }
 
+  /** Brings what there is of a file to stable storage, with its name. @throws OpError io, no-space. */
+  async sync(id: ContentId): Promise<void> {
+    await this.#objects.files.sync([id]);
+  }
+
   /** The object begins with bytes that may have been fsynced in another one. */
   noteCopy(id: ContentId): void {
     this.#objects.copies.add(id);
