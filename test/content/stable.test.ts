@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { SystemClock } from '../../src/base/clock.ts';
 import type { ContentId } from '../../src/base/ids.ts';
 import { ContentStore } from '../../src/content/content.ts';
+import { JournalSync, syncAtEnd } from '../../src/daemon/stable.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { Fixture, noise } from './fixture.ts';
 
@@ -76,6 +77,34 @@ describe('stable storage', () => {
     const id = fixture.make(Buffer.from('small'));
     await fixture.contents.fsync([id, 99_999 as ContentId]);
     expect(fixture.contents.row(id)?.stable).toBe(1);
+  });
+});
+
+describe('a stop', () => {
+  const all = (signal: AbortSignal) => {
+    const { journal, contents, native } = fixture;
+    const journalSync = new JournalSync({ journal, native });
+    return syncAtEnd({ journal, contents, journalSync, log: fixture.log }, signal);
+  };
+  const stableOf = (ids: readonly ContentId[]) => ids.map((id) => fixture.contents.row(id)?.stable);
+  const large = (count: number) =>
+    Array.from({ length: count }, (_, seed) => fixture.makeFrozen(noise(70_000, seed)));
+
+  test('brings all content to stable storage, but for what the disk does not take', async () => {
+    const ids = large(130);
+    const [bad = 0 as ContentId] = ids;
+    fixture.contents.direct.openers(bad);
+    rmSync(fixture.contents.backingPath(bad) ?? '');
+    await all(fixture.signal);
+    expect(new Set(stableOf(ids.slice(64)))).toEqual(new Set([1]));
+    expect(fixture.log.messages).toEqual(['not all content was brought to the disk']);
+    expect(fixture.journal.contents.unstable(0, 1000)).toEqual(ids.slice(0, 64));
+  });
+
+  test('ends when it has taken long enough', async () => {
+    const ids = large(2);
+    await all(AbortSignal.abort());
+    expect(stableOf(ids)).toEqual([0, 0]);
   });
 });
 
