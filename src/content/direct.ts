@@ -170,6 +170,12 @@ export class DirectContent {
     if (stable !== 0 || place === 'packed') this.#objects.promised.add(id);
   }
 
+  /** After a start: its file says whose it is, though a kill came between a commit and that. */
+  claim(id: ContentId): void {
+    const lent = this.slotOf(id);
+    if (lent !== undefined) this.#objects.files.slots.mark(lent.slot, id);
+  }
+
   /** Slots of nobody go. The rows that say so are on the disk, for they must outlive them. */
   removeStraySlots(): void {
     this.#objects.files.slots.removeStrays();

@@ -3,6 +3,7 @@ import { rmSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { OpError } from '../../src/base/errors.ts';
 import type { Fh, Ino, Name } from '../../src/base/ids.ts';
+import { loadNative } from '../../src/base/native.ts';
 import { O_RDONLY, O_RDWR, O_WRONLY } from '../../src/base/posix.ts';
 import type { Handle } from '../../src/vfs/vfs.ts';
 import { DirectRig, KERNEL } from './direct-rig.ts';
@@ -74,6 +75,16 @@ describe('a file that the kernel writes by itself', () => {
     rig.takeOver();
     const again = rig.fixture.vfs.openNow(KERNEL, ino, O_RDONLY, false);
     expect(again.backing).toBe(handle.backing);
+  });
+
+  test('lies in a file that says so, though the daemon before was killed before it could', () => {
+    const { ino, handle } = rig.create('a');
+    hold(handle);
+    const path = Buffer.from(rig.passthrough.pathOf(handle.backing));
+    const owner = Buffer.from('user.kitfs.content');
+    loadNative().setXattr(path, owner, Buffer.from('999'));
+    rig.takeOver();
+    expect(loadNative().getXattr(path, owner).toString()).toBe(String(rig.row(ino).content));
   });
 
   test('has what was written while there was no daemon', () => {
