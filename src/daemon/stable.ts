@@ -113,8 +113,8 @@ export async function syncEverything(
 const FILES_PER_STEP = 64;
 
 /**
- * At the end: brings content to stable storage as long as the signal lets it, so that the next boot of the machine finds
- * little to look at. What the disk does not take is left to that. Never rejects.
+ * At the end: brings content to stable storage as long as the signal lets it, so that the next boot
+ * of the machine finds little to look at. What the disk does not take is left to that. Never rejects.
  */
 export async function syncAtEnd(
   {

@@ -1,8 +1,8 @@
 /**
  * Requests whose answer must be waited for. Each is answered exactly once: with its result, or
  * before that because the client was interrupted (EINTR), or the deadline passed (EIO); to an
- * unhurried one, which waits for the disk, neither happens, and a patient one has no deadline. What comes after is dropped, and what it handed
- * out is taken back.
+ * unhurried one, which waits for the disk, neither happens, and a patient one has no deadline.
+ * What comes after is dropped, and what it handed out is taken back.
  *
  * However many wait, none is refused for it: a client would take that for lost bytes. There are no
  * more of them than threads that wait, and each holds little more than a header, but for those that
