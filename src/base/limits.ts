@@ -204,6 +204,8 @@ export const ERRORS_KEPT_MAX = 1000;
 export const LOOP_RESTART_MS = 5000;
 /** A daemon that was told to stop gives up waiting, and goes, after so long. */
 export const STOP_MS_MAX = 30_000;
+/** A daemon that stops begins to sync content for so long; what is left is looked at after the next boot. */
+export const STOP_SYNC_MS_MAX = 10_000;
 /** How long a daemon that stops waits for calls that are being answered. */
 export const CALLS_END_MS_MAX = 6000;
 /** How often old history is looked for. */

@@ -181,7 +181,7 @@ export class ContentStore {
     const fd = this.#objects.backing(row);
     try {
       // A write that was rolled back, or that a kill cut off, may have left bytes beyond the end.
-      if (position > row.size) ftruncateSync(fd, row.size);
+      if (position > row.size) this.#objects.cutBeyond(row, fd);
       writeAt({ fd, position }, bytes);
     } catch (error) {
       if (end > row.size) ftruncateSync(fd, row.size);
@@ -200,6 +200,7 @@ export class ContentStore {
       return;
     }
     const fd = this.#objects.backing(row);
+    if (size > 0) this.#objects.secure(row);
     if (size < row.size && this.direct.isWritten(id)) {
       attempt('empty', row, () => ftruncateSync(fd, size));
     } else if (size < row.size) {
@@ -231,6 +232,7 @@ export class ContentStore {
     }
     const fd = this.#objects.backing(row);
     attempt('allocate', row, () => {
+      if (!isSizeKept) this.#objects.secure(row);
       if (size > row.size) ftruncateSync(fd, row.size);
       allocateAt(this.#native, { fd, position }, length, { ...mode, keepSize: isSizeKept });
       if (size > row.size) ftruncateSync(fd, size);
@@ -282,7 +284,7 @@ export class ContentStore {
     const out = this.#objects.backing(target);
     const fd = this.#objects.files.descriptor(from, source.place);
     const done = attempt('copy', target, () => {
-      if (toPosition > target.size) ftruncateSync(out, target.size);
+      if (toPosition > target.size) this.#objects.cutBeyond(target, out);
       const range = { fd: out, position: toPosition };
       return copyAt(this.#native, { fd, position: fromPosition }, range, count);
     });
@@ -299,13 +301,13 @@ export class ContentStore {
   fork(id: ContentId): ContentId | undefined {
     const { size, place } = this.#objects.rows.get(id);
     if (place === 'packed') {
-      const copy = this.#objects.insert({ place, size });
+      const copy = this.#objects.insertCopy({ place, size });
       this.#objects.journal.commit(() => this.#objects.journal.contents.copyBytes(id, copy));
       return copy;
     }
     const canCopy = size <= HISTORY_COPY_BYTES_MAX;
     if (place === 'memory' && !canCopy) return undefined;
-    const copy = this.#objects.insert({ place, size });
+    const copy = this.#objects.insertCopy({ place, size });
     const [from, to] = [
       this.#objects.files.descriptor(id, place),
       this.#objects.files.descriptor(copy, place),
@@ -379,6 +381,7 @@ export class ContentStore {
     if (row.place !== 'packed') contents.deleteBytes(id);
     this.#objects.journal.commit((tx) =>
       tx.afterCommit(() => {
+        if (row.place === 'packed') this.#objects.copies.delete(id);
         // What the kernel wrote may leave its slot in this transaction, which asks for this.
         if (!this.direct.has(id)) this.#objects.promised.delete(id);
       }),
@@ -437,7 +440,7 @@ export class ContentStore {
     });
     if (fresh.length === 0) return;
     this.#objects.journal.commit(() => {
-      for (const { row, stable } of fresh) this.#objects.rows.update(row, { stable });
+      for (const { row, stable } of fresh) this.#objects.setStable(row, stable);
     });
   }
 

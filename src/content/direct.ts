@@ -26,6 +26,7 @@ import type { Sensed } from './backing.ts';
 import { readAt, writeAt } from './extents.ts';
 import { attempt, cutShort } from './faults.ts';
 import { type ContentObjects, written } from './objects.ts';
+import { syncPath } from './synced.ts';
 
 /** In place of a slot's number: the object lies in a file of its own. */
 const OWN_FILE = 0;
@@ -104,6 +105,7 @@ export class DirectContent {
     const { files, rows } = this.#objects;
     const bytes = this.#objects.packed(rows.get(id));
     const copy = this.create();
+    this.#objects.copies.add(copy);
     const fd = files.descriptor(copy, 'file');
     attempt('unpack', rows.get(copy), () => writeAt({ fd, position: 0 }, bytes));
     rows.update(rows.get(copy), { size: bytes.length });
@@ -168,6 +170,12 @@ export class DirectContent {
     if (stable !== 0 || place === 'packed') this.#objects.promised.add(id);
   }
 
+  /** After a start: its file says whose it is, though a kill came between a commit and that. */
+  claim(id: ContentId): void {
+    const lent = this.slotOf(id);
+    if (lent !== undefined) this.#objects.files.slots.mark(lent.slot, id);
+  }
+
   /** Slots of nobody go. The rows that say so are on the disk, for they must outlive them. */
   removeStraySlots(): void {
     this.#objects.files.slots.removeStrays();
@@ -229,7 +237,11 @@ export class DirectContent {
     const sensed = this.#objects.files.sense(id);
     if (sensed.size === size) return sensed;
     if (sensed.size < size) throw cutShort(row);
-    attempt('trim', row, () => truncateSync(this.#path(id), size));
+    attempt('trim', row, () => {
+      // As `secure` of an object that is written.
+      if (row.stable === 0) syncPath(this.#path(id));
+      truncateSync(this.#path(id), size);
+    });
     return this.sense(id);
   }
 
@@ -393,7 +405,10 @@ export class DirectContent {
     const got = attempt('pack', row, () => readAt({ fd, position: 0 }, bytes, 0, size));
     if (got < size) throw cutShort(row);
     journal.contents.setBytes(id, bytes);
-    this.#objects.afterCommit(row, () => files.vacate(id));
+    this.#objects.afterCommit(row, () => {
+      this.#objects.copies.delete(id);
+      files.vacate(id);
+    });
     rows.update(row, { size, place: 'packed', slot: null, stable: 1 });
   }
 

@@ -6,6 +6,7 @@
  * Invariants: a boot is known by the kernel's number for it, so that a kill of the daemon raises no
  * doubt and no kill ends one; nothing here decides what becomes of what fails (`Verdict`).
  */
+import { asOpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import { turn } from '../base/turn.ts';
@@ -24,8 +25,11 @@ export interface DoubtOptions {
   readonly signal: AbortSignal;
 }
 
-/** What is wrong with an object: bytes are missing at its end, or all of them, or others are there. */
-export type Verdict = 'intact' | 'short' | 'gone' | 'altered';
+/**
+ * What is wrong with an object: bytes are missing at its end, or all of them, or others are there, or the disk does
+ * not let them be read, which whoever reads them is told by itself.
+ */
+export type Verdict = 'intact' | 'short' | 'gone' | 'altered' | 'unreadable';
 
 /** More numbers than a WAL has rows: it is folded, and synced, long before. */
 const IDS_LOST_MAX = 2 ** 24;
@@ -42,7 +46,7 @@ export class Doubt {
   /** Objects below this number were there when the power came back; 0: nothing is in doubt. */
   #below = 0;
   readonly #looked = new Set<ContentId>();
-  readonly #judging = new Map<ContentId, Promise<Verdict>>();
+  readonly #judging = new Map<ContentId, Promise<Verdict | undefined>>();
 
   constructor({ journal, contents, verify, log, boot, signal }: DoubtOptions) {
     this.#journal = journal;
@@ -89,23 +93,48 @@ export class Doubt {
     return this.#contents.losses.sizeOnDisk(id, stable !== 0);
   }
 
-  /** What there is of an object at rest; many may ask at once. @throws OpError io; the end. */
-  judge(row: Readonly<ContentRow>): Promise<Verdict> {
-    const { id } = row;
+  /**
+   * What there is of an object at rest, on stable storage; many may ask at once. Undefined when it is in doubt no
+   * more, or gone. @throws OpError; the end.
+   */
+  judge(id: ContentId): Promise<Verdict | undefined> {
     let verdict = this.#judging.get(id);
     if (verdict === undefined) {
-      verdict = this.#judge(row).finally(() => this.#judging.delete(id));
+      verdict = this.#judge(id).finally(() => this.#judging.delete(id));
       this.#judging.set(id, verdict);
     }
     return verdict;
   }
 
-  async #judge(row: Readonly<ContentRow>): Promise<Verdict> {
-    const size = this.bytesOnDisk(row);
-    if (size === undefined) return 'gone';
-    if (size < row.size) return 'short';
-    if (row.state !== 'sealed') return 'intact';
-    return (await this.#verify(row.id, this.#signal)) ? 'intact' : 'altered';
+  async #judge(id: ContentId): Promise<Verdict | undefined> {
+    for (;;) {
+      const row = this.#contents.row(id);
+      if (row === undefined || row.state === 'open' || !this.raises(row)) return undefined;
+      const [{ state, size }, stamp] = [row, this.#contents.stampOf(id)];
+      const verdict = await this.#look({ ...row });
+      const now = this.#contents.row(id);
+      // Who wrote it meanwhile, or sealed it, made another one of it.
+      const isSame = now?.state === state && now.size === size;
+      if (isSame && this.#contents.stampOf(id) === stamp) return verdict;
+    }
+  }
+
+  async #look(row: Readonly<ContentRow>): Promise<Verdict> {
+    try {
+      const size = this.bytesOnDisk(row);
+      if (size === undefined) return 'gone';
+      // They may have been written in this boot: what is marked then was synced, whoever wrote it.
+      await this.#contents.losses.sync(row.id);
+      if (size < row.size) return 'short';
+      if (row.state !== 'sealed') return 'intact';
+      return (await this.#verify(row.id, this.#signal)) ? 'intact' : 'altered';
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      const known = asOpError(error, `look at content ${row.id}`);
+      if (known.failure !== 'io') throw known;
+      this.log.error({ content: row.id, error: known }, 'bytes of a file cannot be read');
+      return 'unreadable';
+    }
   }
 
   /** Settles all there is in the background; `settle` decides, and takes the doubt away. */

@@ -1,5 +1,5 @@
 /** Whole reads, writes and copies of ranges of open files; the system calls may do less at a time. */
-import { ftruncateSync, readSync, writeSync } from 'node:fs';
+import { fdatasyncSync, ftruncateSync, readSync, writeSync } from 'node:fs';
 import { codeOf } from '../base/errors.ts';
 import type { NativeFiles } from '../base/native.ts';
 
@@ -84,17 +84,21 @@ export function copyAt(native: Copier, from: Range, to: Range, length: number): 
 
 /**
  * Makes the empty file `to` equal to the first `size` bytes of `from`; holes stay holes. Its size is
- * set last: after a loss of power a copy that is not all there is shorter than it should be.
+ * set last, if it ends with a hole, and when the disk has the bytes before it: after a loss of power a copy that is
+ * not all there is shorter than it should be.
  */
 export function copyWhole(native: Copier, from: number, to: number, size: number): void {
-  let position = 0;
+  let [position, written] = [0, 0];
   while (position < size) {
     const start = native.seek(from, position, 'data');
     if (start === undefined || start >= size) break;
     const end = Math.min(size, native.seek(from, start, 'hole') ?? size);
     copyAt(native, { fd: from, position: start }, { fd: to, position: start }, end - start);
     position = end;
+    written = end;
   }
+  if (written === size) return;
+  if (written > 0) fdatasyncSync(to);
   ftruncateSync(to, size);
 }
 

@@ -18,6 +18,16 @@ export class Losses {
     return this.#objects.files.sizeOnDisk(id, isStable);
   }
 
+  /** Brings what there is of a file to stable storage, with its name. @throws OpError io, no-space. */
+  async sync(id: ContentId): Promise<void> {
+    await this.#objects.files.sync([id]);
+  }
+
+  /** The object begins with bytes that may have been fsynced in another one. */
+  noteCopy(id: ContentId): void {
+    this.#objects.copies.add(id);
+  }
+
   /** Whether nobody would look after a loss of power whether the bytes still are those of its CID. */
   isTrusted({ state, place, stable }: Readonly<ContentRow>): boolean {
     return state === 'sealed' && place === 'file' && stable === 1;

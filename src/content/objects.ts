@@ -7,6 +7,7 @@ import { assert } from '../base/assert.ts';
 import type { ContentId } from '../base/ids.ts';
 import type { ContentRow, Journal } from '../journal/journal.ts';
 import type { BackingFiles, BackingPlace } from './backing.ts';
+import { Copies } from './copies.ts';
 import { writeAt } from './extents.ts';
 import { attempt, cutShort } from './faults.ts';
 import { proven } from './packed.ts';
@@ -26,6 +27,7 @@ export class ContentObjects {
   /** Those the kernel may write whose bytes were fsynced, whatever their rows say. */
   readonly promised = new Set<ContentId>();
   readonly #afterSync: (action: () => void) => void;
+  readonly copies = new Copies();
 
   constructor(
     journal: Journal,
@@ -42,6 +44,7 @@ export class ContentObjects {
   insert(given: GivenRow, file: 'new' | 'made' = 'new'): ContentId {
     assert(this.journal.inTransaction, 'content is made inside a transaction');
     const id = this.journal.commit(() => this.journal.contents.nextId());
+    this.copies.noteMade(id);
     const { place, slot = null, size } = given;
     if (place !== 'packed' && slot === null && file === 'new') this.makeFile(id, place);
     this.rows.insert({
@@ -102,6 +105,38 @@ export class ContentObjects {
     return fd;
   }
 
+  /** The same, for bytes of another object. */
+  insertCopy(given: GivenRow): ContentId {
+    const id = this.insert(given);
+    this.copies.add(id);
+    return id;
+  }
+
+  /** The disk has the bytes, or had what was written on since. */
+  setStable(row: ContentRow, stable: number): void {
+    this.rows.update(row, { stable });
+    this.copies.delete(row.id);
+  }
+
+  /**
+   * Before the size of its file is set: ext4 brings the new size to the disk at once, whatever it has of the bytes
+   * below (ext4_setattr, ext4_ext_truncate), and after a loss of power zeros in place of a copy would look whole. So
+   * a copy that nobody fsynced is brought to the disk first, once; also by an fallocate(2) within the end, of which
+   * the disk may not have heard. @throws OpError io, no-space.
+   */
+  secure(row: ContentRow): void {
+    const { id, place, stable, size } = row;
+    if (place !== 'file' || stable !== 0 || size === 0 || !this.copies.has(id)) return;
+    this.files.syncNow(id);
+    this.setStable(row, 2);
+  }
+
+  /** Cuts off what lies beyond the end, before the object becomes longer. @throws OpError io, no-space. */
+  cutBeyond(row: ContentRow, fd: number): void {
+    this.secure(row);
+    ftruncateSync(fd, row.size);
+  }
+
   /** Gives back to the disk what lies beyond the end, and is no part of the object. */
   trim(id: ContentId): void {
     const row = this.rows.find(id);
@@ -125,6 +160,7 @@ export class ContentObjects {
     const row = this.rows.get(id);
     const { place } = row;
     this.rows.delete(id);
+    this.copies.delete(id);
     if (place !== 'packed') this.afterCommit(row, () => this.files.remove(id, place));
   }
 

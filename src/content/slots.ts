@@ -16,7 +16,8 @@ import type { NativeFiles, NativeXattrs } from '../base/native.ts';
 /** The attribute of a file that says whose bytes it holds. */
 const OWNER = Buffer.from('user.kitfs.content');
 
-export type SlotNative = Pick<NativeFiles, 'empty'> & Pick<NativeXattrs, 'getXattr' | 'setXattr'>;
+export type SlotNative = Pick<NativeFiles, 'empty'> &
+  Pick<NativeXattrs, 'getXattr' | 'setXattr' | 'removeXattr'>;
 
 export class Slots {
   readonly #directory: string;
@@ -65,10 +66,21 @@ export class Slots {
    * has let go of those before: so a loss of power never makes one file's bytes another's (`ownerOf`).
    */
   mark(slot: number, owner: ContentId): void {
+    const fd = this.descriptor(slot);
     try {
-      this.#native.setXattr(this.descriptor(slot), OWNER, Buffer.from(String(owner)));
+      this.#native.setXattr(fd, OWNER, Buffer.from(String(owner)));
     } catch {
       // After a loss of power its bytes count as lost: so does whatever says nothing.
+      this.#unmark(fd);
+    }
+  }
+
+  /** It says nothing, rather than whose the bytes before were. */
+  #unmark(fd: number): void {
+    try {
+      this.#native.removeXattr(fd, OWNER);
+    } catch {
+      // It never said anything, or the disk takes nothing at all.
     }
   }
 

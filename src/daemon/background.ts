@@ -76,5 +76,8 @@ export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_i
 
 /** Once: looks at what a loss of power may have taken. */
 export async function settleDoubt(core: Core, signal: AbortSignal): Promise<void> {
-  await core.doubt?.run((id) => ascertain(core, id), signal);
+  await core.doubt?.run(async (id) => {
+    await ascertain(core, id);
+    await core.invalidator.settled();
+  }, signal);
 }

@@ -3,7 +3,7 @@
  * says how it is taken apart.
  */
 import type { Clock } from '../base/clock.ts';
-import { RESERVE_BYTES } from '../base/limits.ts';
+import { RESERVE_BYTES, STOP_SYNC_MS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { Native } from '../base/native.ts';
 import type { Random } from '../base/random.ts';
@@ -33,7 +33,7 @@ import { Loops } from './loops.ts';
 import { diskSpaceAt, keepRoom, Reserve } from './room.ts';
 import { memoryDirectoryOf } from './run-directory.ts';
 import { retentionOf } from './settings.ts';
-import { JournalSync } from './stable.ts';
+import { JournalSync, syncAtEnd } from './stable.ts';
 import type { StateDirectory } from './state.ts';
 import type { Teardown } from './teardown.ts';
 import { mountFirstTrees } from './trees.ts';
@@ -106,6 +106,10 @@ export function openCore(inputs: CoreInputs): CoreParts {
     afterSync: (action) => journalSync.afterwards(action),
   });
   teardown.push('close the content', () => contents.close());
+  teardown.push('bring the content to the disk', () => {
+    const enough = AbortSignal.timeout(STOP_SYNC_MS_MAX);
+    return syncAtEnd({ journal, contents, journalSync, log }, enough);
+  });
   const blocks = new BlockStore({ journal, contents });
   const dag = new Dag(blocks);
   const hasher = new HashPool();

@@ -12,6 +12,7 @@ import type { ContentId } from '../base/ids.ts';
 import { loadNative } from '../base/native.ts';
 import { SystemRandom } from '../base/random.ts';
 import { SLOTS } from '../content/backing.ts';
+import { syncPath } from '../content/synced.ts';
 import { type ContentRow, Journal } from '../journal/journal.ts';
 import type { Mended } from '../journal/mending.ts';
 import { type LooseBytes, Repair } from '../journal/repair.ts';
@@ -228,13 +229,21 @@ class RepairRun {
 
   #loose(path: string, size: number): LooseBytes {
     const named = (id: ContentId) => this.#path({ id, slot: null });
+    const unname = (id: ContentId) => rmSync(named(id), { force: true });
     return {
       size,
       name: (id) => {
-        mkdirSync(dirname(named(id)), { recursive: true, mode: 0o700 });
+        const directory = dirname(named(id));
+        mkdirSync(directory, { recursive: true, mode: 0o700 });
         linkSync(path, named(id));
+        try {
+          for (const at of [named(id), directory, this.#state.content]) syncPath(at);
+        } catch (error) {
+          unname(id);
+          throw error;
+        }
       },
-      unname: (id) => rmSync(named(id), { force: true }),
+      unname,
     };
   }
 

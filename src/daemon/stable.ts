@@ -7,6 +7,7 @@
  */
 import { asOpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
+import type { Log } from '../base/log.ts';
 import type { NativeFiles } from '../base/native.ts';
 import { turn } from '../base/turn.ts';
 import type { ContentStore } from '../content/content.ts';
@@ -106,4 +107,39 @@ export async function syncEverything(
   }
   await journalSync.sync();
   return files;
+}
+
+/** Files of one step at the end; between two it may be enough. */
+const FILES_PER_STEP = 64;
+
+/**
+ * At the end: brings content to stable storage as long as the signal lets it, so that the next boot
+ * of the machine finds little to look at. What the disk does not take is left to that. Never rejects.
+ */
+export async function syncAtEnd(
+  {
+    journal,
+    contents,
+    journalSync,
+    log,
+  }: {
+    readonly journal: Journal;
+    readonly contents: ContentStore;
+    readonly journalSync: JournalSync;
+    readonly log: Log;
+  },
+  signal: AbortSignal,
+): Promise<void> {
+  for (let after = 0 as ContentId | 0; !signal.aborted && journal.failure === undefined; ) {
+    const ids = journal.contents.unstable(after, FILES_PER_STEP);
+    const last = ids.at(-1);
+    if (last === undefined) break;
+    after = last;
+    await contents.fsync(ids).catch((error: unknown) => {
+      log.warn({ err: error }, 'not all content was brought to the disk');
+    });
+  }
+  await journalSync.sync().catch((error: unknown) => {
+    log.warn({ err: error }, 'the journal was not brought to the disk');
+  });
 }

@@ -34,12 +34,14 @@ function statx({ fileSystem, caller, request, reply }: Call): void | Promise<voi
   return settle(fileSystem.getattr(caller, request.ino), (inode) => reply.statx(inode));
 }
 
-function setattr({ fileSystem, caller, request, reply }: Call): void {
+function setattr({ fileSystem, caller, request, reply }: Call): void | Promise<void> {
   if (request.bodyBytes < SETATTR_IN.bytes) throw new OpError('invalid', 'read SETATTR');
   const valid = request.u32(SETATTR_IN.valid);
   const fh: Fh | undefined = (valid & FATTR.fh) === 0 ? undefined : request.fh(SETATTR_IN.fh);
   const change = changeOf(request, valid);
-  reply.attributes(fileSystem.setattr(caller, request.ino, change, fh));
+  return settle(fileSystem.setattr(caller, request.ino, change, fh), (inode) =>
+    reply.attributes(inode),
+  );
 }
 
 function changeOf(request: Request, valid: number): AttributeChange {
@@ -132,7 +134,7 @@ function xattrBody(request: Request): number {
 export const ATTRIBUTE_OPERATIONS: readonly (readonly [number, Operation])[] = [
   [OP.getattr, { serve: getattr, body: ATTR_OUT.bytes }],
   [OP.statx, { serve: statx, body: STATX_OUT.bytes }],
-  [OP.setattr, { serve: setattr, body: ATTR_OUT.bytes, records: true }],
+  [OP.setattr, { serve: setattr, body: ATTR_OUT.bytes, records: true, isUnhurried: true }],
   [OP.readlink, { serve: readlink, body: () => READLINK_BYTES_MAX }],
   [OP.statfs, { serve: statfs, body: KSTATFS.bytes }],
   [OP.access, { serve: access, body: 0 }],

@@ -246,6 +246,8 @@ export const FILE_OPERATIONS: readonly (readonly [number, Operation])[] = [
       serve: open,
       body: OPEN_OUT.bytes,
       records: 'perhaps',
+      // It may have to copy a large file, or to look at all of it after a loss of power.
+      isPatient: true,
       again: openAgain,
       claimed: openClaimed,
     },

@@ -61,8 +61,10 @@ export interface Operation {
    * it (`Invalidator.uncounted`) before it is answered.
    */
   readonly isUncounted?: (request: Request) => boolean;
-  /** Whether it may take as long as the disk takes: it has no deadline. */
+  /** Whether it may take as long as the disk takes: it has no deadline, and no signal ends it. */
   readonly isUnhurried?: boolean;
+  /** Whether it has no deadline, though a signal ends it. */
+  readonly isPatient?: boolean;
 }
 
 /**

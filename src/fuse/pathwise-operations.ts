@@ -193,9 +193,9 @@ export function utimens(call: PathCall): Awaitable<void> {
 
 function setattr(call: PathCall, change: AttributeChange): Awaitable<void> {
   const { fileSystem, caller, opened } = call;
-  return after(target(call), (ino) => {
-    fileSystem.setattr(caller, ino, change, opened?.fh);
-  });
+  return after(target(call), (ino) =>
+    after(fileSystem.setattr(caller, ino, change, opened?.fh), () => undefined),
+  );
 }
 
 /**

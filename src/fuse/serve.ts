@@ -214,9 +214,10 @@ export class Server {
     try {
       const result = answerTo(operation, call, known);
       if (result !== undefined) {
-        const isUnhurried = operation.isUnhurried === true;
+        const { isUnhurried = false, isPatient = false } = operation;
+        const { unique } = request;
         const { answered } = call;
-        this.batch.wait({ unique: request.unique, reply, result, isUnhurried, answered });
+        this.batch.wait({ unique, reply, result, isUnhurried, isPatient, answered });
         return false;
       }
       reply.finish();

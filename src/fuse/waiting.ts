@@ -1,8 +1,8 @@
 /**
  * Requests whose answer must be waited for. Each is answered exactly once: with its result, or
  * before that because the client was interrupted (EINTR), or the deadline passed (EIO); to an
- * unhurried one, which is an fsync, neither happens. What comes after is dropped, and what it handed
- * out is taken back.
+ * unhurried one, which waits for the disk, neither happens, and a patient one has no deadline.
+ * What comes after is dropped, and what it handed out is taken back.
  *
  * However many wait, none is refused for it: a client would take that for lost bytes. There are no
  * more of them than threads that wait, and each holds little more than a header, but for those that
@@ -21,8 +21,10 @@ export interface Wait {
   readonly reply: Reply;
   /** Under way already, or begun when it is its turn. */
   readonly result: Promise<void> | Deferred;
-  /** Whether it may take as long as it takes. */
+  /** Whether it may take as long as it takes, whatever signal comes. */
   readonly isUnhurried: boolean;
+  /** Whether it may take as long as nobody interrupts it. */
+  readonly isPatient?: boolean;
   /** To be aborted when it is answered, if the operation asked for its signal. */
   readonly answered?: AbortController | undefined;
 }
@@ -89,7 +91,7 @@ export class Waiting {
     this.#follow(waiter, isBegun ? result : this.#turns.run(() => this.#begin(waiter), signal));
     this.#waiters.add(waiter);
     this.#byUnique.set(wait.unique, waiter);
-    if (!wait.isUnhurried) this.#setDeadline(waiter);
+    if (!wait.isUnhurried && wait.isPatient !== true) this.#setDeadline(waiter);
   }
 
   /** Takes a request over only to throw its result away. */

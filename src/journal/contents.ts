@@ -186,6 +186,12 @@ export class Contents {
     return this.#query('page').all(after, limit) as ContentRow[];
   }
 
+  /** At most `limit` numbers above `after` of objects in files that no sync has brought to the disk as they are. */
+  unstable(after: ContentId | 0, limit: number): ContentId[] {
+    const rows = this.#query('unstable').all(after, limit) as { readonly id: ContentId }[];
+    return rows.map(({ id }) => id);
+  }
+
   /** A sealed object of this very CID; the root block of another DAG does not count. */
   byCid(cid: Buffer): ContentRow | undefined {
     return this.#query('byCid').get(cid) as ContentRow | undefined;
@@ -276,6 +282,7 @@ const SQL = {
     FROM inode JOIN content ON content.id = inode.content
     WHERE state IN ('open', 'frozen') GROUP BY superblock`,
   keptBytes: 'SELECT coalesce(sum(size), 0) FROM content',
+  unstable: `SELECT id FROM content WHERE place = 'file' AND stable <> 1 AND id > ? ORDER BY id LIMIT ?`,
   page: 'SELECT * FROM content WHERE id > ? ORDER BY id LIMIT ?',
   byCid: `SELECT * FROM content WHERE cid = ? AND state = 'sealed' LIMIT 1`,
   // What is being written again keeps its blocks until it is at rest, but they are no places then.

@@ -38,7 +38,10 @@ const LASTS = left('nothing can mend it');
 /** Bytes in a file of no row, and how they get the name of the object that will have them. */
 export interface LooseBytes {
   readonly size: number;
-  /** Gives the file the object's name besides its own. @throws what link(2) fails with. */
+  /**
+   * Gives the file the object's name besides its own; from then on the disk has its bytes by that.
+   * @throws what link(2) fails with; OpError io, no-space: nothing has that name then.
+   */
   name(id: ContentId): void;
   /** Takes `name` back. */
   unname(id: ContentId): void;
@@ -170,7 +173,7 @@ function adopted(mending: Mending, tx: Tx, loose: LooseBytes): ContentRow {
     id: contents.nextId(),
     size: loose.size,
     ...{ state: 'frozen', place: 'file', refs: 0, held: 0, cid: null, profile: null },
-    ...{ released_s: null, stable: 0, slot: null },
+    ...{ released_s: null, stable: 1, slot: null },
   };
   loose.name(row.id);
   tx.onRollback(() => loose.unname(row.id));

@@ -40,14 +40,18 @@ class News {
     this.core.invalidator.inode(ino, bytes);
   }
 
-  /** A name, and the directory it is in. */
+  /** A name, and behind its first one the directory it is in, also when that was said before: see notify.ts. */
   entry(parent: Ino, name: Name): void {
-    const names = this.#names.get(parent) ?? new Set();
-    this.#names.set(parent, names);
-    if (names.has(name)) return;
-    names.add(name);
+    const known = this.#names.get(parent);
+    if (known?.has(name) === true) return;
     this.core.invalidator.entry(parent, name);
-    this.inode(parent, true);
+    if (known !== undefined) {
+      known.add(name);
+      return;
+    }
+    this.#names.set(parent, new Set([name]));
+    this.#inodes.set(parent, true);
+    this.core.invalidator.inode(parent, true);
   }
 }
 

@@ -7,9 +7,10 @@ import { sectorsAt } from '../content/content.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import { followMode } from './acl-change.ts';
 import { clearSetId, truncate } from './bytes.ts';
-import type { AttributeChange, Caller, Inode, TimeChange } from './contract.ts';
+import type { AttributeChange, Awaitable, Caller, Inode, TimeChange } from './contract.ts';
 import type { Core } from './core.ts';
 import { demand, demandOwner, mayGiveTo } from './permissions.ts';
+import { ascertain, isDoubtful } from './unclean.ts';
 import { clearCapability } from './xattr.ts';
 
 /**
@@ -23,12 +24,28 @@ export function sectors(core: Core, { mode, size, content }: Inode): number {
   return path === undefined ? Math.ceil(size / SECTOR_BYTES) : sectorsAt(path);
 }
 
+/** Who sets the size of a file waits as who opens it, but not to cut it to nothing. */
 export function setattr(
   core: Core,
   caller: Caller,
   ino: Ino,
   change: AttributeChange,
   fh: Fh | undefined,
+): Awaitable<InodeRow> {
+  const { content } = core.inodes.get(ino);
+  if ((change.size ?? 0) === 0 || !isDoubtful(core, content)) {
+    return setattrNow(core, caller, ino, change, fh);
+  }
+  return ascertain(core, content).then(() => setattr(core, caller, ino, change, fh));
+}
+
+/** As `setattr`, of what is no file, or for another change than that of its size. */
+export function setattrNow(
+  core: Core,
+  caller: Caller,
+  ino: Ino,
+  change: AttributeChange,
+  fh?: Fh,
 ): InodeRow {
   const row = core.inodes.get(ino);
   core.demandWritable(row, 'setattr');

@@ -23,8 +23,9 @@ import type { InodeRow, Tx } from '../journal/journal.ts';
 import { markRead } from './access-times.ts';
 import type { AllocateFlags, Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
-import { isAlone, isFull, keptBefore, upgradeHere } from './direct.ts';
+import { isAlone, keptBefore, upgradeHere } from './direct.ts';
 import type { OpenFile } from './handles.ts';
+import { isFull } from './live.ts';
 import { insertSession } from './sessions.ts';
 import { clearCapability } from './xattr.ts';
 
@@ -165,7 +166,7 @@ export function makePrivate(core: Core, tx: Tx, row: InodeRow, mayReopen = false
   } else {
     const fork = forkOf(core, row, mayReopen);
     if (fork === undefined) {
-      core.content.reopen(old);
+      core.reopen(old);
     } else {
       row.content = fork;
       core.content.retain(fork);
@@ -204,7 +205,7 @@ export function isWrittenInPlace(core: Core, row: InodeRow): boolean {
 export function openInPlace(core: Core, tx: Tx, row: InodeRow): void {
   const open = core.handles.openInode(row.ino);
   if (open === undefined) return;
-  core.content.reopen(row.content);
+  core.reopen(row.content);
   open.isPrivate = true;
   tx.onRollback(() => {
     open.isPrivate = false;
@@ -229,6 +230,7 @@ function forkOf(core: Core, row: InodeRow, mayReopen: boolean): ContentId | unde
   }
   if (fork !== undefined) return fork;
   const whole = core.content.create(volatile ? 'memory' : 'local');
+  core.content.losses.noteCopy(whole);
   const size = core.content.size(row.content);
   for (let at = 0; at < size; ) {
     const data = core.content.seek(row.content, at, 'data') ?? size;

@@ -133,7 +133,7 @@ export interface FileSystem {
   getattr(caller: Caller, ino: Ino): Awaitable<Inode>;
   /** Room the inode takes on disk, in units of 512 bytes (st_blocks): holes take none. */
   sectors(inode: Inode): number;
-  setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Inode;
+  setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Awaitable<Inode>;
   readlink(caller: Caller, ino: Ino): Awaitable<Name>;
   /**
    * The permission bits asked for, without those in `umask`; but a directory with a default ACL

@@ -7,6 +7,7 @@ import type { Clock, Instant } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import {
   bytesOf,
+  type ContentId,
   type Ino,
   type Name,
   NO_CONTENT,
@@ -202,6 +203,12 @@ export class Core {
   announceInode(tx: Tx, caller: Caller, ino: Ino, bytes: boolean): void {
     if (caller.checked) return;
     tx.afterCommit(() => this.invalidator.inode(ino, bytes));
+  }
+
+  /** As that of the content store. What is written from now on is in no doubt until another boot. */
+  reopen(id: ContentId): void {
+    this.content.reopen(id);
+    this.doubt?.settle(id);
   }
 
   /** A row for a new inode in `parent`'s superblock; group and set-gid as inode(7) has it. */

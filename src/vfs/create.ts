@@ -25,6 +25,7 @@ import { enterDirect, planOf } from './direct.ts';
 import type { OpenFile } from './handles.ts';
 import { openNow, shareOut } from './open.ts';
 import { demandDirectoryWrite } from './permissions.ts';
+import { isDoubtful } from './unclean.ts';
 
 /** Flags that mean something to open(2) only, not to the handle. */
 const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC;
@@ -171,6 +172,10 @@ export function create(
 ): Opened {
   const existing = core.child(core.directory(parent, 'create').ino, name);
   if (existing !== undefined && (flags & O_EXCL) === 0) {
+    if (isDoubtful(core, existing.content)) {
+      // The kernel looks again, finds it, and opens it, which may wait.
+      throw new OpError('version-conflict', 'create', { hint: 'it is there: open it' });
+    }
     // Somebody else made it since the kernel looked. It takes any answer for a new file and checks
     // nothing any more, so permissions are checked here.
     const judged = { ...caller, actor: () => caller.actor(), checked: false };

@@ -13,7 +13,7 @@ import { O_ACCMODE, O_RDWR, O_TRUNC, writes } from '../base/posix.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import type { Caller } from './contract.ts';
 import type { Core } from './core.ts';
-import { isSameRead, type Live } from './live.ts';
+import { isFull, isSameRead, type Live } from './live.ts';
 
 /** Where the bytes of a file come from that is opened for the kernel to read and write. */
 type Source =
@@ -174,12 +174,13 @@ function upgrade(
   return was.content;
 }
 
-function reopen({ content, clock }: Core, live: Live, slot: number | undefined): ContentId {
+function reopen(core: Core, live: Live, slot: number | undefined): ContentId {
+  const { content } = core;
   const row = content.row(live.content);
-  const aside = setAside({ content, clock }, live.content, slot);
+  const aside = setAside(core, live.content, slot);
   const wasSealed = row?.state === 'sealed' && row.cid !== null && row.profile !== null;
   if (wasSealed) live.before = { sealing: { cid: row.cid, profile: row.profile }, aside };
-  content.reopen(live.content);
+  core.reopen(live.content);
   content.direct.enter(live.content);
   return aside;
 }
@@ -328,9 +329,6 @@ export function demandSpare(plan: DirectPlan | undefined, error: unknown): void 
   if (plan?.source === 'here' && isFull(error)) return;
   throw error;
 }
-
-export const isFull = (error: unknown): boolean =>
-  error instanceof OpError && (error.failure === 'no-space' || error.failure === 'quota-exceeded');
 
 /** Whether some of them are open in a way that cannot be taken back (fs/fuse/passthrough.c). */
 export const isHeldByKernel = (core: Core, ino: Ino): boolean =>

@@ -19,7 +19,7 @@ import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts'
 import { S_IFMT, S_IFREG } from '../base/posix.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import { followMode, isAcl } from './acl-change.ts';
-import { setattr } from './attributes.ts';
+import { setattrNow } from './attributes.ts';
 import type { Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
 import { link, mkdir, mknod, symlink } from './create.ts';
@@ -226,12 +226,12 @@ function adjustMetadata({ core, caller }: Grafting, ino: Ino, metadata: PlannedM
     gid: gid === row.gid ? undefined : gid,
   };
   const isOwned = owner.uid !== undefined || owner.gid !== undefined;
-  if (isOwned) setattr(core, caller, ino, owner, undefined);
+  if (isOwned) setattrNow(core, caller, ino, owner);
   if (mode !== undefined && (row.mode & 0o7777) !== (mode & 0o7777)) {
-    setattr(core, caller, ino, { mode }, undefined);
+    setattrNow(core, caller, ino, { mode });
   }
   const isLater = mtime !== undefined && (row.mtimeS !== mtime.s || row.mtimeNs !== mtime.ns);
-  if (isLater) setattr(core, caller, ino, { atime, mtime }, undefined);
+  if (isLater) setattrNow(core, caller, ino, { atime, mtime });
 }
 
 function adjustXattrs(

@@ -113,7 +113,9 @@ export class LiveFiles {
       const { slot, fd } = this.#content.direct.prepare();
       this.#slots.set(slot, passthrough.register(fd));
     } catch (error) {
-      if (!isProven) throw error;
+      // Files that it has are opened by their numbers, whatever keeps it from new ones.
+      const isOperating = error instanceof OpError && error.failure !== 'internal';
+      if (!isProven || !isOperating) throw error;
     }
     this.#passthrough = passthrough;
   }
@@ -316,6 +318,10 @@ export class LiveFiles {
     return passthrough.register(fd);
   }
 }
+
+/** Whether there is no room for what was to be done. */
+export const isFull = (error: unknown): boolean =>
+  error instanceof OpError && (error.failure === 'no-space' || error.failure === 'quota-exceeded');
 
 const isSameWrite = (one: Sensed, other: Sensed): boolean =>
   one.mtimeNs === other.mtimeNs && one.mtimeS === other.mtimeS;

@@ -236,6 +236,7 @@ function restOpen(
       if (ino === undefined) {
         core.content.discard(id);
       } else if (core.content.direct.isThere(id)) {
+        core.content.direct.claim(id);
         const live = revive(core, tx, core.inodes.get(ino), saved.get(ino));
         if (!isOpen) rest(core, tx, live);
       } else {

@@ -50,7 +50,9 @@ export function open(
   const row = core.inodes.get(ino);
   demandOpenable(core, caller, row, flags);
   if (isDoubtful(core, row.content)) {
-    return ascertain(core, row.content).then(() => open(core, caller, ino, flags, killSetId));
+    // The kernel holds nothing while it waits for this answer that an invalidation waits for.
+    const settled = ascertain(core, row.content).then(() => core.invalidator.settled());
+    return settled.then(() => open(core, caller, ino, flags, killSetId));
   }
   const plan = planOf(core, caller, row, flags);
   if (isTrustEnding(core, row, plan, flags)) {
@@ -78,7 +80,9 @@ function isTrustEnding(
 
 function endTrust(core: Core, id: ContentId): Promise<void> {
   return new Promise((resolve, reject) => {
-    core.journal.commit((tx) => {
+    // It was trusted: nobody needs to look at it because of what is written now.
+    core.doubt?.settle(id);
+    core.journal.commitFreeing((tx) => {
       core.content.losses.distrust(id);
       tx.afterCommit(() => void core.syncJournal().then(resolve, reject));
       // Whoever opens it then asks again.

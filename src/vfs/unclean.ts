@@ -10,6 +10,7 @@ import type { Verdict } from '../content/content.ts';
 import type { ContentRow, InodeRow, Tx } from '../journal/journal.ts';
 import type { Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
+import { isFull } from './live.ts';
 
 /** Whether the bytes of a file at rest may not be those its row tells of. */
 export function isDoubtful(core: Core, id: ContentId): boolean {
@@ -20,21 +21,29 @@ export function isDoubtful(core: Core, id: ContentId): boolean {
 
 /**
  * Looks at an object and does what follows, however many ask. A file that shows it may show another
- * one afterwards, which may be in doubt too.
+ * one afterwards, which may be in doubt too. The kernel is told of it, which takes a while (`settled`).
  * @throws OpError io, no-space.
  */
 export async function ascertain(core: Core, id: ContentId): Promise<void> {
-  const row = core.content.row(id);
-  if (core.doubt === undefined || row === undefined || !isDoubtful(core, id)) return;
-  const verdict = await core.doubt.judge(row);
+  const { doubt } = core;
+  if (doubt === undefined || !isDoubtful(core, id)) return;
+  const verdict = await doubt.judge(id);
   // Somebody who asked as well was first, or it is gone, or is being written anew.
-  if (isDoubtful(core, id)) core.journal.commit((tx) => follow(core, tx, id, verdict));
+  if (verdict === undefined || !isDoubtful(core, id)) return;
+  try {
+    core.journal.commitFreeing((tx) => follow(core, tx, id, verdict));
+  } catch (error) {
+    // There is no room to say that nothing is wrong with it: after another boot somebody looks again.
+    if (verdict !== 'intact' || !isFull(error)) throw error;
+    doubt.settle(id);
+  }
 }
 
 function follow(core: Core, tx: Tx, id: ContentId, verdict: Verdict): void {
   const row = core.content.row(id);
   if (row === undefined) return;
   tx.afterCommit(() => core.doubt?.settle(id));
+  if (verdict === 'unreadable') return;
   if (verdict === 'intact') {
     core.content.losses.deny(id);
     return;
@@ -82,6 +91,7 @@ function show(core: Core, tx: Tx, ino: Ino, content: ContentId, size: number): v
     position: 0,
     length: size,
   });
+  tx.afterCommit(() => core.invalidator.inode(ino, true));
 }
 
 function resize(core: Core, tx: Tx, row: InodeRow, size: number): void {

@@ -181,7 +181,7 @@ export class Vfs implements FileSystem {
     return isManaged ? sectors(this.core, inode) : Math.ceil(inode.size / SECTOR_BYTES);
   }
 
-  setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Inode {
+  setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Awaitable<Inode> {
     this.#demandManaged(ino, 'setattr');
     return setattr(this.core, caller, ino, change, fh);
   }

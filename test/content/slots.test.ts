@@ -88,6 +88,16 @@ test('a slot says whose bytes it holds, and what never was one says nothing', ()
   expect(slots.ownerOf(join(directory, 'none'))).toBeUndefined();
 });
 
+test('a slot that cannot be told whose bytes it holds says nothing, and not whose it held before', () => {
+  const slot = take();
+  slots.mark(slot, 7 as ContentId);
+  vi.spyOn(loadNative(), 'setXattr').mockImplementationOnce(() => {
+    throw Object.assign(new Error('ENOSPC: setxattr'), { code: 'ENOSPC' });
+  });
+  slots.mark(slot, 8 as ContentId);
+  expect(slots.ownerOf(slots.path(slot))).toBeUndefined();
+});
+
 test('no more empty ones are kept than have a use', () => {
   const taken = Array.from({ length: SLOTS_FREE_MAX + 3 }, take);
   const gone: number[] = [];

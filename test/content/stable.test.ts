@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { SystemClock } from '../../src/base/clock.ts';
 import type { ContentId } from '../../src/base/ids.ts';
 import { ContentStore } from '../../src/content/content.ts';
+import { JournalSync, syncAtEnd } from '../../src/daemon/stable.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { Fixture, noise } from './fixture.ts';
 
@@ -76,6 +77,34 @@ describe('stable storage', () => {
     const id = fixture.make(Buffer.from('small'));
     await fixture.contents.fsync([id, 99_999 as ContentId]);
     expect(fixture.contents.row(id)?.stable).toBe(1);
+  });
+});
+
+describe('a stop', () => {
+  const all = (signal: AbortSignal) => {
+    const { journal, contents, native } = fixture;
+    const journalSync = new JournalSync({ journal, native });
+    return syncAtEnd({ journal, contents, journalSync, log: fixture.log }, signal);
+  };
+  const stableOf = (ids: readonly ContentId[]) => ids.map((id) => fixture.contents.row(id)?.stable);
+  const large = (count: number) =>
+    Array.from({ length: count }, (_, seed) => fixture.makeFrozen(noise(70_000, seed)));
+
+  test('brings all content to stable storage, but for what the disk does not take', async () => {
+    const ids = large(130);
+    const [bad = 0 as ContentId] = ids;
+    fixture.contents.direct.openers(bad);
+    rmSync(fixture.contents.backingPath(bad) ?? '');
+    await all(fixture.signal);
+    expect(new Set(stableOf(ids.slice(64)))).toEqual(new Set([1]));
+    expect(fixture.log.messages).toEqual(['not all content was brought to the disk']);
+    expect(fixture.journal.contents.unstable(0, 1000)).toEqual(ids.slice(0, 64));
+  });
+
+  test('ends when it has taken long enough', async () => {
+    const ids = large(2);
+    await all(AbortSignal.abort());
+    expect(stableOf(ids)).toEqual([0, 0]);
   });
 });
 
@@ -198,5 +227,79 @@ describe('a loss of power', () => {
     expect([waiting.length, existsSync(kept)]).toEqual([1, true]);
     for (const action of waiting) action();
     expect(path(written(5))).toBe(kept);
+  });
+});
+
+describe('a copy whose file gets a size of its own', () => {
+  const KIB = 1024;
+  const MODE = { keepSize: false, punchHole: false, zeroRange: false };
+
+  /** What a handle of the kernel gets to write of small bytes. */
+  function unpacked(): ContentId {
+    const { contents, journal } = fixture;
+    const packed = fixture.makeFrozen(noise(40 * KIB, 3));
+    return journal.commit(() => {
+      const copy = contents.direct.unpack(packed);
+      contents.retain(copy);
+      return copy;
+    });
+  }
+
+  test.each([
+    ['longer', (id: ContentId) => fixture.contents.truncate(id, 10 * KIB * KIB)],
+    ['shorter', (id: ContentId) => fixture.contents.truncate(id, 30 * KIB)],
+    ['allocated', (id: ContentId) => fixture.contents.allocate(id, MODE, 0, 40 * KIB)],
+  ])('is on stable storage before it is %s', (_, change) => {
+    const { contents, journal } = fixture;
+    const id = unpacked();
+    expect(contents.row(id)?.stable).toBe(0);
+    journal.commit(() => change(id));
+    expect(contents.row(id)?.stable).toBe(2);
+  });
+
+  test.each([
+    ['emptied', 0, MODE],
+    ['given room behind its end', 40 * KIB, { ...MODE, keepSize: true }],
+  ])('is not waited for when it is %s', (_, size, mode) => {
+    const { contents, journal } = fixture;
+    const id = unpacked();
+    journal.commit(() => {
+      contents.allocate(id, { ...mode, keepSize: true }, 0, 50 * KIB);
+      contents.truncate(id, size);
+    });
+    expect(contents.row(id)?.stable).toBe(0);
+  });
+
+  test('packed, that is too large for that now, is no less safe', () => {
+    const { contents, journal } = fixture;
+    const packed = fixture.makeFrozen(noise(40 * KIB, 3));
+    const fork = journal.commit(() => {
+      const copy = contents.fork(packed);
+      if (copy !== undefined) contents.truncate(copy, 1000 * KIB);
+      return copy;
+    });
+    expect(contents.row(fork as ContentId)).toMatchObject({ place: 'file', stable: 2 });
+  });
+
+  test('of a process before this one is one as far as anybody knows', () => {
+    const { contents, journal } = fixture;
+    const old = fixture.make(noise(100 * KIB));
+    journal.commit(() => contents.truncate(old, 90 * KIB));
+    expect(contents.row(old)?.stable).toBe(0);
+    const next = new ContentStore({
+      ...{ journal, native: fixture.native, clock: fixture.clock },
+      directory: join(fixture.directory, 'content'),
+      memoryDirectory: fixture.memoryDirectory,
+    });
+    journal.commit(() => next.truncate(old, 80 * KIB));
+    expect(next.row(old)?.stable).toBe(2);
+    next.close();
+  });
+
+  test('is never waited for when it is new bytes that nobody fsynced', () => {
+    const { contents, journal } = fixture;
+    const id = fixture.make(noise(100 * KIB));
+    journal.commit(() => contents.truncate(id, 200 * KIB));
+    expect(contents.row(id)?.stable).toBe(0);
   });
 });

@@ -1,17 +1,27 @@
 /** fsck --repair: each planted corruption is named, put in order, and costs nothing else its bytes. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { linkSync, mkdirSync, renameSync, rmdirSync, rmSync, truncateSync } from 'node:fs';
+import {
+  linkSync,
+  mkdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SystemClock } from '../../src/base/clock.ts';
-import { keeperProgram } from '../../src/base/native.ts';
+import { keeperProgram, loadNative } from '../../src/base/native.ts';
 import { fsck } from '../../src/daemon/fsck.ts';
 import { recordKeeper } from '../../src/daemon/keeper-process.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { JournaledJobs } from '../../src/tools/kept-jobs.ts';
 import { JournaledCalls } from '../../src/tools/repeats.ts';
+import { noise } from '../content/fixture.ts';
 import { CALL } from '../journal/calls.ts';
+import { System } from '../power/system.ts';
 import { Damaged, keptState, LARGE, type Shown, shownBy } from './kept-state.ts';
 import type { Corruption } from './planted.ts';
 import { BYTES, DISK } from './planted-bytes.ts';
@@ -69,6 +79,26 @@ test('bytes that a loss of power may have taken are left to the next start', asy
   expect(findings).toMatchObject([{ check: 'bytes-size', outcome: 'left' }]);
   expect(findings[0]?.action).toContain('start kitfs');
   expect(shownBy(state.directory)).not.toHaveProperty([LOST_FOUND]);
+});
+
+test('what a repair found stays there when the power is lost next', async () => {
+  using state = new Damaged(kept);
+  const slots = join(state.directory, 'content', 'slots');
+  mkdirSync(slots, { recursive: true });
+  // As a daemon leaves it that was killed while somebody wrote content 900.
+  writeFileSync(join(slots, '44'), noise(70_000, 4));
+  loadNative().setXattr(join(slots, '44'), 'user.kitfs.content', Buffer.from('900'));
+  truncateSync(state.backing(LARGE), 100_000);
+  await look(state, true);
+  state.sql(`INSERT OR REPLACE INTO meta VALUES ('boot_id', 'the boot of the repair')`);
+  const system = new System(state.directory, 'the next boot');
+  await system.settleDoubt();
+  await system.close();
+  expect(system.log.told).toEqual([]);
+  const shown = shownBy(state.directory);
+  const sizes = namesFound(shown).map((name) => shown[`${LOST_FOUND}/${name}`]?.size);
+  expect(sizes.sort()).toEqual([100_000, 70_000]);
+  expect((await look(state)).counts.left).toBe(1);
 });
 
 test('a repair of a state whose content is elsewhere changes nothing, and says so', async () => {

@@ -83,13 +83,15 @@ describe('a request that must wait', () => {
   test('has a deadline, unless it waits for the disk', async () => {
     rig.faulty.faults.set('lookup', () => gate<void>().promise);
     rig.faulty.faults.set('fsync', () => gate<void>().promise);
+    rig.faulty.faults.set('open', () => gate<{ fh: Fh }>().promise);
     rig.drain(rig.lookup(10n, 'a'), request(20, { unique: 12n, body: [u64(1), u32(0, 0)] }));
+    rig.drain(request(14, { unique: 14n, nodeid: 5, body: [u32(0, 0)] }));
     await rig.clock.turn(FUSE_REQUEST_MS_MAX - 1);
     expect(rig.channel.answers).toEqual([]);
     await rig.clock.turn(1);
     expect(rig.channel.answers).toMatchObject([{ unique: 10n, errno: errno.EIO }]);
     expect(rig.log.lines).toMatchObject([{ fields: { failure: 'timeout' } }]);
-    expect(rig.session.waitingCount).toBe(1);
+    expect(rig.session.waitingCount).toBe(2);
   });
 
   test('is refused for no number of others', async () => {

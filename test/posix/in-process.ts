@@ -148,7 +148,7 @@ export class InProcess implements PosixFilesystem {
       const { ino } = await this.#inode(path, false);
       // The kernel looks the file up, and asks for nothing.
       if (atime === 'omit' && mtime === 'omit') return;
-      this.#vfs.setattr(this.#caller, ino, { atime: timeOf(atime), mtime: timeOf(mtime) });
+      void this.#vfs.setattr(this.#caller, ino, { atime: timeOf(atime), mtime: timeOf(mtime) });
     });
   }
 
@@ -366,7 +366,7 @@ export class InProcess implements PosixFilesystem {
   #change(path: Path, change: AttributeChange): Promise<void> {
     return this.#call(async () => {
       const { ino } = await this.#inode(path, true);
-      this.#vfs.setattr(this.#caller, ino, change);
+      await this.#vfs.setattr(this.#caller, ino, change);
     });
   }
 

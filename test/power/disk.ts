@@ -1,7 +1,8 @@
 /**
  * What a disk holds after its power was lost, built from a trace (trace.c). The disk promises what
- * POSIX does, and what journaling file systems do (ext4 in its default mode, xfs, btrfs): a file's size never covers
- * bytes that it was not given, and its size and attributes change in the order in which they were changed. What was
+ * POSIX does, and what journaling file systems do (ext4 in its default mode, xfs, btrfs): a file that became longer by
+ * being written is as long as it has bytes, and its size and attributes change in the order in which they were changed;
+ * a size that was set (T) is there before bytes that were written below it. What was
  * synced is there; of the rest any part, in any order, names without their files and files without their names.
  */
 import { linkSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -217,10 +218,16 @@ function applied({ bytes, owner }: Kept, change: Pending): Kept {
   return { bytes: next, owner };
 }
 
-/** The first few changes, and some bytes of the next one. */
+/**
+ * The first few changes, and some bytes of the next one. A size that was set is there before the bytes below it
+ * may be: as on ext4, which finds places for bytes when it writes them.
+ */
 function prefixOf(durable: Kept, all: readonly Pending[], dice: Dice): Kept {
   const count = dice.below(all.length + 1);
-  const kept = all.slice(0, count).reduce(applied, durable);
+  const before = all.slice(0, count);
+  const sized = before.findLastIndex((one) => 'size' in one);
+  const isLost = before.map((one, at) => 'bytes' in one && at < sized && dice.below(2) === 0);
+  const kept = before.filter((_, at) => isLost[at] !== true).reduce(applied, durable);
   const next = all[count];
   if (next === undefined || !('bytes' in next)) return kept;
   return applied(kept, {

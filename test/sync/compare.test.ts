@@ -46,8 +46,8 @@ describe('against a snapshot', () => {
     world.write('/ipfs/t/d/inside', 'x');
     world.write('/ipfs/t/f', 'f');
     const { snapshot } = await world.publish('/ipfs/t');
-    world.vfs.setattr(ROOT, world.ino('/ipfs/t/d'), { mode: 0o700 });
-    world.vfs.setattr(ROOT, world.ino('/ipfs/t/f'), { mode: 0o600 });
+    void world.vfs.setattr(ROOT, world.ino('/ipfs/t/d'), { mode: 0o700 });
+    void world.vfs.setattr(ROOT, world.ino('/ipfs/t/f'), { mode: 0o600 });
     expect(await conflictsOf(world.restore(snapshot, '/ipfs/t'))).toMatchObject([
       { path: 'd', what: 'both_changed', resolution: 'none' },
       { path: 'f', what: 'both_changed', resolution: 'none' },
@@ -60,8 +60,8 @@ describe('against a snapshot', () => {
     world.write('/ipfs/t/d/f', 'f');
     const { snapshot } = await world.publish('/ipfs/t');
     const ino = world.ino('/ipfs/t/d/f');
-    world.vfs.setattr(ROOT, world.ino('/ipfs/t/d'), { mode: 0o700 });
-    world.vfs.setattr(ROOT, ino, { mode: 0o600 });
+    void world.vfs.setattr(ROOT, world.ino('/ipfs/t/d'), { mode: 0o700 });
+    void world.vfs.setattr(ROOT, ino, { mode: 0o600 });
     const { counts } = await world.restore(snapshot, '/ipfs/t', REMOTE);
     expect(counts).toEqual({ created: 0, updated: 2, deleted: 0, unchanged: 0, conflicts: 0 });
     expect(world.inode('/ipfs/t/d').mode).toBe(0o040755);
@@ -118,7 +118,7 @@ describe('against a snapshot', () => {
     world.write('/ipfs/here/null', 'mine');
     const { ino } = world.inode('/ipfs/here');
     for (const it of [ino, world.ino('/ipfs/here/null')]) {
-      world.vfs.setattr(ROOT, it, { uid: 1234, gid: 1234 });
+      void world.vfs.setattr(ROOT, it, { uid: 1234, gid: 1234 });
     }
     const change = { ...REMOTE, caller: callerOf(1234) };
     const { skipped, counts } = await world.restore(snapshot, '/ipfs/here', change);
@@ -152,7 +152,7 @@ describe('bytes', () => {
 
   test('of a file that is all hole are zeros', async () => {
     world.write('/ipfs/t/hole', '');
-    world.vfs.setattr(ROOT, world.ino('/ipfs/t/hole'), { size: 1000 });
+    void world.vfs.setattr(ROOT, world.ino('/ipfs/t/hole'), { size: 1000 });
     const zeros = await put(0x55, Buffer.alloc(1000));
     const ones = await put(0x55, Buffer.alloc(1000, 1));
     const same = await directory([{ Name: 'hole', Hash: zeros }]);

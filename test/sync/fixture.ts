@@ -141,7 +141,7 @@ export class Fixture {
     const { parent, name } = this.#place(path);
     const known = this.vfs.core.child(parent, name);
     if (known === undefined) return this.vfs.create(ROOT, parent, name, 0o644, O_WRONLY).handle;
-    this.vfs.setattr(ROOT, known.ino, { size: 0 });
+    void this.vfs.setattr(ROOT, known.ino, { size: 0 });
     const handle = this.vfs.open(ROOT, known.ino, O_WRONLY, false);
     if (handle instanceof Promise) throw new Error(`${path} is not in a managed tree`);
     return handle;

@@ -35,7 +35,7 @@ test('a file in memory is copied to where it stays', () => {
   expect(entry.content).toBe(copy);
   expect(world.contents.row(copy)).toMatchObject({ state: 'frozen', held: 1, size: 100_000 });
   expect(world.contents.row(copy)?.place).not.toBe('memory');
-  world.vfs.setattr(ROOT, world.ino('/mem/f'), { size: 0 });
+  void world.vfs.setattr(ROOT, world.ino('/mem/f'), { size: 0 });
   const read = Buffer.alloc(bytes.length);
   world.contents.read(copy, read, 0, read.length, 0);
   expect(read.equals(bytes)).toBe(true);
@@ -43,7 +43,7 @@ test('a file in memory is copied to where it stays', () => {
 
 test('a file that is all hole is published as zeros', async () => {
   world.mknod('/ipfs/t/hole', 0o100644);
-  world.vfs.setattr(ROOT, world.ino('/ipfs/t/hole'), { size: 5000 });
+  void world.vfs.setattr(ROOT, world.ino('/ipfs/t/hole'), { size: 5000 });
   world.write('/ipfs/t/zeros', Buffer.alloc(5000));
   const { root } = await world.publish('/ipfs/t');
   const hole = await world.dag.resolve(root, ['hole'], world.signal);

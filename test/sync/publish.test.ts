@@ -98,7 +98,7 @@ test('a change of mode alone is a new snapshot of the same root', async () => {
   world.mkdir('/ipfs/t');
   world.write('/ipfs/t/a', 'a');
   const first = await world.publish('/ipfs/t');
-  world.vfs.setattr(ROOT, world.ino('/ipfs/t/a'), { mode: 0o600 });
+  void world.vfs.setattr(ROOT, world.ino('/ipfs/t/a'), { mode: 0o600 });
   const second = await world.publish('/ipfs/t');
   expect(second.changed).toBe(true);
   expect(second.root.toString()).toBe(first.root.toString());
@@ -206,7 +206,7 @@ test('a publication is one record with the roots before and after', async () => 
 test('metadata in UnixFS changes the root, and is readable there', async () => {
   world.mkdir('/ipfs/t');
   world.write('/ipfs/t/a', 'a');
-  world.vfs.setattr(ROOT, world.ino('/ipfs/t/a'), { mode: 0o640, mtime: { s: 1000, ns: 5 } });
+  void world.vfs.setattr(ROOT, world.ino('/ipfs/t/a'), { mode: 0o640, mtime: { s: 1000, ns: 5 } });
   const plain = await world.publish('/ipfs/t');
   const { root } = await world.publish('/ipfs/t', { unixfsMetadata: true });
   expect(root.toString()).not.toBe(plain.root.toString());

@@ -37,8 +37,8 @@ function makeTree(path: string): void {
   world.vfs.write(ROOT, fh, Buffer.from('odd'), 0, false);
   world.vfs.release(fh);
   const tool = world.ino(`${path}/tool`);
-  world.vfs.setattr(ROOT, tool, { uid: 1000, gid: 1001 });
-  world.vfs.setattr(ROOT, tool, { mode: 0o6755 });
+  void world.vfs.setattr(ROOT, tool, { uid: 1000, gid: 1001 });
+  void world.vfs.setattr(ROOT, tool, { mode: 0o6755 });
   const set = (ino: typeof tool, name: string, value: Uint8Array) =>
     world.vfs.setxattr(ROOT, ino, nameOfText(name), Buffer.from(value), 'any');
   set(tool, 'user.short', Buffer.from('value'));
@@ -46,9 +46,9 @@ function makeTree(path: string): void {
   set(directory, 'user.dir', Buffer.from([0, 1, 2]));
   for (const name of ['sub/large', 'tool', 'link', 'empty', 'sub', 'pipe']) {
     const times = { atime: { s: 1_000_000, ns: 1 }, mtime: { s: -5, ns: 999_999_999 } };
-    world.vfs.setattr(ROOT, world.ino(`${path}/${name}`), times);
+    void world.vfs.setattr(ROOT, world.ino(`${path}/${name}`), times);
   }
-  world.vfs.setattr(ROOT, directory, { mtime: { s: 77, ns: 7 }, atime: { s: 78, ns: 8 } });
+  void world.vfs.setattr(ROOT, directory, { mtime: { s: 77, ns: 7 }, atime: { s: 78, ns: 8 } });
 }
 
 describe('a snapshot record', () => {
@@ -89,7 +89,7 @@ describe('a snapshot record', () => {
     const { snapshot } = await world.publish('/ipfs/t');
     const caller = callerOf(1234);
     world.mkdir('/ipfs/back');
-    world.vfs.setattr(ROOT, world.ino('/ipfs/back'), { uid: 1234, gid: 1234 });
+    void world.vfs.setattr(ROOT, world.ino('/ipfs/back'), { uid: 1234, gid: 1234 });
     const { skipped } = await world.restore(snapshot, '/ipfs/back', { caller });
     expect(skipped).toEqual(['disk', 'null']);
     const tool = world.inode('/ipfs/back/tool');

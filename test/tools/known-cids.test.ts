@@ -11,8 +11,8 @@ beforeEach(async () => {
   fixture = new Fixture();
   await fixture.write('/ipfs/d/a', 'secret');
   const { uid, gid } = OWNER;
-  fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/d/a'), { uid, gid });
-  fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/d/a'), { mode: 0o600 });
+  void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/d/a'), { uid, gid });
+  void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/d/a'), { mode: 0o600 });
   await fixture.done('vfs_stat', { path: '/ipfs/d/a', compute_cid: true });
 });
 afterEach(() => fixture.close());
@@ -37,7 +37,7 @@ describe('the CID of a file', () => {
     expect(known).toEqual(Array(4).fill(expect.stringMatching(/^bafk/)));
     expect(await told({ uid: 0, gid: 0 })).toEqual(known);
     expect(await told(STRANGER)).toEqual(Array(4).fill(undefined));
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/d/a'), { mode: 0o644 });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/d/a'), { mode: 0o644 });
     expect(await told(STRANGER)).toEqual(known);
   });
 
@@ -48,7 +48,7 @@ describe('the CID of a file', () => {
   });
 
   test('that is gone is told to its owner, not to who removed it', async () => {
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/d'), { mode: 0o777 });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/d'), { mode: 0o777 });
     await fixture.done('vfs_rm', { path: '/ipfs/d/a' }, STRANGER);
     const removal = async (peer: typeof OWNER) => {
       const entries = await entriesOf('fs_journal_get_history', '/ipfs/d/a', peer);

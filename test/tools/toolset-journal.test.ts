@@ -157,7 +157,7 @@ describe('fs_journal_get_history', () => {
 
   test('the past of what one may not look into is not told', async () => {
     await fixture.write('/ipfs/closed/a', '');
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/closed'), { mode: 0o700 });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/closed'), { mode: 0o700 });
     const stranger = { uid: 1000, gid: 1000 };
     for (const values of [{ path: '/ipfs/closed/a' }, { path: '/ipfs/closed', recursive: true }]) {
       await fixture.refused('fs_journal_get_history', values, 'PERMISSION_DENIED', stranger);
@@ -169,7 +169,7 @@ describe('fs_journal_get_history', () => {
     await fixture.write('/ipfs/closed/out', '');
     await fixture.write('/ipfs/seen', '');
     await fixture.done('vfs_move', { source: '/ipfs/closed/out', destination: '/ipfs/out' });
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/closed'), { mode: 0o700 });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/closed'), { mode: 0o700 });
     const stranger = { uid: 1000, gid: 1000 };
     const told = async (values: Facts, peer = {}) => {
       const { entries } = await fixture.done('fs_journal_get_history', values, peer);

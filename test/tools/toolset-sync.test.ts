@@ -214,8 +214,8 @@ describe('vfs_sync_from_ipfs', () => {
     await world.write('/ipfs/t/b', 'changed');
     await publish({ path: '/ipfs/t' });
     const owner = { uid: 1000, gid: 1000 };
-    world.vfs.setattr(ROOT, world.ino('/ipfs/t'), { mode: 0o777 });
-    world.vfs.setattr(ROOT, world.ino('/ipfs/t/b'), { mode: 0o600 });
+    void world.vfs.setattr(ROOT, world.ino('/ipfs/t'), { mode: 0o777 });
+    void world.vfs.setattr(ROOT, world.ino('/ipfs/t/b'), { mode: 0o600 });
     const values = { ipfs_path: root, path: '/ipfs/t', apply_deletions: true };
     const refusal = await world.refused('vfs_sync_from_ipfs', values, 'SYNC_CONFLICT', owner);
     const [first] = (refusal['partial'] as { conflicts: object[] }).conflicts;

@@ -50,7 +50,7 @@ describe('vfs_copy', () => {
     const value = Buffer.from('blue');
     fixture.vfs.setxattr(ROOT, fixture.ino('/ipfs/t/d'), 'user.color' as Name, value, 'any');
     const time = { s: 1_000_000_000, ns: 5 };
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/t/d'), { mode: 0o500, mtime: time });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/t/d'), { mode: 0o500, mtime: time });
     const values = { source: '/ipfs/t', destination: '/ipfs/u', recursive: true };
     expect(await fixture.done('vfs_copy', values)).toMatchObject({
       files: 1,
@@ -78,7 +78,7 @@ describe('vfs_copy', () => {
     const mkdir = (path: string) => fixture.done('vfs_mkdir', { path }, STRANGER);
     await mkdir('/ipfs/t');
     await fixture.done('vfs_write', { path: '/ipfs/t/a', content: 'x' }, STRANGER);
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/t'), { mode: 0o555 });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/t'), { mode: 0o555 });
     const values = { source: '/ipfs/t', destination: '/ipfs/u', recursive: true };
     await fixture.done('vfs_copy', values, STRANGER);
     expect(await stat('/ipfs/u')).toMatchObject({ mode: '0555', uid: 1000 });
@@ -88,7 +88,7 @@ describe('vfs_copy', () => {
   test('nobody but root copies privileges with a file', async () => {
     await fixture.write('/ipfs/a', 'x', { mode: '0755' });
     const ino = fixture.ino('/ipfs/a');
-    fixture.vfs.setattr(ROOT, ino, { mode: 0o4755 });
+    void fixture.vfs.setattr(ROOT, ino, { mode: 0o4755 });
     const name = 'security.capability' as Name;
     fixture.vfs.setxattr(ROOT, ino, name, Buffer.from('all'), 'any');
     const values = { source: '/ipfs/a', destination: '/ipfs/b' };
@@ -100,7 +100,7 @@ describe('vfs_copy', () => {
 
   test('without preserve_metadata the copy is of now', async () => {
     await fixture.write('/ipfs/a', 'x');
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/a'), { mtime: { s: 1, ns: 0 } });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/a'), { mtime: { s: 1, ns: 0 } });
     const values = { source: '/ipfs/a', destination: '/ipfs/b', preserve_metadata: false };
     await fixture.done('vfs_copy', values);
     expect((await stat('/ipfs/b'))['mtime']).not.toMatch(/^1970/);

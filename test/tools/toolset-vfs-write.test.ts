@@ -164,7 +164,7 @@ describe('vfs_write', () => {
 
   test('a write by an ordinary user takes set-id bits away', async () => {
     await fixture.write('/ipfs/tool', 'x', { mode: '0777' });
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/tool'), { mode: 0o4777 });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/tool'), { mode: 0o4777 });
     await fixture.done('vfs_write', { path: '/ipfs/tool', content: 'y' }, STRANGER);
     expect(await fixture.done('vfs_stat', { path: '/ipfs/tool' })).toMatchObject({ mode: '0777' });
   });
@@ -387,14 +387,14 @@ describe('vfs_rm', () => {
   test('needs the right to write the directory, and with the sticky bit the file', async () => {
     await fixture.write('/ipfs/d/a', '');
     await fixture.refused('vfs_rm', { path: '/ipfs/d/a' }, 'PERMISSION_DENIED', STRANGER);
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/d'), { mode: 0o1777 });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/d'), { mode: 0o1777 });
     await fixture.refused('vfs_rm', { path: '/ipfs/d/a' }, 'PERMISSION_DENIED', STRANGER);
     await fixture.done('vfs_write', { path: '/ipfs/d/own', content: '' }, STRANGER);
     await fixture.done('vfs_rm', { path: '/ipfs/d/own' }, STRANGER);
     // Of a tree that may not be removed whole nothing is.
     await fixture.write('/ipfs/t/1', '');
     await fixture.write('/ipfs/t/closed/2', '');
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/t'), { mode: 0o777 });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/t'), { mode: 0o777 });
     const tree = { path: '/ipfs/t', recursive: true };
     await fixture.refused('vfs_rm', tree, 'PERMISSION_DENIED', STRANGER);
   });

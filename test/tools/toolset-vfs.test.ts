@@ -150,7 +150,7 @@ describe('vfs_ls', () => {
 
   test('who may not look into a directory does not', async () => {
     await fixture.write('/ipfs/open/secret/x', '');
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/open/secret'), { mode: 0o700 });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/open/secret'), { mode: 0o700 });
     const path = '/ipfs/open/secret';
     const context = await fixture.refused('vfs_ls', { path }, 'PERMISSION_DENIED', STRANGER);
     expect(context).toMatchObject({ errno: 'EACCES', path });
@@ -230,7 +230,7 @@ describe('vfs_stat', () => {
     expect(data).toHaveProperty('cid', nothing);
     expect(await fixture.text(`/ipfs/${nothing}`)).toBe('');
     expect(context['warnings'] ?? []).toEqual([]);
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/hole'), { size: 1000 });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/hole'), { size: 1000 });
     await fixture.write('/ipfs/zeros', '\0'.repeat(1000));
     const zeros = await fixture.done('vfs_stat', { path: '/ipfs/zeros', compute_cid: true });
     expect(await fixture.done('vfs_stat', values)).toMatchObject({ cid: zeros['cid'] });
@@ -244,7 +244,7 @@ describe('vfs_stat', () => {
     fixture.sealer.seal = async (id, signal) => {
       const cid = await seal(id, signal);
       tries += 1;
-      fixture.vfs.setattr(ROOT, ino, { size: 100 + tries });
+      void fixture.vfs.setattr(ROOT, ino, { size: 100 + tries });
       return cid;
     };
     const { data, context } = await fixture.ask('vfs_stat', {
@@ -404,7 +404,7 @@ describe('vfs_read', () => {
       STRANGER,
     );
     expect(context).toMatchObject({ errno: 'EACCES', category: 'access' });
-    fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/mine') as Ino, { uid: 1000 });
+    void fixture.vfs.setattr(ROOT, fixture.ino('/ipfs/mine') as Ino, { uid: 1000 });
     await fixture.done('vfs_read', { path: '/ipfs/mine' }, STRANGER);
   });
 

@@ -51,10 +51,25 @@ describe('a kernel that was not told is told of', () => {
     expect(heard).toEqual([`inode ${made} bytes`, `entry ${ipfs} a`, `inode ${ipfs} bytes`]);
   });
 
+  test('a directory behind a name in it, also when it was told of it before', () => {
+    const parent = mkdir('d');
+    const heard = announced(() => {
+      fixture.vfs.setxattr(ROOT, parent, 'user.a' as Name, Buffer.from('1'), 'any');
+      mkdir('one', parent);
+      mkdir('two', parent);
+    });
+    expect(heard.filter((line) => line.includes(` ${parent} `))).toEqual([
+      `inode ${parent} bytes`,
+      `entry ${parent} one`,
+      `inode ${parent} bytes`,
+      `entry ${parent} two`,
+    ]);
+  });
+
   test('attributes, bytes and extended attributes of an inode', () => {
     const ino = mknod('a');
     const heard = announced(() => {
-      fixture.vfs.setattr(ROOT, ino, { mode: 0o600 });
+      void fixture.vfs.setattr(ROOT, ino, { mode: 0o600 });
       fixture.vfs.setxattr(ROOT, ino, 'user.a' as Name, Buffer.from('1'), 'any');
     });
     expect(heard).toEqual([`inode ${ino} bytes`]);
@@ -64,7 +79,7 @@ describe('a kernel that was not told is told of', () => {
     const ino = mknod('a');
     const heard = announced(() => {
       for (let i = 0; i < 50; i++) {
-        fixture.vfs.setattr(ROOT, ino, { mode: 0o600 + i });
+        void fixture.vfs.setattr(ROOT, ino, { mode: 0o600 + i });
         fixture.vfs.link(ROOT, ino, fixture.ipfs, 'b' as Name);
         fixture.vfs.unlink(ROOT, fixture.ipfs, 'b' as Name);
       }

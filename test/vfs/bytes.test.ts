@@ -47,7 +47,7 @@ describe('a file without bytes of its own', () => {
   test('is a hole from end to end, and reads as zeros', () => {
     const { fh, ino } = opened('/ipfs/a');
     expect(f.vfs.read(fh, Buffer.alloc(4), 0, 4, 0)).toBe(0);
-    f.vfs.setattr(ROOT, ino, { size: 6 });
+    void f.vfs.setattr(ROOT, ino, { size: 6 });
     expect(bytesOf(fh, 4, 4)).toBe('\0\0');
     expect(() => f.vfs.lseek(fh, 6, 'hole')).toThrowError(failure('no-such-extent'));
     expect(() => f.vfs.lseek(fh, -1, 'data')).toThrowError(failure('no-such-extent'));
@@ -55,7 +55,7 @@ describe('a file without bytes of its own', () => {
 
   test('gives zeros to who copies a range of it', () => {
     const { fh: from, ino } = opened('/ipfs/z');
-    f.vfs.setattr(ROOT, ino, { size: 3 });
+    void f.vfs.setattr(ROOT, ino, { size: 3 });
     const to = opened('/ipfs/to', 'abcdef').fh;
     const ends = [
       { fh: from, position: 0 },
@@ -149,7 +149,7 @@ describe('shared bytes', () => {
     (tree) => {
       const size = HISTORY_COPY_BYTES_MAX + 3;
       const { fh, ino } = opened(`${tree}/a`, 'abc');
-      f.vfs.setattr(ROOT, ino, { size });
+      void f.vfs.setattr(ROOT, ino, { size });
       f.vfs.write(ROOT, fh, Buffer.from('end'), size - 3, false);
       f.vfs.release(fh);
       const { ino: copy } = copyTree(
@@ -175,7 +175,7 @@ describe('shared bytes', () => {
     const { fh, ino } = opened('/ipfs/a', 'abcdef');
     f.vfs.release(fh);
     const reads = f.vfs.openNow(ROOT, ino, O_RDONLY, false).fh;
-    f.vfs.setattr(ROOT, ino, { size: 3 });
+    void f.vfs.setattr(ROOT, ino, { size: 3 });
     expect(bytesOf(reads)).toBe('abc');
     expect(f.content.row(f.vfs.core.inodes.get(ino).content)?.state).toBe('frozen');
   });
@@ -185,7 +185,7 @@ describe('shared bytes', () => {
     f.vfs.release(fh);
     const cut = () =>
       f.journal.commit(() => {
-        f.vfs.setattr(ROOT, ino, { size: 2 });
+        void f.vfs.setattr(ROOT, ino, { size: 2 });
         throw new Error('undone');
       });
     expect(cut).toThrowError(failure('internal'));
@@ -280,7 +280,7 @@ describe('a file made long and written to in one open', () => {
 
   test('takes the room of what was written, and no more', () => {
     const { fh, ino } = opened('/ipfs/a');
-    f.vfs.setattr(ROOT, ino, { size: 2 ** 40 }, fh);
+    void f.vfs.setattr(ROOT, ino, { size: 2 ** 40 }, fh);
     f.vfs.write(ROOT, fh, Buffer.from('x'), 0, false);
     expect(sectorsOf(ino)).toBeLessThan(1000);
     f.vfs.release(fh);
@@ -292,10 +292,10 @@ describe('a file made long and written to in one open', () => {
   test('takes no more also when another one was faster to close', () => {
     const { fh, ino } = opened('/ipfs/a');
     const other = f.vfs.openNow(ROOT, ino, O_RDWR, false);
-    f.vfs.setattr(ROOT, ino, { size: 2 ** 36 });
+    void f.vfs.setattr(ROOT, ino, { size: 2 ** 36 });
     f.vfs.write(ROOT, other.fh, Buffer.from('x'), 0, false);
     f.vfs.release(other.fh);
-    f.vfs.setattr(ROOT, ino, { size: 2 ** 37 });
+    void f.vfs.setattr(ROOT, ino, { size: 2 ** 37 });
     f.vfs.write(ROOT, fh, Buffer.from('y'), 2 ** 36, false);
     expect(sectorsOf(ino)).toBeLessThan(1000);
     expect([bytesOf(fh, 1), bytesOf(fh, 2, 2 ** 36)]).toEqual(['x', 'y\0']);

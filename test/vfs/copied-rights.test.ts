@@ -26,7 +26,7 @@ const LIST: Acl = {
 let f: Fixture;
 beforeEach(() => {
   f = new Fixture();
-  f.vfs.setattr(ROOT, f.ipfs, { mode: 0o777 });
+  void f.vfs.setattr(ROOT, f.ipfs, { mode: 0o777 });
 });
 afterEach(() => f.close());
 
@@ -72,9 +72,9 @@ test('a copy without attributes gives the group no more than the list gave it', 
 
 test('a copy made where a default list waits has the original’s rights, or the list bounded', () => {
   const inside = f.vfs.mkdir(OWNER, f.ipfs, n('d'), 0o500).ino;
-  f.vfs.setattr(OWNER, inside, { mode: 0o700 });
+  void f.vfs.setattr(OWNER, inside, { mode: 0o700 });
   put(inside, 'a');
-  f.vfs.setattr(OWNER, inside, { mode: 0o500 });
+  void f.vfs.setattr(OWNER, inside, { mode: 0o500 });
   f.vfs.setxattr(ROOT, f.ipfs, DEFAULT, formatAcl(LIST), 'any');
   for (const preserve of [true, false]) {
     const top = copy(inside, `kept-${preserve}`, preserve, OWNER);

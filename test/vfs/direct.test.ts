@@ -216,7 +216,7 @@ describe('what the kernel writes', () => {
       expect(nextMtime).toBeGreaterThanOrEqual(mtime);
       expect(nextCtime).toBeGreaterThanOrEqual(ctime);
       [mtime, ctime] = [nextMtime, nextCtime];
-      if (round % 10 === 0) rig.fixture.vfs.setattr(KERNEL, ino, { mode: 0o600 + round });
+      if (round % 10 === 0) void rig.fixture.vfs.setattr(KERNEL, ino, { mode: 0o600 + round });
     }
     rig.release(handle);
     expect(time(ino)[0]).toBe(mtime);
@@ -256,14 +256,14 @@ describe('what the kernel writes', () => {
   test('does not touch times that were set since, until it writes again', () => {
     const { ino, handle } = rig.create('a');
     rig.write(handle, 'one');
-    rig.fixture.vfs.setattr(KERNEL, ino, { mtime: { s: 1000, ns: 5 } });
+    void rig.fixture.vfs.setattr(KERNEL, ino, { mtime: { s: 1000, ns: 5 } });
     expect(rig.row(ino)).toMatchObject({ mtimeS: 1000, mtimeNs: 5, size: 3 });
     const other = rig.open(ino, O_RDWR);
     rig.release(other);
     expect(rig.row(ino)).toMatchObject({ mtimeS: 1000, mtimeNs: 5 });
     rig.write(handle, 'two', 3);
     expect(rig.row(ino).mtimeS).toBeGreaterThan(1000);
-    rig.fixture.vfs.setattr(KERNEL, ino, { mtime: { s: 2000, ns: 6 } });
+    void rig.fixture.vfs.setattr(KERNEL, ino, { mtime: { s: 2000, ns: 6 } });
     rig.release(handle);
     expect(rig.row(ino)).toMatchObject({ mtimeS: 2000, mtimeNs: 6, size: 6 });
     rig.expectAtRest();
@@ -407,7 +407,7 @@ describe('an open for writing', () => {
   test('of more bytes than history keeps copies none, and the record says so', () => {
     const ino = rig.put('a', LARGE);
     const size = HISTORY_COPY_BYTES_MAX + 1;
-    rig.fixture.vfs.setattr(ROOT, ino, { size });
+    void rig.fixture.vfs.setattr(ROOT, ino, { size });
     rig.fixture.journal.commit(() => {
       rig.fixture.content.seal(rig.row(ino).content, Buffer.alloc(36, 1), 'unixfs-v1-2025');
     });
@@ -451,7 +451,7 @@ describe('an open for writing', () => {
     const ino = rig.put('a', SMALL);
     const { vfs } = rig.fixture;
     const prepare = () => {
-      vfs.setattr(ROOT, ino, { mode: 0o6755 });
+      void vfs.setattr(ROOT, ino, { mode: 0o6755 });
       vfs.setxattr(ROOT, ino, capability, Buffer.from('cap'), 'any');
     };
     const left = () => [rig.row(ino).mode & 0o7777, vfs.getxattr(ROOT, ino, capability)];
@@ -464,7 +464,7 @@ describe('an open for writing', () => {
     prepare();
     rig.release(rig.open(ino, O_RDWR, KERNEL));
     expect(left()).toEqual([0o6755, undefined]);
-    vfs.setattr(ROOT, ino, { mode: 0o6755 });
+    void vfs.setattr(ROOT, ino, { mode: 0o6755 });
     rig.release(rig.open(ino, O_RDWR, KERNEL, true));
     expect(left()).toEqual([0o755, undefined]);
     rig.expectAtRest();

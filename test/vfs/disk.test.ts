@@ -80,7 +80,7 @@ describe('a file whose bytes the disk has lost', () => {
     const handle = rig.open(ino, O_RDWR);
     const { vfs, journal } = rig.fixture;
     journal.commit(() => {
-      vfs.setattr(KERNEL, ino, { size: 100 });
+      void vfs.setattr(KERNEL, ino, { size: 100 });
       rmSync(rig.passthrough.pathOf(handle.backing));
     });
     expect(rig.kinds(ino).at(-1)).toBe('truncate');

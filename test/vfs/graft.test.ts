@@ -127,7 +127,7 @@ test('a file that changed since the plan is not replaced', () => {
     children: [],
   } as const;
   const plan = planOf(making('f', { node: file('new'), replaces }));
-  world.vfs.setattr(ROOT, world.ino('/ipfs/f'), { size: 1 });
+  void world.vfs.setattr(ROOT, world.ino('/ipfs/f'), { size: 1 });
   expect(failureOf(plan)).toBe('version-conflict');
   const again = { ...replaces, seen: seen('/ipfs/f') };
   world.vfs.graft(ROOT, planOf(making('f', { node: file('new'), replaces: again })));
@@ -169,7 +169,7 @@ test('what is adjusted keeps its inode, and each change of it is recorded', () =
 
 test('the rights of the caller hold', () => {
   const other = callerOf(1000, 1000);
-  world.vfs.setattr(ROOT, world.ipfs, { mode: 0o755 });
+  void world.vfs.setattr(ROOT, world.ipfs, { mode: 0o755 });
   expect(failureOf(planOf(making('d')), other)).toBe('denied');
   expect(failureOf({ ...planOf(), root: (2 ** 52) as Ino })).toBe('read-only');
 });

@@ -108,9 +108,9 @@ describe('a file the kernel reads', () => {
 
   test('is cut and lengthened in place, and its bytes before are kept', () => {
     const { ino, reader, file } = read('a');
-    rig.fixture.vfs.setattr(ROOT, ino, { size: 10 });
+    void rig.fixture.vfs.setattr(ROOT, ino, { size: 10 });
     expect([rig.read(reader), rig.row(ino).size]).toEqual(['l'.repeat(10), 10]);
-    rig.fixture.vfs.setattr(KERNEL, ino, { size: 12 });
+    void rig.fixture.vfs.setattr(KERNEL, ino, { size: 12 });
     expect([rig.read(reader), rig.row(ino).size]).toEqual([`${'l'.repeat(10)}\0\0`, 12]);
     expect(rig.diskInode(reader)).toBe(file);
     const [, , cut] = rig.records(ino);
@@ -246,7 +246,7 @@ describe('a file the kernel writes', () => {
   test('is cut by the kernel, and grows from there', () => {
     const { ino, handle } = rig.create('a');
     rig.write(handle, LARGE);
-    rig.fixture.vfs.setattr(KERNEL, ino, { size: 5 }, handle.fh);
+    void rig.fixture.vfs.setattr(KERNEL, ino, { size: 5 }, handle.fh);
     expect([rig.read(handle), rig.row(ino).size]).toEqual(['lllll', 5]);
     rig.write(handle, '!', 7);
     expect([rig.bytesOf(ino), rig.row(ino).size]).toEqual(['lllll\0\0!', 8]);

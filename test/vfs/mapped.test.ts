@@ -75,7 +75,7 @@ describe('pages the kernel kept', () => {
   const drops = (ino: Ino): boolean | undefined => {
     // So that its time of access, which is another reason, is not due to change.
     const atime = { s: rig.core.clock.now().s + 100, ns: 0 };
-    rig.fixture.vfs.setattr(KERNEL, ino, { atime });
+    void rig.fixture.vfs.setattr(KERNEL, ino, { atime });
     const handle = rig.open(ino, O_RDONLY);
     rig.release(handle);
     expect(handle.backing).toBeUndefined();

@@ -199,7 +199,7 @@ describe('a whole tree', () => {
     f.vfs.mknod(ROOT, inside, n('pipe'), S_IFIFO | 0o600, 0);
     f.vfs.setxattr(ROOT, file, n('user.u'), Buffer.from('1'), 'any');
     f.vfs.setxattr(ROOT, file, n('trusted.t'), Buffer.from('2'), 'any');
-    f.vfs.setattr(ROOT, file, { mtime: { s: 5, ns: 6 }, uid: 3 });
+    void f.vfs.setattr(ROOT, file, { mtime: { s: 5, ns: 6 }, uid: 3 });
     const copied = copy('/ipfs/d', '/ipfs', 'e', true);
     expect(copied).toMatchObject({
       files: 1,
@@ -215,11 +215,11 @@ describe('a whole tree', () => {
   });
 
   test('copied by a user keeps what is his to give', () => {
-    f.vfs.setattr(ROOT, f.ipfs, { mode: 0o777 });
+    void f.vfs.setattr(ROOT, f.ipfs, { mode: 0o777 });
     const file = put('/ipfs', 'a', 'bytes');
     f.vfs.setxattr(ROOT, file, n('user.u'), Buffer.from('1'), 'any');
     f.vfs.setxattr(ROOT, file, n('security.s'), Buffer.from('2'), 'any');
-    f.vfs.setattr(ROOT, file, { mtime: { s: 5, ns: 6 } });
+    void f.vfs.setattr(ROOT, file, { mtime: { s: 5, ns: 6 } });
     const { ino } = copy('/ipfs/a', '/ipfs', 'b', true, callerOf(7, 8));
     expect(f.vfs.getattr(ROOT, ino)).toMatchObject({ uid: 7, gid: 8, mtimeS: 5 });
     expect(f.vfs.listxattr(ROOT, ino)).toEqual(['user.u']);

@@ -114,11 +114,11 @@ describe('cutting', () => {
   test('what was cut off reads as zeros when the file grows again, in one group and later', () => {
     const { fh, ino } = create('a', Buffer.alloc(LARGE, 'x'));
     f.journal.group(() => {
-      f.vfs.setattr(ROOT, ino, { size: 100_000 }, fh);
-      f.vfs.setattr(ROOT, ino, { size: 150_000 }, fh);
+      void f.vfs.setattr(ROOT, ino, { size: 100_000 }, fh);
+      void f.vfs.setattr(ROOT, ino, { size: 150_000 }, fh);
     });
-    f.vfs.setattr(ROOT, ino, { size: 120_000 }, fh);
-    f.vfs.setattr(ROOT, ino, { size: LARGE }, fh);
+    void f.vfs.setattr(ROOT, ino, { size: 120_000 }, fh);
+    void f.vfs.setattr(ROOT, ino, { size: LARGE }, fh);
     const bytes = bytesOf(ino);
     expect(bytes.subarray(0, 100_000).every((byte) => byte === 0x78)).toBe(true);
     expect(bytes.subarray(100_000).every((byte) => byte === 0)).toBe(true);
@@ -127,7 +127,7 @@ describe('cutting', () => {
 
   test('O_TRUNC sets the time of a file that is empty already', () => {
     const ino = put('stamp', Buffer.alloc(0));
-    f.vfs.setattr(ROOT, ino, { mtime: { s: 1, ns: 0 } });
+    void f.vfs.setattr(ROOT, ino, { mtime: { s: 1, ns: 0 } });
     f.vfs.release(f.vfs.openNow(ROOT, ino, O_RDWR | O_TRUNC, false).fh);
     expect(f.vfs.core.inodes.get(ino).mtimeS).toBeGreaterThan(1);
     expect(checkJournal(f.journal)).toEqual([]);
@@ -160,7 +160,7 @@ describe('writes', () => {
     const source = put('s', Buffer.from('abc'));
     for (const name of ['p', 'q']) {
       const ino = put(name, Buffer.from('xyz'));
-      f.vfs.setattr(ROOT, ino, { mode: 0o6777 });
+      void f.vfs.setattr(ROOT, ino, { mode: 0o6777 });
     }
     const user = callerOf(1000, 1000);
     const [p, q] = [f.ino('/ipfs/p'), f.ino('/ipfs/q')];
@@ -182,15 +182,15 @@ describe('writes', () => {
 describe('callers the kernel did not check', () => {
   test('only the owner chowns, even to the owner it has', () => {
     const ino = put('a', Buffer.from('x'));
-    f.vfs.setattr(ROOT, ino, { mode: 0o4755 });
+    void f.vfs.setattr(ROOT, ino, { mode: 0o4755 });
     expect(() => f.vfs.setattr(callerOf(1000, 1000), ino, { uid: 0 })).toThrow('not-permitted');
     expect(f.vfs.core.inodes.get(ino).mode & S_ISUID).toBe(S_ISUID);
   });
 
   test('a set-gid directory hands its group, but no set-gid file, to strangers', () => {
     const ino = f.vfs.mkdir(ROOT, f.ipfs, n('d'), 0o755).ino;
-    f.vfs.setattr(ROOT, ino, { gid: 42 });
-    f.vfs.setattr(ROOT, ino, { mode: 0o2777 });
+    void f.vfs.setattr(ROOT, ino, { gid: 42 });
+    void f.vfs.setattr(ROOT, ino, { mode: 0o2777 });
     const made = f.vfs.mknod(callerOf(1000, 1000), ino, n('x'), 0o2755, 0);
     expect([made.gid, made.mode & S_ISGID]).toEqual([42, 0]);
   });
@@ -294,7 +294,7 @@ describe('bytes written in place', () => {
 
   test('a file too large to copy has no CID any more before its first byte can change', () => {
     const ino = put('a', Buffer.from('x'));
-    f.vfs.setattr(ROOT, ino, { size: HISTORY_COPY_BYTES_MAX + 1 });
+    void f.vfs.setattr(ROOT, ino, { size: HISTORY_COPY_BYTES_MAX + 1 });
     const { content } = f.vfs.core.inodes.get(ino);
     f.journal.commit(() => f.content.seal(content, Buffer.from([1, 2, 3]), 'test'));
     // The first fork finds out that this disk has no reflinks; what follows is the common case.

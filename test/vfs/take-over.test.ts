@@ -1,7 +1,9 @@
 /** What a daemon that goes on with the connection of a killed one finds and does. */
 import { rmSync } from 'node:fs';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { OpError } from '../../src/base/errors.ts';
 import type { Fh, Ino, Name } from '../../src/base/ids.ts';
+import { loadNative } from '../../src/base/native.ts';
 import { O_RDONLY, O_RDWR, O_WRONLY } from '../../src/base/posix.ts';
 import type { Handle } from '../../src/vfs/vfs.ts';
 import { DirectRig, KERNEL } from './direct-rig.ts';
@@ -35,12 +37,29 @@ function times(ino: Ino): unknown {
   return { size, version, mtimeS, mtimeNs, ctimeS, ctimeNs };
 }
 
+describe('a kernel that took files for itself under the daemon before', () => {
+  test.each([
+    ['goes on to, though the disk is full', 'no-space', true],
+    ['does not when it is this process that is wrong', 'internal', false],
+  ] as const)('%s', (_, failure, isOffered) => {
+    const { live, content } = rig.core;
+    live.detach();
+    vi.spyOn(content.direct, 'prepare').mockImplementationOnce(() => {
+      throw new OpError(failure, 'make slot 1');
+    });
+    const attach = () => live.attach(rig.passthrough, true);
+    if (isOffered) expect(attach).not.toThrow();
+    else expect(attach).toThrow(expect.objectContaining({ failure }));
+    expect(live.isOffered).toBe(isOffered);
+  });
+});
+
 describe('a file that the kernel writes by itself', () => {
   test('has the size, times and version it had when nothing was written', () => {
     const { ino, handle } = rig.create('a');
     rig.write(handle, 'bytes');
     hold(handle);
-    rig.fixture.journal.group(() => rig.fixture.vfs.setattr(ROOT, ino, { mode: 0o600 }));
+    rig.fixture.journal.group(() => void rig.fixture.vfs.setattr(ROOT, ino, { mode: 0o600 }));
     const before = times(ino);
     rig.takeOver();
     expect(times(ino)).toEqual(before);
@@ -56,6 +75,16 @@ describe('a file that the kernel writes by itself', () => {
     rig.takeOver();
     const again = rig.fixture.vfs.openNow(KERNEL, ino, O_RDONLY, false);
     expect(again.backing).toBe(handle.backing);
+  });
+
+  test('lies in a file that says so, though the daemon before was killed before it could', () => {
+    const { ino, handle } = rig.create('a');
+    hold(handle);
+    const path = Buffer.from(rig.passthrough.pathOf(handle.backing));
+    const owner = Buffer.from('user.kitfs.content');
+    loadNative().setXattr(path, owner, Buffer.from('999'));
+    rig.takeOver();
+    expect(loadNative().getXattr(path, owner).toString()).toBe(String(rig.row(ino).content));
   });
 
   test('has what was written while there was no daemon', () => {

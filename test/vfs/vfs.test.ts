@@ -86,7 +86,7 @@ describe('the tree', () => {
     const told: number[] = [];
     put('a', '0123456789');
     const { fh } = f.vfs.openNow(ROOT, f.ino('/ipfs/a'), O_RDWR, false);
-    f.vfs.setattr(ROOT, f.ino('/ipfs/a'), { size: 6 }, fh);
+    void f.vfs.setattr(ROOT, f.ino('/ipfs/a'), { size: 6 }, fh);
     const { core } = f.vfs;
     core.invalidator = Object.assign(Object.create(core.invalidator), {
       uncounted: (ino: number) => told.push(ino),
@@ -236,7 +236,7 @@ describe('the tree', () => {
 
   test('whom the kernel did not check is checked here', () => {
     put('a', 'secret');
-    f.vfs.setattr(ROOT, f.ino('/ipfs/a'), { mode: 0o600 });
+    void f.vfs.setattr(ROOT, f.ino('/ipfs/a'), { mode: 0o600 });
     const nobody = callerOf(65534, 65534);
     expect(() => f.vfs.openNow(nobody, f.ino('/ipfs/a'), O_RDONLY, false)).toThrow('denied');
     expect(() => f.vfs.unlink(nobody, f.ipfs, n('a'))).toThrow('denied');
