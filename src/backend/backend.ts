@@ -1,72 +1,21 @@
 /** The face of `backend`: what stores kitfs speaks to, and how. Only this module calls outward. */
-export type {
-  CallOptions,
-  ReachOptions,
-} from './call.ts';
-export { ENDPOINT_FORMS, parseEndpoint } from './kubo/endpoint.ts';
+export type { CallOptions } from './call.ts';
+export { parseEndpoint } from './kubo/endpoint.ts';
 export { type KuboOptions, openKubo } from './kubo/kubo.ts';
 export type {
-  MfsChangeOptions,
-  MfsChcidOptions,
-  MfsCopied,
-  MfsCopyOptions,
-  MfsEntry,
-  MfsFacet,
-  MfsHash,
-  MfsMkdirOptions,
-  MfsReadOptions,
-  MfsRemoveOptions,
-  MfsStat,
-  MfsStatOptions,
-  MfsWriteOptions,
-} from './mfs.ts';
-export type {
-  Bandwidth,
-  BitswapStat,
-  ConnectedPeer,
   DhtTable,
-  FindProvidersOptions,
   Identity,
   NameFacet,
   NetworkStats,
   NodeKey,
   NodeVersion,
-  PeerAddresses,
-  PeersOptions,
   Published,
   PublishOptions,
-  PubsubFacet,
-  PubsubMessage,
   RepoOptions,
   RepoStat,
   Resolved,
   ResolveOptions,
-  RoutingFacet,
   StatsFacet,
-  Subscription,
 } from './network.ts';
-export type {
-  AddEntry,
-  Added,
-  AddedEntry,
-  AddOptions,
-  BlockPutOptions,
-  BlockStat,
-  CidProfile,
-  ContentFacet,
-  Imported,
-  ImportOptions,
-  IpfsNode,
-  KuboNode,
-  LocalRef,
-  NodeKind,
-  Pin,
-  PinAdded,
-  PinAddOptions,
-  PinFacet,
-  PinListOptions,
-  PinOptions,
-  PinType,
-  PinUpdateOptions,
-} from './node.ts';
+export type { AddEntry, IpfsNode, KuboNode, NodeKind, Pin, PinType } from './node.ts';
 export { demandBytesOf } from './verify.ts';

@@ -47,8 +47,15 @@ export { BlockStore, type StoredBlock } from './blocks.ts';
 export { Builder, type Built, type TreeEntry } from './build.ts';
 export { exportCar } from './car.ts';
 export { blockKey, CID, cidOfBytes, parseCid } from './cid.ts';
-export { CODEC_NAMES, codecCode, codecName, decodeValue, encodeValue } from './codecs.ts';
-export { type CodecName, linksIn } from './codecs.ts';
+export {
+  CODEC_NAMES,
+  type CodecName,
+  codecCode,
+  codecName,
+  decodeValue,
+  encodeValue,
+  linksIn,
+} from './codecs.ts';
 export { removeStrays } from './collect.ts';
 export { type BlockSource, Dag, type DagEntry } from './dag.ts';
 export type { Sealing } from './direct.ts';
