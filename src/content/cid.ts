@@ -13,7 +13,6 @@ export { CID } from 'multiformats/cid';
 /** Codes of the multicodec table. */
 export const RAW_CODEC = 0x55;
 export const DAG_PB_CODEC = 0x70;
-export const DAG_CBOR_CODEC = 0x71;
 export const SHA2_256_CODE = 0x12;
 export const IDENTITY_CODE = 0x00;
 
