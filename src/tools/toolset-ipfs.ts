@@ -3,6 +3,7 @@
  * are in `toolset-ipfs-pins.ts`.
  */
 import { z } from 'zod';
+import type { KuboNode } from '../backend/backend.ts';
 import { rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type Name, nameOfText, textOf } from '../base/ids.ts';
@@ -17,12 +18,14 @@ import {
   typeOf,
 } from '../sync/sync.ts';
 import { CONTROL_INO_FROM, type Inode, mountsInside } from '../vfs/vfs.ts';
+import { addOutside, bytesEntry, type EntriesBelow, treeEntries } from './add-outside.ts';
 import { type ContentRead, contentLocalPath, gateOf, located } from './content-paths.ts';
 import { octal } from './entries.ts';
 import { sliceResult } from './envelope.ts';
 import { mimeOf, SNIFFED_BYTES } from './mime.ts';
+import { changeOutside } from './outside.ts';
 import { ipfsUri } from './paths.ts';
-import { recordPin, syncedAfterwards } from './pins.ts';
+import { type PinRecord, recordPin, syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
 import type { Plan } from './results.ts';
 import * as schema from './schema.ts';
@@ -74,7 +77,7 @@ export const ipfsAdd = recordTool({
     filename: z.string().optional(),
     size: z.int(),
     cumulative_size: z.int(),
-    blocks: z.int(),
+    blocks: z.int().optional(),
     pinned: z.boolean(),
     cid_profile: z.string(),
     entries: z
@@ -84,32 +87,21 @@ export const ipfsAdd = recordTool({
   }),
   run: async (input, context) => {
     const op = 'ipfs_add';
-    context.ports.ipfs.nodes.state(input.node, op);
+    const node = context.ports.ipfs.nodes.state(input.node, op);
     demandSource(input);
+    // What goes to another node is only hashed here.
+    const how = { ...input, dry_run: input.dry_run || node.kind === 'kubo' };
     const made =
-      input.path === undefined ? await addBytes(input, context) : await addPath(input, context);
-    const root = await wrapped(made, input, context);
+      input.path === undefined ? await addBytes(how, context) : await addPath(how, context);
+    const root = await wrapped(made, how, context);
     if (input.dry_run) return { data: { dry_run: true, plan: planOf(input, made, root) } };
+    if (node.kind === 'kubo') return putOutside(context, node, input, { made, root });
     const { ports, signal } = context;
     const { journal, content: contents } = ports.vfs.core;
     const { dag } = ports.ipfs;
     const blocks = await syncBlocks({ journal, contents, dag }, [root.cid], signal);
     signal.throwIfAborted();
-    const told = {
-      data: {
-        cid: root.cid.toString(),
-        ...(made.filename === undefined ? {} : { filename: made.filename }),
-        size: made.size,
-        cumulative_size: root.cumulativeSize,
-        blocks,
-        pinned: input.pin,
-        cid_profile: input.cid_profile,
-        ...(made.entries === undefined ? {} : { entries: made.entries }),
-        uri: ipfsUri(root.cid.toString()),
-      },
-      node: 'embedded' as const,
-      warnings: made.warnings,
-    };
+    const told = { ...toldOf(input, { made, root }, blocks), node: 'embedded' as const };
     const seq = journal.group(() => {
       context.keep(() => told);
       return record(input, context, made, root);
@@ -119,6 +111,47 @@ export const ipfsAdd = recordTool({
   afterwards: syncedAfterwards,
 });
 
+interface Rooted {
+  readonly made: Added;
+  /** `made` itself, or the directory around it. */
+  readonly root: Pick<Added, 'cid' | 'cumulativeSize'>;
+}
+
+const toldOf = (input: AddInput, { made, root }: Rooted, blocks: number | undefined) => ({
+  data: {
+    cid: root.cid.toString(),
+    ...(made.filename === undefined ? {} : { filename: made.filename }),
+    size: made.size,
+    cumulative_size: root.cumulativeSize,
+    ...(blocks === undefined ? {} : { blocks }),
+    pinned: input.pin,
+    cid_profile: input.cid_profile,
+    ...(made.entries === undefined ? {} : { entries: made.entries }),
+    uri: ipfsUri(root.cid.toString()),
+  },
+  warnings: made.warnings,
+});
+
+function putOutside(context: ToolContext, node: KuboNode, input: AddInput, rooted: Rooted) {
+  const { made, root } = rooted;
+  // The directory around it is one more.
+  const blocks = made.blocks === undefined ? undefined : made.blocks + Number(root !== made);
+  const addition = {
+    root: root.cid,
+    entries: made.source,
+    name: made.filename ?? made.cid.toString(),
+    profile: input.cid_profile,
+    metadata: input.unixfs_metadata,
+    wrap: input.wrap_with_directory,
+    pin: input.pin ? { name: input.pin_name } : undefined,
+  };
+  return changeOutside(context, {
+    record: recordOf(input, made, root),
+    make: () => addOutside(context, node, addition),
+    tell: () => ({ ...toldOf(input, rooted, blocks), node: node.kind }),
+  });
+}
+
 interface Added {
   readonly cid: CID;
   /** Bytes of the file, or of all files. */
@@ -127,6 +160,10 @@ interface Added {
   readonly filename: string | undefined;
   readonly entries?: { path: string; cid: string; size: number; type: string }[];
   readonly warnings: readonly string[];
+  /** What it was made of, once more. */
+  readonly source: EntriesBelow;
+  /** Of its DAG; undefined for a tree, whose files may share some. */
+  readonly blocks: number | undefined;
 }
 
 /** @throws OpError invalid-argument. */
@@ -144,13 +181,12 @@ function demandSource({ content, path, filename }: AddInput): void {
 async function addBytes(input: AddInput, context: ToolContext): Promise<Added> {
   const bytes = schema.decodeContent(input.content ?? '', input.encoding, 'ipfs_add');
   const { clock, ipfs } = context.ports;
-  const options = {
-    profile: input.cid_profile,
-    dryRun: input.dry_run,
-    ...(input.unixfs_metadata ? { mode: INLINE_MODE, mtime: clock.now() } : {}),
-  };
+  const metadata = input.unixfs_metadata ? { mode: INLINE_MODE, mtime: clock.now() } : {};
+  const options = { profile: input.cid_profile, dryRun: input.dry_run, ...metadata };
   const built = await ipfs.builder.addBytes(bytes, options, context.signal);
-  return { ...built, filename: input.filename, warnings: [] };
+  const blocks = built.blocksNew + built.blocksReused;
+  const source = bytesEntry(bytes, metadata);
+  return { ...built, filename: input.filename, warnings: [], source, blocks };
 }
 
 /** @throws OpError not-found, is-directory, unsupported, denied, no-space. */
@@ -182,6 +218,8 @@ async function addPath(input: AddInput, context: ToolContext): Promise<Added> {
     filename: input.filename ?? path.slice(path.lastIndexOf('/') + 1),
     ...(isTree ? { entries: entriesOf(assembled) } : {}),
     warnings,
+    source: treeEntries(assembled, contents),
+    blocks: isTree ? undefined : counts.newBlocks + counts.reusedBlocks,
   };
 }
 
@@ -244,11 +282,11 @@ async function wrapped(
 function record(
   input: AddInput,
   context: ToolContext,
-  { size }: Added,
-  { cid }: { readonly cid: CID },
+  made: Added,
+  root: { readonly cid: CID },
 ): number {
   const { journal } = context.ports.vfs.core;
-  const key = blockKey(cid);
+  const key = blockKey(root.cid);
   return journal.commit((tx) => {
     const known = journal.contents.pin(key);
     const name = input.pin_name ?? known?.name ?? null;
@@ -256,10 +294,14 @@ function record(
     if (input.pin && (known?.type !== 'recursive' || known.name !== name)) {
       journal.contents.setPin({ cid: key, type: 'recursive', name, ...time });
     }
-    const after = { profile: input.cid_profile, pinned: input.pin, pin_name: name };
-    const path: Name | undefined = input.path === undefined ? undefined : nameOfText(input.path);
-    return recordPin(context, tx, { kind: 'add', cid, path, size, after });
+    return recordPin(context, tx, recordOf({ ...input, pin_name: name ?? undefined }, made, root));
   });
+}
+
+function recordOf(input: AddInput, { size }: Added, { cid }: { readonly cid: CID }): PinRecord {
+  const { cid_profile: profile, pin: pinned, pin_name: name = null } = input;
+  const path: Name | undefined = input.path === undefined ? undefined : nameOfText(input.path);
+  return { kind: 'add', cid, path, size, after: { profile, pinned, pin_name: name } };
 }
 
 function planOf({ path }: AddInput, made: Added, { cid }: { readonly cid: CID }): Plan {
