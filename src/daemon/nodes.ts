@@ -7,7 +7,7 @@ import type { Settings } from './settings.ts';
 import type { Teardown } from './teardown.ts';
 
 export interface ConfiguredNodes {
-  /** Where pins, names and MFS are, for whoever says nothing else. */
+  /** Where pins and names are, for whoever says nothing else. */
   readonly home: 'embedded' | 'kubo';
   /** undefined: none is configured. */
   readonly kubo: KuboNode | undefined;

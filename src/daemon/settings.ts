@@ -124,7 +124,7 @@ const ipfs = z
     home: z
       .enum(['kubo', 'embedded'])
       .optional()
-      .describe('Which node keeps pins, names and MFS; kubo when it has an `api`, else embedded.'),
+      .describe('Which node keeps pins and names; kubo when it has an `api`, else embedded.'),
     kubo,
   })
   .refine(({ home, kubo: { api } }) => home !== 'kubo' || api !== undefined, {
