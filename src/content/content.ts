@@ -41,8 +41,7 @@ import { ContentObjects } from './objects.ts';
 import { overwritten, resized, zeroed } from './packed.ts';
 import { BEFORE_OUR_TIME, type Stamp } from './stamp.ts';
 
-export type { Sensed } from './backing.ts';
-export { sectorsAt } from './backing.ts';
+export { type Sensed, sectorsAt } from './backing.ts';
 export { BlockStore, type StoredBlock } from './blocks.ts';
 export { Builder, type Built, type TreeEntry } from './build.ts';
 export { exportCar } from './car.ts';
@@ -123,17 +122,11 @@ export class ContentStore {
    */
   add(bytes: Buffer, known: Pick<ContentRow, 'cid' | 'profile'>): ContentId {
     const isPacked = bytes.length <= PACKED_BYTES_MAX;
-    const place = isPacked ? 'packed' : 'file';
-    const id = this.#objects.insert({
-      place,
-      size: bytes.length,
-      state: 'sealed',
-      held: 1,
-      ...known,
-    });
-    if (isPacked)
-      this.#objects.journal.commit(() => this.#objects.journal.contents.setBytes(id, bytes));
-    else writeAt({ fd: this.#objects.files.descriptor(id, 'file'), position: 0 }, bytes);
+    const { journal, files } = this.#objects;
+    const row = { size: bytes.length, state: 'sealed', held: 1, ...known } as const;
+    const id = this.#objects.insert({ place: isPacked ? 'packed' : 'file', ...row });
+    if (isPacked) journal.commit(() => journal.contents.setBytes(id, bytes));
+    else writeAt({ fd: files.descriptor(id, 'file'), position: 0 }, bytes);
     return id;
   }
 
@@ -276,9 +269,7 @@ export class ContentStore {
     if (count <= 0) return 0;
     const end = toPosition + count;
     if (from === to && fromPosition < end && toPosition < fromPosition + count) {
-      throw new OpError('invalid', `copy content ${from}`, {
-        hint: 'the ranges overlap',
-      });
+      throw new OpError('invalid', `copy content ${from}`, { hint: 'the ranges overlap' });
     }
     checkSize(target, end);
     const staysPacked = target.place === 'packed' && end <= PACKED_BYTES_MAX;
