@@ -87,7 +87,7 @@
     {
       'target_name': 'kitfs-keeper',
       'type': 'executable',
-      'sources': ['keeper.cc', 'keeper_holds.cc', 'keeper_mount.cc', 'keeper_start.cc'],
+      'sources': ['keeper.cc', 'keeper_holds.cc', 'keeper_mount.cc', 'keeper_next.cc', 'keeper_start.cc'],
       'defines': ['_GNU_SOURCE'],
       'cflags': ['-Werror', '-fPIE'],
       'cflags_cc!': ['-std=gnu++14'],

@@ -25,7 +25,8 @@
 //
 // While a daemon serves, the next one is there already: it has loaded what it is made of and waits for the
 // first word. One that was killed is followed by it; after one that ended by itself, and when another FILE has
-// taken the place of that which was there when it began, what starts is what is installed by then.
+// taken the place of that which was there when it began, what starts is what is installed by then. Once one was
+// killed two of them wait, for the next may be killed before there would be another one.
 //
 // Invariants: one thread, which waits in one place and only for what can happen; no memory is taken for a
 // message; what the daemon says is checked, and what is wrong is dropped and reported.
@@ -45,6 +46,7 @@
 #include "descriptor.h"
 #include "keeper_holds.h"
 #include "keeper_mount.h"
+#include "keeper_next.h"
 #include "keeper_start.h"
 
 namespace kitfs {
@@ -79,7 +81,7 @@ int64_t NowMs() {
 class Keeper {
  public:
   Keeper(Invocation& invocation, const Inherited& inherited, int signals)
-      : invocation_(invocation), inherited_(inherited), signals_(signals) {}
+      : invocation_(invocation), inherited_(inherited), signals_(signals), next_(invocation, inherited_) {}
 
   // Returns the exit status.
   int Run();
@@ -89,7 +91,6 @@ class Keeper {
   void Start();
   void StartNext();
   void DropNext();
-  pid_t Spawn(OwnedDescriptor& ours);
   void Meet();
   void Greet();
   bool Converse(int packets_max);
@@ -116,9 +117,7 @@ class Keeper {
   OwnedDescriptor peer_;
   OwnedDescriptor process_;
   pid_t child_ = -1;
-  // The one that will follow, and our end of the conversation that has not begun.
-  OwnedDescriptor next_peer_;
-  pid_t next_ = -1;
+  Waiting next_;
   std::string mounted_;  // Empty: nothing is.
   std::string device_;
   std::string last_ = "none";
@@ -179,15 +178,9 @@ bool Keeper::Open() {
 
 void Keeper::Start() {
   start_ms_ = kNever;
-  // Threads that it starts later would be of another version.
-  if (next_ > 0 && invocation_.made_of.IsReplaced()) DropNext();
-  if (next_ > 0) {
-    child_ = next_;
-    next_ = -1;
-    peer_.Reset(next_peer_.Release());
-  } else {
-    child_ = Spawn(peer_);
-  }
+  child_ = next_.Take(peer_);
+  const bool was_there = child_ > 0;
+  if (!was_there) child_ = StartDaemon(invocation_, inherited_, peer_);
   if (child_ < 0) {
     perror("kitfs-keeper: cannot start the daemon");
     peer_.Reset();
@@ -199,30 +192,18 @@ void Keeper::Start() {
   for (const int fd : invocation_.passed) close(fd);
   invocation_.passed.clear();
   Meet();
-}
-
-// `ours` becomes our end of the conversation with it. -1 when it cannot be.
-pid_t Keeper::Spawn(OwnedDescriptor& ours) {
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) return -1;
-  ours.Reset(ends[0]);
-  const OwnedDescriptor theirs(ends[1]);
-  return StartDaemon(invocation_.program, theirs.Get(), invocation_.passed, inherited_);
+  // Others are started when it is ready: programs wait for it, and loading takes a processor.
+  if (was_there && next_.Count() == 0) StartNext();
 }
 
 void Keeper::StartNext() {
   next_ms_ = kNever;
-  if (next_ >= 0) return;
-  invocation_.made_of.Note();
-  next_ = Spawn(next_peer_);
+  if (next_.Count() < (generation_ > 1 ? 2 : 1)) next_.Add();
 }
 
-// It has begun nothing: there is nothing for it to end well.
 void Keeper::DropNext() {
   next_ms_ = kNever;
-  if (next_ > 0) kill(next_, SIGKILL);
-  next_ = -1;
-  next_peer_.Reset();
+  next_.Drop();
 }
 
 void Keeper::Meet() {
@@ -373,11 +354,7 @@ void Keeper::Reap() {
   int status;
   for (pid_t ended; (ended = waitpid(-1, &status, WNOHANG)) > 0;) {
     if (ended == child_) Ended(status);
-    if (ended == next_) {
-      next_ = -1;
-      next_peer_.Reset();
-      next_ms_ = NowMs() + kNextAgainMs;
-    }
+    if (next_.Forget(ended)) next_ms_ = NowMs() + kNextAgainMs;
   }
 }
 

@@ -154,10 +154,13 @@ void TidyDescriptors(const std::vector<int>& passed) {
   }
 }
 
-pid_t StartDaemon(char** program, int socket, const std::vector<int>& passed,
-                  const Inherited& inherited) {
+pid_t StartDaemon(const Invocation& invocation, const Inherited& inherited, OwnedDescriptor& ours) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) return -1;
+  ours.Reset(ends[0]);
+  const OwnedDescriptor theirs(ends[1]);
   const pid_t pid = fork();
-  if (pid == 0) BecomeDaemon(program, socket, passed, inherited);
+  if (pid == 0) BecomeDaemon(invocation.program, theirs.Get(), invocation.passed, inherited);
   return pid;
 }
 

@@ -64,9 +64,9 @@ struct Inherited {
   struct sigaction pipe;
 };
 
-// Starts `program` in a process group of its own, with `socket` as descriptor 3. -1 when it cannot fork.
-pid_t StartDaemon(char** program, int socket, const std::vector<int>& passed,
-                  const Inherited& inherited);
+// Starts a daemon in a process group of its own; `ours` becomes our end of the conversation with it, which it has as
+// descriptor 3. -1 when it cannot fork.
+pid_t StartDaemon(const Invocation& invocation, const Inherited& inherited, OwnedDescriptor& ours);
 
 // Listens at `path`, for this user only, in place of a keeper that is gone. -1, with why on stderr.
 int ListenAt(const std::string& path);

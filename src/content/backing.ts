@@ -8,16 +8,16 @@
  * that is committed, so a leftover of a rolled back transaction may be truncated.
  */
 import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { assert } from '../base/assert.ts';
 import { asOpError, codeOf, type OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
 import { BACKING_FILES_OPEN_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
+import { together } from '../base/together.ts';
 import { removed } from './faults.ts';
 import { closeFile, removeFile, type SlotNative, Slots } from './slots.ts';
-import { makeRoot, syncPath } from './synced.ts';
+import { makeRoot, syncNames, syncPath } from './synced.ts';
 import { Unsynced } from './unsynced.ts';
 
 const SHARDS = 256;
@@ -47,6 +47,15 @@ interface OpenFile {
   changes: number;
   /** Removed from the pool while in use: the last user closes it. */
   isDoomed: boolean;
+}
+
+/** A directory of backing files: counts of the names made there. */
+interface Named {
+  made: number;
+  /** So many of them are on stable storage. */
+  synced: number;
+  /** Brings so many there now. */
+  running?: { readonly made: number; readonly done: Promise<void> } | undefined;
 }
 
 export interface BackingOptions {
@@ -79,7 +88,7 @@ export class BackingFiles {
   /** Open files in use by asynchronous calls: they do not count against the pool's bound. */
   #busy = 0;
   /** Names made in a directory so far, and how many of them are known to be on stable storage. */
-  readonly #named = new Map<string, { made: number; synced: number }>();
+  readonly #named = new Map<string, Named>();
 
   /** Makes the directories. @throws OpError no-space, denied, io. */
   constructor({ directory, memoryDirectory, native }: BackingOptions) {
@@ -171,7 +180,7 @@ export class BackingFiles {
    */
   async retireNamed(id: ContentId, slot: number): Promise<void> {
     try {
-      for (const names of [shardOf(id), ROOT]) await this.#syncNames(names);
+      await together([shardOf(id), ROOT].map((shard) => this.#syncNames(shard)));
     } catch {
       return;
     }
@@ -335,10 +344,10 @@ export class BackingFiles {
     const files: { id: ContentId; file: OpenFile; changes: number }[] = [];
     try {
       for (const id of ids) files.push(this.#use(id));
-      await this.#unsynced.sync(this.#native, files);
       const shards = ids.map((id) => (this.#slotOf.has(id) ? SLOTS : shardOf(id)));
-      for (const shard of new Set(shards)) await this.#syncNames(shard);
-      if (ids.length > 0) await this.#syncNames(ROOT);
+      const names = ids.length === 0 ? [] : [...new Set(shards), ROOT];
+      const syncs = names.map((shard) => this.#syncNames(shard));
+      await together([this.#unsynced.sync(this.#native, files), ...syncs]);
     } catch (error) {
       throw asOpError(error, 'fsync content');
     } finally {
@@ -385,20 +394,21 @@ export class BackingFiles {
   /** A name made before this process began counts as not synced: nobody knows. */
   async #syncNames(shard: string): Promise<void> {
     const named = this.#namesOf(shard);
-    const { made } = named;
+    const { made, running } = named;
     if (named.synced === made) return;
-    let handle: FileHandle | undefined;
+    if (running?.made === made) return running.done;
+    const done = syncNames(join(this.#directories.file, shard));
+    named.running = { made, done };
     try {
-      handle = await open(join(this.#directories.file, shard), 'r');
-      await handle.sync();
+      await done;
+      // Another call may have synced more names meanwhile.
+      named.synced = Math.max(named.synced, made);
     } finally {
-      await handle?.close();
+      if (named.running?.done === done) named.running = undefined;
     }
-    // Another call may have synced more names meanwhile.
-    named.synced = Math.max(named.synced, made);
   }
 
-  #namesOf(shard: string): { made: number; synced: number } {
+  #namesOf(shard: string): Named {
     let named = this.#named.get(shard);
     if (named === undefined) {
       named = { made: 0, synced: -1 };

@@ -1,5 +1,6 @@
-/** Names and files on stable storage, at once: for the few that others cannot be served before. */
+/** Names and files on stable storage; at once those few that others cannot be served before. */
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { asOpError } from '../base/errors.ts';
 
@@ -25,5 +26,15 @@ export function syncPath(path: string): void {
     }
   } catch (error) {
     throw asOpError(error, `sync ${path}`);
+  }
+}
+
+/** The names in a directory, while others are served. Rejects with what the disk says. */
+export async function syncNames(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
   }
 }

@@ -3,7 +3,7 @@
  * says how it is taken apart.
  */
 import type { Clock } from '../base/clock.ts';
-import { RESERVE_BYTES, STOP_SYNC_MS_MAX } from '../base/limits.ts';
+import { LOOPS_REST_MS, RESERVE_BYTES, STOP_SYNC_MS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { Native } from '../base/native.ts';
 import type { Random } from '../base/random.ts';
@@ -120,7 +120,8 @@ export function openCore(inputs: CoreInputs): CoreParts {
     verify: (id, signal) => sealer.verify(id, signal),
   });
   const vfs = openVfs(inputs, { journal, contents, blocks, dag, doubt, journalSync });
-  const loops = new Loops({ clock, log });
+  const restMs = inputs.inherited === undefined ? 0 : LOOPS_REST_MS;
+  const loops = new Loops({ clock, log, restMs });
   const kept = { witness, isJournalBehind };
   startLoops(inputs, loops, { journal, contents, sealer, vfs, journalSync, reserve, ...kept });
   teardown.push('end the hashing threads', () => hasher.close());

@@ -55,7 +55,9 @@ export async function meetKeeper(fd: number): Promise<Keeper | undefined> {
   const hello = await firstWord(fd, native, async () => {
     const { loadEngine } = await import('../journal/journal.ts');
     loadEngine();
-    await Promise.all([import('./serve.ts'), import('./faces.ts')]);
+    await import('./serve.ts');
+    const { prepareFaces } = await import('./faces.ts');
+    await prepareFaces();
   });
   return hello === undefined
     ? undefined

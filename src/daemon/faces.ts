@@ -8,7 +8,7 @@ import type { Native } from '../base/native.ts';
 import type { Random } from '../base/random.ts';
 import type { Redactor } from '../base/redaction.ts';
 import type { Secret, SecretReference } from '../base/secrets.ts';
-import { McpServer, type PeerPolicy } from '../mcp/mcp.ts';
+import { loadProtocol, McpServer, type PeerPolicy } from '../mcp/mcp.ts';
 import type { KeptSocket } from '../mcp/socket.ts';
 import { READ_ONLY, UNLIMITED } from '../tools/tools.ts';
 import { type Complain, tokenDeskOf } from './access.ts';
@@ -48,6 +48,11 @@ export interface FacesInputs {
 export interface Faces {
   readonly tools: ToolParts;
   readonly mcp: McpServer;
+}
+
+/** Loads what the first agent would have to wait for, and programs on the mount with it. */
+export async function prepareFaces(): Promise<void> {
+  await loadProtocol();
 }
 
 /**

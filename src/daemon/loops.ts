@@ -1,8 +1,8 @@
 /**
  * The daemon's background loops. Each is owned here from its start to its end.
  *
- * Invariants: a loop ends when it is told to, and is awaited; one that fails is logged, is begun
- * again after a while, and shows in the daemon's health until then.
+ * Invariants: a loop runs at least once, ends when it is told to, and is awaited; one that fails is
+ * logged, is begun again after a while, and shows in the daemon's health until then.
  */
 import type { Clock } from '../base/clock.ts';
 import { asOpError, type OpError } from '../base/errors.ts';
@@ -19,15 +19,24 @@ interface Loop {
   readonly ended: Promise<void>;
 }
 
+export interface LoopsOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly restMs?: number | undefined;
+}
+
 export class Loops {
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #restMs: number;
   readonly #loops: Loop[] = [];
   readonly #failures = new Map<string, OpError>();
 
-  constructor({ clock, log }: { readonly clock: Clock; readonly log: Log }) {
+  /** @param restMs the time left to programs that wait before any loop begins. */
+  constructor({ clock, log, restMs = 0 }: LoopsOptions) {
     this.#clock = clock;
     this.#log = log;
+    this.#restMs = restMs;
   }
 
   /** Starts a loop, which runs until its signal aborts. */
@@ -55,7 +64,8 @@ export class Loops {
     run: (signal: AbortSignal) => Promise<void>,
     signal: AbortSignal,
   ): Promise<void> {
-    while (!signal.aborted) {
+    if (this.#restMs > 0) await this.#clock.sleep(this.#restMs, signal).catch(() => {}); // As below.
+    do {
       try {
         await run(signal);
         return;
@@ -66,6 +76,6 @@ export class Loops {
       }
       await this.#clock.sleep(LOOP_RESTART_MS, signal).catch(() => {}); // Told to stop.
       this.#failures.delete(name);
-    }
+    } while (!signal.aborted);
   }
 }

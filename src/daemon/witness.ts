@@ -15,6 +15,7 @@ import {
   renameSync,
   writeFileSync,
 } from 'node:fs';
+import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
@@ -79,7 +80,7 @@ export class Witness {
     if (noted?.seq === extent.seq && noted.content === extent.content) return;
     await journalSync.sync();
     try {
-      this.#write(extent);
+      await this.#replace(extent);
     } catch (error) {
       // What it says stays true.
       if (asOpError(error, 'note').failure !== 'no-space') throw error;
@@ -104,7 +105,7 @@ export class Witness {
   #write(extent: Extent): void {
     const whole = `${this.#path}.new`;
     try {
-      writeFileSync(whole, `${JSON.stringify(extent)}\n`, { mode: 0o600 });
+      writeFileSync(whole, textOf(extent), { mode: 0o600 });
       const fd = openSync(whole, 'r');
       try {
         fsyncSync(fd);
@@ -117,7 +118,27 @@ export class Witness {
     }
     this.#noted = extent;
   }
+
+  /** The same while others are served. */
+  async #replace(extent: Extent): Promise<void> {
+    const whole = `${this.#path}.new`;
+    try {
+      const file = await open(whole, 'w', 0o600);
+      try {
+        await file.writeFile(textOf(extent));
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(whole, this.#path);
+    } catch (error) {
+      throw asOpError(error, `write ${this.#path}`);
+    }
+    this.#noted = extent;
+  }
 }
+
+const textOf = (extent: Extent): string => `${JSON.stringify(extent)}\n`;
 
 /** Notes how far the journal is, at once, every so often, and at the end, until the signal aborts. */
 export async function witness(

@@ -1,6 +1,6 @@
 /** What a client is told of the server before its first call. */
 import { assert } from '../base/assert.ts';
-import type { ListedTool } from '../tools/tools.ts';
+import type { Tool } from '../tools/tools.ts';
 
 /** Clients cut what is longer. */
 const INSTRUCTIONS_CHARS_MAX = 2000;
@@ -14,12 +14,11 @@ const TOOLSETS: Readonly<Record<string, string>> = {
 };
 
 export function instructionsFor(
-  tools: readonly ListedTool[],
+  tools: readonly Pick<Tool, 'toolset'>[],
   mountDir: string | undefined,
 ): string {
   const counts = new Map<string, number>();
-  for (const { _meta: meta } of tools) {
-    const toolset = String(meta['kitfs/tool']['toolset']);
+  for (const { toolset } of tools) {
     counts.set(toolset, (counts.get(toolset) ?? 0) + 1);
   }
   const lines = [...counts].map(([toolset, count]) => {

@@ -42,8 +42,11 @@ export interface McpServerOptions {
   readonly mountDir: () => string | undefined;
 }
 
+/** The SDK, of which the first connection has need. */
+export const loadProtocol = () => import('./protocol.ts');
+
 interface Loaded {
-  readonly protocol: typeof import('./protocol.ts');
+  readonly protocol: Awaited<ReturnType<typeof loadProtocol>>;
   readonly validator: ReturnType<typeof import('./protocol.ts').sharedValidator>;
 }
 
@@ -112,7 +115,7 @@ export class McpServer {
   }
 
   #load(): Promise<Loaded> {
-    this.#loading ??= import('./protocol.ts').then((protocol) => ({
+    this.#loading ??= loadProtocol().then((protocol) => ({
       protocol,
       validator: protocol.sharedValidator(),
     }));
@@ -130,7 +133,7 @@ export class McpServer {
         socket.destroy();
         return;
       }
-      const instructions = instructionsFor(registry.list(ceiling), mountDir());
+      const instructions = instructionsFor(registry.allowed(ceiling), mountDir());
       const ports = { registry, clock, log, version, instructions, tokens };
       const options = { id, peer, ceiling, validator };
       const connection = new protocol.Connection(socket, options, ports);

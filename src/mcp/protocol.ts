@@ -228,7 +228,9 @@ export class Connection implements Session {
   }
 
   async #answer({ id, method, params }: JSONRPCRequest): Promise<JsonObject> {
-    if (method === 'tools/list') return { tools: this.#ports.registry.list(this.#ceiling) };
+    if (method === 'tools/list') {
+      return { tools: await this.#ports.registry.list(this.#ceiling) };
+    }
     if (method !== 'tools/call') throw new RpcError(METHOD_NOT_FOUND, 'Method not found');
     const controller = this.#calls.get(id);
     if (controller === undefined) return this.#refuseBusy();

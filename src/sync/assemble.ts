@@ -8,6 +8,7 @@ import { OpError } from '../base/errors.ts';
 import { type ContentId, isUtf8Name, NO_CONTENT, textOf } from '../base/ids.ts';
 import { PUBLISHED_FILES_AT_ONCE, RESTORED_PIECE_BYTES } from '../base/limits.ts';
 import { isDirectory, isRegular, isSymlink } from '../base/posix.ts';
+import { together } from '../base/together.ts';
 import { turn } from '../base/turn.ts';
 import {
   type Builder,
@@ -143,7 +144,7 @@ class Assembly {
         const key = this.#keyOf(entry);
         if (!known.has(key)) wanted.set(key, entry);
       }
-      await settled(
+      await together(
         [...wanted].map(async ([key, entry]) => known.set(key, await this.#file(entry))),
       );
       for (const entry of batch) {
@@ -255,12 +256,6 @@ class Assembly {
     const mtime = { s: row.mtimeS, ns: row.mtimeNs };
     return { profile, dryRun, mode: row.mode & 0o7777, mtime };
   }
-}
-
-/** All of them, also when one fails: nothing goes on behind the back of who is told of a failure. */
-async function settled(works: readonly Promise<unknown>[]): Promise<void> {
-  const failed = (await Promise.allSettled(works)).find(({ status }) => status === 'rejected');
-  if (failed?.status === 'rejected') throw failed.reason;
 }
 
 function* piecesOf(

@@ -1,6 +1,7 @@
 /** How a tool is listed: made once from its value, in the words of the protocol. */
 import type { z } from 'zod';
 import { assert } from '../base/assert.ts';
+import { turn } from '../base/turn.ts';
 import { dryRunSchema, jobStartedSchema } from './results.ts';
 import { inputJsonSchema, type JsonSchema, outputJsonSchema } from './schema.ts';
 import type { InputSchema, RecordTool, Tool } from './tool.ts';
@@ -22,6 +23,21 @@ export interface ListedTool {
     readonly openWorldHint: boolean;
   };
   readonly _meta: { readonly 'kitfs/tool': Readonly<Record<string, unknown>> };
+}
+
+/** Made when it is asked for: a start would wait for it. */
+export class Listing {
+  readonly #listed = new Map<Tool, ListedTool>();
+
+  /** The first time each takes about a millisecond, and programs on the mount are served between them. */
+  async of(tools: readonly Tool[]): Promise<readonly ListedTool[]> {
+    for (const tool of tools) {
+      if (this.#listed.has(tool)) continue;
+      this.#listed.set(tool, listed(tool));
+      await turn();
+    }
+    return tools.flatMap((tool) => this.#listed.get(tool) ?? []);
+  }
 }
 
 export function listed(tool: Tool): ListedTool {

@@ -24,7 +24,7 @@ import {
 import { abortedBy, errorEnvelope } from './errors.ts';
 import { type JobStart, monotonic, type StartedJob } from './jobs.ts';
 import { jobCallOf, type KeptJob } from './kept-jobs.ts';
-import { type ListedTool, listed } from './listing.ts';
+import { type ListedTool, Listing } from './listing.ts';
 import type { Ports } from './ports.ts';
 import {
   type KeptAnswer,
@@ -99,8 +99,7 @@ export class Registry {
   readonly #ports: Ports;
   readonly #redactor: Redactor;
   readonly #onAnswered: () => void;
-  /** Made when they are asked for: a start would wait for them. */
-  readonly #listed = new Map<Tool, ListedTool>();
+  readonly #listing = new Listing();
   readonly #repeats: Repeats;
 
   constructor({ tools, ports, redactor, onAnswered = () => {} }: RegistryOptions) {
@@ -112,16 +111,14 @@ export class Registry {
     this.#repeats = new Repeats(ports.keptCalls);
   }
 
-  /** The tools that may be called, in the order of the inventory, as the protocol lists them. */
-  list(ceiling: Ceiling): readonly ListedTool[] {
-    const allowed = [...this.#tools.values()].filter((tool) => isAllowed(ceiling, tool));
-    return allowed.map((tool) => this.#listedAs(tool));
+  /** The tools that may be called, in the order of the inventory. */
+  allowed(ceiling: Ceiling): readonly Tool[] {
+    return [...this.#tools.values()].filter((tool) => isAllowed(ceiling, tool));
   }
 
-  #listedAs(tool: Tool): ListedTool {
-    const known = this.#listed.get(tool) ?? listed(tool);
-    this.#listed.set(tool, known);
-    return known;
+  /** The same, as the protocol lists them. */
+  list(ceiling: Ceiling): Promise<readonly ListedTool[]> {
+    return this.#listing.of(this.allowed(ceiling));
   }
 
   /** Absent: there is no tool of that name, which is an error of the protocol. */

@@ -39,6 +39,25 @@ describe('a background loop', () => {
     await loops.stop();
   });
 
+  test('lets programs that waited come first, and runs once although it is stopped meanwhile', async () => {
+    const clock = new TurnedClock();
+    const log = new RememberedLog();
+    const begun: string[] = [];
+    const run = (name: string) => async (signal: AbortSignal) => {
+      begun.push(name);
+      if (!signal.aborted) await untilAborted(signal);
+    };
+    const loops = new Loops({ clock, log, restMs: 300 });
+    loops.start('sealing', run('sealing'));
+    await clock.turn(299);
+    expect(begun).toEqual([]);
+    await clock.turn(1);
+    loops.start('witness', run('witness'));
+    expect(begun).toEqual(['sealing']);
+    await loops.stop();
+    expect(begun).toEqual(['sealing', 'witness']);
+  });
+
   test('is awaited when it is stopped, the newest first', async () => {
     const order: string[] = [];
     const loops = new Loops({ clock: new TurnedClock(), log: new RememberedLog() });

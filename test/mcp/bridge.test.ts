@@ -99,7 +99,7 @@ describe('the bridge', () => {
     const { say, input, messages, done } = openBridge();
     say(INITIALIZE, INITIALIZED, request('l', 'tools/list'), call('c', 'sample_wait'));
     input.end();
-    await until(() => host.sample.waiting.started.length > 0);
+    await until(() => host.sample.waiting.started.length > 0 && messages.length === 2);
     host.sample.waiting.open();
     await done;
     expect(messages.map(({ id }) => id)).toEqual([0, 'l', 'c']);

@@ -34,7 +34,7 @@ describe('the SDK client', () => {
     expect(client.getInstructions()).toContain('/home/me/kitfs');
     const { tools } = await client.listTools();
     expect(tools.map(({ name }) => name)).toEqual(
-      host.sample.registry.list(UNLIMITED).map(({ name }) => name),
+      host.sample.registry.allowed(UNLIMITED).map(({ name }) => name),
     );
     const record = await client.callTool({ name: 'sample_echo', arguments: { path: '/a' } });
     expect(record.structuredContent).toMatchObject({ status: 'success', data: { path: '/a' } });

@@ -192,6 +192,24 @@ describe.concurrent('the next daemon', () => {
     expect(a?.data).toBe('of a');
   });
 
+  test('is followed by one that was started before it served, and by another, once one was killed', async ({
+    expect,
+  }) => {
+    const { talker, first } = await serving();
+    using _ = talker;
+    await waitingOf(talker, first.pid);
+    talker.tell('die', 'SIGKILL');
+    const second = await talker.said();
+    const waits = await waitingOf(talker, second.pid);
+    await talker.ask('send', 'ready');
+    await vi.waitUntil(() => childrenOf(talker.process.pid ?? 0).length === 3, { timeout: 10_000 });
+    talker.tell('die', 'SIGKILL');
+    expect((await talker.said()).pid).toBe(waits);
+    talker.tell('exit', 7);
+    const { pid } = await talker.said();
+    expect(childrenOf(talker.process.pid ?? 0)).toEqual([pid]);
+  });
+
   test('is another one after a daemon that ended by itself', async ({ expect }) => {
     const { talker, first } = await serving();
     using _ = talker;
