@@ -7,18 +7,30 @@ import type { Dag } from './dag.ts';
  * @throws OpError content-missing for a missing block, integrity, unsupported; the signal's reason.
  *   Bytes that came before are then worth nothing.
  */
-export async function* exportCar(
+export function exportCar(dag: Dag, root: CID, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const blocks = async function* (either: AbortSignal) {
+    for await (const { cid } of dag.walk(root, either)) yield cid;
+  };
+  return carOf(dag, [root], blocks, signal);
+}
+
+/**
+ * Certain blocks as the bytes of a CAR with these roots, each verified and read when the reader has
+ * taken those before it. @throws as `exportCar`; what `blocks` throws.
+ */
+export async function* carOf(
   dag: Dag,
-  root: CID,
+  roots: readonly CID[],
+  blocks: (signal: AbortSignal) => AsyncIterable<CID>,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   const { CarWriter } = await import('@ipld/car');
-  const { writer, out } = CarWriter.create([root]);
+  const { writer, out } = CarWriter.create([...roots]);
   const left = new AbortController();
   const either = AbortSignal.any([signal, left.signal]);
   const write = async () => {
     try {
-      for await (const { cid } of dag.walk(root, either)) {
+      for await (const cid of blocks(either)) {
         await writer.put({ cid, bytes: await dag.block(cid, either) });
       }
     } finally {

@@ -168,6 +168,14 @@ const OFFENCES: readonly Offence[] = [
   { rule: 'job-fields', sql: 'UPDATE tool_job SET starts = 0' },
   { rule: 'job-fields', sql: `UPDATE tool_job SET ended_s = NULL WHERE id = 'ended'` },
   { rule: 'job-fields', sql: `UPDATE tool_job SET ended_s = 1 WHERE id = 'running'` },
+  { rule: 'published-fields', sql: 'UPDATE published SET ino = 4', at: { ino: 4 } },
+  { rule: 'published-fields', sql: 'UPDATE published SET ino = 99', at: { ino: 99 } },
+  { rule: 'published-fields', sql: 'UPDATE published SET seq = 9', at: { ino: 2 } },
+  { rule: 'published-fields', sql: `UPDATE published SET cid = x'01'` },
+  { rule: 'published-fields', sql: `UPDATE published SET list = x'01'` },
+  { rule: 'published-fields', sql: 'UPDATE published SET list = NULL' },
+  { rule: 'published-fields', sql: 'UPDATE published SET directories = 0' },
+  { rule: 'published-fields', sql: 'UPDATE published SET private = 2' },
 ];
 
 describe('an offence is found against', () => {

@@ -1,0 +1,24 @@
+/** The rules of what was published. In the order in which they are repaired. */
+import { type Invariant, isDirectory } from './invariant.ts';
+
+/** The number of the newest record, also when that record is lost. */
+const NEWEST = `max(coalesce((SELECT max(seq) FROM op), 0),
+  coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'head'), 0))`;
+
+const isHere = (cid: string): string => `EXISTS (SELECT 1 FROM block b WHERE b.cid = ${cid})`;
+
+export const SYNC: readonly Invariant[] = [
+  {
+    name: 'published-fields',
+    scope: 'tree',
+    severity: 'minor',
+    sql: `SELECT p.ino, p.metadata, 'a directory, with its blocks, as of a record there was' AS expected,
+        iif(i.ino IS NULL, 'no such directory', 'record ' || p.seq || ', block ' || hex(p.cid)) AS actual
+      FROM published p LEFT JOIN inode i ON i.ino = p.ino AND ${isDirectory('i')}
+      WHERE i.ino IS NULL OR p.metadata NOT IN (0, 1) OR p.private NOT IN (0, 1)
+        OR p.odd NOT IN (0, 1) OR p.seq NOT BETWEEN 0 AND ${NEWEST}
+        OR min(p.size, p.entries, p.files, p.directories - 1, p.symlinks, p.bytes, p.blocks) < 0
+        OR NOT ${isHere('p.cid')} OR (p.list IS NULL) <> (p.entries = 0)
+        OR (p.list IS NOT NULL AND NOT ${isHere('p.list')})`,
+  },
+];
