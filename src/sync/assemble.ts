@@ -31,7 +31,7 @@ export interface AssemblePorts {
   readonly contents: ContentStore;
   readonly dag: Dag;
   readonly builder: Builder;
-  readonly sealer: Pick<Sealer, 'seal'>;
+  readonly sealer: Pick<Sealer, 'seal' | 'sealTogether'>;
 }
 
 export interface AssembleOptions {
@@ -154,6 +154,7 @@ class Assembly {
         const key = this.#keyOf(entry);
         if (!known.has(key)) wanted.set(key, entry);
       }
+      await this.#seal([...wanted.values()]);
       await settled(
         [...wanted].map(async ([key, entry]) => known.set(key, await this.#file(entry))),
       );
@@ -170,6 +171,18 @@ class Assembly {
     }
   }
 
+  /** Most small files are not hashed yet: together it costs them a tenth. */
+  async #seal(entries: readonly FrozenEntry[]): Promise<void> {
+    if (!this.#isPlain || this.#options.dryRun) return;
+    const ids = entries.map(({ content }) => content);
+    await this.#ports.sealer.sealTogether(ids, this.#run.signal);
+  }
+
+  /** The CIDs of content objects are those of the files. */
+  get #isPlain(): boolean {
+    return !this.#options.metadata && this.#options.profile === CONTENT_PROFILE;
+  }
+
   /** Files of one key are one DAG. */
   #keyOf({ row, content }: FrozenEntry): string {
     return this.#options.metadata ? `inode ${row.ino}` : `content ${content} ${row.size}`;
@@ -177,7 +190,7 @@ class Assembly {
 
   async #file(entry: FrozenEntry): Promise<Parts> {
     const { content, row } = entry;
-    const isPlain = !this.#options.metadata && this.#options.profile === CONTENT_PROFILE;
+    const isPlain = this.#isPlain;
     const known = content === NO_CONTENT ? undefined : this.#ports.contents.row(content);
     if (isPlain && known?.state === 'sealed' && known.cid !== null) {
       return this.#sealed(entry, cidOfBytes(known.cid));
