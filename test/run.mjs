@@ -52,7 +52,8 @@ const project = (limitMin, isCounted) => ({ limitMs: limitMin * MINUTE_MS, isCou
 
 /** In the order in which they run. `isCounted`: whether the project's runs add to the coverage. */
 const STEPS = {
-  provision: check(15, 'node', 'test/provision/provision.mjs'),
+  // The first time on a machine it builds the services.
+  provision: check(40, 'node', 'test/provision/provision.mjs'),
   build: check(5, 'npm', 'run', '--silent', 'build'),
   biome: check(2, 'biome', 'check', '--config-path=test/tidy/lint.json', ...LINTED, ...SETTINGS),
   knip: check(2, 'knip'),

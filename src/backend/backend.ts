@@ -3,6 +3,8 @@ export type {
   CallOptions,
   ReachOptions,
 } from './call.ts';
+export { ENDPOINT_FORMS, parseEndpoint } from './kubo/endpoint.ts';
+export { type KuboOptions, openKubo } from './kubo/kubo.ts';
 export type {
   MfsChangeOptions,
   MfsChcidOptions,
@@ -66,3 +68,4 @@ export type {
   PinType,
   PinUpdateOptions,
 } from './node.ts';
+export { demandBytesOf } from './verify.ts';

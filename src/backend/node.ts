@@ -61,8 +61,9 @@ export interface ContentFacet {
    */
   add(entries: AsyncIterable<AddEntry>, options: AddOptions): Promise<Added>;
   /**
-   * Stores the blocks of a CAR (version 1), all or none of each. The node hashes every block. With
-   * `pinRoots` the roots are pinned recursively, which needs every block of theirs.
+   * Stores the blocks of a CAR (version 1). The node hashes every block. With `pinRoots` the roots are
+   * pinned recursively, which needs every block of theirs; without it nothing keeps the blocks from
+   * being collected until somebody pins them.
    * @throws OpError integrity, content-missing (a root cannot be pinned), response-invalid (the
    *   node counted other than was sent), and what reading `car` throws.
    */
@@ -98,7 +99,7 @@ export type CidProfile = 'unixfs-v1-2025' | 'unixfs-v0-2015';
 export type AddEntry = {
   /** Relative, `/` between its segments; `''` is a single file without a name. */
   readonly path: string;
-  /** Permission bits; kept in the UnixFS node, and so in its CID. */
+  /** Permission bits. */
   readonly mode?: number | undefined;
   readonly mtime?: Instant | undefined;
 } & (
@@ -111,6 +112,11 @@ export interface AddOptions extends CallOptions {
   readonly profile: CidProfile;
   /** Whether to pin the root recursively, and under which name. */
   readonly pin?: { readonly name?: string | undefined } | undefined;
+  /**
+   * Keep modes and times of the entries in their nodes; other CIDs, and no raw leaves. Without it
+   * they are not looked at.
+   */
+  readonly metadata?: boolean | undefined;
   /** Only compute the CID; store nothing. */
   readonly onlyHash?: boolean | undefined;
   /** Put a directory around the one entry, as `ipfs add -w`. */
@@ -137,6 +143,7 @@ export interface ImportOptions extends CallOptions {
 }
 
 export interface Imported {
+  /** Those that were pinned. */
   readonly roots: readonly CID[];
   /** Blocks of the CAR, those that were there already too, and their bytes. */
   readonly blocks: number;

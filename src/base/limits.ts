@@ -212,3 +212,26 @@ export const RETENTION_INTERVAL_MS = 60_000;
 export const WITNESS_INTERVAL_MS = 30_000;
 /** Records that `/.kitfs/journal.ndjson` shows. */
 export const JOURNAL_SHOWN_RECORDS_MAX = 10_000;
+
+/** Calls that wait for their turn at an IPFS node; one more is refused. */
+export const NODE_CALLS_WAITING_MAX = 4096;
+/** Subscriptions held open at one node; each has a connection of its own. */
+export const NODE_SUBSCRIPTIONS_MAX = 256;
+/** A call that only asks or changes a little, when the caller names no deadline; one that moves content. */
+export const NODE_CALL_MS = 30_000;
+export const NODE_TRANSFER_MS = 300_000;
+/** Repeats of a call that may be repeated, and the pause before the first; it doubles. */
+export const NODE_REPEATS_MAX = 3;
+export const NODE_REPEAT_MS = 100;
+/** One answer that is read whole: a directory of MFS with some 400,000 names. */
+export const NODE_ANSWER_BYTES_MAX = 64 * 1024 * 1024;
+/** One line of an answer that comes line by line; a pubsub message of 1 MiB in base64 is the longest. */
+export const NODE_LINE_BYTES_MAX = 4 * 1024 * 1024;
+/** What is read of an answer that only says why not. */
+export const NODE_REFUSAL_BYTES_MAX = 64 * 1024;
+/** A connection nobody uses is kept so long. */
+export const NODE_CONNECTION_KEPT_MS = 60_000;
+/** Changes of MFS that Kubo may hold back before it is told to write them; it refuses the 257th. */
+export const MFS_UNFLUSHED_MAX = 128;
+/** Kubo drops what is longer than some 1,048,400 bytes and says nothing. */
+export const PUBSUB_BYTES_MAX = 1_000_000;

@@ -139,11 +139,11 @@ async function killProcess(pid: number): Promise<void> {
   }
 }
 
-const hasEnded = (child: ChildProcess): boolean =>
+export const hasEnded = (child: ChildProcess): boolean =>
   child.exitCode !== null || child.signalCode !== null || child.pid === undefined;
 
 /** Whether the child ended by itself within the time. */
-async function endsWithin(child: ChildProcess, ms: number): Promise<boolean> {
+export async function endsWithin(child: ChildProcess, ms: number): Promise<boolean> {
   if (hasEnded(child)) return true;
   const timer = new AbortController();
   const ended = once(child, 'exit').then(() => true);

@@ -1,0 +1,76 @@
+/**
+ * One call's end: the caller's signal, its deadline and the engine's own end, in one signal whose
+ * reason is always an operating error.
+ */
+import { setMaxListeners } from 'node:events';
+import type { Clock } from '../../base/clock.ts';
+import { OpError } from '../../base/errors.ts';
+import type { CallOptions } from '../call.ts';
+
+export class Deadline implements Disposable {
+  readonly #controller = new AbortController();
+  /** Aborts when nobody needs to be told any more. */
+  readonly #over = new AbortController();
+  readonly #timer = new AbortController();
+  readonly #clock: Clock;
+  readonly #untilMs: number;
+  readonly op: string;
+
+  /** @throws OpError cancelled or timeout: the signal is aborted already. */
+  constructor(
+    op: string,
+    { signal, deadlineMs }: CallOptions & { readonly deadlineMs: number },
+    { clock, closed }: { readonly clock: Clock; readonly closed: AbortSignal },
+  ) {
+    this.op = op;
+    this.#clock = clock;
+    this.#untilMs = clock.monotonicMs() + deadlineMs;
+    for (const source of [closed, signal]) if (source.aborted) throw toldBy(source.reason, op);
+    // One signal may end any number of calls; that is no leak, and Node need not say so.
+    setMaxListeners(0, closed, signal, this.signal);
+    for (const source of [closed, signal]) {
+      const onAbort = () => this.#end(toldBy(source.reason, op));
+      source.addEventListener('abort', onAbort, { once: true, signal: this.#over.signal });
+    }
+    clock.sleep(deadlineMs, this.#timer.signal).then(
+      () => this.#end(new OpError('timeout', op)),
+      () => {}, // The call was over first.
+    );
+  }
+
+  /** Aborts with an OpError. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Milliseconds that are left, at least 1. */
+  get leftMs(): number {
+    return Math.max(1, Math.ceil(this.#untilMs - this.#clock.monotonicMs()));
+  }
+
+  /** For a call within this one. */
+  get options(): CallOptions {
+    return { signal: this.signal, deadlineMs: this.leftMs };
+  }
+
+  /** The deadline does not count any more, only the other two: for what was opened to last. */
+  lift(): void {
+    this.#timer.abort();
+  }
+
+  #end(reason: OpError): void {
+    this.#controller.abort(reason);
+  }
+
+  [Symbol.dispose](): void {
+    this.#over.abort();
+    this.#timer.abort();
+  }
+}
+
+/** Why somebody told a call to end, as an operating error. */
+export function toldBy(reason: unknown, op: string): OpError {
+  if (reason instanceof OpError) return reason;
+  const isTimeout = reason instanceof Error && reason.name === 'TimeoutError';
+  return new OpError(isTimeout ? 'timeout' : 'cancelled', op, { cause: reason });
+}

@@ -1,0 +1,275 @@
+/**
+ * Calls of Kubo's RPC (`POST /api/v0/…`): each with its deadline, sent again where that is safe,
+ * and refused to a Kubo that is too old.
+ *
+ * Invariants: what may have changed something is sent again only if its caller says that twice is
+ * as once; a source of bytes is never read twice; no address or secret is kept beyond the loss of the
+ * connection that it was read for.
+ */
+import type { Clock } from '../../base/clock.ts';
+import { OpError } from '../../base/errors.ts';
+import {
+  NODE_ANSWER_BYTES_MAX,
+  NODE_REPEAT_MS,
+  NODE_REPEATS_MAX,
+  NODE_TRANSFER_MS,
+} from '../../base/limits.ts';
+import type { Random } from '../../base/random.ts';
+import type { CallOptions } from '../call.ts';
+import type { Answer } from './answer.ts';
+import { Deadline } from './deadline.ts';
+import type { Address, Endpoint } from './endpoint.ts';
+import { lateFault, refusalOf } from './faults.ts';
+import type { Multipart } from './multipart.ts';
+import { type Lane, Transport } from './transport.ts';
+import { isCompatible, MIN_VERSION } from './version.ts';
+import { Fields, jsonOf } from './wire.ts';
+
+export interface RpcOptions {
+  readonly endpoint: Endpoint;
+  /** Value of the header `Authorization`, read anew with each connection; undefined: none. */
+  readonly authorization: (() => string) | undefined;
+  readonly requestsMax: number;
+  /** Of calls in the lane `short` that name no deadline. */
+  readonly callMs: number;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+type Value = string | number | boolean | undefined;
+
+export interface Ask {
+  readonly command: string;
+  readonly args?: readonly string[];
+  readonly query?: Readonly<Record<string, Value>>;
+  /** Made anew for each time it is sent. */
+  readonly body?: () => Multipart;
+  /** `short` when absent. */
+  readonly lane?: Lane;
+  /**
+   * `always`: twice is as once, and so is the body. `unseen`, when absent: only if the node cannot
+   * have seen it; with a body never.
+   */
+  readonly repeat?: 'always' | 'unseen';
+  /** For commands that must answer a Kubo of any version. */
+  readonly anyVersion?: boolean;
+}
+
+/** A call that is under way, with what ends it. */
+export interface Underway {
+  readonly answer: Answer;
+  readonly deadline: Deadline;
+}
+
+export class Rpc {
+  readonly #options: RpcOptions;
+  readonly #transport: Transport;
+  readonly #closed = new AbortController();
+  #address: Address | undefined;
+  #authorization: string | undefined;
+  #isVersionKnown = false;
+
+  constructor(options: RpcOptions) {
+    this.#options = options;
+    this.#transport = new Transport(options.requestsMax);
+  }
+
+  get endpoint(): string {
+    return this.#options.endpoint.text;
+  }
+
+  get clock(): Clock {
+    return this.#options.clock;
+  }
+
+  get random(): Random {
+    return this.#options.random;
+  }
+
+  /** One JSON object. @throws as `IpfsNode`. */
+  async json(ask: Ask, options: CallOptions): Promise<Fields> {
+    const op = opOf(ask);
+    const text = (await this.bytes(ask, options, NODE_ANSWER_BYTES_MAX)).toString('utf8');
+    return fieldsOf(jsonOf(text, op), op);
+  }
+
+  /** For answers that say nothing: what comes is read to its end. @throws as `IpfsNode`. */
+  async done(ask: Ask, options: CallOptions): Promise<void> {
+    await this.bytes(ask, options, NODE_ANSWER_BYTES_MAX);
+  }
+
+  /** The whole body. @throws as `IpfsNode`. */
+  async bytes(ask: Ask, options: CallOptions, bytesMax: number): Promise<Buffer> {
+    using deadline = this.#deadline(ask, options);
+    return await this.#repeated(ask, deadline, async () => {
+      using answer = await this.#sent(ask, deadline);
+      return await answer.bytes(bytesMax);
+    });
+  }
+
+  /** One JSON value a line. Sent again only before it begins. @throws as `IpfsNode`. */
+  async *lines(ask: Ask, options: CallOptions): AsyncGenerator<Fields, void, undefined> {
+    const op = opOf(ask);
+    using deadline = this.#deadline(ask, options);
+    using answer = await this.#repeated(ask, deadline, () => this.#sent(ask, deadline));
+    for await (const line of answer.lines(Number.MAX_SAFE_INTEGER)) {
+      yield fieldsOf(jsonOf(line, op), op);
+    }
+  }
+
+  /** The body as it comes. Sent again only before it begins. @throws as `IpfsNode`. */
+  async *stream(ask: Ask, options: CallOptions): AsyncGenerator<Buffer, void, undefined> {
+    using deadline = this.#deadline(ask, options);
+    using answer = await this.#repeated(ask, deadline, () => this.#sent(ask, deadline));
+    yield* answer.chunks(Number.MAX_SAFE_INTEGER);
+  }
+
+  /**
+   * Resolves when the answer has begun; from then on only the signal ends it. Whoever is given it
+   * disposes of both.
+   * @throws as `IpfsNode`.
+   */
+  async hold(ask: Ask, options: CallOptions): Promise<Underway> {
+    const deadline = this.#deadline(ask, options);
+    try {
+      const answer = await this.#repeated(ask, deadline, () => this.#sent(ask, deadline));
+      deadline.lift();
+      return { answer, deadline };
+    } catch (error) {
+      deadline[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Ends every call; later ones are refused. */
+  close(): void {
+    const hint = 'kitfs stops, or has another node now';
+    this.#closed.abort(new OpError('not-ready', `close ${this.endpoint}`, { hint }));
+    this.#transport.close();
+  }
+
+  /** One end for several calls that are one to the caller. @throws OpError cancelled, timeout. */
+  deadline(op: string, options: CallOptions, lane: Lane = 'short'): Deadline {
+    const own = lane === 'long' ? NODE_TRANSFER_MS : this.#options.callMs;
+    const deadlineMs = options.deadlineMs ?? own;
+    const closed = this.#closed.signal;
+    return new Deadline(op, { ...options, deadlineMs }, { clock: this.clock, closed });
+  }
+
+  #deadline(ask: Ask, options: CallOptions): Deadline {
+    return this.deadline(opOf(ask), options, ask.lane);
+  }
+
+  /** Does it, and again as often as it may be and helps. */
+  async #repeated<T>(ask: Ask, deadline: Deadline, once: () => Promise<T>): Promise<T> {
+    for (let repeats = 0; ; repeats++) {
+      try {
+        return await once();
+      } catch (error) {
+        if (!(error instanceof OpError) || !mayRepeat(ask, error, repeats)) throw error;
+        await this.#prepare(error, repeats, deadline);
+      }
+    }
+  }
+
+  /** What a repeat needs: another connection, another secret, or only time. */
+  async #prepare(error: OpError, repeats: number, { signal }: Deadline): Promise<void> {
+    if (error.failure === 'credentials-invalid') {
+      const before = this.#authorization;
+      this.#authorization = undefined;
+      if (this.#options.authorization?.() === before) throw error; // It would be refused again.
+      return;
+    }
+    if (error.failure === 'not-running') this.#forget();
+    const spread = 0.75 + 0.5 * fraction(this.random);
+    await this.clock.sleep(NODE_REPEAT_MS * 2 ** repeats * spread, signal);
+  }
+
+  /** The node may come back elsewhere, with another secret, and be another Kubo. */
+  #forget(): void {
+    this.#address = undefined;
+    this.#authorization = undefined;
+    this.#isVersionKnown = false;
+    this.#transport.forget();
+  }
+
+  /** @throws OpError what a refusal means. */
+  async #sent(ask: Ask, deadline: Deadline): Promise<Answer> {
+    if (ask.anyVersion !== true && !this.#isVersionKnown) await this.#demandVersion(deadline);
+    const answer = await this.#answer(ask, deadline);
+    if (answer.status === 200) return answer;
+    using refusal = answer;
+    throw refusalOf(refusal.status, await refusal.refusal(), deadline.op);
+  }
+
+  async #answer(ask: Ask, deadline: Deadline): Promise<Answer> {
+    this.#address ??= await this.#options.endpoint.resolve();
+    this.#authorization ??= this.#options.authorization?.();
+    const body = ask.body?.();
+    const { op, signal } = deadline;
+    const headers = {
+      ...(this.#authorization === undefined ? {} : { authorization: this.#authorization }),
+      ...(body === undefined ? {} : { 'content-type': body.contentType }),
+    };
+    const outgoing = {
+      path: pathOf(ask, deadline.leftMs),
+      lane: ask.lane ?? 'short',
+      headers,
+      body: body?.chunks,
+    };
+    return await this.#transport.send(this.#address, outgoing, { op, signal });
+  }
+
+  /** @throws OpError version-unsupported. */
+  async #demandVersion(deadline: Deadline): Promise<void> {
+    using answer = await this.#answer({ command: 'version' }, deadline);
+    const { op } = deadline;
+    if (answer.status !== 200) throw refusalOf(answer.status, await answer.refusal(), op);
+    const text = (await answer.bytes(NODE_ANSWER_BYTES_MAX)).toString('utf8');
+    const version = new Fields(jsonOf(text, op), op).text('Version');
+    if (!isCompatible(version)) {
+      throw new OpError('version-unsupported', op, {
+        hint: `upgrade Kubo to ${MIN_VERSION}`,
+        details: { service: 'kubo', partial: { version, min_version: MIN_VERSION } },
+      });
+    }
+    this.#isVersionKnown = true;
+  }
+}
+
+/** What a call does, for errors and logs: its command and what it is about. */
+export const opOf = ({ command, args = [] }: Ask): string => [command, ...args].join(' ');
+
+/** Whether an error ends with a repeat, and does no harm. */
+function mayRepeat(ask: Ask, { failure, details }: OpError, repeats: number): boolean {
+  const isUnseen = failure === 'credentials-invalid' || details['sent'] === false;
+  const isSafe = ask.repeat === 'always' || (isUnseen && ask.body === undefined);
+  if (!isSafe || repeats >= NODE_REPEATS_MAX) return false;
+  // Nobody listens there: the address is read once more, and that must do.
+  if (failure === 'credentials-invalid' || details['sent'] === false) return repeats === 0;
+  return failure === 'not-running' || failure === 'response-invalid';
+}
+
+function pathOf({ command, args = [], query = {}, lane }: Ask, leftMs: number): string {
+  const pairs: [string, Value][] = args.map((arg) => ['arg', arg]);
+  pairs.push(...Object.entries(query));
+  // Kubo gives up too, when nobody waits for it any more.
+  if (lane !== 'held') pairs.push(['timeout', `${leftMs}ms`]);
+  const text = pairs
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name}=${encodeURIComponent(String(value))}`)
+    .join('&');
+  return `/api/v0/${command}?${text}`;
+}
+
+/** An object, or the error that Kubo puts where one was expected. */
+function fieldsOf(value: unknown, op: string): Fields {
+  const fields = new Fields(value, op);
+  const { Message: message, Type: type } = fields.all;
+  if (type === 'error' && typeof message === 'string') throw lateFault(message, op);
+  return fields;
+}
+
+/** Evenly from 0 to 1. */
+const fraction = (random: Random): number =>
+  Buffer.from(random.token(), 'base64url').readUInt16BE(0) / 0x1_0000;

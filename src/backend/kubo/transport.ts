@@ -1,0 +1,165 @@
+/**
+ * Requests to one Kubo node: one pool of connections, bounded; whoever comes when all are in use
+ * waits in order. Not `fetch`, which can neither speak to Unix sockets nor see trailers.
+ *
+ * Invariants: a call that was told to end holds no socket; a source of bytes that nobody wants any
+ * more is told so (`return`); no answer leaves this module's callers unread and open.
+ */
+import { once } from 'node:events';
+import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:http';
+import { codeOf, OpError } from '../../base/errors.ts';
+import {
+  NODE_CALLS_WAITING_MAX,
+  NODE_CONNECTION_KEPT_MS,
+  NODE_SUBSCRIPTIONS_MAX,
+} from '../../base/limits.ts';
+import { Answer, type Uploading } from './answer.ts';
+import type { Address } from './endpoint.ts';
+import { Turns } from './turns.ts';
+
+/**
+ * `short` for what is answered at once; `long` for what streams, so that questions asked while a
+ * stream is read can never wait for that stream; `held` for subscriptions.
+ */
+export type Lane = 'short' | 'long' | 'held';
+
+export interface Outgoing {
+  /** With its query: `/api/v0/id?timeout=30000ms`. */
+  readonly path: string;
+  readonly lane: Lane;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: AsyncIterable<Uint8Array> | undefined;
+}
+
+export interface Calling {
+  readonly op: string;
+  /** Aborts with an OpError. */
+  readonly signal: AbortSignal;
+}
+
+export class Transport {
+  readonly #agent = new Agent({
+    keepAlive: true,
+    timeout: NODE_CONNECTION_KEPT_MS, // Ends connections nobody uses, and no others.
+  });
+  readonly #lanes: Readonly<Record<Lane, Turns>>;
+
+  /** @param requestsMax Connections in use at once, at least 2; subscriptions come on top. */
+  constructor(requestsMax: number) {
+    const waitingMax = NODE_CALLS_WAITING_MAX;
+    const long = Math.floor(requestsMax / 2);
+    this.#lanes = {
+      short: new Turns({ atOnce: requestsMax - long, waitingMax }),
+      long: new Turns({ atOnce: long, waitingMax }),
+      held: new Turns({ atOnce: NODE_SUBSCRIPTIONS_MAX, waitingMax: 0 }),
+    };
+  }
+
+  /**
+   * Sends a request and resolves when its answer begins, which may be before its body has gone.
+   * @throws OpError not-running: nobody listens, or the connection broke before an answer;
+   *   rate-limited; the signal's reason; what reading the body throws.
+   */
+  async send(to: Address, outgoing: Outgoing, { op, signal }: Calling): Promise<Answer> {
+    const leave = await this.#lanes[outgoing.lane].enter(op, signal);
+    let sent: ClientRequest;
+    try {
+      sent = this.#begin(to, outgoing);
+    } catch (error) {
+      leave();
+      throw error;
+    }
+    sent.once('close', leave);
+    const onAbort = () => void sent.destroy(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    sent.once('close', () => signal.removeEventListener('abort', onAbort));
+    if (signal.aborted) onAbort();
+    const uploading: Uploading = { fault: undefined };
+    const message = await answered(sent, outgoing.body, uploading, { op, signal });
+    // Destroying the request alone would let what came already look like the end.
+    const onLate = () => void message.destroy(signal.reason);
+    signal.addEventListener('abort', onLate, { once: true });
+    message.once('close', () => signal.removeEventListener('abort', onLate));
+    // The node has said all it will, and nobody waits for the rest of what it was sent.
+    message.once('end', () => sent.writableEnded || sent.destroy());
+    return new Answer(message, { op, signal, uploading });
+  }
+
+  /** Lets go of connections nobody uses: the node behind them may be another one now. */
+  forget(): void {
+    for (const sockets of Object.values(this.#agent.freeSockets)) {
+      for (const socket of sockets ?? []) socket.destroy();
+    }
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  #begin(to: Address, { path, headers, body }: Outgoing): ClientRequest {
+    const length = body === undefined ? { 'content-length': '0' } : {};
+    const all = { ...headers, ...length };
+    return request({ ...to, agent: this.#agent, method: 'POST', path, headers: all });
+  }
+}
+
+/** The beginning of the answer; the body goes out meanwhile, and on after that. */
+async function answered(
+  sent: ClientRequest,
+  body: AsyncIterable<Uint8Array> | undefined,
+  uploading: Uploading,
+  { op, signal }: Calling,
+): Promise<IncomingMessage> {
+  const answer = new Promise<IncomingMessage>((resolve, reject) => {
+    sent.once('response', resolve);
+    sent.on('error', reject); // Stays: an error after the answer began is told by the answer.
+    sent.once('close', () => reject(new Error('the connection was closed')));
+  });
+  if (body === undefined) sent.end();
+  else {
+    upload(body, sent, answer).catch((error: unknown) => {
+      uploading.fault = { error };
+      sent.destroy(error instanceof Error ? error : new Error(String(error)));
+    });
+  }
+  try {
+    return await answer;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (uploading.fault !== undefined) throw uploading.fault.error;
+    throw unanswered(error, op);
+  }
+}
+
+/** Details {sent}: whether the node may have seen the request, though it never answered. */
+function unanswered(cause: unknown, op: string): OpError {
+  const code = codeOf(cause) ?? '';
+  if (code === 'EACCES' || code === 'EPERM') {
+    const hint = 'let the user of the daemon connect to the socket of the node';
+    return new OpError('configuration', op, { cause, hint });
+  }
+  const sent = !['ECONNREFUSED', 'ENOENT', 'ENOTFOUND', 'EAI_AGAIN'].includes(code);
+  return new OpError('not-running', op, { cause, details: { sent, service: 'kubo' } });
+}
+
+/** As fast as the other side takes it. Ends, without an error, when it takes no more. */
+async function upload(
+  body: AsyncIterable<Uint8Array>,
+  sent: ClientRequest,
+  answer: Promise<IncomingMessage>,
+): Promise<void> {
+  const over = new AbortController();
+  const stop = () => over.abort();
+  sent.once('close', stop);
+  // A refusal comes before the end of the body; a success does so too, with its progress.
+  answer.then(({ statusCode }) => {
+    if (statusCode !== 200) stop();
+  }, stop);
+  for await (const chunk of body) {
+    if (over.signal.aborted) break;
+    if (sent.write(chunk)) continue;
+    await once(sent, 'drain', { signal: over.signal }).catch(stop);
+    if (over.signal.aborted) break;
+  }
+  if (!sent.destroyed) sent.end();
+}

@@ -1,0 +1,65 @@
+/**
+ * Bounded concurrency: so many at once, so many who wait, in the order they came. Waiting ends with
+ * the caller's signal.
+ */
+import { OpError } from '../../base/errors.ts';
+
+export class Turns {
+  readonly #waitingMax: number;
+  readonly #waiting = new Set<() => void>();
+  #free: number;
+
+  constructor({ atOnce, waitingMax }: { readonly atOnce: number; readonly waitingMax: number }) {
+    this.#free = atOnce;
+    this.#waitingMax = waitingMax;
+  }
+
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /**
+   * Resolves with what ends the turn; calling that twice is as once.
+   * @throws OpError rate-limited: too many wait. The signal's reason when it aborts.
+   */
+  async enter(op: string, signal: AbortSignal): Promise<() => void> {
+    signal.throwIfAborted();
+    if (this.#free > 0) this.#free -= 1;
+    else await this.#turn(op, signal);
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      this.#passOn();
+    };
+  }
+
+  #turn(op: string, signal: AbortSignal): Promise<void> {
+    if (this.#waiting.size >= this.#waitingMax) {
+      throw new OpError('rate-limited', op, { hint: 'too many calls wait for the node' });
+    }
+    return new Promise((resolve, reject) => {
+      const onAbort = () => {
+        this.#waiting.delete(take);
+        reject(signal.reason);
+      };
+      const take = () => {
+        signal.removeEventListener('abort', onAbort);
+        resolve();
+      };
+      this.#waiting.add(take);
+      signal.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
+  /** The turn goes to who waits longest, without ever being free in between. */
+  #passOn(): void {
+    const [next] = this.#waiting;
+    if (next === undefined) {
+      this.#free += 1;
+      return;
+    }
+    this.#waiting.delete(next);
+    next();
+  }
+}
