@@ -187,9 +187,9 @@ export class Dag {
     }
   }
 
-  /** Whether the block is here. */
-  has(cid: CID): boolean {
-    return this.#blocks.sizeOf(cid) !== undefined;
+  /** Bytes of a block; undefined when it is not here. */
+  sizeOf(cid: CID): number | undefined {
+    return this.#blocks.sizeOf(cid);
   }
 
   /**

@@ -27,6 +27,7 @@ import { Room } from './room.ts';
 import { WriteSessions } from './sessions.ts';
 import { type Database, openReader, openWriter, type Statement } from './sqlite.ts';
 import { Superblocks } from './superblocks.ts';
+import { Targets } from './targets.ts';
 import { ToolCalls } from './tool-calls.ts';
 import { ToolJobs } from './tool-jobs.ts';
 import { OpenTransaction, type Tx } from './transaction.ts';
@@ -52,6 +53,8 @@ export type { PublishedRow } from './published.ts';
 export { Retention, type RetentionPolicy } from './retention.ts';
 export { loadEngine } from './sqlite.ts';
 export type { SuperblockRow, SyncedRow } from './superblocks.ts';
+export type { Root, TargetRow, TargetState } from './targets.ts';
+export { TARGET_STATES } from './targets.ts';
 export type { ToolJobRow } from './tool-jobs.ts';
 export type { Tx } from './transaction.ts';
 
@@ -84,6 +87,7 @@ export class Journal {
   readonly sessions: WriteSessions;
   readonly superblocks: Superblocks;
   readonly symlinks: Symlinks;
+  readonly targets: Targets;
   readonly toolCalls: ToolCalls;
   readonly toolJobs: ToolJobs;
   readonly xattrs: Xattrs;
@@ -136,6 +140,7 @@ export class Journal {
       this.sessions = new WriteSessions(this.#db, this.counters);
       this.superblocks = new Superblocks(this.#db, this.dentries);
       this.symlinks = new Symlinks(this.#db);
+      this.targets = new Targets(this.#db);
       this.toolCalls = new ToolCalls(this.#db);
       this.toolJobs = new ToolJobs(this.#db);
       this.xattrs = new Xattrs(this.#db);

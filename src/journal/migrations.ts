@@ -255,8 +255,36 @@ CREATE TRIGGER published_gone AFTER DELETE ON inode WHEN OLD.mode & ${S_IFMT} = 
 END;
 `;
 
+/** What is owed to stores outside. */
+const TARGETS = `
+CREATE TABLE sync_target (
+  path BLOB NOT NULL,
+  target TEXT NOT NULL,
+  wanted_tree BLOB NOT NULL,
+  wanted_snapshot BLOB NOT NULL,
+  pin INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  attempts INTEGER NOT NULL,
+  due_s INTEGER,
+  failure TEXT,
+  held_tree BLOB,
+  held_snapshot BLOB,
+  sent TEXT NOT NULL,
+  checked_s INTEGER,
+  PRIMARY KEY (path, target)
+) STRICT, WITHOUT ROWID;
+`;
+
 /** Index i takes the schema from version i to i + 1. */
-const MIGRATIONS: readonly string[] = [FOUNDATION, SLOTS, USAGE, TAKE_OVER, TOOL_CALLS, PUBLISHED];
+const MIGRATIONS: readonly string[] = [
+  FOUNDATION,
+  SLOTS,
+  USAGE,
+  TAKE_OVER,
+  TOOL_CALLS,
+  PUBLISHED,
+  TARGETS,
+];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

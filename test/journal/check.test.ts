@@ -176,6 +176,16 @@ const OFFENCES: readonly Offence[] = [
   { rule: 'published-fields', sql: 'UPDATE published SET list = NULL' },
   { rule: 'published-fields', sql: 'UPDATE published SET directories = 0' },
   { rule: 'published-fields', sql: 'UPDATE published SET private = 2' },
+  { rule: 'target-fields', sql: `UPDATE sync_target SET target = ''` },
+  { rule: 'target-fields', sql: `UPDATE sync_target SET path = x'61'` },
+  { rule: 'target-fields', sql: `UPDATE sync_target SET state = 'no'` },
+  { rule: 'target-fields', sql: `UPDATE sync_target SET state = 'queued'` },
+  { rule: 'target-fields', sql: 'UPDATE sync_target SET pin = 2, attempts = -1' },
+  { rule: 'target-fields', sql: `UPDATE sync_target SET sent = 'no'` },
+  { rule: 'target-fields', sql: `UPDATE sync_target SET sent = '{}'` },
+  { rule: 'target-fields', sql: 'UPDATE sync_target SET held_tree = NULL' },
+  { rule: 'target-fields', sql: `UPDATE sync_target SET held_tree = x'01'` },
+  { rule: 'target-fields', sql: `UPDATE sync_target SET wanted_tree = x'01', held_tree = x'01'` },
 ];
 
 describe('an offence is found against', () => {
