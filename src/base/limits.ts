@@ -235,3 +235,8 @@ export const NODE_CONNECTION_KEPT_MS = 60_000;
 export const MFS_UNFLUSHED_MAX = 128;
 /** Kubo drops what is longer than some 1,048,400 bytes and says nothing. */
 export const PUBSUB_BYTES_MAX = 1_000_000;
+
+/** Longest pause between two attempts to bring a snapshot to a store. */
+export const SYNC_RETRY_S_MAX = 300;
+/** How long a store is believed to have what it said it has. */
+export const SYNC_CHECK_S = 3600;

@@ -35,6 +35,7 @@ import {
 } from './assemble.ts';
 import { syncBlocks, syncContents } from './durable.ts';
 import { type Frozen, freeze, type Gate } from './freeze.ts';
+import { intended } from './intend.ts';
 import { rootAtimeOf } from './manifest.ts';
 import { pathsGone, type StoredManifest, storeManifest } from './manifest-lists.ts';
 import { recall, remember } from './remember.ts';
@@ -46,6 +47,8 @@ export interface PublisherPorts extends AssemblePorts {
   readonly clock: Clock;
   /** Puts every committed record on stable storage. */
   syncJournal(): Promise<void>;
+  /** Told when something is owed to a store; absent: nobody settles it. */
+  readonly onOwed?: (() => void) | undefined;
 }
 
 export interface PublishRequest {
@@ -58,6 +61,8 @@ export interface PublishRequest {
   readonly group?: string | undefined;
   readonly message?: string | undefined;
   readonly pin: boolean;
+  /** Stores that shall have it too: owed to them in the transaction that records the publication. */
+  readonly targets?: readonly string[] | undefined;
   /** Also in UnixFS itself: mode and mtime. */
   readonly unixfsMetadata: boolean;
   /** The root of the last sync, as text; the call fails when it is another one. */
@@ -207,6 +212,7 @@ export class Publisher {
       counts.reusedBlocks += assembled.counts.newBlocks;
       const same = { ...facts, snapshot: previous, changed: false, counts, seq: undefined };
       await this.#remember(request, made, signal);
+      await this.#oweAgain(request, { tree: root.cid, snapshot: previous });
       return request.pin ? this.#pinAgain(request, same) : same;
     }
     const deleted =
@@ -223,6 +229,7 @@ export class Publisher {
     const counts = { ...assembled.counts, deleted: deleted ?? 0 };
     const published = this.#record(request, made, previous, { ...facts, changed: true, counts });
     await this.#ports.syncJournal();
+    if (request.targets !== undefined) this.#ports.onOwed?.();
     return published;
   }
 
@@ -263,7 +270,8 @@ export class Publisher {
       message: request.message,
     };
     const block = snapshotBlock(snapshot);
-    const rootCid = Buffer.from(assembled.root.cid.bytes);
+    const root = assembled.root.cid;
+    const rootCid = Buffer.from(root.bytes);
     return journal.commit((tx) => {
       blocks.put(block.cid, block.bytes);
       if (request.pin) this.#pin(request, assembled.root.cid, synced);
@@ -287,10 +295,34 @@ export class Publisher {
         timeS: now.s,
         timeNs: now.ns,
       });
+      this.#owe(request, { tree: root, snapshot: block.cid });
       const published = { ...facts, snapshot: block.cid, seq };
       request.onRecord?.(published);
       return published;
     });
+  }
+
+  /** Nothing changed here; a store may still not have it. */
+  async #oweAgain(request: PublishRequest, root: Whole): Promise<void> {
+    const { journal, syncJournal, onOwed } = this.#ports;
+    if (!journal.commit(() => this.#owe(request, root))) return;
+    await syncJournal();
+    onOwed?.();
+  }
+
+  /** Whether anything is owed now. Inside a transaction. */
+  #owe({ path, targets = [], pin }: PublishRequest, { tree, snapshot }: Whole): boolean {
+    const { journal, clock } = this.#ports;
+    const wanted = { tree: blockKey(tree), snapshot: blockKey(snapshot) };
+    const nowS = clock.now().s;
+    let isOwed = false;
+    for (const target of targets) {
+      const intention = { path, target, wanted, pin, nowS };
+      const row = intended(journal.targets.get(path, target), intention);
+      if (row !== undefined) journal.targets.put(row);
+      isOwed ||= row !== undefined;
+    }
+    return isOwed;
   }
 
   /** Pins the new root, and drops the pin that the last publication of this path made. */
@@ -341,6 +373,12 @@ export class Publisher {
       }
     });
   }
+}
+
+/** A snapshot, and its tree. */
+interface Whole {
+  readonly tree: CID;
+  readonly snapshot: CID;
 }
 
 interface Made {

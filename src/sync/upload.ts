@@ -10,8 +10,18 @@ import type { CallOptions, IpfsNode, Pin } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { bytesOf, isUtf8Name, type Name } from '../base/ids.ts';
-import { blockKey, type CID, carOf, cidOfBytes, type Dag, parseCid } from '../content/content.ts';
+import {
+  blockKey,
+  CID,
+  carOf,
+  cidOfBytes,
+  type Dag,
+  parseCid,
+  RAW_CODEC,
+  type StoredBlock,
+} from '../content/content.ts';
 import type { Journal, Root, TargetRow } from '../journal/journal.ts';
+import { isSameRoot } from './intend.ts';
 import { missing } from './missing.ts';
 import { readSnapshot } from './snapshot.ts';
 
@@ -67,12 +77,11 @@ interface Whole {
   readonly tree: CID;
   readonly manifest: CID;
   readonly snapshot: CID;
-}
-
-/** A pin there shall be. */
-interface Wish {
-  readonly cid: CID;
-  readonly recursive: boolean;
+  /**
+   * The record under another codec: a pin of it keeps the block, which nodes know by its hash, and not
+   * all snapshots before, to which it links.
+   */
+  readonly record: CID;
 }
 
 class Upload {
@@ -98,20 +107,18 @@ class Upload {
     const wanted = await this.#wholeOf(this.#row.wanted);
     await this.#demandOurs();
     const before = await this.#pins();
-    const roots = [wanted.tree, wanted.manifest];
+    const roots = rootsOf(wanted);
     if (roots.some((cid) => before.get(keyOf(cid))?.type !== 'recursive')) await this.#send(wanted);
-    const wishes: Wish[] = roots.map((cid) => ({ cid, recursive: true }));
-    wishes.push({ cid: wanted.snapshot, recursive: false });
-    for (const wish of wishes) await this.#pin(wish, before);
+    for (const cid of roots) await this.#pin(cid, before);
     await this.#node.mfs.place(this.#place, wanted.tree, this.#call);
-    await this.#demandThere(wanted, wishes);
+    await this.#demandThere(wanted);
     this.#keep({
       state: this.#row.pin ? 'pinned' : 'stored',
       held: this.#row.wanted,
       checkedS: this.#ports.clock.now().s,
       failure: undefined,
     });
-    await this.#letGo(this.#row.pin ? wishes : wishes.slice(1));
+    await this.#letGo(this.#row.pin ? roots : roots.slice(1));
     this.#keep({ sent: [], attempts: 0, dueS: undefined });
     return this.#row;
   }
@@ -135,9 +142,10 @@ class Upload {
   }
 
   async #wholeOf({ tree, snapshot }: Root): Promise<Whole> {
-    const record = cidOfBytes(snapshot);
-    const { manifest } = await readSnapshot(this.#ports.dag, record, this.#run.signal);
-    return { tree: cidOfBytes(tree), manifest, snapshot: record };
+    const cid = cidOfBytes(snapshot);
+    const { manifest } = await readSnapshot(this.#ports.dag, cid, this.#run.signal);
+    const record = CID.createV1(RAW_CODEC, cid.multihash);
+    return { tree: cidOfBytes(tree), manifest, snapshot: cid, record };
   }
 
   /** Nobody else publishes under our name. */
@@ -167,21 +175,26 @@ class Upload {
 
   async #send(wanted: Whole): Promise<void> {
     const { dag } = this.#ports;
-    const roots = [wanted.tree, wanted.manifest];
+    const roots = rootsOf(wanted);
     const sent = new Set([...this.#row.sent, ...roots.map(String)]);
+    const { held, wanted: root, dueS = this.#ports.clock.now().s } = this.#row;
+    const isLost = held !== undefined && isSameRoot(held, root);
     // They may be pinned before the node has answered, and nobody after a kill would know why.
-    this.#keep({ state: 'uploading', sent: [...sent] });
-    const base = await this.#base();
+    const note = { state: 'uploading', sent: [...sent], dueS } as const;
+    this.#keep(isLost ? { ...note, held: undefined } : note);
+    const base = await this.#base(held);
     const pairs = [
       { root: wanted.tree, base: base?.tree },
       { root: wanted.manifest, base: base?.manifest },
     ];
     const total = { blocks: 0, bytes: 0 };
     const blocks = async function* (signal: AbortSignal) {
-      for (const pair of pairs) yield* counted(dag, missing(dag, pair, signal), total);
-      yield* counted(dag, [wanted.snapshot], total);
+      const record = { cid: wanted.record, bytes: await dag.block(wanted.snapshot, signal) };
+      yield* counted([record], total);
+      for (const pair of pairs)
+        yield* counted(read(dag, missing(dag, pair, signal), signal), total);
     };
-    const car = carOf(dag, roots, blocks, this.#run.signal);
+    const car = carOf(roots, blocks, this.#run.signal);
     const { progress, through = (bytes) => bytes } = this.#run;
     const told = telling(car, () => progress({ ...total }));
     const imported = await this.#node.content.importCar(through(told), {
@@ -196,8 +209,8 @@ class Upload {
   }
 
   /** The snapshot that the node still keeps whole; undefined: nothing is taken for granted. */
-  async #base(): Promise<Pick<Whole, 'tree' | 'manifest'> | undefined> {
-    const { held, failure } = this.#row;
+  async #base(held: Root | undefined): Promise<Pick<Whole, 'tree' | 'manifest'> | undefined> {
+    const { failure } = this.#row;
     // A node may have lost blocks below a pin: an attempt that failed for it sends everything.
     if (held === undefined || failure === 'content-missing' || failure === 'timeout') {
       return undefined;
@@ -209,27 +222,19 @@ class Upload {
   }
 
   /** A pin that was there before, and is not ours, keeps its name. */
-  async #pin({ cid, recursive }: Wish, before: ReadonlyMap<string, Pin>): Promise<void> {
+  async #pin(cid: CID, before: ReadonlyMap<string, Pin>): Promise<void> {
     const pin = before.get(keyOf(cid));
     const isOurs = pin?.name === this.#name || this.#row.sent.includes(cid.toString());
     if (pin !== undefined && !isOurs) return;
-    if (!recursive) {
-      // It may have been collected since it came: it is a root of nothing.
-      const bytes = await this.#ports.dag.block(cid, this.#run.signal);
-      await this.#node.content.blockPut(cid, bytes, this.#call);
-    }
-    await this.#node.pins.add(cid, { ...this.#call, recursive, name: this.#name });
+    await this.#node.pins.add(cid, { ...this.#call, name: this.#name });
   }
 
   /** @throws OpError response-invalid. */
-  async #demandThere(wanted: Whole, wishes: readonly Wish[]): Promise<void> {
+  async #demandThere(wanted: Whole): Promise<void> {
     const placed = await this.#node.mfs.stat(this.#place, this.#call);
     const pins = await this.#pins();
     const isPlaced = placed !== undefined && keyOf(placed.cid) === keyOf(wanted.tree);
-    const isPinned = wishes.every(({ cid, recursive }) => {
-      const pin = pins.get(keyOf(cid));
-      return pin !== undefined && (!recursive || pin.type === 'recursive');
-    });
+    const isPinned = rootsOf(wanted).every((cid) => pins.get(keyOf(cid))?.type === 'recursive');
     if (isPlaced && isPinned) return;
     throw new OpError('response-invalid', this.#op, {
       hint: `the node says that it has no ${isPlaced ? 'pin' : 'entry in MFS'} of what it took`,
@@ -237,8 +242,8 @@ class Upload {
   }
 
   /** Our pins of before, and those that were left without a name by a kill. */
-  async #letGo(wishes: readonly Wish[]): Promise<void> {
-    const wanted = new Set(wishes.map(({ cid }) => keyOf(cid)));
+  async #letGo(roots: readonly CID[]): Promise<void> {
+    const wanted = new Set(roots.map(keyOf));
     const sent = new Set(this.#row.sent.map((text) => keyOf(parseCid(text))));
     for (const [key, { cid, type, name }] of await this.#pins()) {
       const isOurs = name === this.#name || (name === undefined && sent.has(key));
@@ -256,19 +261,26 @@ class Upload {
 const keyOf = (cid: CID): string => blockKey(cid).toString('latin1');
 const textOf = (key: Buffer): string => keyOf(cidOfBytes(key));
 
-export const isSameRoot = (one: Root, other: Root): boolean =>
-  one.tree.equals(other.tree) && one.snapshot.equals(other.snapshot);
+/** What is pinned, all of it recursively: the tree first. */
+const rootsOf = ({ tree, manifest, record }: Whole): CID[] => [tree, manifest, record];
+
+async function* read(
+  dag: Dag,
+  cids: AsyncIterable<CID>,
+  signal: AbortSignal,
+): AsyncGenerator<StoredBlock> {
+  for await (const cid of cids) yield { cid, bytes: await dag.block(cid, signal) };
+}
 
 /** Blocks and their bytes, added up as they are asked for. */
 async function* counted(
-  dag: Dag,
-  cids: Iterable<CID> | AsyncIterable<CID>,
+  blocks: Iterable<StoredBlock> | AsyncIterable<StoredBlock>,
   total: { blocks: number; bytes: number },
-): AsyncGenerator<CID> {
-  for await (const cid of cids) {
+): AsyncGenerator<StoredBlock> {
+  for await (const block of blocks) {
     total.blocks += 1;
-    total.bytes += dag.sizeOf(cid) ?? 0;
-    yield cid;
+    total.bytes += block.bytes.length;
+    yield block;
   }
 }
 

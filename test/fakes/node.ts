@@ -29,8 +29,8 @@ export class FakeNode {
   imported = 0;
   #fault: Fault | undefined;
   readonly #dag = new Dag({
-    get: (cid) => this.blocks.get(keyOf(cid)),
-    sizeOf: (cid) => this.blocks.get(keyOf(cid))?.length,
+    get: (cid) => this.blocks.get(blockOf(cid)),
+    sizeOf: (cid) => this.blocks.get(blockOf(cid))?.length,
   });
 
   /** The call behind the next `left` fails. */
@@ -48,7 +48,7 @@ export class FakeNode {
     const roots = [...this.placed.values()];
     for (const { cid, type } of this.pins.values()) {
       if (type === 'recursive') roots.push(cid);
-      else kept.add(keyOf(cid));
+      else kept.add(blockOf(cid));
     }
     for (const root of roots) for (const key of await this.below(root)) kept.add(key);
     for (const key of this.blocks.keys()) if (!kept.has(key)) this.blocks.delete(key);
@@ -59,7 +59,7 @@ export class FakeNode {
     const keys = [];
     for await (const { cid, size } of this.#dag.walk(root, new AbortController().signal)) {
       if (size === undefined) throw new OpError('content-missing', `walk ${cid}`);
-      keys.push(keyOf(cid));
+      keys.push(blockOf(cid));
     }
     return keys;
   }
@@ -67,7 +67,7 @@ export class FakeNode {
   /** The facets; the others are not there. */
   get node(): IpfsNode {
     const used: Used = {
-      content: { ...this.#content(), blockGet: unused, blockStat: unused, hasBlocks: unused },
+      content: this.#content(),
       pins: { ...this.#pins(), get: unused, update: unused },
       mfs: this.#mfs(),
     };
@@ -86,25 +86,19 @@ export class FakeNode {
     return result;
   }
 
-  #content(): Pick<
-    IpfsNode['content'],
-    'importCar' | 'blockPut' | 'add' | 'exportCar' | 'refsLocal'
-  > {
+  #content(): IpfsNode['content'] {
     return {
       add: unused,
       exportCar: unused,
       refsLocal: unused,
-      blockPut: (cid, bytes) =>
-        this.#call('blockPut', () => {
-          this.blocks.set(keyOf(cid), bytes);
-        }),
+      ...{ blockGet: unused, blockStat: unused, hasBlocks: unused, blockPut: unused },
       importCar: (car, { pinRoots }) =>
         this.#call('importCar', async () => {
           const reader = await CarBlockIterator.fromIterable(car);
           const roots = (await reader.getRoots()).map((root) => parseCid(root.toString()));
           let [blocks, bytes] = [0, 0];
           for await (const block of reader) {
-            this.blocks.set(keyOf(parseCid(block.cid.toString())), block.bytes);
+            this.blocks.set(blockOf(parseCid(block.cid.toString())), block.bytes);
             blocks += 1;
             bytes += block.bytes.length;
           }
@@ -117,11 +111,11 @@ export class FakeNode {
 
   async #pin(pin: Pin): Promise<void> {
     if (pin.type === 'recursive') await this.below(pin.cid);
-    else if (!this.blocks.has(keyOf(pin.cid))) throw new OpError('content-missing', 'pin');
-    const known = this.pins.get(keyOf(pin.cid));
+    else if (!this.blocks.has(blockOf(pin.cid))) throw new OpError('content-missing', 'pin');
+    const known = this.pins.get(pinOf(pin.cid));
     const type = known?.type === 'recursive' ? 'recursive' : pin.type;
     const name = pin.name ?? known?.name;
-    this.pins.set(keyOf(pin.cid), { cid: pin.cid, type, ...(name === undefined ? {} : { name }) });
+    this.pins.set(pinOf(pin.cid), { cid: pin.cid, type, ...(name === undefined ? {} : { name }) });
   }
 
   #pins(): Pick<IpfsNode['pins'], 'add' | 'rm' | 'ls'> {
@@ -134,9 +128,9 @@ export class FakeNode {
         }),
       rm: (cid) =>
         this.#call('pins.rm', () => {
-          const pin = this.pins.get(keyOf(cid));
+          const pin = this.pins.get(pinOf(cid));
           if (pin === undefined) throw new OpError('not-pinned', 'pins.rm');
-          this.pins.delete(keyOf(cid));
+          this.pins.delete(pinOf(cid));
           return pin;
         }),
       ls: ({ type = 'recursive' }) => this.#list(type),
@@ -169,4 +163,7 @@ export class FakeNode {
   }
 }
 
-const keyOf = (cid: CID): string => (cid.version === 0 ? cid.toV1() : cid).toString();
+/** Blocks by their hash alone, as Kubo has them. */
+const blockOf = (cid: CID): string => Buffer.from(cid.multihash.bytes).toString('hex');
+/** Pins by their CID. */
+const pinOf = (cid: CID): string => (cid.version === 0 ? cid.toV1() : cid).toString();
