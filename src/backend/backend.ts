@@ -57,6 +57,7 @@ export type {
   Imported,
   ImportOptions,
   IpfsNode,
+  KuboNode,
   LocalRef,
   NodeKind,
   Pin,

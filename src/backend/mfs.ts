@@ -3,7 +3,7 @@ import type { CID } from 'multiformats/cid';
 import type { Instant } from '../base/clock.ts';
 import type { CallOptions } from './call.ts';
 
-/** Changes are done one at a time, in the order asked. */
+/** Changes are done one at a time, in the order asked. Any call: OpError invalid-path, name-too-long. */
 export interface MfsFacet {
   /** undefined: there is nothing. @throws OpError not-directory. */
   stat(path: string, options: MfsStatOptions): Promise<MfsStat | undefined>;

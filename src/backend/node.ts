@@ -13,7 +13,8 @@
  * Thrown by any call: OpError not-running (nobody answers), credentials-invalid,
  * version-unsupported (the node is too old), timeout, cancelled (the signal's reason, when it is
  * an OpError), rate-limited (too many calls wait), response-invalid (what came is no answer),
- * api-error (the node refused, with its words as the cause), not-ready (the engine was closed).
+ * api-error (the node refused, with its words as the cause), configuration (its secret or address
+ * cannot be read), not-ready (the engine was closed).
  * A call lists only what it throws besides.
  */
 import type { CID } from 'multiformats/cid';
@@ -36,6 +37,11 @@ export interface IpfsNode extends AsyncDisposable {
   /** Asks other nodes; an engine without a network has none. */
   readonly routing?: RoutingFacet;
   readonly pubsub?: PubsubFacet;
+}
+
+/** A node outside of kitfs. */
+export interface KuboNode extends IpfsNode {
+  readonly kind: 'kubo';
 }
 
 export interface ContentFacet {

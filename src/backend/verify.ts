@@ -1,22 +1,9 @@
 /** Whether bytes are those of a CID. What no check was made of never leaves this module as a block. */
-import { createHash } from 'node:crypto';
 import type { CID } from 'multiformats/cid';
+import { DIGEST_NAMES, digestKind } from '../base/digests.ts';
 import { OpError } from '../base/errors.ts';
 
-interface Hash {
-  /** As the multicodec table and Kubo call it. */
-  readonly name: string;
-  /** As Node calls it. */
-  readonly algorithm: string;
-}
-
-/** By their codes in the multicodec table. */
-const HASHES: Readonly<Record<number, Hash>> = {
-  18: { name: 'sha2-256', algorithm: 'sha256' },
-  19: { name: 'sha2-512', algorithm: 'sha512' },
-};
 const IDENTITY_CODE = 0;
-const KNOWN = [...Object.values(HASHES).map(({ name }) => name), 'identity'].join(', ');
 
 /**
  * @throws OpError integrity: they are not; unsupported: by a hash that kitfs does not know, with
@@ -24,16 +11,16 @@ const KNOWN = [...Object.values(HASHES).map(({ name }) => name), 'identity'].joi
  */
 export function demandBytesOf(cid: CID, bytes: Uint8Array, op: string): void {
   const { code, digest } = cid.multihash;
-  const hash = HASHES[code];
+  const hash = digestKind(code);
   if (hash === undefined && code !== IDENTITY_CODE) throw unknownHash(cid, op);
-  const found = hash === undefined ? bytes : createHash(hash.algorithm).update(bytes).digest();
+  const found = hash === undefined ? bytes : hash.digest(bytes);
   if (Buffer.compare(found, digest) === 0) return;
   throw new OpError('integrity', op, { details: { cid: cid.toString() } });
 }
 
 const unknownHash = (cid: CID, op: string): OpError =>
   new OpError('unsupported', op, {
-    hint: `kitfs verifies ${KNOWN} only`,
+    hint: `kitfs verifies ${DIGEST_NAMES} only`,
     details: { cid: cid.toString() },
   });
 
@@ -44,7 +31,7 @@ export const inlineBytes = ({ multihash }: CID): Uint8Array | undefined =>
 /** The name of a CID's hash as Kubo calls it. @throws OpError unsupported. */
 export function hashName(cid: CID, op: string): string {
   const { code } = cid.multihash;
-  const name = code === IDENTITY_CODE ? 'identity' : HASHES[code]?.name;
+  const name = code === IDENTITY_CODE ? 'identity' : digestKind(code)?.name;
   if (name === undefined) throw unknownHash(cid, op);
   return name;
 }

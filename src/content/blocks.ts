@@ -5,8 +5,8 @@
  * Invariant: no bytes leave without having been hashed against the CID they were asked by. When one
  * place of a block is damaged, another one answers; when all are, that is an error, never bytes.
  */
-import { createHash } from 'node:crypto';
 import type { CID } from 'multiformats/cid';
+import { DIGEST_NAMES, DIGESTS, digestKind } from '../base/digests.ts';
 import { OpError } from '../base/errors.ts';
 import { BLOCK_BYTES_MAX } from '../base/limits.ts';
 import type { BlockRow, Journal } from '../journal/journal.ts';
@@ -25,8 +25,10 @@ export interface BlockStoreOptions {
 }
 
 const NOTHING = new Uint8Array();
-/** SHA-256 of no bytes. */
-const DIGEST_OF_NOTHING = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
+/** The digests of no bytes, by the codes of their hashes. */
+const DIGESTS_OF_NOTHING: ReadonlyMap<number, Uint8Array> = new Map(
+  DIGESTS.map(({ code, digest }) => [code, digest(NOTHING)]),
+);
 
 export class BlockStore {
   readonly #journal: Journal;
@@ -40,7 +42,7 @@ export class BlockStore {
   /**
    * The bytes of a block; undefined when it is not here.
    * @throws OpError integrity with details {cid} when they are damaged; unsupported for a hash
-   *   other than sha2-256 and identity.
+   *   that kitfs does not know (`base/digests.ts`).
    */
   get(cid: CID): Uint8Array | undefined {
     const told = toldBy(cid);
@@ -113,7 +115,8 @@ export class BlockStore {
     if (this.hold(cid)) return false;
     const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     // A raw block of at most one chunk is a whole file by itself.
-    const isFile = cid.code === RAW_CODEC && bytes.length <= CHUNK_BYTES;
+    const isFile =
+      cid.code === RAW_CODEC && cid.multihash.code === SHA2_256_CODE && bytes.length <= CHUNK_BYTES;
     const known = isFile
       ? { cid: Buffer.from(cid.bytes), profile: CONTENT_PROFILE }
       : { cid: null, profile: null };
@@ -151,22 +154,25 @@ function checkBlock(cid: CID, bytes: Uint8Array): void {
 
 /** What a CID says of its bytes itself: all of them, or that there are none. @throws as below. */
 function toldBy(cid: CID): Uint8Array | undefined {
-  if (isIdentity(cid)) return cid.multihash.digest;
-  return Buffer.from(cid.multihash.digest).toString('hex') === DIGEST_OF_NOTHING
-    ? NOTHING
-    : undefined;
+  const { code, digest } = cid.multihash;
+  if (isIdentity(cid)) return digest;
+  const ofNothing = DIGESTS_OF_NOTHING.get(code);
+  return ofNothing !== undefined && Buffer.compare(digest, ofNothing) === 0 ? NOTHING : undefined;
 }
 
 /** The bytes of such a CID are in the CID. @throws OpError unsupported for any other hash. */
 function isIdentity(cid: CID): boolean {
   const { code } = cid.multihash;
   if (code === IDENTITY_CODE) return true;
-  if (code === SHA2_256_CODE && cid.multihash.size === 32) return false;
+  const length = DIGESTS_OF_NOTHING.get(code)?.length;
+  if (length !== undefined && cid.multihash.size === length) return false;
   throw new OpError('unsupported', `check block ${cid}`, {
-    hint: 'kitfs verifies sha2-256 and identity only',
+    hint: `kitfs verifies ${DIGEST_NAMES} only`,
     details: { cid: cid.toString(), hash: code },
   });
 }
 
-const isOf = (cid: CID, bytes: Uint8Array): boolean =>
-  createHash('sha256').update(bytes).digest().equals(cid.multihash.digest);
+function isOf({ multihash }: CID, bytes: Uint8Array): boolean {
+  const digest = digestKind(multihash.code)?.digest(bytes);
+  return digest !== undefined && Buffer.compare(digest, multihash.digest) === 0;
+}

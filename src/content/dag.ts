@@ -6,16 +6,16 @@
  * is there, and never trusted for an allocation.
  */
 
-import { decode as decodeCbor } from '@ipld/dag-cbor';
 import { decode as decodePb, type PBLink } from '@ipld/dag-pb';
 import { Node } from 'ipfs-unixfs';
 import { LRUCache } from 'lru-cache';
-import { CID } from 'multiformats/cid';
+import type { CID } from 'multiformats/cid';
 import { OpError } from '../base/errors.ts';
 import { type Name, nameOf } from '../base/ids.ts';
 import { DAG_LEAVES_CACHED_BYTES_MAX, DAG_NODES_CACHED_BYTES_MAX } from '../base/limits.ts';
 import { turn } from '../base/turn.ts';
-import { DAG_CBOR_CODEC, DAG_PB_CODEC, RAW_CODEC } from './cid.ts';
+import { DAG_PB_CODEC, RAW_CODEC } from './cid.ts';
+import { CODEC_NAMES, codecName, decodeValue, linksIn } from './codecs.ts';
 
 /** Blocks handled before other work gets its turn: reading one takes up to a millisecond. */
 const BLOCKS_PER_TURN = 64;
@@ -187,7 +187,7 @@ export class Dag {
     }
   }
 
-  /** Bytes of a block; undefined when it is not here. */
+  /** Bytes of a block that is here, without reading it. */
   sizeOf(cid: CID): number | undefined {
     return this.#blocks.sizeOf(cid);
   }
@@ -202,6 +202,27 @@ export class Dag {
     }
     const { links } = await this.#node(cid, signal);
     return links.map(({ Name = '', Hash }) => ({ name: Name, cid: Hash }));
+  }
+
+  /** What a block links to, in the order in which it does, doubles too. @throws as `value`. */
+  links(cid: CID, signal: AbortSignal): Promise<CID[]> {
+    return this.#linksOf(cid, signal);
+  }
+
+  /**
+   * A block as a value of the data model.
+   * @throws OpError content-missing; integrity; unsupported: a codec that nobody here knows.
+   */
+  async value(cid: CID, signal: AbortSignal): Promise<unknown> {
+    const codec = codecName(cid.code);
+    if (codec === undefined) {
+      throw new OpError('unsupported', `read ${cid}`, {
+        hint: `only ${CODEC_NAMES.join(', ')} are known`,
+        details: { cid: cid.toString(), codec: cid.code },
+      });
+    }
+    const bytes = await this.block(cid, signal);
+    return parsed(cid, () => decodeValue(codec, bytes));
   }
 
   /** A verified block. @throws OpError content-missing with details {cid}, integrity. */
@@ -302,20 +323,8 @@ export class Dag {
         return [];
       case DAG_PB_CODEC:
         return (await this.#node(cid, signal)).links.map(({ Hash }) => Hash);
-      case DAG_CBOR_CODEC: {
-        const bytes = await this.block(cid, signal);
-        const found: CID[] = [];
-        collectCids(
-          parsed(cid, () => decodeCbor(bytes)),
-          found,
-        );
-        return found;
-      }
       default:
-        throw new OpError('unsupported', `walk ${cid}`, {
-          hint: 'only dag-pb, dag-cbor and raw are walked',
-          details: { cid: cid.toString(), codec: cid.code },
-        });
+        return linksIn(await this.value(cid, signal));
     }
   }
 
@@ -363,13 +372,6 @@ function fileSize(node: UnixfsNode): number {
 function prefixOf(cid: CID, { fanout }: UnixfsNode): number {
   if (fanout < 2) throw malformed(cid, 'it is no proper shard');
   return (fanout - 1).toString(16).length;
-}
-
-function collectCids(value: unknown, found: CID[]): void {
-  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return;
-  const cid = CID.asCID(value);
-  if (cid !== null) found.push(cid);
-  else for (const child of Object.values(value)) collectCids(child, found);
 }
 
 function parsed<T>(cid: CID, parse: () => T): T {

@@ -14,6 +14,8 @@ import { READ_ONLY, UNLIMITED } from '../tools/tools.ts';
 import { tokenDeskOf } from './access.ts';
 import type { Config } from './config.ts';
 import type { CoreParts } from './core.ts';
+import { openNodes } from './nodes.ts';
+import type { StateDirectory } from './state.ts';
 import type { StatusSources } from './status.ts';
 import type { Teardown } from './teardown.ts';
 import { openTools, TOOL_NAMES, type ToolParts } from './toolbox.ts';
@@ -21,6 +23,7 @@ import { openTools, TOOL_NAMES, type ToolParts } from './toolbox.ts';
 export interface FacesInputs {
   readonly config: Config;
   readonly core: CoreParts;
+  readonly state: StateDirectory;
   readonly native: Native;
   readonly clock: Clock;
   readonly random: Random;
@@ -54,7 +57,9 @@ export async function openFaces(inputs: FacesInputs): Promise<Faces> {
   const { sources, mountPoint, readSecret, patience, onAnswered, keptSocket } = inputs;
   const { access } = config.settings;
   const tokens = tokenDeskOf(access, { read: readSecret, tools: TOOL_NAMES });
-  const given = { core, clock, random, log, sources, mountPoint, redactor, onAnswered };
+  const nodes = openNodes(config.settings.ipfs, { clock, random, readSecret, teardown });
+  const outside = { nodes, state: inputs.state };
+  const given = { core, clock, random, log, sources, mountPoint, redactor, onAnswered, ...outside };
   const tools = openTools(given);
   teardown.push('end the jobs', () => tools.jobs.close());
   const mcp = new McpServer({

@@ -1,4 +1,6 @@
 /** The embedded engine, assembled for the tools over the core's journal and content. */
+
+import type { KuboNode, NodeKind } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
 import {
   type BlockStore,
@@ -8,6 +10,7 @@ import {
   type Sealer,
 } from '../content/content.ts';
 import type { Journal } from '../journal/journal.ts';
+import { EmbeddedNode, Keys, Nodes } from '../node/node.ts';
 import { Publisher, Restorer } from '../sync/sync.ts';
 import type { IpfsPorts } from '../tools/ports-ipfs.ts';
 
@@ -18,16 +21,26 @@ export interface EngineParts {
   readonly dag: Dag;
   readonly sealer: Sealer;
   readonly clock: Clock;
+  /** undefined: none is configured. */
+  readonly kubo: KuboNode | undefined;
+  readonly home: NodeKind;
+  /** Where the engine keeps its keys. */
+  readonly keys: string;
+  /** Of kitfs. */
+  readonly version: string;
+  /** Bytes that the disk of the content has in all. */
+  diskBytes(): number;
   /** Puts every committed record on stable storage. */
   syncJournal(): Promise<void>;
 }
 
 export function ipfsPorts(parts: EngineParts): IpfsPorts {
-  const { blocks, dag } = parts;
+  const { blocks, dag, home, kubo } = parts;
   const builder = new Builder(parts);
   const ports = { ...parts, builder, syncJournal: () => parts.syncJournal() };
   return {
     ipfs: {
+      nodes: new Nodes({ home, kubo, dag, embedded: embeddedNode(parts) }),
       blocks,
       dag,
       builder,
@@ -36,3 +49,14 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
     },
   };
 }
+
+const embeddedNode = (parts: EngineParts): EmbeddedNode => {
+  const { journal, version, clock } = parts;
+  return new EmbeddedNode({
+    journal,
+    version,
+    clock,
+    keys: new Keys(parts.keys),
+    diskBytes: () => parts.diskBytes(),
+  });
+};

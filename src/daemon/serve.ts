@@ -48,7 +48,7 @@ import {
 } from './mountpoint.ts';
 import { pulse } from './pulse.ts';
 import { prepareRunDirectory } from './run-directory.ts';
-import { openState } from './state.ts';
+import { openState, type StateDirectory } from './state.ts';
 import { type Status, type StatusSources, statusOf } from './status.ts';
 import { Systemd } from './systemd.ts';
 import { Teardown } from './teardown.ts';
@@ -248,7 +248,7 @@ export class Daemon {
       // The keeper watches from the first request on: it may be the one that hung the daemon before.
       this.#beKept(state.keeper, mountPoint);
     }
-    await this.#openFaces(core, native, policy);
+    await this.#openFaces(core, state, native, policy);
     // Good as a whole: the tokens have been read.
     if (keeper !== undefined) keepConfig(native, keeper, config.said);
     if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
@@ -301,10 +301,15 @@ export class Daemon {
   }
 
   /** What agents have of it. */
-  async #openFaces(core: CoreParts, native: Native, policy: PeerPolicy): Promise<void> {
+  async #openFaces(
+    core: CoreParts,
+    state: StateDirectory,
+    native: Native,
+    policy: PeerPolicy,
+  ): Promise<void> {
     const { openFaces } = await import('./faces.ts');
     this.#faces = await openFaces({
-      ...{ config: this.config, core, native, policy },
+      ...{ config: this.config, core, state, native, policy },
       clock: this.#clock,
       random: this.#random,
       log: this.log,

@@ -7,6 +7,8 @@
  */
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
+// Past the face, which loads all of a client: this is read before a mount is taken over.
+import { ENDPOINT_FORMS, parseEndpoint } from '../backend/kubo/endpoint.ts';
 import { OpError } from '../base/errors.ts';
 import { REDACTED } from '../base/redaction.ts';
 import { parseSecretReference, REFERENCE_FORMS } from '../base/secrets.ts';
@@ -87,6 +89,51 @@ const access = z
   .prefault({})
   .describe('Who may use the sockets, and what for.');
 
+const kubo = z
+  .strictObject({
+    api: z
+      .string()
+      .refine((text) => parseEndpoint(text) !== undefined, { error: `must be ${ENDPOINT_FORMS}` })
+      .optional()
+      .describe(`Where its RPC answers: ${ENDPOINT_FORMS}. Without it there is no Kubo.`),
+    auth: secret
+      .optional()
+      .describe('Where its secret lies (a reference): `bearer:TOKEN` or `basic:USER:PASSWORD`.'),
+    requests_max: z
+      .int()
+      .min(2)
+      .max(256)
+      .default(16)
+      .describe('Connections to it that are in use at once; subscriptions come on top.'),
+    deadline_s: z
+      .int()
+      .min(1)
+      .max(3600)
+      .default(30)
+      .describe('How long a question may take that names no deadline, in seconds.'),
+  })
+  .refine(({ api, auth }) => auth === undefined || api !== undefined, {
+    message: 'a secret for no node: api is missing',
+    path: ['auth'],
+  })
+  .prefault({})
+  .describe('A Kubo node to be used.');
+
+const ipfs = z
+  .strictObject({
+    home: z
+      .enum(['kubo', 'embedded'])
+      .optional()
+      .describe('Which node keeps pins, names and MFS; kubo when it has an `api`, else embedded.'),
+    kubo,
+  })
+  .refine(({ home, kubo: { api } }) => home !== 'kubo' || api !== undefined, {
+    message: 'kubo needs ipfs.kubo.api',
+    path: ['home'],
+  })
+  .prefault({})
+  .describe('The IPFS nodes.');
+
 const schema = z.strictObject({
   state: absolutePath
     .optional()
@@ -149,6 +196,7 @@ const schema = z.strictObject({
     .prefault({})
     .describe('What the journal keeps to undo and to tell.'),
   access,
+  ipfs,
   log: z
     .strictObject({
       level: z.enum(['error', 'warn', 'info']).default('info').describe('The least that is told.'),

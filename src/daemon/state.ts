@@ -36,6 +36,8 @@ export interface StatePaths {
   readonly keeper: string;
   readonly lock: string;
   readonly format: string;
+  /** Of the embedded engine: its identity, and what it publishes under. */
+  readonly keys: string;
   /** Space that is given up when the disk is full. */
   readonly reserve: string;
 }
@@ -47,6 +49,7 @@ export const statePaths = (directory: string): StatePaths => ({
   keeper: join(directory, 'keeper.json'),
   lock: join(directory, 'lock'),
   format: join(directory, 'format'),
+  keys: join(directory, 'keys'),
   reserve: join(directory, 'reserve'),
 });
 

@@ -17,6 +17,9 @@ import {
 import type { CoreParts } from './core.ts';
 import { type Phase, troublesOf } from './health.ts';
 import { ipfsPorts } from './ipfs-ports.ts';
+import type { ConfiguredNodes } from './nodes.ts';
+import { diskSpaceAt } from './room.ts';
+import type { StateDirectory } from './state.ts';
 import type { StatusSources } from './status.ts';
 
 export interface ToolInputs {
@@ -27,6 +30,8 @@ export interface ToolInputs {
   readonly sources: StatusSources;
   readonly mountPoint: () => string | undefined;
   readonly redactor: Redactor;
+  readonly nodes: ConfiguredNodes;
+  readonly state: Pick<StateDirectory, 'keys' | 'content'>;
   /** Told of every call that got its answer. */
   readonly onAnswered: () => void;
 }
@@ -51,7 +56,7 @@ export function openTools(inputs: ToolInputs): ToolParts {
 }
 
 function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
-  const { core, clock, random, log, sources, mountPoint } = inputs;
+  const { core, clock, random, log, sources, mountPoint, nodes, state } = inputs;
   return {
     clock,
     random,
@@ -62,7 +67,15 @@ function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
     keptJobs: new JournaledJobs(core.journal),
     vfs: core.vfs,
     sealer: core.sealer,
-    ...ipfsPorts({ ...core, clock, syncJournal: () => core.journalSync.sync() }),
+    ...ipfsPorts({
+      ...core,
+      ...nodes,
+      clock,
+      keys: state.keys,
+      version: sources.version,
+      diskBytes: () => diskSpaceAt(state.content).sizeBytes,
+      syncJournal: () => core.journalSync.sync(),
+    }),
     mount: {
       localPath: (path) => {
         const dir = mountPoint();

@@ -224,6 +224,11 @@ export class Contents {
     return this.#query('blocks').all(after, limit) as BlockRow[];
   }
 
+  /** All blocks, each counted once. Reads every row. */
+  blockTotals(): { blocks: number; bytes: number } {
+    return this.#query('blockTotals').get() as { blocks: number; bytes: number };
+  }
+
   pin(cid: Buffer): PinRow | undefined {
     return this.#sql.pin.get(cid) as PinRow | undefined;
   }
@@ -283,6 +288,9 @@ const SQL = {
   blocks: `SELECT block.cid, min(content) AS content, position, block.size
     FROM block JOIN content ON content.id = block.content
     WHERE block.cid > ? AND state <> 'open' GROUP BY block.cid ORDER BY block.cid LIMIT ?`,
+  blockTotals: `SELECT count(*) AS blocks, coalesce(sum(size), 0) AS bytes FROM (
+    SELECT max(block.size) AS size FROM block JOIN content ON content.id = block.content
+    WHERE state <> 'open' GROUP BY block.cid)`,
   pin: 'SELECT * FROM pin WHERE cid = ?',
   setPin: 'INSERT OR REPLACE INTO pin VALUES (?, ?, ?, ?, ?)',
   deletePin: 'DELETE FROM pin WHERE cid = ?',

@@ -11,7 +11,9 @@ export type MetaKey =
   | 'head'
   | 'verified_seq'
   /** Present once anything has had an access control list. */
-  | 'acls';
+  | 'acls'
+  /** By IPNS name (`k51…`): the record that its key last signed, in base64. */
+  | `ipns:${string}`;
 
 export class Meta {
   readonly #get: Statement;

@@ -40,6 +40,10 @@ export const OP_KINDS = [
   'add',
   'pin_add',
   'pin_rm',
+  'pin_update',
+  'dag_put',
+  'fetch',
+  'name_publish',
   'checkpoint',
   'repair',
 ] as const;
@@ -75,6 +79,10 @@ export interface OpEntry {
   /** What undo needs beyond the columns, as JSON. */
   readonly before?: Readonly<Record<string, unknown>> | undefined;
   readonly after?: Readonly<Record<string, unknown>> | undefined;
+  /** `done` when absent. `pending`: of a store outside, told again when it is known. */
+  readonly state?: 'pending' | 'done' | 'failed' | undefined;
+  /** Of what failed: the code that its caller was answered. */
+  readonly error?: string | undefined;
 }
 
 /** A row as it lies in the table. */
@@ -189,8 +197,8 @@ export function rowOf(entry: OpEntry, seq: Seq, time: Instant): OpRow {
     cid: entry.cid ?? null,
     old_cid: entry.oldCid ?? null,
     call_group: entry.group ?? null,
-    state: 'done',
-    error: null,
+    state: entry.state ?? 'done',
+    error: entry.error ?? null,
     before: json(entry.before),
     after: json(entry.after),
   };

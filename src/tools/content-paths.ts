@@ -2,9 +2,11 @@
  * From the `ipfs_path` of a call to content on the embedded engine, and from a CID to its place in
  * the tree.
  */
+import type { NameFacet } from '../backend/backend.ts';
 import { OpError } from '../base/errors.ts';
 import { isDirectory, R_OK, X_OK } from '../base/posix.ts';
 import type { CID, Dag } from '../content/content.ts';
+import type { AskedNode, Reach } from '../node/node.ts';
 import type { Gate } from '../sync/sync.ts';
 import { ipfsUri, parseIpfsPath } from './paths.ts';
 import type { Asker } from './places.ts';
@@ -23,7 +25,7 @@ export interface Located {
 
 /**
  * Follows a checked `ipfs_path`.
- * @throws OpError node-offline for a name; not-found (kind link); content-missing, integrity,
+ * @throws OpError not-found (kind link); content-missing, integrity,
  *   unsupported.
  */
 export async function locate(
@@ -78,14 +80,48 @@ export const gateOf = ({ vfs, caller }: Asker): Gate => ({
   seesTrusted: caller.uid === 0,
 });
 
-/**
- * The one engine there is.
- * @throws OpError not-configured when a call asks for another.
- */
-export function demandEmbedded(node: 'embedded' | 'kubo' | undefined, op: string): void {
-  if (node !== 'kubo') return;
-  throw new OpError('not-configured', op, {
-    hint: 'no Kubo is configured: leave out node, or say embedded',
-    details: { service: 'kubo' },
-  });
+/** Content that a call reads: what it may be read from, and where its path leads. */
+export interface ContentRead extends Located {
+  readonly reach: Reach;
+  readonly op: string;
+}
+
+export interface ContentInput {
+  readonly ipfs_path: string;
+  readonly node?: AskedNode;
+  readonly local_only?: boolean | undefined;
+}
+
+/** `/ipns/…` as what the name points to now; any other path as it is. */
+async function withoutName(names: NameFacet, path: string, signal: AbortSignal): Promise<string> {
+  const parsed = parseIpfsPath(path);
+  if (parsed?.kind !== 'ipns') return path;
+  const found = await names.resolve(parsed.name, { signal });
+  return [found.path, ...parsed.segments].join('/');
+}
+
+/** Follows the `ipfs_path` of a call, over the node it asks for. @throws OpError as `locate`. */
+export async function located(
+  { ports, signal }: ToolContext,
+  { ipfs_path, node, local_only: localOnly = false }: ContentInput,
+  op: string,
+): Promise<ContentRead> {
+  const { nodes } = ports.ipfs;
+  const reach = nodes.content(node, { op, localOnly });
+  const path = await withoutName(nodes.state(node, op).names, ipfs_path, signal);
+  return { ...(await locate(reach.dag, path, { op, signal })), reach, op };
+}
+
+/** The CID that a path begins with, and what stands behind it, for who follows that another way. */
+export async function rooted(
+  { ports, signal }: ToolContext,
+  { ipfs_path, node, local_only: localOnly = false }: ContentInput,
+  op: string,
+): Promise<Pick<Located, 'cid' | 'segments'> & { readonly reach: Reach }> {
+  const { nodes } = ports.ipfs;
+  const reach = nodes.content(node, { op, localOnly });
+  const path = await withoutName(nodes.state(node, op).names, ipfs_path, signal);
+  const parsed = parseIpfsPath(path);
+  if (parsed?.kind !== 'ipfs') throw new OpError('invalid-cid', `${op} ${ipfs_path}`);
+  return { reach, cid: parsed.cid, segments: parsed.segments };
 }

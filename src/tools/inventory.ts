@@ -5,6 +5,12 @@
 import type { Tool } from './tool.ts';
 import { jobCancel, jobGet } from './toolset-coordination.ts';
 import { ipfsAdd, ipfsCat, ipfsLs } from './toolset-ipfs.ts';
+import { ipfsBlockGet, ipfsBlockStat, ipfsRefs, ipfsRefsLocal } from './toolset-ipfs-blocks.ts';
+import { ipfsDagGet, ipfsDagPut } from './toolset-ipfs-dag.ts';
+import { ipfsGet } from './toolset-ipfs-get.ts';
+import { ipfsNamePublish, ipfsNameResolve } from './toolset-ipfs-names.ts';
+import { ipfsId, ipfsStats, ipfsSwarmPeers, ipfsVersion } from './toolset-ipfs-node.ts';
+import { ipfsPinUpdate } from './toolset-ipfs-pin-update.ts';
 import { ipfsPinAdd, ipfsPinLs, ipfsPinRm } from './toolset-ipfs-pins.ts';
 import { fsJournalGetHistory } from './toolset-journal.ts';
 import { vfsSyncFromIpfs, vfsSyncToIpfs } from './toolset-sync.ts';
@@ -35,10 +41,25 @@ export const TOOLS: readonly Tool[] = [
   vfsRmdir,
   vfsSyncFromIpfs,
   // Toolset ipfs_core.
+  ipfsGet,
   ipfsLs,
   ipfsPinAdd,
   ipfsPinRm,
   ipfsPinLs,
+  ipfsPinUpdate,
+  ipfsId,
+  ipfsVersion,
+  ipfsStats,
+  ipfsSwarmPeers,
+  ipfsRefs,
+  ipfsRefsLocal,
+  ipfsBlockStat,
+  ipfsBlockGet,
+  ipfsDagGet,
+  ipfsDagPut,
+  // Toolset ipfs_net.
+  ipfsNamePublish,
+  ipfsNameResolve,
   // Toolset coordination.
   jobGet,
   jobCancel,

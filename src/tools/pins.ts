@@ -40,20 +40,7 @@ export async function keepBlocks(
   const { vfs, ipfs } = context.ports;
   const { journal, content: contents } = vfs.core;
   const { signal } = context;
-  const keys: CID[] = [];
-  const missing: string[] = [];
-  for await (const { cid, size } of walked(ipfs, root, { recursive, signal })) {
-    if (size === undefined) missing.push(cid.toString());
-    else keys.push(cid);
-    if (missing.length === MISSING_SHOWN) break;
-    context.progress({ done: keys.length, unit: 'blocks' });
-  }
-  if (missing.length > 0) {
-    throw new OpError('content-missing', `${op} ${root}`, {
-      hint: 'find a provider, or add the content',
-      details: { cid: missing[0], partial: { missing } },
-    });
-  }
+  const keys = await presentBlocks(context, root, { recursive, op });
   for (let at = 0; at < keys.length; at += BLOCKS_PER_COMMIT) {
     signal.throwIfAborted();
     journal.commit(() => {
@@ -63,6 +50,36 @@ export async function keepBlocks(
   }
   if (recursive) await syncBlocks({ journal, contents, dag: ipfs.dag }, [root], signal);
   return keys.length;
+}
+
+/** What a pin would keep, all of it here. @throws OpError as `keepBlocks`. */
+export async function presentBlocks(
+  context: ToolContext,
+  root: CID,
+  { recursive, op }: { readonly recursive: boolean; readonly op: string },
+): Promise<readonly CID[]> {
+  const { ports, signal } = context;
+  const { ipfs } = ports;
+  const keys: CID[] = [];
+  const missing: CID[] = [];
+  for await (const { cid, size } of walked(ipfs, root, { recursive, signal })) {
+    if (size === undefined) missing.push(cid);
+    else keys.push(cid);
+    if (missing.length === MISSING_SHOWN) break;
+    context.progress({ done: keys.length, unit: 'blocks' });
+  }
+  demandAll(missing, `${op} ${root}`);
+  return keys;
+}
+
+/** @throws OpError content-missing when there are any, with the first of them. */
+export function demandAll(missing: readonly CID[], op: string): void {
+  if (missing.length === 0) return;
+  const shown = missing.slice(0, MISSING_SHOWN).map(String);
+  throw new OpError('content-missing', op, {
+    hint: 'find a provider, or add the content',
+    details: { cid: shown[0], partial: { missing: shown } },
+  });
 }
 
 /** All blocks, or the root alone. */
@@ -87,16 +104,20 @@ export async function syncedAfterwards<Data>(
 
 export interface PinRecord {
   readonly kind: OpKind;
-  readonly cid: CID;
+  /** undefined: it is about a path alone. */
+  readonly cid: CID | undefined;
   readonly path?: Name | undefined;
   readonly size?: number | undefined;
   readonly after: Readonly<Record<string, unknown>>;
+  readonly oldCid?: CID | undefined;
+  readonly state?: 'pending' | 'done' | 'failed' | undefined;
+  readonly error?: string | undefined;
 }
 
 /** The record of a change of pins, in the transaction of the change. */
 export function recordPin(context: ToolContext, tx: Tx, record: PinRecord): number {
   const { journal } = context.ports.vfs.core;
-  const { kind, cid, path, size, after } = record;
+  const { kind, cid, oldCid, path, size, after, state, error } = record;
   return tx.record({
     kind,
     actor: journal.actors.intern(context.caller.actor()),
@@ -106,8 +127,11 @@ export function recordPin(context: ToolContext, tx: Tx, record: PinRecord): numb
     path: path ?? (`/ipfs/${cid}` as Name),
     group: context.requestId,
     size,
-    cid: Buffer.from(cid.bytes),
+    cid: cid === undefined ? undefined : Buffer.from(cid.bytes),
+    oldCid: oldCid === undefined ? undefined : Buffer.from(oldCid.bytes),
     after,
+    state,
+    error,
   });
 }
 

@@ -1,9 +1,12 @@
-/** What the tools of IPFS and of sync reach for, besides the tree: the embedded engine. */
+/** What the tools of IPFS and of sync reach for, besides the tree. */
 import type { BlockStore, Builder, Dag } from '../content/content.ts';
+import type { EmbeddedNode, Nodes } from '../node/node.ts';
 import type { Publisher, Restorer } from '../sync/sync.ts';
 
 export interface IpfsPorts {
   readonly ipfs: {
+    /** The engines, and which of them answers. */
+    readonly nodes: Nodes<EmbeddedNode>;
     readonly blocks: BlockStore;
     readonly dag: Dag;
     readonly builder: Builder;

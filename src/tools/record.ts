@@ -112,6 +112,9 @@ const WITHOUT_INVERSE: ReadonlySet<OpKind> = new Set([
   'sync_to',
   'checkpoint',
   'repair',
+  'dag_put',
+  'name_publish',
+  'fetch',
 ]);
 
 /** Whether what taking the record back needs is kept. */

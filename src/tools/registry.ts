@@ -481,8 +481,16 @@ async function outcomeOf(
   { tool, input, kept }: Call,
   context: ToolContext,
 ): Promise<RecordResult<unknown> | ContentResult> {
-  const outcome = kept ?? (await tool.run(input, context));
+  const outcome = kept === undefined ? await tool.run(input, context) : answeredBefore(tool, kept);
   const isDone = 'data' in outcome && input['dry_run'] !== true;
   if (tool.kind !== 'record' || tool.afterwards === undefined || !isDone) return outcome;
   return { ...outcome, data: await tool.afterwards(outcome.data, input, context) };
+}
+
+/** A kept answer as its kind of tool gives it. */
+function answeredBefore(tool: Tool, kept: RecordResult<unknown>) {
+  if (tool.kind === 'record') return kept;
+  const { data, seq, ...rest } = kept;
+  const header = { ...(data as ContentResult['header']), ...(seq === undefined ? {} : { seq }) };
+  return { ...rest, seq, header };
 }

@@ -1,8 +1,12 @@
 /** Toolset ipfs_core, the pins: ipfs_pin_add, ipfs_pin_rm, ipfs_pin_ls. */
 import { z } from 'zod';
+import type { KuboNode, NodeKind, Pin, PinType } from '../backend/backend.ts';
+import { rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
+import { SNAPSHOT_ITEMS_MAX } from '../base/limits.ts';
 import { blockKey, type CID } from '../content/content.ts';
-import { demandEmbedded, locate } from './content-paths.ts';
+import { located } from './content-paths.ts';
+import { changeOutside } from './outside.ts';
 import {
   keepBlocks,
   type ListedPin,
@@ -18,6 +22,21 @@ import { type RecordResult, recordTool, type ToolContext } from './tool.ts';
 
 const COMMON = { toolset: 'ipfs_core', version: '1.0.0' } as const;
 const pinType = z.enum(['recursive', 'direct']);
+
+const addOutput = z.object({
+  cid: z.string(),
+  pin_type: pinType,
+  pin_name: z.string().optional(),
+  already_pinned: z.boolean(),
+  blocks: z.int().optional(),
+});
+
+const rmOutput = z.object({
+  cid: z.string(),
+  pin_type: pinType,
+  removed: z.boolean(),
+  reclaimable_bytes: z.int().optional(),
+});
 
 export const ipfsPinAdd = recordTool({
   ...COMMON,
@@ -38,18 +57,12 @@ export const ipfsPinAdd = recordTool({
     ...schema.job,
   }),
   example: { ipfs_path: 'bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e' },
-  output: z.object({
-    cid: z.string(),
-    pin_type: pinType,
-    pin_name: z.string().optional(),
-    already_pinned: z.boolean(),
-    blocks: z.int().optional(),
-  }),
+  output: addOutput,
   run: async (input, context) => {
     const op = 'ipfs_pin_add';
-    demandEmbedded(input.node, op);
-    const { dag } = context.ports.ipfs;
-    const { cid } = await locate(dag, input.ipfs_path, { op, signal: context.signal });
+    const node = context.ports.ipfs.nodes.state(input.node, op);
+    const { cid } = await located(context, input, op);
+    if (node.kind === 'kubo') return pinOutside(context, node, cid, input);
     const known = context.ports.vfs.core.journal.contents.pin(blockKey(cid));
     // A recursive pin keeps the root too: it is never made less.
     const recursive = input.recursive || known?.type === 'recursive';
@@ -70,6 +83,30 @@ export const ipfsPinAdd = recordTool({
   },
   afterwards: syncedAfterwards,
 });
+
+async function pinOutside(
+  context: ToolContext,
+  node: KuboNode,
+  cid: CID,
+  { recursive, pin_name: name }: { recursive: boolean; pin_name?: string | undefined },
+): Promise<RecordResult<z.input<typeof addOutput>>> {
+  const onProgress = (done: number) => context.progress({ done, unit: 'blocks' });
+  const { signal } = context;
+  return changeOutside(context, {
+    record: { kind: 'pin_add', cid, after: { type: typeBy(recursive), name: name ?? null } },
+    make: () => node.pins.add(cid, { recursive, name, onProgress, signal }),
+    tell: (made) => ({
+      data: {
+        cid: cid.toString(),
+        pin_type: made.type,
+        ...(made.name === undefined ? {} : { pin_name: made.name }),
+        already_pinned: made.alreadyPinned,
+        ...(made.blocks === undefined ? {} : { blocks: made.blocks }),
+      },
+      node: node.kind,
+    }),
+  });
+}
 
 const typeBy = (recursive: boolean) => (recursive ? ('recursive' as const) : ('direct' as const));
 
@@ -123,20 +160,16 @@ export const ipfsPinRm = recordTool({
     ...schema.dryRun,
   }),
   example: { ipfs_path: 'bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e' },
-  output: z.object({
-    cid: z.string(),
-    pin_type: pinType,
-    removed: z.boolean(),
-    reclaimable_bytes: z.int().optional(),
-  }),
+  output: rmOutput,
   run: async (input, context) => {
     const op = 'ipfs_pin_rm';
-    demandEmbedded(input.node, op);
-    const { dag } = context.ports.ipfs;
+    const { dag, nodes } = context.ports.ipfs;
     const { journal } = context.ports.vfs.core;
     const { signal } = context;
-    const { cid } = await locate(dag, input.ipfs_path, { op, signal });
+    const node = nodes.state(input.node, op);
+    const { cid } = await located(context, input, op);
     const type = typeBy(input.recursive);
+    if (node.kind === 'kubo') return unpinOutside(context, node, cid, { op, ...input });
     if (journal.contents.pin(blockKey(cid))?.type !== type) {
       throw notPinned(op, cid, await pinTypeOf({ journal, dag, signal }, cid));
     }
@@ -156,6 +189,38 @@ export const ipfsPinRm = recordTool({
   },
   afterwards: syncedAfterwards,
 });
+
+interface Unpinning {
+  readonly op: string;
+  readonly recursive: boolean;
+  readonly dry_run: boolean;
+}
+
+/** @throws OpError not-pinned, of a dry run too. */
+async function unpinOutside(
+  context: ToolContext,
+  node: KuboNode,
+  cid: CID,
+  { op, recursive, dry_run: dryRun }: Unpinning,
+) {
+  const { signal } = context;
+  const { journal } = context.ports.vfs.core;
+  const type = typeBy(recursive);
+  const record = { kind: 'pin_rm', cid, after: { type } } as const;
+  const found = await node.pins.get(cid, { signal });
+  if (found?.type !== type) throw notPinned(op, cid, found?.type);
+  if (dryRun) {
+    const rehearsed = journal.rehearse(() =>
+      journal.commit((tx) => void recordPin(context, tx, record)),
+    );
+    return { data: { dry_run: true as const, plan: planOf(rehearsed) } };
+  }
+  return changeOutside(context, {
+    record,
+    make: () => node.pins.rm(cid, { recursive, signal }),
+    tell: () => ({ data: { cid: cid.toString(), pin_type: type, removed: true }, node: node.kind }),
+  });
+}
 
 const notPinned = (op: string, cid: CID, type: ListedPin['pin_type'] | undefined): OpError =>
   new OpError('not-pinned', `${op} ${cid}`, {
@@ -194,21 +259,61 @@ export const ipfsPinLs = recordTool({
   }),
   run: async (input, context) => {
     const op = 'ipfs_pin_ls';
-    demandEmbedded(input.node, op);
     const { ipfs_path: path, pin_type: type, pin_name: name } = input;
     const { dag } = context.ports.ipfs;
     const { journal } = context.ports.vfs.core;
     const source = { journal, dag, signal: context.signal };
     const request = { tool: op, principal: context.principal, arguments: input };
+    const node = context.ports.ipfs.nodes.state(input.node, op);
     const page = await context.ports.cursors.page(request, async () => {
-      const all = path === undefined ? undefined : await locate(dag, path, { op, ...source });
+      if (node.kind === 'kubo') return pinsOutside(context, node, input);
+      const all =
+        path === undefined ? undefined : await located(context, { ...input, ipfs_path: path }, op);
       const pins =
         all === undefined ? await pinsOf(source, type) : await pinOf(source, all.cid, type);
       return pins.filter(({ pin_name }) => name === undefined || pin_name?.includes(name) === true);
     });
     const { items, ...fields } = page;
-    return { data: { pins: [...items], ...fields }, node: 'embedded' };
+    return { data: { pins: [...items], ...fields }, node: node.kind };
   },
+});
+
+interface PinFilter {
+  readonly ipfs_path?: string | undefined;
+  readonly pin_type: PinType | 'all';
+  readonly pin_name?: string | undefined;
+  readonly node?: NodeKind | undefined;
+}
+
+/** In bytewise order of their CIDs as text. @throws OpError as `pinOf`. */
+async function pinsOutside(
+  context: ToolContext,
+  { pins }: KuboNode,
+  filter: PinFilter,
+): Promise<ListedPin[]> {
+  const { signal } = context;
+  const { ipfs_path: path, pin_type: type, pin_name: name } = filter;
+  const found: Pin[] = [];
+  if (path === undefined) {
+    for await (const one of pins.ls({ type, name, signal })) {
+      found.push(one);
+      if (found.length > SNAPSHOT_ITEMS_MAX) break; // `page` refuses so many.
+    }
+  } else {
+    const { cid } = await located(context, { ...filter, ipfs_path: path }, 'ipfs_pin_ls');
+    const one = await pins.get(cid, { signal });
+    const isWanted = one !== undefined && (type === 'all' || type === one.type);
+    if (!isWanted) throw notPinned('ipfs_pin_ls', cid, one?.type);
+    if (name === undefined || one.name?.includes(name) === true) found.push(one);
+  }
+  return found.map(shownPin).sort((one, other) => (one.cid < other.cid ? -1 : 1));
+}
+
+const shownPin = ({ cid, type, name, pinnedAt }: Pin): ListedPin => ({
+  cid: cid.toString(),
+  pin_type: type,
+  ...(name === undefined ? {} : { pin_name: name }),
+  ...(pinnedAt === undefined ? {} : { pinned_at: rfc3339(pinnedAt) }),
 });
 
 /** @throws OpError not-pinned: not at all, or not in that way. */

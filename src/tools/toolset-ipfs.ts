@@ -17,7 +17,7 @@ import {
   typeOf,
 } from '../sync/sync.ts';
 import { CONTROL_INO_FROM, type Inode, mountsInside } from '../vfs/vfs.ts';
-import { contentLocalPath, demandEmbedded, gateOf, locate } from './content-paths.ts';
+import { type ContentRead, contentLocalPath, gateOf, located } from './content-paths.ts';
 import { octal } from './entries.ts';
 import { sliceResult } from './envelope.ts';
 import { mimeOf, SNIFFED_BYTES } from './mime.ts';
@@ -26,7 +26,7 @@ import { recordPin, syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
 import type { Plan } from './results.ts';
 import * as schema from './schema.ts';
-import { contentTool, recordTool, type ToolContext } from './tool.ts';
+import { type ContentResult, contentTool, recordTool, type ToolContext } from './tool.ts';
 
 const COMMON = { toolset: 'ipfs_core', version: '1.0.0' } as const;
 const READ = { readOnly: true, destructive: false, idempotent: true, openWorld: true } as const;
@@ -84,7 +84,7 @@ export const ipfsAdd = recordTool({
   }),
   run: async (input, context) => {
     const op = 'ipfs_add';
-    demandEmbedded(input.node, op);
+    context.ports.ipfs.nodes.state(input.node, op);
     demandSource(input);
     const made =
       input.path === undefined ? await addBytes(input, context) : await addPath(input, context);
@@ -294,34 +294,47 @@ export const ipfsCat = contentTool({
   }),
   example: { ipfs_path: 'bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e' },
   run: async (input, context) => {
-    const op = 'ipfs_cat';
-    demandEmbedded(input.node, op);
-    const { dag } = context.ports.ipfs;
-    const { signal } = context;
-    const { offset, length } = input;
-    const located = await locate(dag, input.ipfs_path, { op, signal });
-    const { cid, uri, name } = located;
-    const { size } = await dag.entryOf(cid, signal);
-    const bytes = await dag.readRange(cid, { position: offset, length }, signal);
-    const head =
-      offset === 0 && bytes.length >= Math.min(SNIFFED_BYTES, size)
-        ? bytes.subarray(0, SNIFFED_BYTES)
-        : await dag.readRange(cid, { position: 0, length: SNIFFED_BYTES }, signal);
-    const result = sliceResult({
-      op: `${op} ${input.ipfs_path}`,
-      bytes,
-      offset,
-      size,
-      encoding: input.encoding,
-      mime: mimeOf(name, head),
-      uri,
-      name,
-      localPath: contentLocalPath(context, located),
-      cid: cid.toString(),
-    });
-    return { ...result, node: 'embedded' };
+    const read = await located(context, input, 'ipfs_cat');
+    return readFile(context, read, input);
   },
 });
+
+interface Wanted {
+  readonly ipfs_path: string;
+  readonly offset: number;
+  readonly length: number;
+  readonly encoding?: 'utf-8' | 'base64' | undefined;
+}
+
+/** A slice of a file. @throws OpError is-directory, unsupported, content-missing, integrity. */
+export async function readFile(
+  context: ToolContext,
+  read: ContentRead,
+  { ipfs_path: path, offset, length, encoding }: Wanted,
+): Promise<ContentResult> {
+  const { signal } = context;
+  const { cid, uri, name, reach, op } = read;
+  const { dag } = reach;
+  const { size } = await dag.entryOf(cid, signal);
+  const bytes = await dag.readRange(cid, { position: offset, length }, signal);
+  const head =
+    offset === 0 && bytes.length >= Math.min(SNIFFED_BYTES, size)
+      ? bytes.subarray(0, SNIFFED_BYTES)
+      : await dag.readRange(cid, { position: 0, length: SNIFFED_BYTES }, signal);
+  const result = sliceResult({
+    op: `${op} ${path}`,
+    bytes,
+    offset,
+    size,
+    encoding,
+    mime: mimeOf(name, head),
+    uri,
+    name,
+    localPath: contentLocalPath(context, read),
+    cid: cid.toString(),
+  });
+  return { ...result, node: reach.node() };
+}
 
 const TYPES = ['file', 'directory', 'symlink', 'raw', 'other'] as const;
 
@@ -362,10 +375,9 @@ export const ipfsLs = recordTool({
   }),
   run: async (input, context) => {
     const op = 'ipfs_ls';
-    demandEmbedded(input.node, op);
     const { ports, signal, principal } = context;
-    const { dag } = ports.ipfs;
-    const { cid } = await locate(dag, input.ipfs_path, { op, signal });
+    const { cid, reach } = await located(context, input, op);
+    const { dag } = reach;
     const { type } = await dag.entryOf(cid, signal);
     let missing = 0;
     const { items, ...fields } = await ports.cursors.page(
@@ -386,7 +398,7 @@ export const ipfsLs = recordTool({
         ...fields,
       },
       warnings: missing === 0 ? [] : [`${missing} of these entries are not here`],
-      node: 'embedded',
+      node: reach.node(),
     };
   },
 });

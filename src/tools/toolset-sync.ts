@@ -8,7 +8,7 @@ import { type Ino, type Name, nameOfText, textOf } from '../base/ids.ts';
 import { isDirectory, R_OK } from '../base/posix.ts';
 import type { Published, Restored, Conflict as SyncConflict } from '../sync/sync.ts';
 import { CONTROL_INO_FROM, type Inode, isPermitted } from '../vfs/vfs.ts';
-import { demandEmbedded, gateOf, locate } from './content-paths.ts';
+import { gateOf, locate } from './content-paths.ts';
 import { durabilitySchema } from './entries.ts';
 import { syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
@@ -262,7 +262,7 @@ export const vfsSyncFromIpfs = recordTool({
   run: async (input, context) => {
     const asker = askerOf(context, 'vfs_sync_from_ipfs');
     const { path } = input;
-    demandEmbedded(input.node, asker.tool);
+    demandEmbedded(input, context);
     const policy = policyOf(input);
     const { signal, ports } = context;
     const { dag } = ports.ipfs;
@@ -276,6 +276,13 @@ export const vfsSyncFromIpfs = recordTool({
     return toldOf(asker, path, restored);
   },
 });
+
+/** @throws OpError unsupported, not-configured: trees are restored from what is kept here. */
+function demandEmbedded({ node, ipfs_path: path }: FromInput, { ports }: ToolContext): void {
+  const op = `vfs_sync_from_ipfs ${path}`;
+  if (ports.ipfs.nodes.state(node ?? 'embedded', op).kind === 'embedded') return;
+  throw new OpError('unsupported', op, { hint: 'bring it here first, with ipfs_get' });
+}
 
 /** The answer: what was done or, when nothing was recorded, the plan. */
 function toldOf(asker: Asker, path: string, restored: Restored) {

@@ -119,6 +119,9 @@ interface Made {
   readonly version: string;
 }
 
+/** From where, to where, and what may be there. */
+type CopyTarget = Omit<CopyInput, 'preserve_metadata' | 'wait_ms' | 'timeout_ms' | 'dry_run'>;
+
 /** In one group. */
 function copy(asker: Asker, input: CopyInput, staged: Staged | undefined): Made {
   const { vfs, caller } = asker;
@@ -154,7 +157,7 @@ async function stageForeign(
 }
 
 /** Whether a path lies in a tree that is gone with the daemon. */
-function isVolatile({ vfs }: Asker, path: string): boolean {
+export function isVolatile({ vfs }: Asker, path: string): boolean {
   const mounted = vfs.core.mounts.mountOf(nameOfText(path));
   return mounted?.superblock.volatile === true;
 }
@@ -186,7 +189,7 @@ function demandCopyable({ tool }: Asker, path: string, inode: Inode, recursive: 
  * The place of the copy, free: what was there is removed, in the same group, when it may be.
  * @throws OpError exists, is-directory, not-directory, invalid, version-conflict, busy.
  */
-function destinationPlace(asker: Asker, input: CopyInput, top: Inode): Place {
+export function destinationPlace(asker: Asker, input: CopyTarget, top: Inode): Place {
   const { source, destination, parents, overwrite, recursive } = input;
   demandCopyable(asker, source, top, recursive);
   const at = placeWithParents(asker, destination, { follow: false, parents });

@@ -42,8 +42,8 @@ export interface Block {
 }
 
 const SHA2_256 = 0x12;
-export const DAG_PB = 0x70;
-export const RAW = 0x55;
+const DAG_PB = 0x70;
+const RAW = 0x55;
 
 export function blockOf(bytes: Uint8Array, codec = RAW): Block {
   const digest = new Uint8Array(createHash('sha256').update(bytes).digest());

@@ -81,7 +81,7 @@ describe('a block', () => {
 
   test('of another hash is not taken and not given', () => {
     const { blocks } = fixture;
-    const cid = CID.createV1(RAW, digestOf(0x13, createHash('sha512').update('x').digest()));
+    const cid = CID.createV1(RAW, digestOf(0x11, createHash('sha1').update('x').digest()));
     expect(() => blocks.get(cid)).toThrowError(failing('unsupported'));
     expect(() => blocks.put(cid, Buffer.from('x'))).toThrowError(failing('unsupported'));
   });

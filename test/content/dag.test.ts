@@ -241,7 +241,7 @@ describe('a walk', () => {
     );
     const walked = await collected(dag.walk(record, signal));
     expect(walked).toHaveLength(9);
-    const unknown = store(Buffer.from('{}'), 0x0129);
+    const unknown = store(Buffer.from('{}'), 0x78);
     await expect(collected(dag.walk(unknown, signal))).rejects.toThrowError(failing('unsupported'));
   });
 

@@ -214,6 +214,11 @@ test('every setting is told with a type and a sentence, and defaults are those t
     'access.groups',
     'access.require_token',
     'access.token',
+    'ipfs.home',
+    'ipfs.kubo.api',
+    'ipfs.kubo.auth',
+    'ipfs.kubo.requests_max',
+    'ipfs.kubo.deadline_s',
     'log.level',
   ]);
   for (const { key, type, text } of rows) {
@@ -223,6 +228,31 @@ test('every setting is told with a type and a sentence, and defaults are those t
   const level = rows.find(({ key }) => key === 'log.level');
   expect(level).toMatchObject({ type: '"error", "warn", "info"', defaultText: '"info"' });
   expect(parseSettings('', 'c.toml')).toEqual(defaultSettings());
+});
+
+describe('the IPFS nodes', () => {
+  const read = (text: string) => parseSettings(text, '/c');
+
+  test.each([
+    ['ipfs.home', '[ipfs]\nhome = "kubo"'],
+    ['ipfs.home', '[ipfs]\nhome = "other"'],
+    ['ipfs.kubo.api', '[ipfs.kubo]\napi = "127.0.0.1:5001"'],
+    ['ipfs.kubo.api', '[ipfs.kubo]\napi = "http://user:password@host"'],
+    ['ipfs.kubo.auth', '[ipfs.kubo]\nauth = "env:TOKEN"'],
+    ['ipfs.kubo.requests_max', '[ipfs.kubo]\nrequests_max = 1'],
+    ['ipfs.kubo.requests_max', '[ipfs.kubo]\nrequests_max = 257'],
+    ['ipfs.kubo.deadline_s', '[ipfs.kubo]\ndeadline_s = 0'],
+    ['ipfs.kubo.deadline_s', '[ipfs.kubo]\ndeadline_s = 3601'],
+    ['ipfs.kubo.deadline_s', '[ipfs.kubo]\ndeadline_s = 1.5'],
+  ])('are refused by the key: %s, %s', (key, text) => {
+    expect(() => read(text)).toThrow(key);
+  });
+
+  test('take no secret for a reference, and do not show it', () => {
+    const text = '[ipfs.kubo]\napi = "unix:/run/kubo.sock"\nauth = "bearer:canary"';
+    expect(() => read(text)).toThrow('ipfs.kubo.auth');
+    expect(() => read(text)).not.toThrow('canary');
+  });
 });
 
 test('settings become seconds and bytes', () => {

@@ -91,7 +91,11 @@ export class World {
     }
     const syncJournal = () => this.vfs.core.syncJournal();
     const { blocks, dag, sealer } = this;
-    this.engine = ipfsPorts({ journal, contents, blocks, dag, sealer, clock, syncJournal }).ipfs;
+    this.engine = ipfsPorts({
+      ...{ journal, contents, blocks, dag, sealer, clock, syncJournal },
+      ...{ home: 'embedded', kubo: undefined, version: '9.8.7', diskBytes: () => 2 ** 40 },
+      keys: join(directory, 'keys'),
+    }).ipfs;
     const random = new CountingRandom();
     this.jobs = new Jobs({ clock, random });
     this.registry = this.#tools(random);

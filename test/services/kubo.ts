@@ -234,6 +234,8 @@ export class KuboNode implements AsyncDisposable {
   /** Starts the daemon on the same repository and addresses; the one before must have ended. Waits until it answers. */
   async restart(): Promise<void> {
     if (this.isRunning) throw new Error('the node before it is still running');
+    // A killed node leaves its socket, and Kubo does not start on one that is there.
+    if (this.api.startsWith('unix:')) rmSync(this.api.slice('unix:'.length), { force: true });
     const words = ['daemon', ...(this.#options.offline === true ? ['--offline'] : [])];
     const child = spawn('setpriv', ['--pdeathsig', 'KILL', this.#ipfs, ...words], {
       cwd: this.directory,

@@ -11,7 +11,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ['base'],
   ['journal', 'backend'],
   ['content', 'events'],
-  ['vfs', 'sync', 'catalog', 'services'],
+  ['vfs', 'sync', 'node', 'catalog', 'services'],
   ['tools'],
   ['fuse', 'mcp'],
   ['daemon'],

@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import type { KuboNode } from '../../src/backend/backend.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import type { ContentId, Ino } from '../../src/base/ids.ts';
 import { nameOfText } from '../../src/base/ids.ts';
@@ -94,7 +95,7 @@ export class Fixture {
   readonly #hasher = new HashPool();
   readonly #stop = new AbortController();
 
-  constructor(tools: readonly Tool[] = TOOLS) {
+  constructor(tools: readonly Tool[] = TOOLS, kubo?: KuboNode) {
     const { clock, log, directory } = this;
     const native = loadNative();
     this.journal = new Journal({ path: join(directory, 'journal.db'), clock });
@@ -146,6 +147,11 @@ export class Fixture {
         dag: this.dag,
         sealer,
         clock,
+        home: kubo === undefined ? 'embedded' : 'kubo',
+        kubo,
+        keys: join(directory, 'keys'),
+        version: '9.8.7',
+        diskBytes: () => 2 ** 40,
         syncJournal: () => this.vfs.core.syncJournal(),
       }),
     };
@@ -161,12 +167,17 @@ export class Fixture {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  /** Calls as a peer; root when not said. */
-  async call(name: string, values: Facts, peer: Partial<Peer> = {}): Promise<CallResult> {
+  /** Calls as a peer; root when not said. `key`: under which it may be sent again. */
+  async call(
+    name: string,
+    values: Facts,
+    peer: Partial<Peer> = {},
+    key?: string,
+  ): Promise<CallResult> {
     const tool = this.registry.get(name);
     if (tool === undefined) throw new Error(`there is no tool ${name}`);
     const session = sessionOf(peer, this.ceiling);
-    return await this.registry.call(tool, values, session, { signal: this.#stop.signal });
+    return await this.registry.call(tool, values, session, { signal: this.#stop.signal, key });
   }
 
   /** The envelope of a call: of a record, of an error, or of content. */

@@ -49,13 +49,30 @@ const HEADS: Readonly<Record<string, string>> = {
   ipfs_pin_add: '--IO ipfs_core',
   ipfs_pin_rm: '-DI- ipfs_core',
   ipfs_pin_ls: 'R-I- ipfs_core',
+  ipfs_id: 'R-IO ipfs_core',
+  ipfs_version: 'R-I- ipfs_core',
+  ipfs_stats: 'R-I- ipfs_core',
+  ipfs_swarm_peers: 'R-IO ipfs_core',
+  ipfs_pin_update: '-DIO ipfs_core',
+  ipfs_get: '-DIO ipfs_core',
+  ipfs_refs: 'R-IO ipfs_core',
+  ipfs_refs_local: 'R-I- ipfs_core',
+  ipfs_block_stat: 'R-IO ipfs_core',
+  ipfs_block_get: 'R-IO ipfs_core',
+  ipfs_dag_get: 'R-IO ipfs_core',
+  ipfs_dag_put: '--IO ipfs_core',
+  ipfs_name_publish: '-D-O ipfs_net',
+  ipfs_name_resolve: 'R-IO ipfs_net',
   fs_journal_get_history: 'R-I- journal',
   job_get: 'R-I- coordination',
   job_cancel: '--I- coordination',
   system_health: 'R-I- system',
 };
 
-const CONTENT_TOOLS = ['vfs_read', 'ipfs_cat'];
+/** Of no block that any test has. */
+const ABSENT = 'bafkreiacndfy443ter6qr2tmbbdhadvxxheowwf75s6zehscklu6ezxmta';
+
+const CONTENT_TOOLS = ['vfs_read', 'ipfs_cat', 'ipfs_get', 'ipfs_block_get'];
 
 /** Objects that hold what the caller makes up. */
 const OPEN_OBJECTS = new Set(['metadata', 'labels', 'arguments', 'value']);
@@ -221,6 +238,16 @@ describe('tools that only read', () => {
       ipfs_cat: [{ ipfs_path: `${root}/a` }, { ipfs_path: `${root}` }],
       ipfs_ls: [{ ipfs_path: `${root}` }, { ipfs_path: `${root}/a/b` }],
       ipfs_pin_ls: [{}],
+      ipfs_id: [{}, { peer_id: 'no' }],
+      ipfs_version: [{}],
+      ipfs_stats: [{}, { size_only: false }, { stat: 'bw' }],
+      ipfs_swarm_peers: [{}],
+      ipfs_name_resolve: [{}, { ipns_name: 'example.org' }],
+      ipfs_dag_get: [{ ipfs_path: `${root}` }, { ipfs_path: ABSENT }],
+      ipfs_refs: [{ ipfs_path: `${root}`, recursive: true }, { ipfs_path: `${root}/none` }],
+      ipfs_refs_local: [{}, { limit: 1 }],
+      ipfs_block_stat: [{ cid: `${root}` }, { cid: ABSENT }],
+      ipfs_block_get: [{ cid: `${root}` }, { cid: ABSENT }],
       fs_journal_get_history: [{}, { path: '/ipfs', recursive: true, limit: 1 }],
       job_get: [{}, { job_id: 'x'.repeat(22) }],
       system_health: [{}],

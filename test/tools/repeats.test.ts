@@ -37,6 +37,7 @@ describe('over a journal', () => {
 
   /** What the last call before gave. */
   const CID = 'the cid';
+  const HELLO = 'bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e';
 
   /** For each tool that changes the journal: a call of it, and what has to be there before. */
   const CALLS: Readonly<Record<string, { before?: [string, Facts][]; values: Facts }>> = {
@@ -84,6 +85,22 @@ describe('over a journal', () => {
       before: [['ipfs_add', { content: 'hello world\n' }]],
       values: { ipfs_path: CID },
     },
+    ipfs_pin_update: {
+      before: [
+        ['ipfs_add', { content: 'hello world' }],
+        ['ipfs_add', { content: 'the next', pin: false }],
+      ],
+      values: { source: HELLO, destination: CID },
+    },
+    ipfs_get: {
+      before: [['ipfs_add', { content: 'hello world' }]],
+      values: { ipfs_path: CID, output_path: '/ipfs/got' },
+    },
+    ipfs_dag_put: { values: { value: { hello: 'world' }, pin: true } },
+    ipfs_name_publish: {
+      before: [['ipfs_add', { content: 'hello world' }]],
+      values: { ipfs_path: CID, allow_offline: true },
+    },
   };
 
   test('every tool says what it changes, and says so only when it is not read-only', () => {
@@ -97,7 +114,8 @@ describe('over a journal', () => {
     test(`${name} under one key changes once, and gives one answer`, async () => {
       let cid: unknown;
       for (const [tool, needed] of before) ({ cid } = await fixture.done(tool, needed));
-      const values = 'ipfs_path' in given ? { ...given, ipfs_path: cid } : given;
+      const named = Object.entries(given).map(([key, value]) => [key, value === CID ? cid : value]);
+      const values: Facts = Object.fromEntries(named);
       const first = await call(fixture.registry, name, values, 'k');
       expect(first, JSON.stringify(first)).toMatchObject({ status: 'success' });
       expect(first.context['seq']).toBe(fixture.journal.head.seq);

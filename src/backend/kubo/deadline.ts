@@ -7,6 +7,11 @@ import type { Clock } from '../../base/clock.ts';
 import { OpError } from '../../base/errors.ts';
 import type { CallOptions } from '../call.ts';
 
+/** The longest that setTimeout of Node can wait, some 25 days; more would be no time at all. */
+const DEADLINE_MS_MAX = 2 ** 31 - 1;
+/** Said where nobody reads it: the signal would otherwise make an error, with a stack, each time. */
+const OVER = 'over';
+
 export class Deadline implements Disposable {
   readonly #controller = new AbortController();
   /** Aborts when nobody needs to be told any more. */
@@ -24,7 +29,8 @@ export class Deadline implements Disposable {
   ) {
     this.op = op;
     this.#clock = clock;
-    this.#untilMs = clock.monotonicMs() + deadlineMs;
+    const lastsMs = Math.min(deadlineMs, DEADLINE_MS_MAX);
+    this.#untilMs = clock.monotonicMs() + lastsMs;
     for (const source of [closed, signal]) if (source.aborted) throw toldBy(source.reason, op);
     // One signal may end any number of calls; that is no leak, and Node need not say so.
     setMaxListeners(0, closed, signal, this.signal);
@@ -32,7 +38,7 @@ export class Deadline implements Disposable {
       const onAbort = () => this.#end(toldBy(source.reason, op));
       source.addEventListener('abort', onAbort, { once: true, signal: this.#over.signal });
     }
-    clock.sleep(deadlineMs, this.#timer.signal).then(
+    clock.sleep(lastsMs, this.#timer.signal).then(
       () => this.#end(new OpError('timeout', op)),
       () => {}, // The call was over first.
     );
@@ -55,7 +61,7 @@ export class Deadline implements Disposable {
 
   /** The deadline does not count any more, only the other two: for what was opened to last. */
   lift(): void {
-    this.#timer.abort();
+    this.#timer.abort(OVER);
   }
 
   #end(reason: OpError): void {
@@ -63,13 +69,13 @@ export class Deadline implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#over.abort();
-    this.#timer.abort();
+    this.#over.abort(OVER);
+    this.#timer.abort(OVER);
   }
 }
 
 /** Why somebody told a call to end, as an operating error. */
-export function toldBy(reason: unknown, op: string): OpError {
+function toldBy(reason: unknown, op: string): OpError {
   if (reason instanceof OpError) return reason;
   const isTimeout = reason instanceof Error && reason.name === 'TimeoutError';
   return new OpError(isTimeout ? 'timeout' : 'cancelled', op, { cause: reason });

@@ -64,7 +64,7 @@ async function addressInRepo(repository: string): Promise<Address> {
 const HOST = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]+)\/tcp\/(\d{1,5})(\/http)?$/;
 
 /** `/ip4/127.0.0.1/tcp/5001`, `/unix/path` (percent-encoded): multiaddr's README. */
-export function addressOfMultiaddr(text: string): Address | undefined {
+function addressOfMultiaddr(text: string): Address | undefined {
   const [, , host, port] = HOST.exec(text) ?? [];
   if (host !== undefined && Number(port) <= 0xffff) return { host, port: Number(port) };
   if (!text.startsWith('/unix/')) return undefined;

@@ -3,7 +3,7 @@ import type { Clock } from '../../base/clock.ts';
 import { OpError } from '../../base/errors.ts';
 import type { Random } from '../../base/random.ts';
 import type { Secret } from '../../base/secrets.ts';
-import type { IpfsNode } from '../node.ts';
+import type { KuboNode } from '../node.ts';
 import { KuboContent } from './content.ts';
 import { authorizationOf, ENDPOINT_FORMS, parseEndpoint } from './endpoint.ts';
 import { KuboMfs } from './mfs.ts';
@@ -31,7 +31,7 @@ export interface KuboOptions {
  * The node at an address. Nothing is asked of it yet: whether it is there shows with the first call.
  * @throws OpError configuration.
  */
-export function openKubo(options: KuboOptions): IpfsNode {
+export function openKubo(options: KuboOptions): KuboNode {
   const { api, secret, requestsMax, deadlineMs, clock, random } = options;
   const endpoint = parseEndpoint(api);
   if (endpoint === undefined) {
@@ -44,7 +44,7 @@ export function openKubo(options: KuboOptions): IpfsNode {
   return new Kubo(rpc);
 }
 
-class Kubo implements IpfsNode {
+class Kubo implements KuboNode {
   readonly kind = 'kubo';
   readonly content: KuboContent;
   readonly pins: KuboPins;

@@ -11,10 +11,11 @@ const SURROGATE = /\p{Surrogate}/u;
  */
 export function normalPath(path: string, op: string): string {
   const trimmed = path.length > 1 ? path.replace(/\/$/, '') : path;
-  if (trimmed === '/') return trimmed;
+  if (path === '/') return path;
   const [first, ...names] = trimmed.split('/');
   const isWrong = (name: string) => name === '' || name === '.' || name === '..';
-  if (first !== '' || names.some(isWrong) || trimmed.includes('\0') || SURROGATE.test(trimmed)) {
+  const isAbsolute = first === '' && names.length > 0;
+  if (!isAbsolute || names.some(isWrong) || trimmed.includes('\0') || SURROGATE.test(trimmed)) {
     throw new OpError('invalid-path', op, { details: { path } });
   }
   const isLong = (text: string, bytesMax: number) => Buffer.byteLength(text) > bytesMax;

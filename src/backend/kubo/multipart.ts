@@ -21,7 +21,7 @@ export function oneFile(content: AsyncIterable<Uint8Array>, random: Random): Mul
 export const oneBuffer = (bytes: Uint8Array, random: Random): Multipart =>
   oneFile(single(bytes), random);
 
-export async function* single<T>(item: T): AsyncGenerator<T, void, undefined> {
+async function* single<T>(item: T): AsyncGenerator<T, void, undefined> {
   yield item;
 }
 

@@ -49,17 +49,19 @@ export class KuboPins implements PinFacet {
       lane: 'long',
       repeat: 'always',
     } as const;
-    let blocks: number | undefined;
-    let isPinned = false;
-    for await (const line of this.#rpc.lines(ask, within)) {
-      if (line.has('Progress')) {
-        blocks = line.count('Progress');
-        onProgress?.(blocks);
+    return await this.#rpc.gathered(ask, within, async (lines) => {
+      let blocks: number | undefined;
+      let isPinned = false;
+      for await (const line of lines) {
+        if (line.has('Progress')) {
+          blocks = line.count('Progress');
+          onProgress?.(blocks);
+        }
+        isPinned ||= line.list('Pins').length > 0;
       }
-      isPinned ||= line.list('Pins').length > 0;
-    }
-    if (!isPinned) throw invalid(`pin/add ${cid}`, 'the node did not say that it pinned it');
-    return blocks;
+      if (!isPinned) throw invalid(`pin/add ${cid}`, 'the node did not say that it pinned it');
+      return blocks;
+    });
   }
 
   async rm(cid: CID, options: PinOptions): Promise<Pin> {

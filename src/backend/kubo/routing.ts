@@ -20,12 +20,8 @@ export class KuboRouting implements RoutingFacet {
 
   async findPeer(peerId: string, options: CallOptions): Promise<PeerAddresses> {
     const ask = question('routing/findpeer', peerId);
-    // What others answered on the way may be an old address: only the final event counts.
-    for await (const event of this.#rpc.lines(ask, options)) {
-      if (event.count('Type') !== FINAL_PEER) continue;
-      const found = peersOf(event).find(({ addresses }) => addresses.length > 0);
-      if (found !== undefined) return found;
-    }
+    const found = await this.#rpc.gathered(ask, options, finalPeer);
+    if (found !== undefined) return found;
     throw new OpError('not-found', `routing/findpeer ${peerId}`, { details: { kind: 'peer' } });
   }
 
@@ -63,6 +59,16 @@ export class KuboRouting implements RoutingFacet {
       yield { peerId: closest, addresses: addresses.get(closest) ?? [] };
     }
   }
+}
+
+/** What others answered on the way may be an old address: only the final event counts. */
+async function finalPeer(events: AsyncIterable<Fields>): Promise<PeerAddresses | undefined> {
+  for await (const event of events) {
+    if (event.count('Type') !== FINAL_PEER) continue;
+    const found = peersOf(event).find(({ addresses }) => addresses.length > 0);
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 const question = (command: string, arg: string, query: Ask['query'] = {}): Ask => ({

@@ -88,9 +88,10 @@ export class Rpc {
 
   /** One JSON object. @throws as `IpfsNode`. */
   async json(ask: Ask, options: CallOptions): Promise<Fields> {
-    const op = opOf(ask);
-    const text = (await this.bytes(ask, options, NODE_ANSWER_BYTES_MAX)).toString('utf8');
-    return fieldsOf(jsonOf(text, op), op);
+    return await this.#read(ask, options, async (answer, op) => {
+      const text = (await answer.bytes(NODE_ANSWER_BYTES_MAX)).toString('utf8');
+      return fieldsOf(jsonOf(text, op), op);
+    });
   }
 
   /** For answers that say nothing: what comes is read to its end. @throws as `IpfsNode`. */
@@ -100,21 +101,40 @@ export class Rpc {
 
   /** The whole body. @throws as `IpfsNode`. */
   async bytes(ask: Ask, options: CallOptions, bytesMax: number): Promise<Buffer> {
+    return await this.#read(ask, options, (answer) => answer.bytes(bytesMax));
+  }
+
+  /**
+   * What `take` makes of all the lines of an answer; it begins anew when the answer breaks off and
+   * the call may be repeated.
+   * @throws as `IpfsNode`, and what `take` throws.
+   */
+  async gathered<T>(
+    ask: Ask,
+    options: CallOptions,
+    take: (lines: AsyncIterable<Fields>) => Promise<T>,
+  ): Promise<T> {
+    return await this.#read(ask, options, (answer, op) => take(linesOf(answer, op)));
+  }
+
+  /** An answer that is read to its end, or the call is as if it had not been made. */
+  async #read<T>(
+    ask: Ask,
+    options: CallOptions,
+    read: (answer: Answer, op: string) => Promise<T>,
+  ): Promise<T> {
     using deadline = this.#deadline(ask, options);
     return await this.#repeated(ask, deadline, async () => {
       using answer = await this.#sent(ask, deadline);
-      return await answer.bytes(bytesMax);
+      return await read(answer, deadline.op);
     });
   }
 
   /** One JSON value a line. Sent again only before it begins. @throws as `IpfsNode`. */
   async *lines(ask: Ask, options: CallOptions): AsyncGenerator<Fields, void, undefined> {
-    const op = opOf(ask);
     using deadline = this.#deadline(ask, options);
     using answer = await this.#repeated(ask, deadline, () => this.#sent(ask, deadline));
-    for await (const line of answer.lines(Number.MAX_SAFE_INTEGER)) {
-      yield fieldsOf(jsonOf(line, op), op);
-    }
+    yield* linesOf(answer, deadline.op);
   }
 
   /** The body as it comes. Sent again only before it begins. @throws as `IpfsNode`. */
@@ -163,21 +183,26 @@ export class Rpc {
   /** Does it, and again as often as it may be and helps. */
   async #repeated<T>(ask: Ask, deadline: Deadline, once: () => Promise<T>): Promise<T> {
     for (let repeats = 0; ; repeats++) {
+      this.#authorization ??= this.#options.authorization?.();
+      const shown = this.#authorization;
       try {
         return await once();
       } catch (error) {
         if (!(error instanceof OpError) || !mayRepeat(ask, error, repeats)) throw error;
-        await this.#prepare(error, repeats, deadline);
+        await this.#prepare(error, { repeats, shown }, deadline);
       }
     }
   }
 
   /** What a repeat needs: another connection, another secret, or only time. */
-  async #prepare(error: OpError, repeats: number, { signal }: Deadline): Promise<void> {
+  async #prepare(
+    error: OpError,
+    { repeats, shown }: { readonly repeats: number; readonly shown: string | undefined },
+    { signal }: Deadline,
+  ): Promise<void> {
     if (error.failure === 'credentials-invalid') {
-      const before = this.#authorization;
-      this.#authorization = undefined;
-      if (this.#options.authorization?.() === before) throw error; // It would be refused again.
+      this.#authorization = this.#options.authorization?.();
+      if (this.#authorization === shown) throw error; // It would be refused again.
       return;
     }
     if (error.failure === 'not-running') this.#forget();
@@ -204,7 +229,6 @@ export class Rpc {
 
   async #answer(ask: Ask, deadline: Deadline): Promise<Answer> {
     this.#address ??= await this.#options.endpoint.resolve();
-    this.#authorization ??= this.#options.authorization?.();
     const body = ask.body?.();
     const { op, signal } = deadline;
     const headers = {
@@ -238,7 +262,7 @@ export class Rpc {
 }
 
 /** What a call does, for errors and logs: its command and what it is about. */
-export const opOf = ({ command, args = [] }: Ask): string => [command, ...args].join(' ');
+const opOf = ({ command, args = [] }: Ask): string => [command, ...args].join(' ');
 
 /** Whether an error ends with a repeat, and does no harm. */
 function mayRepeat(ask: Ask, { failure, details }: OpError, repeats: number): boolean {
@@ -260,6 +284,12 @@ function pathOf({ command, args = [], query = {}, lane }: Ask, leftMs: number): 
     .map(([name, value]) => `${name}=${encodeURIComponent(String(value))}`)
     .join('&');
   return `/api/v0/${command}?${text}`;
+}
+
+async function* linesOf(answer: Answer, op: string): AsyncGenerator<Fields, void, undefined> {
+  for await (const line of answer.lines(Number.MAX_SAFE_INTEGER)) {
+    yield fieldsOf(jsonOf(line, op), op);
+  }
 }
 
 /** An object, or the error that Kubo puts where one was expected. */

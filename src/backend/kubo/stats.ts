@@ -93,11 +93,13 @@ class KuboNetwork implements NetworkStats {
   }
 
   async dht(options: CallOptions): Promise<readonly DhtTable[]> {
-    const tables: DhtTable[] = [];
-    for await (const line of this.#rpc.lines(question('stats/dht'), options)) {
-      tables.push({ name: line.text('Name'), buckets: line.objects('Buckets').map(bucketOf) });
-    }
-    return tables;
+    return await this.#rpc.gathered(question('stats/dht'), options, async (lines) => {
+      const tables: DhtTable[] = [];
+      for await (const line of lines) {
+        tables.push({ name: line.text('Name'), buckets: line.objects('Buckets').map(bucketOf) });
+      }
+      return tables;
+    });
   }
 
   async bitswap(options: CallOptions): Promise<BitswapStat> {

@@ -1,0 +1,43 @@
+/**
+ * A change of the node outside, told by two records: one before, of what is about to be done, and one
+ * after it, of what came of it. A daemon that dies in between leaves the first one alone, and so
+ * what nobody knows is seen.
+ */
+import { asOpError } from '../base/errors.ts';
+import { CODE_OF } from './errors.ts';
+import { type PinRecord, recordPin } from './pins.ts';
+import type { RecordResult, ToolContext } from './tool.ts';
+
+/** What is changed, and how. */
+export interface OutsideChange<T, Data> {
+  /** As far as it is known before. */
+  readonly record: PinRecord;
+  readonly make: () => Promise<T>;
+  readonly tell: (made: T) => RecordResult<Data>;
+}
+
+/** @throws what `make` throws. */
+export async function changeOutside<T, Data>(
+  context: ToolContext,
+  { record, make, tell }: OutsideChange<T, Data>,
+): Promise<RecordResult<Data>> {
+  const { vfs } = context.ports;
+  const { journal } = vfs.core;
+  journal.commit((tx) => recordPin(context, tx, { ...record, state: 'pending' }));
+  await vfs.core.syncJournal();
+  let made: T;
+  try {
+    made = await make();
+  } catch (cause) {
+    const { failure } = asOpError(cause, record.kind);
+    const outcome = { ...record, state: 'failed', error: CODE_OF[failure] } as const;
+    journal.commit((tx) => recordPin(context, tx, outcome));
+    throw cause;
+  }
+  const told = tell(made);
+  const seq = journal.group(() => {
+    context.keep(() => told);
+    return journal.commit((tx) => recordPin(context, tx, record));
+  });
+  return { ...told, seq };
+}
