@@ -2,6 +2,7 @@
  * Rows of `sync_target`: what is owed to a store outside, for each published path and each store. An
  * intent is durable before the store hears of it, and stays until the store said that it has all.
  */
+import type { Failure } from '../base/errors.ts';
 import { bytesOf, type Name, nameOf } from '../base/ids.ts';
 import type { Database, Statement } from './sqlite.ts';
 
@@ -29,7 +30,7 @@ export interface TargetRow {
   /** Second from which it may be tried; undefined: there is nothing to do. */
   readonly dueS: number | undefined;
   /** What the last attempt failed with. */
-  readonly failure: string | undefined;
+  readonly failure: Failure | undefined;
   /** The last one that the store said it has whole. */
   readonly held: Root | undefined;
   /** Roots that may be pinned there without a name, as text: sent, and not cleared away yet. */
@@ -47,7 +48,7 @@ interface Raw {
   state: TargetState;
   attempts: number;
   due_s: number | null;
-  failure: string | null;
+  failure: Failure | null;
   held_tree: Buffer | null;
   held_snapshot: Buffer | null;
   sent: string;

@@ -3,6 +3,7 @@
  * Nothing is copied where the content has the CID that is asked for already.
  */
 import { setMaxListeners } from 'node:events';
+import { code as RAW_CODEC } from 'multiformats/codecs/raw';
 import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
 import { type ContentId, isUtf8Name, NO_CONTENT, textOf } from '../base/ids.ts';
@@ -19,7 +20,6 @@ import {
   cidOfBytes,
   type Dag,
   type Profile,
-  RAW_CODEC,
   type Sealer,
 } from '../content/content.ts';
 import type { Journal, PublishedRow } from '../journal/journal.ts';

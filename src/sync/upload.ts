@@ -6,6 +6,7 @@
  * asking the node; what was held before is let go only when the node said that it has the new; what is
  * in its MFS under our name and is not ours is left alone; a pin of another name is never changed.
  */
+import { code as RAW_CODEC } from 'multiformats/codecs/raw';
 import type { CallOptions, IpfsNode, Pin } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
@@ -17,7 +18,6 @@ import {
   cidOfBytes,
   type Dag,
   parseCid,
-  RAW_CODEC,
   type StoredBlock,
 } from '../content/content.ts';
 import type { Journal, Root, TargetRow } from '../journal/journal.ts';
