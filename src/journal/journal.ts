@@ -53,8 +53,7 @@ export type { PublishedRow } from './published.ts';
 export { Retention, type RetentionPolicy } from './retention.ts';
 export { loadEngine } from './sqlite.ts';
 export type { SuperblockRow, SyncedRow } from './superblocks.ts';
-export type { Root, TargetRow, TargetState } from './targets.ts';
-export { TARGET_STATES } from './targets.ts';
+export type { Root, TargetRow } from './targets.ts';
 export type { ToolJobRow } from './tool-jobs.ts';
 export type { Tx } from './transaction.ts';
 

@@ -12,4 +12,4 @@ export { type Published, Publisher, type PublishRequest } from './publish.ts';
 export { type Restored, type RestoreRequest, Restorer } from './restore.ts';
 export { readSnapshot } from './snapshot.ts';
 export { typeOf } from './types.ts';
-export { type Outcome, Uploads } from './uploads.ts';
+export { Uploads } from './uploads.ts';
