@@ -63,7 +63,7 @@ export const DAG_LEAVES_CACHED_BYTES_MAX = 16 * 1024 * 1024;
 /** Names of one tree restored from content: a small DAG can stand for any number of them. */
 export const RESTORED_ENTRIES_MAX = 1_000_000;
 /** Files hashed at once by one publication; more of them would only wait. */
-export const PUBLISHED_FILES_AT_ONCE = 64;
+export const PUBLISHED_FILES_AT_ONCE = 256;
 /** Bytes copied or compared before other work gets its turn. */
 export const RESTORED_PIECE_BYTES = 1024 * 1024;
 
@@ -239,3 +239,8 @@ export const NODE_CONNECTION_KEPT_MS = 60_000;
 export const MFS_UNFLUSHED_MAX = 128;
 /** Kubo drops what is longer than some 1,048,400 bytes and says nothing. */
 export const PUBSUB_BYTES_MAX = 1_000_000;
+
+/** Longest pause between two attempts to bring a snapshot to a store. */
+export const SYNC_RETRY_S_MAX = 300;
+/** How long a store is believed to have what it said it has. */
+export const SYNC_CHECK_S = 3600;

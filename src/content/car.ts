@@ -1,5 +1,6 @@
 /** A DAG as a CAR (version 1): the form in which blocks travel. */
 import type { CID } from 'multiformats/cid';
+import type { StoredBlock } from './blocks.ts';
 import type { Dag } from './dag.ts';
 
 /**
@@ -7,20 +8,31 @@ import type { Dag } from './dag.ts';
  * @throws OpError content-missing for a missing block, integrity, unsupported; the signal's reason.
  *   Bytes that came before are then worth nothing.
  */
-export async function* exportCar(
-  dag: Dag,
-  root: CID,
+export function exportCar(dag: Dag, root: CID, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const blocks = async function* (either: AbortSignal) {
+    for await (const { cid } of dag.walk(root, either)) {
+      yield { cid, bytes: await dag.block(cid, either) };
+    }
+  };
+  return carOf([root], blocks, signal);
+}
+
+/**
+ * Certain blocks as the bytes of a CAR with these roots, each asked for when the reader has taken those
+ * before it. @throws what `blocks` throws; the signal's reason.
+ */
+export async function* carOf(
+  roots: readonly CID[],
+  blocks: (signal: AbortSignal) => AsyncIterable<StoredBlock>,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   const { CarWriter } = await import('@ipld/car');
-  const { writer, out } = CarWriter.create([root]);
+  const { writer, out } = CarWriter.create([...roots]);
   const left = new AbortController();
   const either = AbortSignal.any([signal, left.signal]);
   const write = async () => {
     try {
-      for await (const { cid } of dag.walk(root, either)) {
-        await writer.put({ cid, bytes: await dag.block(cid, either) });
-      }
+      for await (const block of blocks(either)) await writer.put(block);
     } finally {
       await writer.close();
     }

@@ -44,19 +44,12 @@ import { BEFORE_OUR_TIME, type Stamp } from './stamp.ts';
 export { type Sensed, sectorsAt } from './backing.ts';
 export { BlockStore, type StoredBlock } from './blocks.ts';
 export { Builder, type Built, type TreeEntry } from './build.ts';
-export { exportCar } from './car.ts';
+export { carOf, exportCar } from './car.ts';
 export { blockKey, CID, cidOfBytes, parseCid } from './cid.ts';
-export {
-  CODEC_NAMES,
-  type CodecName,
-  codecCode,
-  codecName,
-  decodeValue,
-  encodeValue,
-  linksIn,
-} from './codecs.ts';
+export type { CodecName } from './codecs.ts';
+export { CODEC_NAMES, codecCode, codecName, decodeValue, encodeValue, linksIn } from './codecs.ts';
 export { removeStrays } from './collect.ts';
-export { type BlockSource, Dag, type DagEntry } from './dag.ts';
+export { type BlockSource, Dag, type DagChild, type DagEntry } from './dag.ts';
 export type { Sealing } from './direct.ts';
 export { Doubt, type Verdict } from './doubt.ts';
 export { CONTENT_PROFILE, type Profile, rawCid } from './hash.ts';

@@ -50,6 +50,11 @@ export interface DagLink {
   readonly cumulativeSize: number;
 }
 
+export interface DagChild {
+  readonly name: string;
+  readonly cid: CID;
+}
+
 export interface WalkedBlock {
   readonly cid: CID;
   /** undefined: the block is missing. */
@@ -159,15 +164,20 @@ export class Dag {
 
   /**
    * Every block of a DAG once, parents first; a missing one is reported, and nothing below it.
+   * Nothing is told of the blocks `known`, as `CID.toString` of version 1 writes them, and below.
    * @throws OpError integrity, unsupported (a codec whose links nobody here knows).
    */
-  async *walk(root: CID, signal: AbortSignal): AsyncGenerator<WalkedBlock> {
+  async *walk(
+    root: CID,
+    signal: AbortSignal,
+    known: ReadonlySet<string> = new Set(),
+  ): AsyncGenerator<WalkedBlock> {
     const seen = new Set<string>();
     const waiting = [root];
     for (let cid = waiting.pop(); cid !== undefined; cid = waiting.pop()) {
       signal.throwIfAborted();
       const key = (cid.version === 0 ? cid.toV1() : cid).toString();
-      if (seen.has(key)) continue;
+      if (seen.has(key) || known.has(key)) continue;
       seen.add(key);
       if (seen.size % BLOCKS_PER_TURN === 0) await turn();
       const size = this.#blocks.sizeOf(cid);
@@ -180,6 +190,18 @@ export class Dag {
   /** Bytes of a block that is here, without reading it. */
   sizeOf(cid: CID): number | undefined {
     return this.#blocks.sizeOf(cid);
+  }
+
+  /**
+   * The links of a block of any codec in their order; without a name where its codec gives none.
+   * @throws OpError content-missing, integrity, unsupported.
+   */
+  async children(cid: CID, signal: AbortSignal): Promise<DagChild[]> {
+    if (cid.code !== DAG_PB_CODEC) {
+      return (await this.#linksOf(cid, signal)).map((link) => ({ name: '', cid: link }));
+    }
+    const { links } = await this.#node(cid, signal);
+    return links.map(({ Name = '', Hash }) => ({ name: Name, cid: Hash }));
   }
 
   /** What a block links to, in the order in which it does, doubles too. @throws as `value`. */

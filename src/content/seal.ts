@@ -115,6 +115,22 @@ export class Sealer {
   }
 
   /**
+   * Seals what is frozen of some objects, with few transactions and few calls of the threads. One that
+   * could not be is left as it is: `seal` says why.
+   * @throws the signal's reason.
+   */
+  async sealTogether(ids: readonly ContentId[], signal: AbortSignal): Promise<void> {
+    const works = ids.flatMap((id): Work[] => {
+      const row = this.#contents.row(id);
+      const stamp = this.#contents.stampOf(id);
+      if (row?.state !== 'frozen' || stamp === undefined) return [];
+      return [{ id, stamp, size: row.size }];
+    });
+    const limit = pLimit(this.#hasher.width);
+    await Promise.all(batchesOf(works).map((batch) => limit(() => this.#sealBatch(batch, signal))));
+  }
+
+  /**
    * Reads a sealed object again: whether its bytes still are those of its CID.
    * @throws OpError io; the signal's reason.
    */

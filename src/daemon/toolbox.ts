@@ -71,6 +71,7 @@ function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
       ...core,
       ...nodes,
       clock,
+      log,
       keys: state.keys,
       version: sources.version,
       diskBytes: () => diskSpaceAt(state.content).sizeBytes,

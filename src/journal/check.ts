@@ -137,6 +137,9 @@ export interface BrokenRow {
   readonly used?: number;
   /** An actor that is named and has no row. */
   readonly missing?: number;
+  /** Of `sync_target`: a path, and the store it is brought to. */
+  readonly published?: Buffer;
+  readonly target?: string;
   /** A row of `tool_call`: its number as text, for it may be too large for one. */
   readonly call?: string;
   /** A row of `tool_job`. */

@@ -57,6 +57,7 @@ export class Dentries {
   readonly #listInodes: Statement;
   readonly #names: Statement;
   readonly #namesAfter: Statement;
+  readonly #inodesAfter: Statement;
   readonly #count: Statement;
 
   constructor(db: Database, counters: Counters) {
@@ -73,6 +74,9 @@ export class Dentries {
     this.#namesAfter = db.prepare(
       'SELECT name, ino, cookie FROM dentry WHERE parent = ? AND name > ? ORDER BY name LIMIT ?',
     );
+    this.#inodesAfter = db.prepare(`SELECT ${COLUMNS}, name, cookie
+      FROM (SELECT ino AS child, name, cookie FROM dentry WHERE parent = ? AND name > ?
+        ORDER BY name LIMIT ?) CROSS JOIN inode ON ino = child ORDER BY name`);
     this.#count = db.prepare('SELECT count(*) FROM dentry WHERE parent = ?').pluck();
   }
 
@@ -134,6 +138,13 @@ export class Dentries {
   /** At most `limit` entries whose name is bytewise greater, in bytewise order. */
   namesAfter(parent: Ino, name: Name, limit: number): DentryRow[] {
     return (this.#namesAfter.all(parent, bytesOf(name), limit) as RawRow[]).map(decoded);
+  }
+
+  /** The same with whole inodes, as they lie in the table. */
+  inodesAfter(parent: Ino, name: Name, limit: number): ListedInode[] {
+    return (this.#inodesAfter.all(parent, bytesOf(name), limit) as (InodeRow & RawRow)[]).map(
+      listed,
+    );
   }
 
   /** All names of one inode. */

@@ -5,6 +5,7 @@
 import { type Invariant, isRegular } from './invariant.ts';
 import { CALLS } from './invariants-calls.ts';
 import { CONTENT } from './invariants-content.ts';
+import { SYNC } from './invariants-sync.ts';
 import { TREE } from './invariants-tree.ts';
 
 const RECORDS: readonly Invariant[] = [
@@ -41,4 +42,10 @@ const RECORDS: readonly Invariant[] = [
 ];
 
 /** In the order in which they are repaired: numbers first; what is counted behind what it counts. */
-export const INVARIANTS: readonly Invariant[] = [...TREE, ...CONTENT, ...RECORDS, ...CALLS];
+export const INVARIANTS: readonly Invariant[] = [
+  ...TREE,
+  ...CONTENT,
+  ...RECORDS,
+  ...CALLS,
+  ...SYNC,
+];

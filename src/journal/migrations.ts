@@ -3,7 +3,7 @@
  * edited. SCHEMA.md beside this file says what the tables mean.
  */
 import { OpError } from '../base/errors.ts';
-import { S_IFMT, S_IFREG } from '../base/posix.ts';
+import { S_IFDIR, S_IFMT, S_IFREG } from '../base/posix.ts';
 import type { Database } from './sqlite.ts';
 
 /** `KTFS` as a big-endian number: tells our file from any other SQLite database. */
@@ -228,8 +228,63 @@ CREATE TABLE tool_job (
 ) STRICT, WITHOUT ROWID;
 `;
 
+/**
+ * What publications made of directories. The trigger costs nothing where a directory is not removed,
+ * and leaves no way of removing one that forgets its rows.
+ */
+const PUBLISHED = `
+CREATE TABLE published (
+  ino INTEGER NOT NULL,
+  metadata INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  cid BLOB NOT NULL,
+  size INTEGER NOT NULL,
+  list BLOB,
+  entries INTEGER NOT NULL,
+  files INTEGER NOT NULL,
+  directories INTEGER NOT NULL,
+  symlinks INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  blocks INTEGER NOT NULL,
+  private INTEGER NOT NULL,
+  odd INTEGER NOT NULL,
+  PRIMARY KEY (ino, metadata)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER published_gone AFTER DELETE ON inode WHEN OLD.mode & ${S_IFMT} = ${S_IFDIR} BEGIN
+  DELETE FROM published WHERE ino = OLD.ino;
+END;
+`;
+
+/** What is owed to stores outside. */
+const TARGETS = `
+CREATE TABLE sync_target (
+  path BLOB NOT NULL,
+  target TEXT NOT NULL,
+  wanted_tree BLOB NOT NULL,
+  wanted_snapshot BLOB NOT NULL,
+  pin INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  attempts INTEGER NOT NULL,
+  due_s INTEGER,
+  failure TEXT,
+  held_tree BLOB,
+  held_snapshot BLOB,
+  sent TEXT NOT NULL,
+  checked_s INTEGER,
+  PRIMARY KEY (path, target)
+) STRICT, WITHOUT ROWID;
+`;
+
 /** Index i takes the schema from version i to i + 1. */
-const MIGRATIONS: readonly string[] = [FOUNDATION, SLOTS, USAGE, TAKE_OVER, TOOL_CALLS];
+const MIGRATIONS: readonly string[] = [
+  FOUNDATION,
+  SLOTS,
+  USAGE,
+  TAKE_OVER,
+  TOOL_CALLS,
+  PUBLISHED,
+  TARGETS,
+];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

@@ -20,6 +20,7 @@ import { CALL_MENDS } from './mends-calls.ts';
 import { ADVICE, CONTENT_MENDS, loseBytes } from './mends-content.ts';
 import { INODE_MENDS } from './mends-inodes.ts';
 import { NAME_MENDS } from './mends-names.ts';
+import { SYNC_MENDS } from './mends-sync.ts';
 import { Places } from './places.ts';
 
 export interface MendedFinding extends Finding, Mended {}
@@ -29,6 +30,7 @@ export const MENDS: Readonly<Record<string, Mend>> = {
   ...INODE_MENDS,
   ...CONTENT_MENDS,
   ...CALL_MENDS,
+  ...SYNC_MENDS,
 };
 
 /** A repair can bring to light what another one hid; nothing known takes more than three. */

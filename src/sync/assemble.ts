@@ -3,6 +3,7 @@
  * Nothing is copied where the content has the CID that is asked for already.
  */
 import { setMaxListeners } from 'node:events';
+import { code as RAW_CODEC } from 'multiformats/codecs/raw';
 import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
 import { type ContentId, isUtf8Name, NO_CONTENT, textOf } from '../base/ids.ts';
@@ -22,7 +23,7 @@ import {
   type Profile,
   type Sealer,
 } from '../content/content.ts';
-import type { Journal } from '../journal/journal.ts';
+import type { Journal, PublishedRow } from '../journal/journal.ts';
 import type { Frozen, FrozenEntry } from './freeze.ts';
 import { isSpecial, typeOf } from './types.ts';
 
@@ -31,7 +32,7 @@ export interface AssemblePorts {
   readonly contents: ContentStore;
   readonly dag: Dag;
   readonly builder: Builder;
-  readonly sealer: Pick<Sealer, 'seal'>;
+  readonly sealer: Pick<Sealer, 'seal' | 'sealTogether'>;
 }
 
 export interface AssembleOptions {
@@ -65,14 +66,21 @@ export interface Skipped {
 }
 
 export interface Assembled {
-  readonly root: Pick<Built, 'cid' | 'size' | 'cumulativeSize'>;
+  readonly root: Parts;
   /** Of all entries that have one. */
-  readonly built: ReadonlyMap<FrozenEntry, Pick<Built, 'cid' | 'size' | 'cumulativeSize'>>;
+  readonly built: ReadonlyMap<FrozenEntry, Parts>;
   readonly counts: Readonly<Counts>;
   readonly skipped: readonly Skipped[];
+  /** Files made here that are no content object of one CID. */
+  readonly made: readonly CID[];
+  /** Objects with the bytes of the others. */
+  readonly contents: ReadonlySet<ContentId>;
 }
 
-type Parts = Pick<Built, 'cid' | 'size' | 'cumulativeSize'>;
+export interface Parts extends Pick<Built, 'cid' | 'size' | 'cumulativeSize'> {
+  /** Of its DAG; of a directory that was built those of its own nodes. */
+  readonly blocks: number;
+}
 
 /**
  * Builds a frozen tree. A root that is no directory is a file or a link by itself.
@@ -99,6 +107,8 @@ class Assembly {
   readonly #options: AssembleOptions;
   readonly #run: AssembleRun;
   readonly #built = new Map<FrozenEntry, Parts>();
+  readonly #made: CID[] = [];
+  readonly #contents = new Set<ContentId>();
   readonly #counts: Counts = {
     files: 0,
     directories: 0,
@@ -128,7 +138,8 @@ class Assembly {
     const skipped = await this.#directories();
     const root = this.#built.get(top);
     assert(root !== undefined, 'the root of a tree is built last');
-    return { root, built: this.#built, counts: this.#counts, skipped };
+    const [built, counts] = [this.#built, this.#counts];
+    return { root, built, counts, skipped, made: this.#made, contents: this.#contents };
   }
 
   /** Some files at a time, each content once. */
@@ -144,6 +155,7 @@ class Assembly {
         const key = this.#keyOf(entry);
         if (!known.has(key)) wanted.set(key, entry);
       }
+      await this.#seal([...wanted.values()]);
       await together(
         [...wanted].map(async ([key, entry]) => known.set(key, await this.#file(entry))),
       );
@@ -160,6 +172,18 @@ class Assembly {
     }
   }
 
+  /** Most small files are not hashed yet: together it costs them a tenth. */
+  async #seal(entries: readonly FrozenEntry[]): Promise<void> {
+    if (!this.#isPlain || this.#options.dryRun) return;
+    const ids = entries.map(({ content }) => content);
+    await this.#ports.sealer.sealTogether(ids, this.#run.signal);
+  }
+
+  /** The CIDs of content objects are those of the files. */
+  get #isPlain(): boolean {
+    return !this.#options.metadata && this.#options.profile === CONTENT_PROFILE;
+  }
+
   /** Files of one key are one DAG. */
   #keyOf({ row, content }: FrozenEntry): string {
     return this.#options.metadata ? `inode ${row.ino}` : `content ${content} ${row.size}`;
@@ -167,7 +191,7 @@ class Assembly {
 
   async #file(entry: FrozenEntry): Promise<Parts> {
     const { content, row } = entry;
-    const isPlain = !this.#options.metadata && this.#options.profile === CONTENT_PROFILE;
+    const isPlain = this.#isPlain;
     const known = content === NO_CONTENT ? undefined : this.#ports.contents.row(content);
     if (isPlain && known?.state === 'sealed' && known.cid !== null) {
       return this.#sealed(entry, cidOfBytes(known.cid));
@@ -178,20 +202,25 @@ class Assembly {
     const { builder, contents } = this.#ports;
     const pieces = piecesOf(contents, content, row.size);
     const built = await builder.addStream(pieces, this.#how(entry), this.#run.signal);
-    this.#count(built);
-    return built;
+    this.#made.push(built.cid);
+    return this.#count(built);
   }
 
   async #sealed(entry: FrozenEntry, cid: CID): Promise<Parts> {
     const { journal, dag } = this.#ports;
     const content = this.#options.dryRun ? entry.content : this.#keepOne(entry.content, cid);
-    const { cumulativeSize } = await dag.entryOf(cid, this.#run.signal);
-    const { length } = journal.contents.blocksOf(content);
+    const { size } = entry.row;
+    const isBlock = cid.code === RAW_CODEC;
+    const cumulativeSize = isBlock
+      ? size
+      : (await dag.entryOf(cid, this.#run.signal)).cumulativeSize;
+    const blocks = isBlock ? 1 : journal.contents.blocksOf(content).length;
+    this.#contents.add(content);
     // What an earlier publication kept was not copied, and is not carried anywhere again.
     const isKept = this.#frozen.kept.has(content);
-    if (isKept) this.#counts.reusedBlocks += length;
-    else this.#counts.newBlocks += length;
-    return { cid, size: entry.row.size, cumulativeSize };
+    if (isKept) this.#counts.reusedBlocks += blocks;
+    else this.#counts.newBlocks += blocks;
+    return { cid, size, cumulativeSize, blocks };
   }
 
   /** A copy whose bytes were here before is let go; answers the object that is kept. */
@@ -220,6 +249,8 @@ class Assembly {
         assert(target !== undefined, 'a symbolic link has a target');
         this.#add(entry, this.#ports.builder.buildSymlink(target, this.#how(entry)));
         this.#counts.symlinks += 1;
+      } else if (entry.published !== undefined) {
+        this.#take(entry, entry.published);
       } else if (isDirectory(entry.row.mode)) {
         this.#add(entry, await this.#directory(entry));
         this.#counts.directories += 1;
@@ -241,13 +272,24 @@ class Assembly {
   }
 
   #add(entry: FrozenEntry, built: Built): void {
-    this.#built.set(entry, built);
-    this.#count(built);
+    this.#built.set(entry, this.#count(built));
   }
 
-  #count({ blocksNew, blocksReused }: Built): void {
+  /** All of it was built when it was published last. */
+  #take(entry: FrozenEntry, row: PublishedRow): void {
+    const { cumulativeSize, blocks } = row;
+    this.#built.set(entry, { cid: cidOfBytes(row.cid), size: 0, cumulativeSize, blocks });
+    this.#counts.files += row.files;
+    this.#counts.directories += row.directories;
+    this.#counts.symlinks += row.symlinks;
+    this.#counts.bytes += row.bytes;
+    this.#counts.reusedBlocks += blocks;
+  }
+
+  #count({ cid, size, cumulativeSize, blocksNew, blocksReused }: Built): Parts {
     this.#counts.newBlocks += blocksNew;
     this.#counts.reusedBlocks += blocksReused;
+    return { cid, size, cumulativeSize, blocks: blocksNew + blocksReused };
   }
 
   #how({ row }: FrozenEntry) {

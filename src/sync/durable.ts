@@ -13,8 +13,8 @@ export interface DurablePorts {
 const OBJECTS_PER_SYNC = 1024;
 
 /**
- * Puts the bytes of all blocks of some DAGs on stable storage. What is packed becomes stable with
- * the journal, which is the caller's.
+ * Puts the bytes of all blocks of some DAGs on stable storage, but for those below the blocks `known`
+ * (see `Dag.walk`). What is packed becomes stable with the journal, which is the caller's.
  * @returns how many blocks the DAGs have, missing ones included.
  * @throws OpError integrity, unsupported, io, no-space; the signal's reason.
  */
@@ -22,12 +22,13 @@ export async function syncBlocks(
   { journal, contents, dag }: DurablePorts,
   roots: readonly CID[],
   signal: AbortSignal,
+  known?: ReadonlySet<string>,
 ): Promise<number> {
   let blocks = 0;
   const seen = new Set<ContentId>();
   let waiting: ContentId[] = [];
   for (const root of roots) {
-    for await (const { cid, size } of dag.walk(root, signal)) {
+    for await (const { cid, size } of dag.walk(root, signal, known)) {
       blocks += 1;
       const place = size === undefined ? undefined : journal.contents.block(blockKey(cid));
       if (place === undefined || seen.has(place.content)) continue;
@@ -41,4 +42,17 @@ export async function syncBlocks(
   }
   await contents.fsync(waiting);
   return blocks;
+}
+
+/** The same of whole content objects. @throws OpError io, no-space; the signal's reason. */
+export async function syncContents(
+  { contents }: Pick<DurablePorts, 'contents'>,
+  ids: ReadonlySet<ContentId>,
+  signal: AbortSignal,
+): Promise<void> {
+  const waiting = [...ids].filter((id) => (contents.row(id)?.stable ?? 1) !== 1);
+  for (let at = 0; at < waiting.length; at += OBJECTS_PER_SYNC) {
+    signal.throwIfAborted();
+    await contents.fsync(waiting.slice(at, at + OBJECTS_PER_SYNC));
+  }
 }

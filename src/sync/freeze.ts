@@ -10,7 +10,7 @@ import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts'
 import { COPY_BYTES_PER_CALL_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, isSymlink } from '../base/posix.ts';
 import type { ContentStore } from '../content/content.ts';
-import type { InodeRow, Journal } from '../journal/journal.ts';
+import type { InodeRow, Journal, PublishedRow } from '../journal/journal.ts';
 
 export interface FrozenEntry {
   readonly name: Name;
@@ -22,6 +22,10 @@ export interface FrozenEntry {
   /** Of a symbolic link. */
   readonly target: Name | undefined;
   readonly xattrs: readonly { readonly name: Name; readonly value: Buffer }[];
+  /** Not everybody may see all of it: its bytes or names, or one of its attributes. */
+  readonly isPrivate: boolean;
+  /** A directory that is what it was when it was published: it has no `children` here. */
+  readonly published: PublishedRow | undefined;
   /** In bytewise order of their names. */
   readonly children: readonly FrozenEntry[];
 }
@@ -41,8 +45,24 @@ export interface Frozen {
 export interface Gate {
   /** @throws OpError denied. */
   demandReadable(ino: Ino): void;
-  /** Whether attributes are shown that only uid 0 may see. */
+  /** Whether uid 0 asks: attributes are shown that only it may see, and nothing is denied. */
   readonly seesTrusted: boolean;
+}
+
+/** What is known of directories since they were published. */
+export interface Known {
+  /** Called once, before anything is read and with nothing in between. */
+  finish(): void;
+  /** The row of a directory that is what it was, and all below it. */
+  find(ino: Ino): PublishedRow | undefined;
+  /** Whether nothing is known of what is below, whatever rows there are. */
+  hasMoved(ino: Ino): boolean;
+}
+
+export interface FreezeOptions {
+  readonly gate: Gate;
+  readonly dryRun: boolean;
+  readonly known?: Known | undefined;
 }
 
 export interface FreezePorts {
@@ -58,12 +78,13 @@ export interface FreezePorts {
 export function freeze(
   ports: FreezePorts,
   root: Ino,
-  { gate, dryRun }: { readonly gate: Gate; readonly dryRun: boolean },
+  { gate, dryRun, known }: FreezeOptions,
 ): Frozen {
   const { journal } = ports;
   const head = { ...journal.head };
   const read = () => {
-    const entries = look(journal, root, gate);
+    known?.finish();
+    const entries = look(journal, root, { gate, known });
     return { entries, journal: head, kept: keptOf(ports, entries) };
   };
   if (dryRun) return { ...read(), copies: new Set() };
@@ -76,21 +97,25 @@ export function freeze(
 /** Entries for one page of a directory. */
 const NAMES_PER_PAGE = 1024;
 
-function look(journal: Journal, root: Ino, gate: Gate): FrozenEntry[] {
-  const top = entryOf(journal, gate, { name: '' as Name, path: '' as Name, ino: root });
+type Looking = Pick<FreezeOptions, 'gate' | 'known'>;
+
+function look(journal: Journal, root: Ino, { gate, known }: Looking): FrozenEntry[] {
+  const row = rowOf(journal, root);
+  const at = { name: '' as Name, path: '' as Name, row };
+  const top = entryOf(journal, { gate, known }, at);
   const entries: FrozenEntry[] = [];
   const waiting: MutableEntry[] = [top];
   for (let entry = waiting.pop(); entry !== undefined; entry = waiting.pop()) {
     entries.push(entry);
-    if (!isDirectory(entry.row.mode)) continue;
+    if (!isDirectory(entry.row.mode) || entry.published !== undefined) continue;
+    const looking = entry.isKnown ? { gate, known } : { gate, known: undefined };
     const prefix = entry.path === '' ? '' : `${entry.path}/`;
     let after = '' as Name;
     for (;;) {
-      const page = journal.dentries.namesAfter(entry.row.ino, after, NAMES_PER_PAGE);
-      for (const { name, ino } of page) {
-        entry.children.push(
-          entryOf(journal, gate, { name, path: `${prefix}${name}` as Name, ino }),
-        );
+      const page = journal.dentries.inodesAfter(entry.row.ino, after, NAMES_PER_PAGE);
+      for (const { name, inode } of page) {
+        const path = `${prefix}${name}` as Name;
+        entry.children.push(entryOf(journal, looking, { name, path, row: inode }));
         after = name;
       }
       if (page.length < NAMES_PER_PAGE) break;
@@ -106,25 +131,43 @@ function look(journal: Journal, root: Ino, gate: Gate): FrozenEntry[] {
 
 interface MutableEntry extends FrozenEntry {
   readonly children: MutableEntry[];
+  /** Rows are believed of what is below. */
+  readonly isKnown: boolean;
 }
 
 function entryOf(
   journal: Journal,
-  gate: Gate,
-  at: { readonly name: Name; readonly path: Name; readonly ino: Ino },
+  { gate, known }: Looking,
+  { name, path, row }: { readonly name: Name; readonly path: Name; readonly row: InodeRow },
 ): MutableEntry {
-  const row = rowOf(journal, at.ino);
-  if (isDirectory(row.mode) || isRegular(row.mode)) gate.demandReadable(at.ino);
-  const xattrs = journal.xattrs.all(at.ino);
+  const { ino, mode } = row;
+  if (isDirectory(mode) || isRegular(mode)) gate.demandReadable(ino);
+  const xattrs = journal.xattrs.all(ino);
+  const isTrusted = (attribute: { readonly name: Name }) => attribute.name.startsWith('trusted.');
+  const isKnown = known !== undefined && isDirectory(mode) && !known.hasMoved(ino);
+  const published = isKnown ? known.find(ino) : undefined;
+  const isShown = published !== undefined && (gate.seesTrusted || !published.isPrivate);
   return {
-    name: at.name,
-    path: at.path,
+    name,
+    path,
     row,
     content: row.content,
-    target: isSymlink(row.mode) ? journal.symlinks.get(at.ino) : undefined,
-    xattrs: gate.seesTrusted ? xattrs : xattrs.filter(({ name }) => !name.startsWith('trusted.')),
+    target: isSymlink(mode) ? journal.symlinks.get(ino) : undefined,
+    xattrs: gate.seesTrusted ? xattrs : xattrs.filter((attribute) => !isTrusted(attribute)),
+    isPrivate: !isForAll(mode) || xattrs.some((one) => isTrusted(one) || one.name === ACL_NAME),
+    published: isShown ? published : undefined,
+    isKnown,
     children: [],
   };
+}
+
+/** A list that may deny what the bits grant. */
+const ACL_NAME = 'system.posix_acl_access';
+
+/** Owner, group and others may read it, and search it if it is a directory. */
+function isForAll(mode: number): boolean {
+  if (isDirectory(mode)) return (mode & 0o555) === 0o555;
+  return !isRegular(mode) || (mode & 0o444) === 0o444;
 }
 
 function rowOf(journal: Journal, ino: Ino): InodeRow {

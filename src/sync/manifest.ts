@@ -1,9 +1,15 @@
 /**
- * The manifest of a snapshot: what UnixFS cannot hold of a tree. One entry for every name, in
- * parts; a name that is no text, or a file that is no file to UnixFS, is in the manifest only.
+ * The manifest of a snapshot: what UnixFS cannot hold of a tree. One entry for every name; a name
+ * that is no text, or a file that is no file to UnixFS, is in the manifest only. Here are its form
+ * and its reader, `manifest-lists.ts` writes it.
  *
- * Parts end at paths chosen by a hash of the path, so that a change of the tree changes the part it
- * is in and leaves the others as they are.
+ * Version 2 is a tree like the one it tells of, so that a change rewrites the lists from its
+ * directory up, and leaves the others as they are:
+ * - the root block: {version, entries: names in all, root: the attributes of the root};
+ * - a list of the names in a directory, `list` of its attributes: {entries: names in and below it,
+ *   names: [...]}, or, of a large one, {entries, parts: [link to a list of names]}.
+ *
+ * Version 1 was one sequence of all paths in parts: {version, entries, parts: [link]}.
  */
 
 import { createHash } from 'node:crypto';
@@ -14,8 +20,8 @@ import { OpError } from '../base/errors.ts';
 import { bytesOf, type Name, nameOf } from '../base/ids.ts';
 import { RESTORED_ENTRIES_MAX } from '../base/limits.ts';
 import { turn } from '../base/turn.ts';
-import { type BlockStore, CID, type Dag, type StoredBlock } from '../content/content.ts';
-import { cborBlock, Field } from './cbor.ts';
+import { CID, type Dag, type StoredBlock } from '../content/content.ts';
+import { Field } from './cbor.ts';
 import { ENTRY_TYPES, type EntryType } from './types.ts';
 
 export interface ManifestEntry {
@@ -37,71 +43,20 @@ export interface ManifestEntry {
   readonly cid: CID | undefined;
 }
 
-const VERSION = 1;
-/** A part ends behind one path in so many, on average. */
-const ENTRIES_PER_PART = 512;
-/** And not later than here, well below the largest block. */
-const PART_BYTES_MAX = 256 * 1024;
+export const MANIFEST_VERSION = 2;
+
 /** A longer value of an attribute is a block of its own. */
-const VALUE_BYTES_INLINE_MAX = 1024;
-/** Bytes of an entry beside its path and its attributes, about. */
-const ENTRY_BYTES = 160;
+export const VALUE_BYTES_INLINE_MAX = 1024;
 
 /**
- * Stores a manifest; answers its root.
- * @param entries in an order that depends on nothing but the tree.
- * @throws OpError no-space; the signal's reason.
+ * An entry as a record has it, but for its name; long values come to `values`. Strict dag-cbor knows
+ * no `undefined`: what is absent is left out.
  */
-export async function storeManifest(
-  blocks: Pick<BlockStore, 'putAll'>,
-  entries: Iterable<ManifestEntry>,
-  signal: AbortSignal,
-): Promise<CID> {
-  const parts: CID[] = [];
-  let part: unknown[] = [];
-  let values: StoredBlock[] = [];
-  let bytes = 0;
-  let count = 0;
-  const end = () => {
-    const block = cborBlock(part);
-    blocks.putAll([...values, block]);
-    parts.push(block.cid);
-    part = [];
-    values = [];
-    bytes = 0;
-  };
-  for (const entry of entries) {
-    count += 1;
-    part.push(encoded(entry, values));
-    bytes += ENTRY_BYTES + entry.path.length + attributeBytes(entry);
-    if (bytes < PART_BYTES_MAX && !endsPart(entry.path)) continue;
-    end();
-    await turn();
-    signal.throwIfAborted();
-  }
-  if (part.length > 0) end();
-  const root = cborBlock({ version: VERSION, entries: count, parts });
-  blocks.putAll([root]);
-  return root.cid;
-}
-
-const attributeBytes = ({ xattrs }: ManifestEntry): number =>
-  xattrs.reduce((sum, { name, value }) => {
-    return sum + 48 + name.length + Math.min(value.length, VALUE_BYTES_INLINE_MAX);
-  }, 0);
-
-/** FNV-1a: cheap, and the same for ever. */
-function endsPart(path: Name): boolean {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < path.length; at += 1) {
-    hash = Math.imul(hash ^ path.charCodeAt(at), 0x01000193);
-  }
-  return (hash >>> 0) % ENTRIES_PER_PART === 0;
-}
-
-/** Strict dag-cbor knows no `undefined`: what is absent is left out. */
-function encoded(entry: ManifestEntry, values: StoredBlock[]): Record<string, unknown> {
-  const { path, type, mode, uid, gid, atime, mtime, rdev, sameAs, xattrs, cid } = entry;
+export function encodedEntry(
+  entry: ManifestEntry,
+  values: StoredBlock[],
+): Readonly<Record<string, unknown>> {
+  const { type, mode, uid, gid, atime, mtime, rdev, sameAs, xattrs, cid } = entry;
   const attributes = xattrs.map(({ name, value }) => {
     if (value.length <= VALUE_BYTES_INLINE_MAX) return [plain(bytesOf(name)), plain(value)];
     const block = rawBlock(value);
@@ -109,7 +64,6 @@ function encoded(entry: ManifestEntry, values: StoredBlock[]): Record<string, un
     return [plain(bytesOf(name)), block.cid];
   });
   return {
-    path: plain(bytesOf(path)),
     type,
     mode,
     uid,
@@ -124,11 +78,17 @@ function encoded(entry: ManifestEntry, values: StoredBlock[]): Record<string, un
 }
 
 /** The encoder takes a Buffer too, but what it makes of one is not promised. */
-const plain = (bytes: Buffer): Uint8Array => Uint8Array.from(bytes);
+export const plain = (bytes: Buffer): Uint8Array => Uint8Array.from(bytes);
 
 function rawBlock(bytes: Buffer): StoredBlock {
   const digest = createHash('sha256').update(bytes).digest();
   return { cid: CID.createV1(RAW_CODEC, digestOf(0x12, digest)), bytes };
+}
+
+/** A list of names that is not read yet. */
+interface WaitingList {
+  readonly path: Name;
+  readonly list: CID;
 }
 
 /**
@@ -141,34 +101,81 @@ export async function readManifest(
   signal: AbortSignal,
 ): Promise<Map<Name, ManifestEntry>> {
   const root = Field.ofBlock(await dag.block(cid, signal), cid);
-  root.at('version').integer(VERSION, VERSION);
   const entries = new Map<Name, ManifestEntry>();
-  for (const part of root.at('parts').list()) {
-    const partCid = part.cid();
-    const list = Field.ofBlock(await dag.block(partCid, signal), partCid).list();
-    if (entries.size + list.length > RESTORED_ENTRIES_MAX) {
-      throw new OpError('payload-too-large', `read manifest ${cid}`);
+  if (root.at('version').integer(1, MANIFEST_VERSION) === 1) {
+    for await (const field of fieldsOf(dag, root.at('parts').list(), signal)) {
+      add(entries, await decoded(dag, field, nameOf(field.at('path').bytes()), signal), cid);
     }
-    for (const field of list) {
-      const entry = await decoded(dag, field, signal);
-      entries.set(entry.path, entry);
+    return entries;
+  }
+  const top = root.at('root');
+  add(entries, await decoded(dag, top, '' as Name, signal), cid);
+  const waiting = waitingOf(top, '' as Name);
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const prefix = next.path === '' ? '' : `${next.path}/`;
+    for await (const field of namesIn(dag, next.list, signal)) {
+      const path = `${prefix}${nameOf(field.at('name').bytes())}` as Name;
+      add(entries, await decoded(dag, field, path, signal), cid);
+      waiting.push(...waitingOf(field, path));
     }
-    await turn();
   }
   return entries;
+}
+
+/** The access time of the root; undefined in version 1. @throws as `readManifest`. */
+export async function rootAtimeOf(
+  dag: Dag,
+  cid: CID,
+  signal: AbortSignal,
+): Promise<Instant | undefined> {
+  const block = Field.ofBlock(await dag.block(cid, signal), cid);
+  return block.at('root').optional((root) => timeOf(root.at('atime')));
+}
+
+const waitingOf = (entry: Field, path: Name): WaitingList[] =>
+  entry.at('list').isAbsent ? [] : [{ path, list: entry.at('list').cid() }];
+
+function add(entries: Map<Name, ManifestEntry>, entry: ManifestEntry, cid: CID): void {
+  entries.set(entry.path, entry);
+  if (entries.size <= RESTORED_ENTRIES_MAX) return;
+  throw new OpError('payload-too-large', `read manifest ${cid}`);
+}
+
+async function* namesIn(dag: Dag, list: CID, signal: AbortSignal): AsyncGenerator<Field> {
+  const block = Field.ofBlock(await dag.block(list, signal), list);
+  const names = block.at('names').optional((field) => field.list());
+  if (names === undefined) yield* fieldsOf(dag, block.at('parts').list(), signal);
+  else yield* names;
+}
+
+async function* fieldsOf(
+  dag: Dag,
+  parts: readonly Field[],
+  signal: AbortSignal,
+): AsyncGenerator<Field> {
+  for (const part of parts) {
+    const cid = part.cid();
+    yield* Field.ofBlock(await dag.block(cid, signal), cid).list();
+    await turn();
+  }
 }
 
 const ID_MAX = 0xffff_ffff;
 const TIME_S_MAX = 2 ** 40;
 
-async function decoded(dag: Dag, field: Field, signal: AbortSignal): Promise<ManifestEntry> {
+async function decoded(
+  dag: Dag,
+  field: Field,
+  path: Name,
+  signal: AbortSignal,
+): Promise<ManifestEntry> {
   const xattrs = [];
   for (const attribute of field.at('xattrs').optional((list) => list.list()) ?? []) {
     const [name, value] = attribute.pair();
     xattrs.push({ name: nameOf(name.bytes()), value: await attributeValueOf(dag, value, signal) });
   }
   return {
-    path: nameOf(field.at('path').bytes()),
+    path,
     type: field.at('type').word(ENTRY_TYPES),
     mode: field.at('mode').integer(0, 0o7777),
     uid: field.at('uid').integer(0, ID_MAX),
@@ -176,7 +183,7 @@ async function decoded(dag: Dag, field: Field, signal: AbortSignal): Promise<Man
     atime: timeOf(field.at('atime')),
     mtime: timeOf(field.at('mtime')),
     rdev: field.at('rdev').optional((rdev) => rdev.integer(0, ID_MAX)),
-    sameAs: field.at('same_as').optional((path) => nameOf(path.bytes())),
+    sameAs: field.at('same_as').optional((other) => nameOf(other.bytes())),
     xattrs,
     cid: field.at('cid').optional((cid) => cid.cid()),
   };

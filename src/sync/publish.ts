@@ -6,10 +6,17 @@
  * one of its path in the transaction that records it; an unchanged tree makes nothing new.
  */
 import pLimit from 'p-limit';
-import { type Clock, rfc3339 } from '../base/clock.ts';
+import { type Clock, type Instant, rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
-import { type ActorId, type Ino, isUtf8Name, type Name, type Seq } from '../base/ids.ts';
-import { isDirectory } from '../base/posix.ts';
+import {
+  type ActorId,
+  type Ino,
+  isUtf8Name,
+  type Name,
+  NO_CONTENT,
+  type Seq,
+} from '../base/ids.ts';
+import { isDirectory, isRegular } from '../base/posix.ts';
 import {
   type BlockStore,
   blockKey,
@@ -26,17 +33,22 @@ import {
   assemble,
   type Counts,
 } from './assemble.ts';
-import { syncBlocks } from './durable.ts';
-import { type Frozen, type FrozenEntry, freeze, type Gate } from './freeze.ts';
-import { type ManifestEntry, readManifest, storeManifest } from './manifest.ts';
+import { syncBlocks, syncContents } from './durable.ts';
+import { type Frozen, freeze, type Gate } from './freeze.ts';
+import { intended } from './intend.ts';
+import { rootAtimeOf } from './manifest.ts';
+import { pathsGone, type StoredManifest, storeManifest } from './manifest-lists.ts';
+import { recall, remember } from './remember.ts';
 import { readSnapshot, type Snapshot, snapshotBlock } from './snapshot.ts';
-import { type EntryType, isSpecial, typeOf } from './types.ts';
+import { type EntryType, typeOf } from './types.ts';
 
 export interface PublisherPorts extends AssemblePorts {
   readonly blocks: BlockStore;
   readonly clock: Clock;
   /** Puts every committed record on stable storage. */
   syncJournal(): Promise<void>;
+  /** Told when something is owed to a store; absent: nobody settles it. */
+  readonly onOwed?: (() => void) | undefined;
 }
 
 export interface PublishRequest {
@@ -49,6 +61,8 @@ export interface PublishRequest {
   readonly group?: string | undefined;
   readonly message?: string | undefined;
   readonly pin: boolean;
+  /** Stores that shall have it too: owed to them in the transaction that records the publication. */
+  readonly targets?: readonly string[] | undefined;
   /** Also in UnixFS itself: mode and mtime. */
   readonly unixfsMetadata: boolean;
   /** The root of the last sync, as text; the call fails when it is another one. */
@@ -101,7 +115,7 @@ export class Publisher {
   plan(request: PublishRequest): PublicationPlan {
     this.#demandPublishable(request);
     const { entries } = freeze(this.#ports, request.root, { gate: request.gate, dryRun: true });
-    const files = entries.filter(({ row }) => typeOf(row.mode) === 'file');
+    const files = entries.filter(({ row }) => isRegular(row.mode));
     return { files: files.length, bytes: files.reduce((sum, { row }) => sum + row.size, 0) };
   }
 
@@ -110,7 +124,10 @@ export class Publisher {
     this.#demandPublishable(request);
     const { journal, blocks } = this.#ports;
     const synced = journal.superblocks.synced(request.path);
-    const frozen = freeze(this.#ports, request.root, { gate: request.gate, dryRun: false });
+    const { root, gate } = request;
+    const known = await recall(this.#ports, rememberedBy(request), run.signal);
+    this.#demandPublishable(request);
+    const frozen = freeze(this.#ports, root, { gate, dryRun: false, known });
     try {
       const options: AssembleOptions = {
         profile: CONTENT_PROFILE,
@@ -118,9 +135,10 @@ export class Publisher {
         dryRun: false,
       };
       const assembled = await assemble(this.#ports, frozen, options, run);
-      const entries = manifestOf(frozen, assembled);
-      const manifest = await storeManifest(blocks, entries, run.signal);
-      const made = { frozen, assembled, manifest, synced };
+      const before = await this.#lastSnapshot(synced, run.signal);
+      const how = { atime: await this.#atimeOf(frozen, before, run.signal) };
+      const manifest = await storeManifest(blocks, { frozen, assembled }, how, run.signal);
+      const made = { frozen, assembled, manifest, synced, before };
       return await this.#finish(request, made, run.signal);
     } catch (error) {
       this.#abandon(frozen);
@@ -150,13 +168,32 @@ export class Publisher {
     demandRoot(journal.superblocks.synced(path), expectedRoot, op);
   }
 
+  async #lastSnapshot(
+    synced: SyncedRow | undefined,
+    signal: AbortSignal,
+  ): Promise<Snapshot | undefined> {
+    const last = synced?.snapshotCid ?? undefined;
+    if (last === undefined) return undefined;
+    return unlessLost(readSnapshot(this.#ports.dag, cidOfBytes(last), signal));
+  }
+
+  /** Reading a tree is no change of it: the root keeps the access time that was published. */
+  async #atimeOf(
+    { entries }: Frozen,
+    before: Snapshot | undefined,
+    signal: AbortSignal,
+  ): Promise<Instant | undefined> {
+    const isUnchanged = entries[0]?.published !== undefined;
+    if (!isUnchanged || before === undefined) return undefined;
+    return unlessLost(rootAtimeOf(this.#ports.dag, before.manifest, signal));
+  }
+
   async #finish(request: PublishRequest, made: Made, signal: AbortSignal): Promise<Published> {
     const { dag, journal } = this.#ports;
-    const { assembled, manifest, synced } = made;
+    const { assembled, synced, before } = made;
+    const manifest = made.manifest.cid;
     const last = synced?.snapshotCid ?? undefined;
     const previous = last === undefined ? undefined : cidOfBytes(last);
-    const before =
-      previous === undefined ? undefined : await unlessLost(readSnapshot(dag, previous, signal));
     const { root } = assembled;
     const facts = {
       root: root.cid,
@@ -174,20 +211,42 @@ export class Publisher {
       const counts = { ...assembled.counts, newBlocks: 0, deleted: 0 };
       counts.reusedBlocks += assembled.counts.newBlocks;
       const same = { ...facts, snapshot: previous, changed: false, counts, seq: undefined };
+      await this.#remember(request, made, signal);
+      await this.#oweAgain(request, { tree: root.cid, snapshot: previous });
       return request.pin ? this.#pinAgain(request, same) : same;
     }
-    const deleted = await this.#deletedSince(before?.manifest, made.frozen, signal);
-    await syncBlocks(this.#ports, [root.cid, manifest], signal);
+    const deleted =
+      before === undefined
+        ? 0
+        : await unlessLost(pathsGone(dag, { from: before.manifest, to: manifest }, signal));
+    await this.#remember(request, made, signal);
     signal.throwIfAborted();
     if (!isSameRow(synced, journal.superblocks.synced(request.path))) {
       throw new OpError('version-conflict', `publish ${request.path}`, {
         hint: 'it was synced meanwhile; try again',
       });
     }
-    const counts = { ...assembled.counts, deleted };
+    const counts = { ...assembled.counts, deleted: deleted ?? 0 };
     const published = this.#record(request, made, previous, { ...facts, changed: true, counts });
     await this.#ports.syncJournal();
+    if (request.targets !== undefined) this.#ports.onOwed?.();
     return published;
+  }
+
+  /** Makes the blocks durable; then the next publication need not look at what was looked at. */
+  async #remember(request: PublishRequest, made: Made, signal: AbortSignal): Promise<void> {
+    const { frozen, assembled, manifest } = made;
+    const known = knownBlocks(made, request.unixfsMetadata);
+    await syncContents(this.#ports, assembled.contents, signal);
+    const roots = [...assembled.made, assembled.root.cid, manifest.cid];
+    await syncBlocks(this.#ports, roots, signal, known);
+    const { gate } = request;
+    await remember(
+      this.#ports,
+      rememberedBy(request),
+      { frozen, assembled, manifest, gate },
+      signal,
+    );
   }
 
   /** The snapshot, the row of the path, the pin and the record: one transaction. */
@@ -203,7 +262,7 @@ export class Publisher {
     const now = clock.now();
     const snapshot: Snapshot = {
       tree: assembled.root.cid,
-      manifest,
+      manifest: manifest.cid,
       previous,
       journal: frozen.journal,
       cidProfile: CONTENT_PROFILE,
@@ -211,7 +270,8 @@ export class Publisher {
       message: request.message,
     };
     const block = snapshotBlock(snapshot);
-    const rootCid = Buffer.from(assembled.root.cid.bytes);
+    const root = assembled.root.cid;
+    const rootCid = Buffer.from(root.bytes);
     return journal.commit((tx) => {
       blocks.put(block.cid, block.bytes);
       if (request.pin) this.#pin(request, assembled.root.cid, synced);
@@ -235,10 +295,34 @@ export class Publisher {
         timeS: now.s,
         timeNs: now.ns,
       });
+      this.#owe(request, { tree: root, snapshot: block.cid });
       const published = { ...facts, snapshot: block.cid, seq };
       request.onRecord?.(published);
       return published;
     });
+  }
+
+  /** Nothing changed here; a store may still not have it. */
+  async #oweAgain(request: PublishRequest, root: Whole): Promise<void> {
+    const { journal, syncJournal, onOwed } = this.#ports;
+    if (!journal.commit(() => this.#owe(request, root))) return;
+    await syncJournal();
+    onOwed?.();
+  }
+
+  /** Whether anything is owed now. Inside a transaction. */
+  #owe({ path, targets = [], pin }: PublishRequest, { tree, snapshot }: Whole): boolean {
+    const { journal, clock } = this.#ports;
+    const wanted = { tree: blockKey(tree), snapshot: blockKey(snapshot) };
+    const nowS = clock.now().s;
+    let isOwed = false;
+    for (const target of targets) {
+      const intention = { path, target, wanted, pin, nowS };
+      const row = intended(journal.targets.get(path, target), intention);
+      if (row !== undefined) journal.targets.put(row);
+      isOwed ||= row !== undefined;
+    }
+    return isOwed;
   }
 
   /** Pins the new root, and drops the pin that the last publication of this path made. */
@@ -279,17 +363,6 @@ export class Publisher {
     });
   }
 
-  async #deletedSince(
-    manifest: CID | undefined,
-    { entries }: Frozen,
-    signal: AbortSignal,
-  ): Promise<number> {
-    if (manifest === undefined) return 0;
-    const left = new Set(entries.map(({ path }) => path));
-    const before = await unlessLost(readManifest(this.#ports.dag, manifest, signal));
-    return [...(before?.keys() ?? [])].filter((path) => !left.has(path)).length;
-  }
-
   /** Copies nobody has named yet go; what is sealed may be somebody's block by now, and stays. */
   #abandon({ copies }: Frozen): void {
     const { journal, contents } = this.#ports;
@@ -302,11 +375,19 @@ export class Publisher {
   }
 }
 
+/** A snapshot, and its tree. */
+interface Whole {
+  readonly tree: CID;
+  readonly snapshot: CID;
+}
+
 interface Made {
   readonly frozen: Frozen;
   readonly assembled: Assembled;
-  readonly manifest: CID;
+  readonly manifest: StoredManifest;
   readonly synced: SyncedRow | undefined;
+  /** The last snapshot, when it can be read. */
+  readonly before: Snapshot | undefined;
 }
 
 /** @throws OpError version-conflict, with the root of the last sync in `partial.version`. */
@@ -344,35 +425,20 @@ const isSameRow = (one: SyncedRow | undefined, other: SyncedRow | undefined): bo
 const pinNameOf = (path: Name): string =>
   `sync ${isUtf8Name(path) ? Buffer.from(path, 'latin1').toString('utf8') : path}`;
 
-function* manifestOf(frozen: Frozen, assembled: Assembled): Generator<ManifestEntry> {
-  const first = new Map<Ino, Name>();
-  for (const entry of frozen.entries) {
-    const { row, path } = entry;
-    const sameAs = isDirectory(row.mode) ? undefined : first.get(row.ino);
-    first.set(row.ino, sameAs ?? path);
-    yield manifestEntryOf(entry, sameAs, assembled);
-  }
-}
+const rememberedBy = ({ root, unixfsMetadata: hasMetadata }: PublishRequest) => ({
+  root,
+  hasMetadata,
+});
 
-function manifestEntryOf(
-  entry: FrozenEntry,
-  sameAs: Name | undefined,
-  assembled: Assembled,
-): ManifestEntry {
-  const { row, path, xattrs } = entry;
-  const type = typeOf(row.mode);
-  const isShown = path === '' || isUtf8Name(entry.name);
-  return {
-    path,
-    type,
-    mode: row.mode & 0o7777,
-    uid: row.uid,
-    gid: row.gid,
-    atime: { s: row.atimeS, ns: row.atimeNs },
-    mtime: { s: row.mtimeS, ns: row.mtimeNs },
-    rdev: isSpecial(type) ? row.rdev : undefined,
-    sameAs,
-    xattrs,
-    cid: isShown ? undefined : assembled.built.get(entry)?.cid,
-  };
+/** What is durable already, or is so by itself: directories published before, and sealed files. */
+function knownBlocks({ frozen, assembled }: Made, hasMetadata: boolean): Set<string> {
+  const known = new Set<string>();
+  for (const entry of frozen.entries) {
+    const { published, content } = entry;
+    const isSealed = content !== NO_CONTENT && !hasMetadata;
+    const built = published !== undefined || isSealed ? assembled.built.get(entry) : undefined;
+    if (built !== undefined) known.add(built.cid.toString());
+    if (published?.list !== undefined) known.add(cidOfBytes(published.list).toString());
+  }
+  return known;
 }

@@ -23,7 +23,7 @@ export interface Ports extends IpfsPorts {
   /** The tree. */
   readonly vfs: Vfs;
   /** Gives content its CID when it is asked for. */
-  readonly sealer: Pick<Sealer, 'seal'>;
+  readonly sealer: Pick<Sealer, 'seal' | 'sealTogether'>;
   /** Locks that programs hold through the mount. */
   readonly locks: LockTable;
   readonly daemon: DaemonView;

@@ -1,15 +1,23 @@
 /**
- * Toolset vfs, trees in and out of IPFS: vfs_sync_to_ipfs, vfs_sync_from_ipfs. On the embedded
- * engine, which is this machine: nothing is carried anywhere, and the answers say so.
+ * Toolset vfs, trees in and out of IPFS: vfs_sync_to_ipfs, vfs_sync_from_ipfs. A tree is published in
+ * the own store, and brought to the nodes that shall have it; the answers say how far that is.
  */
 import { z } from 'zod';
+import { rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type Ino, type Name, nameOfText, textOf } from '../base/ids.ts';
 import { isDirectory, R_OK } from '../base/posix.ts';
-import type { Published, Restored, Conflict as SyncConflict } from '../sync/sync.ts';
+import { blockKey, cidOfBytes } from '../content/content.ts';
+import {
+  isHeld,
+  type Published,
+  type Restored,
+  type Conflict as SyncConflict,
+} from '../sync/sync.ts';
 import { CONTROL_INO_FROM, type Inode, isPermitted } from '../vfs/vfs.ts';
 import { gateOf, locate } from './content-paths.ts';
-import { durabilitySchema } from './entries.ts';
+import { type Durability, durabilitySchema } from './entries.ts';
+import { CODE_OF } from './errors.ts';
 import { syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
 import { planOf } from './plans.ts';
@@ -81,8 +89,8 @@ export const vfsSyncToIpfs = recordTool({
     const { path } = input;
     const { publisher } = context.ports.ipfs;
     const at = await directory(asker, path);
-    demandTargets(input);
-    const request = publishRequest(asker, input, at);
+    const targets = targetsOf(input, context);
+    const request = { ...publishRequest(asker, input, at), targets };
     if (input.dry_run) {
       const plan = about(asker, path, () => publisher.plan(request));
       return { data: { dry_run: true, plan: publicationPlan(path, plan.bytes) } };
@@ -107,6 +115,7 @@ export const vfsSyncToIpfs = recordTool({
         },
       ),
     );
+    await carried(context, at.path, published, { targets, waitFor: input.wait_for });
     return tell(published);
   },
   afterwards: syncedAfterwards,
@@ -128,8 +137,13 @@ async function directory(asker: Asker, path: string): Promise<{ inode: Inode; pa
 /** Trees that are kept in no store of that kind. */
 const NO_TARGETS: ReadonlySet<string> = new Set(['ipns', 'mfs', 'local', 'memory']);
 
-/** @throws OpError not-configured, not-found (backend), invalid-argument, node-offline. */
-function demandTargets({ targets = [], publish_key: key }: ToInput): void {
+/**
+ * Stores that shall have the tree.
+ * @throws OpError not-configured, not-found (backend), invalid-argument, node-offline.
+ */
+function targetsOf(input: ToInput, { ports }: ToolContext): readonly string[] {
+  const { home, kubo } = ports.ipfs.nodes;
+  const { targets = home === 'kubo' ? ['ipfs'] : [], publish_key: key } = input;
   const op = 'vfs_sync_to_ipfs';
   for (const backend of targets) {
     if (NO_TARGETS.has(backend)) {
@@ -140,6 +154,7 @@ function demandTargets({ targets = [], publish_key: key }: ToInput): void {
       };
       throw new OpError('invalid-argument', op, { details: { backend, issues: [issue] } });
     }
+    if (backend === 'ipfs' && kubo !== undefined) continue;
     if (backend === 'ipfs') {
       throw new OpError('not-configured', `${op} to ${backend}`, {
         hint: 'no Kubo is configured: the own store has the tree without a target',
@@ -151,10 +166,50 @@ function demandTargets({ targets = [], publish_key: key }: ToInput): void {
       details: { kind: 'backend', backend },
     });
   }
-  if (key === undefined) return;
+  if (key === undefined) return [...new Set(targets)];
   throw new OpError('node-offline', `${op} under ${key}`, {
     hint: 'names are published by an online node; leave out publish_key',
   });
+}
+
+/** Waits until a store has it, if it shall. @throws OpError what all of them failed with. */
+async function carried(
+  { ports, signal }: ToolContext,
+  path: Name,
+  { root, snapshot }: Published,
+  { targets, waitFor }: { readonly targets: readonly string[]; readonly waitFor: string },
+): Promise<void> {
+  if (waitFor === 'local' || targets.length === 0) return;
+  const wanted = { tree: blockKey(root), snapshot: blockKey(snapshot) };
+  const ends = await Promise.all(
+    targets.map((target) => ports.ipfs.uploads.outcome({ path, target, wanted }, signal)),
+  );
+  const [first] = ends;
+  if (first?.error !== undefined && ends.every(({ error }) => error !== undefined)) {
+    throw first.error;
+  }
+}
+
+/** How safe what was published is: here, and at the stores that shall have it. */
+function durabilityOfTree({ vfs }: ToolContext['ports'], path: Name, seq: number): Durability {
+  const rows = vfs.core.journal.targets.all().filter((row) => row.path === path);
+  const have = rows.filter(isHeld).length;
+  const isPinned = rows.some(({ state }) => state === 'pinned');
+  const some = isPinned ? 'pinned' : 'stored';
+  return {
+    // The blocks are complete here, and on stable storage.
+    state: have === 0 ? 'local' : some,
+    seq,
+    have,
+    want: rows.length,
+    replicas: rows.map(({ target, state, wanted, checkedS, failure }) => ({
+      backend: target,
+      state,
+      identifier: cidOfBytes(wanted.tree).toString(),
+      ...(checkedS === undefined ? {} : { time: rfc3339({ s: checkedS, ns: 0 }) }),
+      ...(failure === undefined ? {} : { error_code: CODE_OF[failure] }),
+    })),
+  };
 }
 
 function publishRequest(asker: Asker, input: ToInput, at: { inode: Inode; path: Name }) {
@@ -205,14 +260,7 @@ function publishedObject(
     skipped: skipped
       .slice(0, SHOWN)
       .map((entry) => ({ path: `${path}/${textOf(entry.path)}`, type: entry.type })),
-    // The blocks are complete here, and on stable storage. Nobody else has them.
-    durability: {
-      state: 'local' as const,
-      seq: seq ?? synced?.seq ?? 0,
-      have: 0,
-      want: 0,
-      replicas: [],
-    },
+    durability: durabilityOfTree(context.ports, treePath, seq ?? synced?.seq ?? 0),
   };
 }
 

@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs';
 import { CarReader } from '@ipld/car';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { ContentId } from '../../src/base/ids.ts';
 import {
   SEAL_DELAY_MS,
   SEAL_RETRY_MS_MIN,
@@ -63,6 +64,30 @@ describe('sealing', () => {
     }
     expect(fixture.bytesOf(id).equals(bytes)).toBe(true);
     expect(await sealer.verify(id, signal)).toBe(true);
+  });
+
+  test('objects are sealed together with one call of the threads, open ones and strangers left', async () => {
+    const { contents, journal, clock, hasher, log, signal } = fixture;
+    const calls: number[] = [];
+    const counting = {
+      width: 1,
+      hash: (...call: Parameters<HashPool['hash']>) => {
+        calls.push(call[0].length);
+        return hasher.hash(...call);
+      },
+    };
+    const sealer = new Sealer({ journal, contents, hasher: counting, clock, log });
+    const bytes = [noise(10), noise(5000), noise(200_000)];
+    const ids = bytes.map((one) => fixture.makeFrozen(one));
+    const open = journal.commit(() => contents.create('local'));
+    await sealer.sealTogether([...ids, open, 4711 as ContentId], signal);
+    expect(calls).toEqual([3]);
+    for (const [index, id] of ids.entries()) {
+      const expected = await hashed(bytes[index] ?? Buffer.alloc(0));
+      expect(contents.row(id)).toMatchObject({ state: 'sealed' });
+      expect(contents.row(id)?.cid?.equals(expected.cid)).toBe(true);
+    }
+    expect(contents.row(open)?.state).toBe('open');
   });
 
   test('a chunk by itself and as a stream has one CID', async () => {

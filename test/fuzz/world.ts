@@ -12,6 +12,7 @@ import { Redactor } from '../../src/base/redaction.ts';
 import { BlockStore, ContentStore, Dag, HashPool, Sealer } from '../../src/content/content.ts';
 import { contentReader } from '../../src/daemon/content-reader.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
+import { Loops } from '../../src/daemon/loops.ts';
 import { JournalSync } from '../../src/daemon/stable.ts';
 import { inheritedFrom } from '../../src/fuse/fuse.ts';
 import { Journal } from '../../src/journal/journal.ts';
@@ -45,6 +46,7 @@ export class World {
   readonly jobs: Jobs;
   readonly registry: Registry;
   readonly engine: ReturnType<typeof ipfsPorts>['ipfs'];
+  readonly #loops = new Loops(this);
   readonly #hasher = new HashPool();
   readonly #stop = new AbortController();
 
@@ -94,7 +96,7 @@ export class World {
     this.engine = ipfsPorts({
       ...{ journal, contents, blocks, dag, sealer, clock, syncJournal },
       ...{ home: 'embedded', kubo: undefined, version: '9.8.7', diskBytes: () => 2 ** 40 },
-      keys: join(directory, 'keys'),
+      ...{ keys: join(directory, 'keys'), log: this.log, loops: this.#loops },
     }).ipfs;
     const random = new CountingRandom();
     this.jobs = new Jobs({ clock, random });
@@ -126,6 +128,7 @@ export class World {
   async stop(): Promise<void> {
     await this.jobs.close();
     this.#stop.abort(new Error('the run is over'));
+    await this.#loops.stop();
     await this.#hasher.close();
     this.contents.close();
     this.journal.close();

@@ -56,6 +56,8 @@ export class Fixture {
   readonly vfs: Vfs;
   readonly publisher: Publisher;
   readonly restorer: Restorer;
+  /** How often it was told that something is owed to a store. */
+  owed = 0;
   readonly #stop = new AbortController();
 
   constructor() {
@@ -90,7 +92,10 @@ export class Fixture {
     mountTree(this.vfs, ROOT, { point: '/ipfs', mode: 0o755 });
     mountTree(this.vfs, ROOT, { point: '/mem', mode: 0o755 });
     const { blocks, sealer, dag, builder } = this;
-    const ports = { journal, contents, blocks, sealer, dag, builder, clock, syncJournal };
+    const onOwed = () => {
+      this.owed += 1;
+    };
+    const ports = { journal, contents, blocks, sealer, dag, builder, clock, syncJournal, onOwed };
     this.publisher = new Publisher(ports);
     this.restorer = new Restorer(ports);
   }

@@ -1,6 +1,6 @@
 /** The laws of publishing a subtree. */
 import { importer } from 'ipfs-unixfs-importer';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Name, nameOfText } from '../../src/base/ids.ts';
 import { S_IFCHR, S_IFIFO } from '../../src/base/posix.ts';
 import { blockKey, type CID } from '../../src/content/content.ts';
@@ -253,4 +253,46 @@ test('an aborted publication leaves no snapshot, and no copy of what was being w
   expect(world.journal.superblocks.synced(nameOfText('/ipfs/t'))).toBeUndefined();
   expect(objects()).toBe(before);
   world.vfs.release(handle.fh);
+});
+
+describe('what stores shall have', () => {
+  const path = nameOfText('/ipfs/t');
+  const owed = () => world.journal.targets.all().map(({ target, state }) => [target, state]);
+
+  test('is owed by the transaction that records the publication, and told behind it', async () => {
+    world.mkdir('/ipfs/t');
+    world.write('/ipfs/t/a', 'a');
+    const { root, snapshot } = await world.publish('/ipfs/t', { targets: ['one', 'two'] });
+    expect(owed()).toEqual([
+      ['one', 'queued'],
+      ['two', 'queued'],
+    ]);
+    const row = world.journal.targets.get(path, 'one');
+    expect(row?.wanted).toEqual({ tree: blockKey(root), snapshot: blockKey(snapshot) });
+    expect(world.owed).toBe(1);
+  });
+
+  test('is owed also when nothing changed here, once for each store', async () => {
+    world.mkdir('/ipfs/t');
+    const first = await world.publish('/ipfs/t');
+    expect([owed(), world.owed]).toEqual([[], 0]);
+    const second = await world.publish('/ipfs/t', { targets: ['one'] });
+    expect(second.changed).toBe(false);
+    expect(owed()).toEqual([['one', 'queued']]);
+    const { root: tree, snapshot } = first;
+    const held = { tree: blockKey(tree), snapshot: blockKey(snapshot) };
+    const { targets } = world.journal;
+    const row = targets.get(path, 'one');
+    if (row === undefined) throw new Error('it is owed');
+    world.journal.commit(() => targets.put({ ...row, state: 'pinned', held, dueS: undefined }));
+    await world.publish('/ipfs/t', { targets: ['one'] });
+    expect(owed()).toEqual([['one', 'pinned']]);
+    expect(world.owed).toBe(1);
+  });
+
+  test('is not owed by a publication that fails', async () => {
+    world.mkdir('/ipfs/t');
+    await failureOf(world.publish('/ipfs/t', { targets: ['one'], expectedRoot: 'bafy' }));
+    expect(owed()).toEqual([]);
+  });
 });

@@ -22,6 +22,7 @@ import {
 } from '../../src/content/content.ts';
 import { contentReader } from '../../src/daemon/content-reader.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
+import { Loops } from '../../src/daemon/loops.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { type Ceiling, UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
@@ -92,6 +93,7 @@ export class Fixture {
   mountDir: string | undefined = '/mnt/kitfs';
   /** Of every call. */
   ceiling: Ceiling = UNLIMITED;
+  readonly #loops = new Loops(this);
   readonly #hasher = new HashPool();
   readonly #stop = new AbortController();
 
@@ -147,6 +149,8 @@ export class Fixture {
         dag: this.dag,
         sealer,
         clock,
+        log,
+        loops: this.#loops,
         home: kubo === undefined ? 'embedded' : 'kubo',
         kubo,
         keys: join(directory, 'keys'),
@@ -161,6 +165,7 @@ export class Fixture {
   async close(): Promise<void> {
     await this.ports.jobs.close();
     this.#stop.abort();
+    await this.#loops.stop();
     await this.#hasher.close();
     this.content.close();
     this.journal.close();

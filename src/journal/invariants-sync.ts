@@ -1,0 +1,41 @@
+/** The rules of what was published. In the order in which they are repaired. */
+import { type Invariant, isDirectory } from './invariant.ts';
+import { TARGET_STATES } from './targets.ts';
+
+/** The number of the newest record, also when that record is lost. */
+const NEWEST = `max(coalesce((SELECT max(seq) FROM op), 0),
+  coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'head'), 0))`;
+
+const isHere = (cid: string): string => `EXISTS (SELECT 1 FROM block b WHERE b.cid = ${cid})`;
+
+const STATES = TARGET_STATES.map((state) => `'${state}'`).join(', ');
+
+export const SYNC: readonly Invariant[] = [
+  {
+    name: 'published-fields',
+    scope: 'tree',
+    severity: 'minor',
+    sql: `SELECT p.ino, p.metadata, 'a directory, with its blocks, as of a record there was' AS expected,
+        iif(i.ino IS NULL, 'no such directory', 'record ' || p.seq || ', block ' || hex(p.cid)) AS actual
+      FROM published p LEFT JOIN inode i ON i.ino = p.ino AND ${isDirectory('i')}
+      WHERE i.ino IS NULL OR p.metadata NOT IN (0, 1) OR p.private NOT IN (0, 1)
+        OR p.odd NOT IN (0, 1) OR p.seq NOT BETWEEN 0 AND ${NEWEST}
+        OR min(p.size, p.entries, p.files, p.directories - 1, p.symlinks, p.bytes, p.blocks) < 0
+        OR NOT ${isHere('p.cid')} OR (p.list IS NULL) <> (p.entries = 0)
+        OR (p.list IS NOT NULL AND NOT ${isHere('p.list')})`,
+  },
+  {
+    name: 'target-fields',
+    scope: 'content',
+    severity: 'minor',
+    sql: `SELECT t.path AS published, t.target, 'an intent for ' || t.target || ', its blocks here' AS expected,
+        t.state || ' after ' || t.attempts || ' attempts, due ' || coalesce(t.due_s, 'never') AS actual
+      FROM sync_target t WHERE t.target = '' OR substr(t.path, 1, 1) <> x'2f' OR t.pin NOT IN (0, 1)
+        OR t.state NOT IN (${STATES}) OR t.attempts < 0 OR (t.held_tree IS NULL) <> (t.held_snapshot IS NULL)
+        OR iif(json_valid(t.sent), json_type(t.sent) <> 'array', 1)
+        OR (t.state IN ('queued', 'uploading') AND t.due_s IS NULL)
+        OR (t.state IN ('stored', 'pinned') AND (t.held_tree IS NOT t.wanted_tree
+          OR t.held_snapshot IS NOT t.wanted_snapshot))
+        OR NOT ${isHere('t.wanted_tree')} OR NOT ${isHere('t.wanted_snapshot')}`,
+  },
+];

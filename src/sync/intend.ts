@@ -1,0 +1,55 @@
+/**
+ * What is owed to stores, decided: pure functions of rows and times.
+ */
+import type { Failure } from '../base/errors.ts';
+import type { Name } from '../base/ids.ts';
+import { SYNC_CHECK_S, SYNC_RETRY_S_MAX } from '../base/limits.ts';
+import type { Root, TargetRow } from '../journal/journal.ts';
+
+export interface Intention {
+  readonly path: Name;
+  readonly target: string;
+  readonly wanted: Root;
+  readonly pin: boolean;
+  readonly nowS: number;
+}
+
+export const isSameRoot = (one: Root, other: Root): boolean =>
+  one.tree.equals(other.tree) && one.snapshot.equals(other.snapshot);
+
+const HELD: ReadonlySet<string> = new Set(['stored', 'pinned']);
+
+/** Whether the store said that it has what it shall have. */
+export const isHeld = ({ state }: Pick<TargetRow, 'state'>): boolean => HELD.has(state);
+
+/** The row that owes `wanted`; undefined: the one there is does, and is not waiting for anybody. */
+export function intended(
+  known: TargetRow | undefined,
+  { path, target, wanted, pin, nowS }: Intention,
+): TargetRow | undefined {
+  const isSame = known !== undefined && isSameRoot(known.wanted, wanted) && known.pin === pin;
+  if (isSame && isHeld(known) && known.dueS === undefined) return undefined;
+  if (isSame && known.state !== 'failed') return { ...known, attempts: 0, dueS: nowS };
+  return {
+    ...{ path, target, wanted, pin, state: 'queued', attempts: 0, dueS: nowS, failure: undefined },
+    ...{ held: known?.held, sent: known?.sent ?? [], checkedS: known?.checkedS },
+  };
+}
+
+/** What time does not mend: tried again only when somebody asks. */
+const FINAL: ReadonlySet<Failure> = new Set(['sync-conflict', 'not-configured']);
+
+/** The row after an attempt that failed. What the store held it may hold still. */
+export function failed(row: TargetRow, failure: Failure, nowS: number): TargetRow {
+  const attempts = row.attempts + 1;
+  const delayS = Math.min(2 ** Math.min(attempts - 1, 30), SYNC_RETRY_S_MAX);
+  const isFinal = FINAL.has(failure);
+  const state = isHeld(row) && !isFinal ? row.state : 'failed';
+  return { ...row, state, attempts, failure, dueS: isFinal ? undefined : nowS + delayS };
+}
+
+/** Second at which the row is to be seen to next: owed, or to be checked; undefined: never. */
+export function dueAt({ dueS, checkedS, ...row }: TargetRow): number | undefined {
+  if (dueS !== undefined) return dueS;
+  return isHeld(row) && checkedS !== undefined ? checkedS + SYNC_CHECK_S : undefined;
+}

@@ -1,0 +1,295 @@
+/**
+ * One attempt to bring a snapshot to a node: the blocks it lacks as a CAR, the pins, the tree into its
+ * MFS.
+ *
+ * Invariants: every step may be done twice, and an attempt after a kill finds out what was done by
+ * asking the node; what was held before is let go only when the node said that it has the new; what is
+ * in its MFS under our name and is not ours is left alone; a pin of another name is never changed.
+ */
+import { code as RAW_CODEC } from 'multiformats/codecs/raw';
+import type { CallOptions, IpfsNode, Pin } from '../backend/backend.ts';
+import type { Clock } from '../base/clock.ts';
+import { OpError } from '../base/errors.ts';
+import { bytesOf, isUtf8Name, type Name } from '../base/ids.ts';
+import {
+  blockKey,
+  CID,
+  carOf,
+  cidOfBytes,
+  type Dag,
+  parseCid,
+  type StoredBlock,
+} from '../content/content.ts';
+import type { Journal, Root, TargetRow } from '../journal/journal.ts';
+import { isSameRoot } from './intend.ts';
+import { missing } from './missing.ts';
+import { readSnapshot } from './snapshot.ts';
+
+export interface UploadPorts {
+  readonly journal: Journal;
+  readonly dag: Dag;
+  readonly clock: Clock;
+}
+
+export interface UploadRun {
+  readonly signal: AbortSignal;
+  /** What was given to the node so far. */
+  readonly progress: (sent: Sent) => void;
+  /** What the bytes pass on their way: a limit of bandwidth. */
+  readonly through?: ((bytes: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>) | undefined;
+}
+
+export interface Sent {
+  readonly blocks: number;
+  readonly bytes: number;
+}
+
+/** The place of a path in the MFS of a node: one name, whatever is in the path. */
+export function placeOf(path: Name): string {
+  let name = '';
+  for (const byte of bytesOf(path).subarray(1)) {
+    const char = String.fromCharCode(byte);
+    name += /[\w.-]/.test(char) ? char : `%${byte.toString(16).padStart(2, '0').toUpperCase()}`;
+  }
+  return `/kitfs/${name}`;
+}
+
+/** The name of the pins that belong to a path. */
+export const pinNameOf = (path: Name): string =>
+  `kitfs ${isUtf8Name(path) ? Buffer.from(path, 'latin1').toString('utf8') : placeOf(path)}`;
+
+/**
+ * Carries out one intent.
+ * @returns the row as it is in the journal afterwards: `stored` or `pinned`.
+ * @throws OpError sync-conflict with details {partial: {version}}: another root is published there;
+ *   response-invalid: the node says something else than it should; what the node's calls throw;
+ *   content-missing, integrity of what is here; the signal's reason.
+ */
+export const upload = (
+  ports: UploadPorts,
+  node: IpfsNode,
+  row: TargetRow,
+  run: UploadRun,
+): Promise<TargetRow> => new Upload(ports, node, row, run).run();
+
+/** All that makes a snapshot whole. */
+interface Whole {
+  readonly tree: CID;
+  readonly manifest: CID;
+  readonly snapshot: CID;
+  /**
+   * The record under another codec: a pin of it keeps the block, which nodes know by its hash, and not
+   * all snapshots before, to which it links.
+   */
+  readonly record: CID;
+}
+
+class Upload {
+  readonly #ports: UploadPorts;
+  readonly #node: IpfsNode;
+  readonly #run: UploadRun;
+  readonly #place: string;
+  readonly #name: string;
+  readonly #op: string;
+  #row: TargetRow;
+
+  constructor(ports: UploadPorts, node: IpfsNode, row: TargetRow, run: UploadRun) {
+    this.#ports = ports;
+    this.#node = node;
+    this.#row = row;
+    this.#run = run;
+    this.#place = placeOf(row.path);
+    this.#name = pinNameOf(row.path);
+    this.#op = `sync ${row.path} to ${row.target}`;
+  }
+
+  async run(): Promise<TargetRow> {
+    const wanted = await this.#wholeOf(this.#row.wanted);
+    await this.#demandOurs();
+    const before = await this.#pins();
+    const roots = rootsOf(wanted);
+    if (roots.some((cid) => before.get(keyOf(cid))?.type !== 'recursive')) await this.#send(wanted);
+    for (const cid of roots) await this.#pin(cid, before);
+    await this.#node.mfs.place(this.#place, wanted.tree, this.#call);
+    await this.#demandThere(wanted);
+    this.#keep({
+      state: this.#row.pin ? 'pinned' : 'stored',
+      held: this.#row.wanted,
+      checkedS: this.#ports.clock.now().s,
+      failure: undefined,
+    });
+    await this.#letGo(this.#row.pin ? roots : roots.slice(1));
+    this.#keep({ sent: [], attempts: 0, dueS: undefined });
+    return this.#row;
+  }
+
+  get #call(): CallOptions {
+    return { signal: this.#run.signal };
+  }
+
+  /** What somebody changed of the row meanwhile, as what is wanted next, stays. */
+  #keep(change: Partial<TargetRow>): void {
+    const { journal } = this.#ports;
+    this.#row = journal.commit(() => {
+      const row = { ...this.#row, ...change };
+      const { path, target } = row;
+      const now = journal.targets.get(path, target);
+      const isSame = now !== undefined && isSameRoot(now.wanted, row.wanted);
+      if (isSame) journal.targets.put(row);
+      else if (now !== undefined) journal.targets.put({ ...now, held: row.held, sent: row.sent });
+      return row;
+    });
+  }
+
+  async #wholeOf({ tree, snapshot }: Root): Promise<Whole> {
+    const cid = cidOfBytes(snapshot);
+    const { manifest } = await readSnapshot(this.#ports.dag, cid, this.#run.signal);
+    const record = CID.createV1(RAW_CODEC, cid.multihash);
+    return { tree: cidOfBytes(tree), manifest, snapshot: cid, record };
+  }
+
+  /** Nobody else publishes under our name. */
+  async #demandOurs(): Promise<void> {
+    const there = await this.#node.mfs.stat(this.#place, this.#call);
+    if (there === undefined) return;
+    const { held, wanted, sent } = this.#row;
+    const known = new Set([wanted.tree, ...(held === undefined ? [] : [held.tree])].map(textOf));
+    for (const text of sent) known.add(keyOf(parseCid(text)));
+    if (known.has(keyOf(there.cid))) return;
+    throw new OpError('sync-conflict', this.#op, {
+      hint: 'somebody else published there: merge it with vfs_sync_from_ipfs, or move it away',
+      details: { partial: { version: there.cid.toString() } },
+    });
+  }
+
+  /** All pins that are no consequence of others, by their CIDs. */
+  async #pins(): Promise<Map<string, Pin>> {
+    const pins = new Map<string, Pin>();
+    for (const type of ['direct', 'recursive'] as const) {
+      for await (const pin of this.#node.pins.ls({ ...this.#call, type })) {
+        pins.set(keyOf(pin.cid), pin);
+      }
+    }
+    return pins;
+  }
+
+  async #send(wanted: Whole): Promise<void> {
+    const { dag } = this.#ports;
+    const roots = rootsOf(wanted);
+    const sent = new Set([...this.#row.sent, ...roots.map(String)]);
+    const { held, wanted: root, dueS = this.#ports.clock.now().s } = this.#row;
+    const isLost = held !== undefined && isSameRoot(held, root);
+    // They may be pinned before the node has answered, and nobody after a kill would know why.
+    const note = { state: 'uploading', sent: [...sent], dueS } as const;
+    this.#keep(isLost ? { ...note, held: undefined } : note);
+    const base = await this.#base(held);
+    const pairs = [
+      { root: wanted.tree, base: base?.tree },
+      { root: wanted.manifest, base: base?.manifest },
+    ];
+    const total = { blocks: 0, bytes: 0 };
+    const blocks = async function* (signal: AbortSignal) {
+      const record = { cid: wanted.record, bytes: await dag.block(wanted.snapshot, signal) };
+      yield* counted([record], total);
+      for (const pair of pairs)
+        yield* counted(read(dag, missing(dag, pair, signal), signal), total);
+    };
+    const car = carOf(roots, blocks, this.#run.signal);
+    const { progress, through = (bytes) => bytes } = this.#run;
+    const told = telling(car, () => progress({ ...total }));
+    const imported = await this.#node.content.importCar(through(told), {
+      ...this.#call,
+      pinRoots: true,
+      sent: () => total,
+    });
+    const taken = new Set(imported.roots.map(keyOf));
+    if (!roots.every((cid) => taken.has(keyOf(cid)))) {
+      throw new OpError('response-invalid', this.#op, { hint: 'the node took other roots' });
+    }
+  }
+
+  /** The snapshot that the node still keeps whole; undefined: nothing is taken for granted. */
+  async #base(held: Root | undefined): Promise<Pick<Whole, 'tree' | 'manifest'> | undefined> {
+    const { failure } = this.#row;
+    // A node may have lost blocks below a pin: an attempt that failed for it sends everything.
+    if (held === undefined || failure === 'content-missing' || failure === 'timeout') {
+      return undefined;
+    }
+    const { tree, manifest } = await this.#wholeOf(held);
+    const pins = await this.#pins();
+    const isKept = (cid: CID) => pins.get(keyOf(cid))?.type === 'recursive';
+    return isKept(tree) && isKept(manifest) ? { tree, manifest } : undefined;
+  }
+
+  /** A pin that was there before, and is not ours, keeps its name. */
+  async #pin(cid: CID, before: ReadonlyMap<string, Pin>): Promise<void> {
+    const pin = before.get(keyOf(cid));
+    const isOurs = pin?.name === this.#name || this.#row.sent.includes(cid.toString());
+    if (pin !== undefined && !isOurs) return;
+    await this.#node.pins.add(cid, { ...this.#call, name: this.#name });
+  }
+
+  /** @throws OpError response-invalid. */
+  async #demandThere(wanted: Whole): Promise<void> {
+    const placed = await this.#node.mfs.stat(this.#place, this.#call);
+    const pins = await this.#pins();
+    const isPlaced = placed !== undefined && keyOf(placed.cid) === keyOf(wanted.tree);
+    const isPinned = rootsOf(wanted).every((cid) => pins.get(keyOf(cid))?.type === 'recursive');
+    if (isPlaced && isPinned) return;
+    throw new OpError('response-invalid', this.#op, {
+      hint: `the node says that it has no ${isPlaced ? 'pin' : 'entry in MFS'} of what it took`,
+    });
+  }
+
+  /** Our pins of before, and those that were left without a name by a kill. */
+  async #letGo(roots: readonly CID[]): Promise<void> {
+    const wanted = new Set(roots.map(keyOf));
+    const sent = new Set(this.#row.sent.map((text) => keyOf(parseCid(text))));
+    for (const [key, { cid, type, name }] of await this.#pins()) {
+      const isOurs = name === this.#name || (name === undefined && sent.has(key));
+      if (!isOurs || wanted.has(key)) continue;
+      try {
+        await this.#node.pins.rm(cid, { ...this.#call, recursive: type === 'recursive' });
+      } catch (error) {
+        // Somebody else unpinned it meanwhile.
+        if (!(error instanceof OpError && error.failure === 'not-pinned')) throw error;
+      }
+    }
+  }
+}
+
+const keyOf = (cid: CID): string => blockKey(cid).toString('latin1');
+const textOf = (key: Buffer): string => keyOf(cidOfBytes(key));
+
+/** What is pinned, all of it recursively: the tree first. */
+const rootsOf = ({ tree, manifest, record }: Whole): CID[] => [tree, manifest, record];
+
+async function* read(
+  dag: Dag,
+  cids: AsyncIterable<CID>,
+  signal: AbortSignal,
+): AsyncGenerator<StoredBlock> {
+  for await (const cid of cids) yield { cid, bytes: await dag.block(cid, signal) };
+}
+
+/** Blocks and their bytes, added up as they are asked for. */
+async function* counted(
+  blocks: Iterable<StoredBlock> | AsyncIterable<StoredBlock>,
+  total: { blocks: number; bytes: number },
+): AsyncGenerator<StoredBlock> {
+  for await (const block of blocks) {
+    total.blocks += 1;
+    total.bytes += block.bytes.length;
+    yield block;
+  }
+}
+
+async function* telling(
+  bytes: AsyncIterable<Uint8Array>,
+  tell: () => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const piece of bytes) {
+    yield piece;
+    tell();
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * The background loop that settles what is owed to stores outside: each at its time, one writer for
+ * each store, a few stores at once.
+ *
+ * Invariants: the rows are the only memory of what is owed, so a kill loses nothing; a store that
+ * fails keeps no other one waiting; what is held is asked for again from time to time, which is the
+ * same attempt once more.
+ */
+import type { IpfsNode } from '../backend/backend.ts';
+import { asOpError, OpError } from '../base/errors.ts';
+import type { Name } from '../base/ids.ts';
+import type { Log } from '../base/log.ts';
+import type { Root, TargetRow } from '../journal/journal.ts';
+import { dueAt, failed, isSameRoot } from './intend.ts';
+import type { Pace } from './pace.ts';
+import { type Sent, type UploadPorts, upload } from './upload.ts';
+
+export interface UploadsPorts extends UploadPorts {
+  readonly log: Log;
+  /** undefined: it is not configured (any more). */
+  nodeOf(target: string): IpfsNode | undefined;
+}
+
+export interface UploadLimits {
+  /** Stores that are written to at once. */
+  readonly atOnce: number;
+  readonly pace?: Pace | undefined;
+}
+
+/** What is under way. */
+export interface UnderWay {
+  readonly path: Name;
+  readonly target: string;
+  readonly sent: Sent;
+}
+
+/** The end of an attempt. */
+export interface Outcome {
+  readonly row: TargetRow;
+  /** undefined: it is held. */
+  readonly error: OpError | undefined;
+}
+
+interface Watcher {
+  readonly path: Name;
+  readonly target: string;
+  readonly wanted: Root;
+  tell(outcome: Outcome): void;
+}
+
+export class Uploads {
+  readonly #ports: UploadsPorts;
+  readonly #limits: UploadLimits;
+  readonly #active = new Map<string, UnderWay>();
+  readonly #watchers = new Set<Watcher>();
+  /** Ends the pause of the loop; a notification between two pauses ends the next one. */
+  #wake: () => void = () => undefined;
+  #isNotified = false;
+
+  constructor(ports: UploadsPorts, limits: UploadLimits) {
+    this.#ports = ports;
+    this.#limits = limits;
+  }
+
+  get underWay(): readonly UnderWay[] {
+    return [...this.#active.values()];
+  }
+
+  /** Something is owed. */
+  notify(): void {
+    this.#isNotified = true;
+    this.#wake();
+  }
+
+  /** Settles what is due until the signal aborts; resolves when nothing is under way any more. */
+  async run(signal: AbortSignal): Promise<void> {
+    const works = new Set<Promise<void>>();
+    while (!signal.aborted) {
+      this.#isNotified = false;
+      const { s: nowS } = this.#ports.clock.now();
+      let nextS: number | undefined;
+      for (const row of this.#ports.journal.targets.all()) {
+        const dueS = dueAt(row);
+        if (dueS === undefined || this.#active.has(row.target)) continue;
+        if (dueS > nowS) nextS = Math.min(nextS ?? dueS, dueS);
+        else if (this.#active.size < this.#limits.atOnce) {
+          const work = this.#attempt(row, signal).finally(() => {
+            works.delete(work);
+            this.notify();
+          });
+          works.add(work);
+        }
+      }
+      await this.#pause(nextS === undefined ? undefined : (nextS - nowS) * 1000, signal);
+    }
+    await Promise.all(works);
+  }
+
+  /**
+   * How the next attempt to bring this snapshot to a store ends; at once when it is held.
+   * @throws the signal's reason: the attempt goes on without its watcher.
+   */
+  async outcome(
+    { path, target, wanted }: Pick<Watcher, 'path' | 'target' | 'wanted'>,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    signal.throwIfAborted();
+    const row = this.#ports.journal.targets.get(path, target);
+    const isDone = row?.held !== undefined && isSameRoot(row.held, wanted);
+    if (row !== undefined && isDone && row.dueS === undefined) return { row, error: undefined };
+    let end = (): void => undefined;
+    const ending = new Promise<Outcome>((resolve, reject) => {
+      const watcher = { path, target, wanted, tell: resolve };
+      const stop = () => reject(signal.reason);
+      signal.addEventListener('abort', stop, { once: true });
+      this.#watchers.add(watcher);
+      end = () => {
+        this.#watchers.delete(watcher);
+        signal.removeEventListener('abort', stop);
+      };
+    });
+    return ending.finally(() => end());
+  }
+
+  async #attempt(row: TargetRow, signal: AbortSignal): Promise<void> {
+    const { path, target } = row;
+    const { pace } = this.#limits;
+    const tell = (sent: Sent) => this.#active.set(target, { path, target, sent });
+    tell({ blocks: 0, bytes: 0 });
+    try {
+      const node = this.#ports.nodeOf(target);
+      if (node === undefined) throw notConfigured(target);
+      const through = pace === undefined ? undefined : pace.through(signal);
+      const done = await upload(this.#ports, node, row, { signal, progress: tell, through });
+      this.#tell({ row: done, error: undefined });
+    } catch (error) {
+      // Stopped, not failed: the next daemon goes on with it.
+      if (!signal.aborted) this.#fail(row, asOpError(error, `sync to ${target}`));
+    } finally {
+      this.#active.delete(target);
+    }
+  }
+
+  #fail({ path, target, wanted }: TargetRow, error: OpError): void {
+    const { journal, clock, log } = this.#ports;
+    const row = journal.commit(() => {
+      const now = journal.targets.get(path, target);
+      if (now === undefined || !isSameRoot(now.wanted, wanted)) return now;
+      const next = failed(now, error.failure, clock.now().s);
+      journal.targets.put(next);
+      return next;
+    });
+    if (row === undefined) return;
+    log.warn(
+      { path, target, error, attempts: row.attempts },
+      'a tree could not be brought to a store',
+    );
+    this.#tell({ row: { ...row, wanted }, error });
+  }
+
+  #tell(outcome: Outcome): void {
+    const { path, target, wanted } = outcome.row;
+    for (const watcher of this.#watchers) {
+      const isMeant = watcher.path === path && watcher.target === target;
+      if (isMeant && isSameRoot(watcher.wanted, wanted)) watcher.tell(outcome);
+    }
+  }
+
+  /** Until somebody notifies, or the time is up, or the end. */
+  async #pause(delayMs: number | undefined, signal: AbortSignal): Promise<void> {
+    const ended = new AbortController();
+    const either = AbortSignal.any([signal, ended.signal]);
+    const woken = new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      either.addEventListener('abort', () => resolve(), { once: true });
+      if (this.#isNotified || either.aborted) resolve();
+    });
+    const waits = [woken];
+    if (delayMs !== undefined) {
+      waits.push(this.#ports.clock.sleep(delayMs, either).catch(() => undefined));
+    }
+    await Promise.race(waits);
+    ended.abort();
+  }
+}
+
+const notConfigured = (target: string): OpError =>
+  new OpError('not-configured', `sync to ${target}`, {
+    hint: 'configure the store again, or leave it out',
+    details: { service: target },
+  });

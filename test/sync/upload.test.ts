@@ -1,0 +1,218 @@
+/** The laws of bringing a snapshot to a node, whatever fails on the way. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { nameOfText } from '../../src/base/ids.ts';
+import { checkJournal, type TargetRow } from '../../src/journal/journal.ts';
+import { pinNameOf, placeOf, upload } from '../../src/sync/upload.ts';
+import { FakeNode } from '../fakes/node.ts';
+import { Fixture, failureOf } from './fixture.ts';
+
+const PATH = nameOfText('/ipfs/t');
+
+let world: Fixture;
+let fake: FakeNode;
+beforeEach(() => {
+  world = new Fixture();
+  fake = new FakeNode();
+  for (const at of ['', '/a', '/a/b', '/y']) {
+    world.mkdir(`/ipfs/t${at}`);
+    world.write(`/ipfs/t${at}/f`, `bytes of ${at}`);
+  }
+});
+afterEach(() => world.close());
+
+/** Publishes, and writes down that a node shall have it. */
+async function want(change: Partial<TargetRow> = {}): Promise<void> {
+  const { root, snapshot } = await world.publish('/ipfs/t');
+  const { targets } = world.journal;
+  const known = targets.get(PATH, 'kubo');
+  const wanted = { tree: Buffer.from(root.bytes), snapshot: Buffer.from(snapshot.bytes) };
+  world.journal.commit(() =>
+    targets.put({
+      ...{ path: PATH, target: 'kubo', pin: true, attempts: 0, sent: known?.sent ?? [] },
+      ...{ wanted, state: 'queued', dueS: 0, failure: undefined },
+      ...{ held: known?.held, checkedS: undefined, ...change },
+    }),
+  );
+}
+
+const row = (): TargetRow => {
+  const found = world.journal.targets.get(PATH, 'kubo');
+  if (found === undefined) throw new Error('nothing is owed');
+  return found;
+};
+
+/** One attempt, by a daemon that knows what is in the journal and nothing else. */
+const attempt = (signal = world.signal) =>
+  upload(world, fake.node, row(), { signal, progress: () => undefined });
+
+/** The node has what it shall have, and nothing of ours besides. */
+async function expectWhole(): Promise<void> {
+  const { dag, signal } = world;
+  const tree = fake.placed.get('/kitfs/ipfs%2Ft');
+  expect(tree?.bytes).toEqual(Uint8Array.from(row().wanted.tree));
+  await fake.collect();
+  if (tree === undefined) throw new Error('it is placed');
+  const keys = [];
+  for await (const { cid } of dag.walk(tree, signal))
+    keys.push(Buffer.from(cid.multihash.bytes).toString('hex'));
+  expect((await fake.below(tree)).sort()).toEqual(keys.sort());
+  const pins = [...fake.pins.values()].map(({ type, name }) => [type, name]);
+  const name = pinNameOf(PATH);
+  expect(pins.sort()).toEqual([
+    ['recursive', name],
+    ['recursive', name],
+    ['recursive', name],
+  ]);
+  expect(row()).toMatchObject({ state: 'pinned', sent: [], attempts: 0, held: row().wanted });
+  expect(checkJournal(world.journal)).toEqual([]);
+}
+
+test('a node gets the tree, its manifest and its record, pinned by name and placed in MFS', async () => {
+  await want();
+  await attempt();
+  await expectWhole();
+});
+
+test('of a change only its blocks travel, and the pins of before go', async () => {
+  await want();
+  await attempt();
+  const first = fake.imported;
+  world.write('/ipfs/t/a/b/f', 'changed');
+  await want();
+  await attempt();
+  // The file, three directories, three lists, the manifest and the record.
+  expect(fake.imported - first).toBe(9);
+  await expectWhole();
+});
+
+test('done again nothing travels, and nothing changes', async () => {
+  await want();
+  await attempt();
+  const { imported } = fake;
+  await attempt();
+  expect(fake.imported).toBe(imported);
+  await expectWhole();
+});
+
+describe('an attempt that fails', () => {
+  for (const when of ['before', 'after'] as const) {
+    test(`at any call, ${when} it is done, is made good by the next; also of a later snapshot`, async () => {
+      await want();
+      await attempt();
+      const { calls } = fake;
+      calls.length = 0;
+      world.write('/ipfs/t/a/f', 'counted');
+      await want();
+      await attempt();
+      const count = calls.length;
+      expect(count).toBeGreaterThan(10);
+      for (let at = 0; at < count; at += 1) {
+        world.write('/ipfs/t/a/f', `at ${when} ${at}`);
+        await want();
+        const held = fake.placed.get(placeOf(PATH));
+        fake.failAt(at, when);
+        expect((await failureOf(attempt())).failure, `${at}`).toBe('not-running');
+        fake.heal();
+        // Whatever happened, one of the two is whole.
+        await fake.collect();
+        const placed = fake.placed.get(placeOf(PATH));
+        if (placed === undefined || held === undefined) throw new Error('one is placed');
+        await fake.below(placed);
+        if (at % 2 === 1) {
+          world.write('/ipfs/t/a/f', `behind ${when} ${at}`);
+          await want();
+        }
+        await attempt();
+        await expectWhole();
+      }
+    });
+  }
+});
+
+test('what somebody else published under our name is left alone', async () => {
+  await want();
+  await attempt();
+  const theirs = await world.publish('/ipfs/t/y');
+  fake.placed.set(placeOf(PATH), theirs.root);
+  world.write('/ipfs/t/f', 'ours');
+  await want();
+  const error = await failureOf(attempt());
+  expect(error.failure).toBe('sync-conflict');
+  expect(error.details).toEqual({ partial: { version: theirs.root.toString() } });
+  expect(fake.placed.get(placeOf(PATH))?.toString()).toBe(theirs.root.toString());
+  expect(row().held).toBeDefined();
+});
+
+test('a pin of another name stays, and keeps its name', async () => {
+  await want();
+  await attempt();
+  const pinned = [...fake.pins.entries()].find(([key]) => key.startsWith('bafybei'));
+  if (pinned === undefined) throw new Error('the tree is pinned');
+  fake.pins.set(pinned[0], { ...pinned[1], name: 'mine' });
+  world.write('/ipfs/t/f', 'changed');
+  await want();
+  await attempt();
+  expect(fake.pins.get(pinned[0])?.name).toBe('mine');
+});
+
+test('a node that lost what it held gets all of it', async () => {
+  await want();
+  await attempt();
+  fake.blocks.clear();
+  fake.pins.clear();
+  world.write('/ipfs/t/f', 'changed');
+  await want();
+  await attempt();
+  await expectWhole();
+});
+
+test('without a pin the tree is placed, and nothing pins it', async () => {
+  await want({ pin: false });
+  await attempt();
+  expect(row()).toMatchObject({ state: 'stored', sent: [] });
+  const keys = [...fake.pins.keys()];
+  expect(keys).not.toContain(fake.placed.get(placeOf(PATH))?.toString());
+  expect(keys.length).toBe(2);
+});
+
+test('a node that says it took what it did not is not believed', async () => {
+  await want();
+  const { node } = fake;
+  const lying = { ...node, mfs: { ...node.mfs, place: async () => ({}) } };
+  const run = { signal: world.signal, progress: () => undefined };
+  expect((await failureOf(upload(world, lying, row(), run))).failure).toBe('response-invalid');
+  expect(row().state).toBe('uploading');
+});
+
+test('what is wanted meanwhile stays wanted', async () => {
+  await want();
+  const { node } = fake;
+  let isDone = false;
+  const slow = {
+    ...node,
+    mfs: {
+      ...node.mfs,
+      place: async (...call: Parameters<typeof node.mfs.place>) => {
+        if (!isDone) {
+          isDone = true;
+          world.write('/ipfs/t/f', 'later');
+          await want();
+        }
+        return node.mfs.place(...call);
+      },
+    },
+  };
+  const before = row().wanted;
+  await upload(world, slow, row(), { signal: world.signal, progress: () => undefined });
+  expect(row()).toMatchObject({ state: 'queued', held: before });
+  await attempt();
+  await expectWhole();
+});
+
+test('places and pin names tell any two paths apart', () => {
+  const paths = ['/ipfs', '/ipfs/t', '/ipfs-t', '/ipfs%2Ft', '/ipfs/ü', '/ipfs/\xff'].map(
+    nameOfText,
+  );
+  expect(new Set(paths.map(placeOf)).size).toBe(paths.length);
+  for (const path of paths) expect(placeOf(path)).toMatch(/^\/kitfs\/[\w.%-]+$/);
+});

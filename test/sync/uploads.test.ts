@@ -1,0 +1,240 @@
+/** The laws of the loop that settles what is owed: who is tried, when, and what is told. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { IpfsNode } from '../../src/backend/backend.ts';
+import { OpError } from '../../src/base/errors.ts';
+import { nameOfText } from '../../src/base/ids.ts';
+import { SYNC_CHECK_S, SYNC_RETRY_S_MAX } from '../../src/base/limits.ts';
+import type { TargetRow } from '../../src/journal/journal.ts';
+import { dueAt, failed, intended } from '../../src/sync/intend.ts';
+import { Pace } from '../../src/sync/pace.ts';
+import { placeOf } from '../../src/sync/upload.ts';
+import { Uploads } from '../../src/sync/uploads.ts';
+import { TurnedClock } from '../fakes/clock.ts';
+import { FakeNode } from '../fakes/node.ts';
+import { Fixture, failureOf } from './fixture.ts';
+
+const PATH = nameOfText('/ipfs/t');
+const SILENT = { info() {}, warn() {}, error() {} };
+
+let world: Fixture;
+let clock: TurnedClock;
+let fakes: Map<string, FakeNode>;
+let uploads: Uploads;
+let stop: AbortController;
+let running: Promise<void>;
+
+const start = (nodeOf: (target: string) => IpfsNode | undefined, atOnce = 4) => {
+  const { journal, dag } = world;
+  uploads = new Uploads({ journal, dag, clock, log: SILENT, nodeOf }, { atOnce });
+  running = uploads.run(stop.signal);
+};
+
+beforeEach(() => {
+  world = new Fixture();
+  clock = new TurnedClock();
+  stop = new AbortController();
+  fakes = new Map(['one', 'two'].map((name) => [name, new FakeNode()]));
+  world.mkdir('/ipfs/t');
+  world.write('/ipfs/t/f', 'one');
+});
+afterEach(async () => {
+  stop.abort(new Error('the test is over'));
+  await running;
+  await world.close();
+});
+
+async function want(...targets: string[]) {
+  const { root, snapshot } = await world.publish('/ipfs/t');
+  const wanted = { tree: Buffer.from(root.bytes), snapshot: Buffer.from(snapshot.bytes) };
+  const nowS = clock.now().s;
+  world.journal.commit(() => {
+    for (const target of targets) {
+      const known = world.journal.targets.get(PATH, target);
+      const row = intended(known, { path: PATH, target, wanted, pin: true, nowS });
+      if (row !== undefined) world.journal.targets.put(row);
+    }
+  });
+  uploads?.notify();
+  return wanted;
+}
+
+const row = (target = 'one'): TargetRow => {
+  const found = world.journal.targets.get(PATH, target);
+  if (found === undefined) throw new Error('nothing is owed');
+  return found;
+};
+
+const nodeOf = (target: string) => fakes.get(target)?.node;
+const ending = (wanted: TargetRow['wanted'], target = 'one') =>
+  uploads.outcome({ path: PATH, target, wanted }, stop.signal);
+
+test('what is owed is settled, also what a daemon before left', async () => {
+  const wanted = await want('one');
+  start(nodeOf);
+  expect((await ending(wanted)).error).toBeUndefined();
+  expect(row()).toMatchObject({ state: 'pinned', dueS: undefined });
+  world.write('/ipfs/t/f', 'two');
+  const next = await want('one', 'two');
+  const ends = await Promise.all([ending(next), ending(next, 'two')]);
+  expect(ends.map(({ error }) => error)).toEqual([undefined, undefined]);
+  expect(uploads.underWay).toEqual([]);
+});
+
+test('a store that does not answer is tried again, later each time, and keeps no other waiting', async () => {
+  fakes.get('one')?.failAt(0, 'before');
+  start(nodeOf);
+  const wanted = await want('one', 'two');
+  const { error } = await ending(wanted);
+  expect(error?.failure).toBe('not-running');
+  expect((await ending(wanted, 'two')).error).toBeUndefined();
+  expect(row()).toMatchObject({ state: 'failed', attempts: 1, failure: 'not-running' });
+  const again = ending(wanted);
+  await clock.turn(1000);
+  expect((await again).error).toBeUndefined();
+  expect(row()).toMatchObject({ state: 'pinned', attempts: 0, failure: undefined });
+});
+
+test('a conflict waits for somebody who asks again', async () => {
+  start(nodeOf);
+  await ending(await want('one'));
+  const fake = fakes.get('one');
+  const theirs = (await world.publish('/ipfs/t')).snapshot;
+  fake?.placed.set(placeOf(PATH), theirs);
+  world.write('/ipfs/t/f', 'two');
+  const wanted = await want('one');
+  expect((await ending(wanted)).error?.failure).toBe('sync-conflict');
+  expect(row()).toMatchObject({ state: 'failed', dueS: undefined });
+  const calls = fake?.calls.length;
+  await clock.turn(SYNC_RETRY_S_MAX * 1000);
+  expect(fake?.calls.length).toBe(calls);
+  fake?.placed.clear();
+  await want('one');
+  expect((await ending(wanted)).error).toBeUndefined();
+});
+
+test('a store that is not configured is told so, and is not tried', async () => {
+  start(() => undefined);
+  const wanted = await want('one');
+  expect((await ending(wanted)).error?.failure).toBe('not-configured');
+  expect(row()).toMatchObject({ state: 'failed', dueS: undefined });
+});
+
+test('what is held is asked for again, is lowered when it is gone, and brought anew', async () => {
+  start(nodeOf);
+  const wanted = await want('one');
+  await ending(wanted);
+  const fake = fakes.get('one');
+  fake?.pins.clear();
+  fake?.blocks.clear();
+  fake?.failAt(4, 'before');
+  await clock.turn(SYNC_CHECK_S * 1000);
+  while (row().state === 'pinned') await clock.turn(0);
+  expect(row().held).toBeUndefined();
+  fake?.heal();
+  const again = ending(wanted);
+  await clock.turn(SYNC_RETRY_S_MAX * 1000);
+  expect((await again).error).toBeUndefined();
+  expect(row().state).toBe('pinned');
+});
+
+test('a store that is down when it is asked is believed still to have it', async () => {
+  start(nodeOf);
+  await ending(await want('one'));
+  fakes.get('one')?.failAt(0, 'before');
+  await clock.turn(SYNC_CHECK_S * 1000);
+  while (row().attempts === 0) await clock.turn(0);
+  expect(row()).toMatchObject({ state: 'pinned', failure: 'not-running' });
+});
+
+test('who stops waiting does not stop the work, and the end of the loop leaves it owed', async () => {
+  start(nodeOf);
+  const fake = fakes.get('one');
+  if (fake === undefined) throw new Error('it is there');
+  let reached = (): void => undefined;
+  const isReached = new Promise<void>((resolve) => {
+    reached = resolve;
+  });
+  stop.abort(new Error('first loop'));
+  await running;
+  stop = new AbortController();
+  const { signal } = stop;
+  const hanging = {
+    ...fake.node,
+    mfs: {
+      ...fake.node.mfs,
+      place: () =>
+        new Promise<never>((_, reject) => {
+          signal.addEventListener('abort', () => reject(new OpError('cancelled', 'place')));
+          reached();
+        }),
+    },
+  };
+  start(() => hanging);
+  const wanted = await want('one');
+  const patience = new AbortController();
+  const waited = uploads.outcome({ path: PATH, target: 'one', wanted }, patience.signal);
+  await isReached;
+  expect(uploads.underWay).toMatchObject([{ target: 'one', sent: { blocks: 5 } }]);
+  patience.abort(new OpError('cancelled', 'wait'));
+  expect((await failureOf(waited)).failure).toBe('cancelled');
+  stop.abort(new Error('stopped'));
+  await running;
+  expect(row()).toMatchObject({ state: 'uploading', attempts: 0 });
+  stop = new AbortController();
+  start(nodeOf);
+  expect((await ending(wanted)).error).toBeUndefined();
+});
+
+describe('a row', () => {
+  const root = { tree: Buffer.from('t'), snapshot: Buffer.from('s') };
+  const held: TargetRow = {
+    ...{ path: PATH, target: 'one', wanted: root, pin: true, state: 'pinned', attempts: 0 },
+    ...{ dueS: undefined, failure: undefined, held: root, sent: [], checkedS: 100 },
+  };
+  const intention = { path: PATH, target: 'one', wanted: root, pin: true, nowS: 7 };
+
+  test('that is held owes nothing, and is seen to again after a while', () => {
+    expect(intended(held, intention)).toBeUndefined();
+    expect(dueAt(held)).toBe(100 + SYNC_CHECK_S);
+  });
+
+  test('that failed is owed anew by who asks; another root is, with what is known kept', () => {
+    const conflict = { ...held, state: 'failed', dueS: undefined } as const;
+    expect(intended(conflict, intention)).toMatchObject({ state: 'queued', dueS: 7, held: root });
+    const other = { tree: Buffer.from('u'), snapshot: root.snapshot };
+    const next = intended({ ...held, sent: ['a'] }, { ...intention, wanted: other });
+    expect(next).toMatchObject({ wanted: other, state: 'queued', held: root, sent: ['a'] });
+    expect(intended(undefined, intention)).toMatchObject({ held: undefined, sent: [] });
+  });
+
+  test('is tried later after each failure, up to a bound', () => {
+    let tried: TargetRow = { ...held, state: 'queued', held: undefined };
+    const delays = Array.from({ length: 12 }, () => {
+      tried = failed(tried, 'timeout', 0);
+      return tried.dueS;
+    });
+    expect(delays).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+    expect(tried).toMatchObject({ state: 'failed', attempts: 12, failure: 'timeout' });
+  });
+});
+
+test('bytes go as fast as they may, those of all uploads taken together', async () => {
+  const pace = new Pace(1000, clock);
+  running = Promise.resolve();
+  const taken: number[] = [];
+  const read = async () => {
+    const source = (async function* () {
+      for (let n = 0; n < 5; n += 1) yield Buffer.alloc(500);
+    })();
+    for await (const piece of pace.through(stop.signal)(source)) {
+      taken.push(clock.monotonicMs());
+      expect(piece.length).toBe(500);
+    }
+  };
+  const reading = Promise.all([read(), read()]);
+  await clock.turn(10_000);
+  await reading;
+  expect(taken.length).toBe(10);
+  // The first goes at once.
+  expect(Math.max(...taken)).toBe(4500);
+});

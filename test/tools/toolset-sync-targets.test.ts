@@ -1,0 +1,68 @@
+/** The laws of vfs_sync_to_ipfs where the home node is a Kubo. */
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { KuboNode } from '../../src/backend/backend.ts';
+import { TOOLS } from '../../src/tools/inventory.ts';
+import { FakeNode } from '../fakes/node.ts';
+import { Fixture } from './fixture.ts';
+
+let fake: FakeNode;
+let world: Fixture;
+beforeEach(async () => {
+  fake = new FakeNode();
+  world = new Fixture(TOOLS, fake.node as KuboNode);
+  await world.done('vfs_mkdir', { path: '/ipfs/d' });
+  await world.done('vfs_write', { path: '/ipfs/d/f', content: 'one' });
+});
+afterEach(() => world.close());
+
+const publish = (values: Record<string, unknown> = {}) =>
+  world.ask('vfs_sync_to_ipfs', { path: '/ipfs/d', ...values });
+
+test('the home node gets the tree, and the answer says what it said', async () => {
+  const { data } = await publish();
+  const replica = { backend: 'ipfs', state: 'pinned', identifier: data?.['root_cid'] };
+  expect(data?.['durability']).toMatchObject({ state: 'pinned', have: 1, want: 1 });
+  expect(data?.['durability']).toMatchObject({ replicas: [replica] });
+  expect([...fake.placed.values()].map(String)).toEqual([data?.['root_cid']]);
+});
+
+test('with no targets it stays here', async () => {
+  const { data } = await publish({ targets: [] });
+  expect(data?.['durability']).toMatchObject({ state: 'local', have: 0, want: 0, replicas: [] });
+  expect(fake.calls).toEqual([]);
+});
+
+test('without a pin it is stored, and no more', async () => {
+  const { data } = await publish({ pin: false });
+  expect(data?.['durability']).toMatchObject({ state: 'stored', have: 1 });
+});
+
+test('a node that does not answer is the error, and is owed the tree still', async () => {
+  fake.failAt(0, 'before');
+  const answer = await publish();
+  expect(answer).toMatchObject({ status: 'error', error_code: 'IPFS_DAEMON_NOT_RUNNING' });
+  expect(world.journal.targets.all()).toMatchObject([{ state: 'failed', attempts: 1 }]);
+  fake.heal();
+  const { data } = await publish();
+  expect(data).toMatchObject({ changed: false, durability: { state: 'pinned' } });
+});
+
+test('who waits for nothing is told that it is owed', async () => {
+  fake.failAt(0, 'before');
+  const { data } = await publish({ wait_for: 'local' });
+  const { durability } = data as { durability: { replicas: { state: string }[] } };
+  expect(durability).toMatchObject({ state: 'local', have: 0, want: 1 });
+  expect(['queued', 'uploading', 'failed']).toContain(durability.replicas[0]?.state);
+});
+
+test('what somebody else published under our name is a conflict', async () => {
+  const { data } = await publish();
+  const [place] = fake.placed.keys();
+  const [, theirs] = fake.pins.values();
+  if (place === undefined || theirs === undefined) throw new Error('it is placed');
+  fake.placed.set(place, theirs.cid);
+  await world.done('vfs_write', { path: '/ipfs/d/f', content: 'two' });
+  const answer = await publish();
+  expect(answer).toMatchObject({ status: 'error', error_code: 'SYNC_CONFLICT' });
+  expect(data?.['root_cid']).toBeDefined();
+});
