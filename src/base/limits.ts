@@ -62,6 +62,8 @@ export const DAG_LEAVES_CACHED_BYTES_MAX = 16 * 1024 * 1024;
 
 /** Names of one tree restored from content: a small DAG can stand for any number of them. */
 export const RESTORED_ENTRIES_MAX = 1_000_000;
+/** Names in which two snapshots differ, of one comparison. */
+export const DIFFERENCES_MAX = 1_000_000;
 /** Files hashed at once by one publication; more of them would only wait. */
 export const PUBLISHED_FILES_AT_ONCE = 64;
 /** Bytes copied or compared before other work gets its turn. */

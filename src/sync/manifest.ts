@@ -140,12 +140,48 @@ export async function readManifest(
   cid: CID,
   signal: AbortSignal,
 ): Promise<Map<Name, ManifestEntry>> {
+  return readParts(dag, cid, await partsOf(dag, cid, signal), signal);
+}
+
+/**
+ * The entries of two manifests, without those in parts that both have.
+ * @throws OpError as `readManifest`.
+ */
+export async function readDifferingParts(
+  dag: Dag,
+  { before, after }: { readonly before: CID; readonly after: CID },
+  signal: AbortSignal,
+): Promise<Record<'before' | 'after', Map<Name, ManifestEntry>>> {
+  const old = await partsOf(dag, before, signal);
+  const now = await partsOf(dag, after, signal);
+  const without = (parts: readonly CID[], others: readonly CID[]) => {
+    const known = new Set(others.map(String));
+    return parts.filter((part) => !known.has(part.toString()));
+  };
+  return {
+    before: await readParts(dag, before, without(old, now), signal),
+    after: await readParts(dag, after, without(now, old), signal),
+  };
+}
+
+async function partsOf(dag: Dag, cid: CID, signal: AbortSignal): Promise<CID[]> {
   const root = Field.ofBlock(await dag.block(cid, signal), cid);
   root.at('version').integer(VERSION, VERSION);
+  return root
+    .at('parts')
+    .list()
+    .map((part) => part.cid());
+}
+
+async function readParts(
+  dag: Dag,
+  cid: CID,
+  parts: readonly CID[],
+  signal: AbortSignal,
+): Promise<Map<Name, ManifestEntry>> {
   const entries = new Map<Name, ManifestEntry>();
-  for (const part of root.at('parts').list()) {
-    const partCid = part.cid();
-    const list = Field.ofBlock(await dag.block(partCid, signal), partCid).list();
+  for (const part of parts) {
+    const list = Field.ofBlock(await dag.block(part, signal), part).list();
     if (entries.size + list.length > RESTORED_ENTRIES_MAX) {
       throw new OpError('payload-too-large', `read manifest ${cid}`);
     }
