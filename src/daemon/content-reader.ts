@@ -1,6 +1,6 @@
 /**
- * What the tree shows of content by CID, from what is kept here: the vfs asks by CIDs as text, the
- * content module knows DAGs. Nothing is ever fetched.
+ * What the tree shows of content by CID: the vfs asks by CIDs as text, the content module knows DAGs,
+ * and fetches what is not here when somebody can be asked.
  */
 import { OpError } from '../base/errors.ts';
 import { type CID, type Dag, parseCid } from '../content/content.ts';

@@ -19,6 +19,7 @@ import {
   cidOfBytes,
   type Dag,
   type Profile,
+  RAW_CODEC,
   type Sealer,
 } from '../content/content.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -168,9 +169,8 @@ class Assembly {
     const { content, row } = entry;
     const isPlain = !this.#options.metadata && this.#options.profile === CONTENT_PROFILE;
     const known = content === NO_CONTENT ? undefined : this.#ports.contents.row(content);
-    if (isPlain && known?.state === 'sealed' && known.cid !== null) {
-      return this.#sealed(entry, cidOfBytes(known.cid));
-    }
+    const hasCid = known?.state === 'sealed' || known?.state === 'remote';
+    if (isPlain && hasCid && known.cid !== null) return this.#sealed(entry, cidOfBytes(known.cid));
     if (isPlain && content !== NO_CONTENT && !this.#options.dryRun) {
       return this.#sealed(entry, await this.#ports.sealer.seal(content, this.#run.signal));
     }
@@ -184,7 +184,11 @@ class Assembly {
   async #sealed(entry: FrozenEntry, cid: CID): Promise<Parts> {
     const { journal, dag } = this.#ports;
     const content = this.#options.dryRun ? entry.content : this.#keepOne(entry.content, cid);
-    const { cumulativeSize } = await dag.entryOf(cid, this.#run.signal);
+    // A block that is elsewhere, and all of the file, has as many bytes as that.
+    const isLeaf = cid.code === RAW_CODEC;
+    const { cumulativeSize } = isLeaf
+      ? { cumulativeSize: entry.row.size }
+      : await dag.entryOf(cid, this.#run.signal);
     const { length } = journal.contents.blocksOf(content);
     // What an earlier publication kept was not copied, and is not carried anywhere again.
     const isKept = this.#frozen.kept.has(content);

@@ -1,7 +1,7 @@
 /**
  * `/ipfs/<cid>/…`: content by CID, immutable. Inodes are made as they are looked up: their numbers
  * are a hash of the path, so that the same path means the same inode after a restart. Bytes come
- * verified from a port; a CID that is bad or absent is not-found, and nothing is ever fetched here.
+ * verified from a port, which may have to fetch them; a CID that is bad or absent is not-found.
  */
 import { createHash } from 'node:crypto';
 import { OpError } from '../base/errors.ts';
@@ -33,7 +33,7 @@ export interface ContentNode {
 }
 
 /**
- * Immutable content, by CID, from what is kept here. `content/` has it; all may reject not-found. What
+ * Immutable content, by CID. `content/` has it, or fetches it; all may reject not-found. What
  * is asked for ends with its signal: who goes on keeps others from their turn.
  */
 export interface ContentReader {
