@@ -10,7 +10,6 @@ import { isOwner } from './access.ts';
 import type { ControlCall, ControlMethods } from './control.ts';
 import type { CoreParts } from './core.ts';
 import type { StopRequest } from './serve.ts';
-import { compareSnapshots, isPath, listSnapshots, showSnapshot } from './snapshots.ts';
 import { syncEverything } from './stable.ts';
 import type { Status } from './status.ts';
 import type { ToolParts } from './toolbox.ts';
@@ -55,7 +54,7 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
   /** Which snapshot a path has last is told to the owner alone, see `snapshots.ts`. */
   const demandKnown = (call: ControlCall, method: string, names: readonly string[]) => {
     demandNoToken(call, method);
-    if (!names.some(isPath) || isOwner(call.peer, owner)) return;
+    if (!names.some((name) => name.startsWith('/')) || isOwner(call.peer, owner)) return;
     throw new OpError('not-permitted', method, {
       hint: 'only root and who runs the daemon may name a path here; name a CID',
     });
@@ -111,16 +110,19 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
     snapshot_list: async (params, call) => {
       const { path, limit } = demand(listParams, params, 'snapshot_list');
       demandKnown(call, 'snapshot_list', [path]);
+      const { listSnapshots } = await import('./snapshots.ts');
       return listSnapshots(parts().core, path, limit, call.signal);
     },
     snapshot_show: async (params, call) => {
       const { at } = demand(showParams, params, 'snapshot_show');
       demandKnown(call, 'snapshot_show', [at]);
+      const { showSnapshot } = await import('./snapshots.ts');
       return showSnapshot(parts().core, at, call.signal);
     },
     snapshot_diff: async (params, call) => {
       const named = demand(diffParams, params, 'snapshot_diff');
       demandKnown(call, 'snapshot_diff', [named.from ?? '', named.to]);
+      const { compareSnapshots } = await import('./snapshots.ts');
       return compareSnapshots(parts().core, named, call);
     },
   };

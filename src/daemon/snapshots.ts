@@ -138,9 +138,7 @@ function listedDifference({ change, path, type, what }: Difference): ListedDiffe
 
 /** A CID, or the last snapshot of a path. */
 const snapshotNamed = (journal: Journal, at: string): CID =>
-  isPath(at) ? lastSnapshot(journal, at) : parseCid(at);
-
-export const isPath = (at: string): boolean => at.startsWith('/');
+  at.startsWith('/') ? lastSnapshot(journal, at) : parseCid(at);
 
 function lastSnapshot(journal: Journal, path: string): CID {
   const cid = journal.superblocks.synced(nameOfText(path))?.snapshotCid ?? undefined;

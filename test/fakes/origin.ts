@@ -14,6 +14,8 @@ export class Origin implements BlockOrigin {
   manner: Manner = 'give';
   /** Calls whose signals ended them. */
   ended = 0;
+  /** Told of every call. */
+  onAsked: () => void = () => {};
   #held: (() => void)[] | undefined;
 
   put(cid: CID, bytes: Uint8Array): void {
@@ -49,6 +51,7 @@ export class Origin implements BlockOrigin {
 
   async blockGet(cid: CID, { signal }: { readonly signal: AbortSignal }): Promise<Uint8Array> {
     this.#asked.push(cid);
+    this.onAsked();
     const waking = this.#waking;
     this.#waking = [];
     for (const wake of waking) wake();
