@@ -46,7 +46,7 @@ export { Builder, type Built, type TreeEntry } from './build.ts';
 export { exportCar } from './car.ts';
 export { blockKey, CID, cidOfBytes, parseCid, RAW_CODEC } from './cid.ts';
 export { removeStrays } from './collect.ts';
-export { Dag, type DagEntry } from './dag.ts';
+export { Dag, type DagEntry, type DagLink } from './dag.ts';
 export type { Sealing } from './direct.ts';
 export { Doubt, type Verdict } from './doubt.ts';
 export { BlockFetcher, type BlockOrigin } from './fetch.ts';

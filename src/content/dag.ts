@@ -237,6 +237,11 @@ export class Dag {
     }
   }
 
+  /** Bytes of a block that is here, without reading it. */
+  sizeOf(cid: CID): number | undefined {
+    return this.#blocks.sizeOf(cid);
+  }
+
   /** A verified block. @throws OpError content-missing with details {cid}, integrity. */
   async block(cid: CID, signal: AbortSignal): Promise<Uint8Array> {
     signal.throwIfAborted();

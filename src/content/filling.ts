@@ -69,6 +69,24 @@ export class Filling {
     this.#sealWhole(id);
   }
 
+  /** Whether anybody can be asked for what is not here. */
+  get isOffered(): boolean {
+    return this.#options.fetcher.isOffered;
+  }
+
+  /** As `dag`, of which the block store keeps what is fetched: not for the bytes of files. */
+  keeping(): Dag {
+    const { blocks, fetcher } = this.#options;
+    const get = async (cid: CID, signal: AbortSignal) => {
+      const known = blocks.get(cid);
+      if (known !== undefined) return known;
+      const bytes = await fetcher.fetch(cid, signal);
+      blocks.put(cid, bytes);
+      return bytes;
+    };
+    return new Dag({ get, sizeOf: (cid) => blocks.sizeOf(cid) });
+  }
+
   /** Aborts when the daemon stops: for who waits without end. */
   get signal(): AbortSignal {
     return this.#options.signal;

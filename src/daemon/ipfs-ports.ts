@@ -5,6 +5,7 @@ import {
   Builder,
   type ContentStore,
   type Dag,
+  type Filling,
   type Sealer,
 } from '../content/content.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -17,6 +18,7 @@ export interface EngineParts {
   readonly blocks: BlockStore;
   readonly dag: Dag;
   readonly sealer: Sealer;
+  readonly filling: Filling;
   readonly clock: Clock;
   /** Puts every committed record on stable storage. */
   syncJournal(): Promise<void>;

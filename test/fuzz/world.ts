@@ -19,6 +19,7 @@ import { TOOLS } from '../../src/tools/inventory.ts';
 import { KernelLocks } from '../../src/tools/locks.ts';
 import { Cursors, Jobs, JournaledCalls, JournaledJobs, Registry } from '../../src/tools/tools.ts';
 import { type Caller, type HandleTable, type Inherited, recover, Vfs } from '../../src/vfs/vfs.ts';
+import { fillingAlone } from '../fakes/alone.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { CountingRandom } from '../fakes/random.ts';
 import { mountTree } from '../vfs/mount-tree.ts';
@@ -91,7 +92,9 @@ export class World {
     }
     const syncJournal = () => this.vfs.core.syncJournal();
     const { blocks, dag, sealer } = this;
-    this.engine = ipfsPorts({ journal, contents, blocks, dag, sealer, clock, syncJournal }).ipfs;
+    const filling = fillingAlone({ contents, blocks, sealer, clock, log, signal: this.signal });
+    const parts = { journal, contents, blocks, dag, sealer, filling, clock, syncJournal };
+    this.engine = ipfsPorts(parts).ipfs;
     const random = new CountingRandom();
     this.jobs = new Jobs({ clock, random });
     this.registry = this.#tools(random);

@@ -99,8 +99,9 @@ export class Fixture {
     recover(this.vfs.core, { uid: 0, gid: 0 });
     mountTree(this.vfs, ROOT, { point: '/ipfs', mode: 0o755 });
     mountTree(this.vfs, ROOT, { point: '/mem', mode: 0o755 });
-    const { blocks, sealer, dag, builder } = this;
-    const ports = { journal, contents, blocks, sealer, dag, builder, clock, syncJournal };
+    const { blocks, sealer, dag, builder, filling } = this;
+    const made = { journal, contents, blocks, sealer, dag, builder, filling };
+    const ports = { ...made, clock, syncJournal };
     this.publisher = new Publisher(ports);
     this.restorer = new Restorer(ports);
   }
