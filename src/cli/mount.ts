@@ -34,6 +34,7 @@ interface MountOptions extends PlaceOptions, JsonOption {
   readonly readOnly?: boolean;
   readonly allowOther?: boolean;
   readonly driver?: Driver;
+  readonly from?: string;
   /**
    * Absent: a keeper starts the daemon, and starts it again when it dies. A path: the keeper that
    * listens there keeps for a daemon that somebody else starts. False: nobody keeps.
@@ -58,6 +59,7 @@ export function addMount(program: Command, ending: Ending): void {
     .option('--read-only', 'let programs on the mount only read')
     .option('--allow-other', 'let other users in (only root does so by itself)')
     .option('--no-allow-other', 'keep other users out')
+    .option('--from <cid>', 'begin an empty state directory with the tree of a snapshot')
     .option('--keeper <socket>', 'leave the mount to the kitfs-keeper that listens there')
     .option('--no-keeper', 'run the daemon alone: when it is killed, the mount is dead');
   command.addOption(
@@ -71,12 +73,13 @@ export function addMount(program: Command, ending: Ending): void {
   withExamples(command, [
     ['kitfs mount', 'mount at ~/kitfs'],
     ['kitfs mount /srv/tree --background', 'mount there and return'],
+    ['kitfs mount --from <cid>', 'the tree of a snapshot; bytes come as they are read'],
     ['kitfs mount --state /tmp/try/state --run /tmp/try/run /tmp/try/tree', 'a second one, apart'],
   ]);
   runs<[string | undefined], MountOptions>(command, ending, async (options, dir) => {
-    const { state, config, run, readOnly, allowOther, driver } = options;
+    const { state, config, run, readOnly, allowOther, driver, from } = options;
     const places = { state, config, run, mountPoint: dir };
-    const flags = { ...places, readOnly, allowOther, driver };
+    const flags = { ...places, readOnly, allowOther, driver, from };
     if (typeof options.keeper === 'string' && options.background !== true) {
       const followed = await connectKeeper(resolve(options.keeper), flags);
       return serveHere(followed.config, followed.keeper, options);
@@ -155,8 +158,8 @@ async function startDetached(
 }
 
 function argumentsOf(options: MountOptions, dir: string | undefined): string[] {
-  const { state, config, run, readOnly, allowOther, driver, keeper } = options;
-  const places = Object.entries({ state, config, run, driver }).flatMap(([name, value]) =>
+  const { state, config, run, readOnly, allowOther, driver, keeper, from } = options;
+  const places = Object.entries({ state, config, run, driver, from }).flatMap(([name, value]) =>
     value === undefined ? [] : [`--${name}`, value],
   );
   if (readOnly === true) places.push('--read-only');

@@ -41,6 +41,8 @@ export interface Flags {
   readonly readOnly?: boolean | undefined;
   readonly allowOther?: boolean | undefined;
   readonly driver?: Settings['mount']['driver'] | undefined;
+  /** What an empty state directory begins with; see `first-tree.ts`. */
+  readonly from?: string | undefined;
 }
 
 /** Where everything lies. */
@@ -65,6 +67,8 @@ export interface Places {
 
 export interface Config extends Places {
   readonly settings: Settings;
+  /** What an empty state directory begins with. */
+  readonly from: string | undefined;
   /** What `settings` were made of. */
   readonly said: LastGood;
   /** Why that is not what the file says now; undefined: it is. */
@@ -116,6 +120,7 @@ async function configOf(flags: Flags, environment: Environment, said: LastGood):
     ...placesOf(flags, environment, said.file, settings),
     settings: withFlags(settings ?? defaultSettings(), flags),
     supervision: supervisionOf(environment),
+    from: flags.from,
     said,
     fault: undefined,
   };

@@ -251,7 +251,7 @@ export class Daemon {
     await this.#openFaces(core, native, policy);
     // Good as a whole: the tokens have been read.
     if (keeper !== undefined) keepConfig(native, keeper, config.said);
-    if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
+    if (kept.mount === undefined) await this.#mount(fuse, core, mountPoint);
     await recordMount(state.mounted, mountPoint);
     this.#phase = 'running';
     if (kept.mount === undefined) this.#beKept(state.keeper, mountPoint);
@@ -259,6 +259,15 @@ export class Daemon {
     const readyMs = Math.round(this.#clock.monotonicMs() - this.#startedMs);
     log.info({ mountPoint, state: config.state, readyMs }, 'ready');
     systemd.ready(`mounted at ${mountPoint}`);
+  }
+
+  /** Before anybody sees the tree. */
+  async #restoreFirst(core: CoreParts): Promise<void> {
+    const { from, uid } = this.config;
+    if (from === undefined) return;
+    const { restoreFirst } = await import('./first-tree.ts');
+    const owner = { uid, gid: process.getgid?.() ?? 0 };
+    await restoreFirst({ core, from, owner, log: this.log, signal: this.#stopping.signal });
   }
 
   /** From now on another daemon follows when this one dies. */
@@ -319,7 +328,8 @@ export class Daemon {
     });
   }
 
-  async #mount(fuse: ChosenDriver, mountPoint: string): Promise<void> {
+  async #mount(fuse: ChosenDriver, core: CoreParts, mountPoint: string): Promise<void> {
+    await this.#restoreFirst(core);
     await fuse.mount(mountPoint);
     const device = deviceAt(mountPoint);
     if (device !== undefined) this.#keeper?.mounted(mountPoint, device);

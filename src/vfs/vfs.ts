@@ -340,8 +340,7 @@ export class Vfs implements FileSystem {
     const inode = this.getattr(caller, ino);
     if (!isDirectory(inode.mode)) throw new OpError('not-directory', 'opendir');
     demand(caller, inode, R_OK, 'opendir');
-    const isManaged = ino < CONTROL_INO_FROM;
-    const path = isManaged ? this.core.pathnames.ofDirectory(ino) : fixedPathOf(ino);
+    const path = ino < CONTROL_INO_FROM ? this.core.pathnames.ofDirectory(ino) : fixedPathOf(ino);
     return this.core.handles.add(ino, flags, path, caller);
   }
 
@@ -384,9 +383,8 @@ export class Vfs implements FileSystem {
   }
 
   getxattr(caller: Caller, ino: Ino, name: Name): Buffer | undefined {
-    if (ino >= CID_INO_FROM && (name as string) === 'user.ipfs.cid') {
+    if (ino >= CID_INO_FROM && (name as string) === 'user.ipfs.cid')
       return Buffer.from(this.#cids.cidOf(ino));
-    }
     if (ino >= CONTROL_INO_FROM) return undefined;
     return getxattr(this.core, caller, ino, name);
   }

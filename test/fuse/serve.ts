@@ -2,10 +2,10 @@
  * Serves a whole file system at a directory until it is told to end: `node serve.js DIR DRIVER [hung]`.
  * DRIVER is as in the configuration, or `hindered`: automatic, on a machine whose kernel refuses the
  * native driver. With `hung` content by CID comes from a backend that hangs, and what is asked of it
- * is printed (`fakes/hung.ts`). With `elsewhere` the file `/ipfs/far` is elsewhere, and a line `origin MANNER` says what
- * becomes of who is asked for it (`fakes/origin.ts`). Prints `mounted` with the driver and its reason, and at the end what the mount's
- * state was as JSON. Run in a process of its own, because a process must not touch the mount it
- * serves.
+ * is printed (`fakes/hung.ts`). With `elsewhere` the file `/ipfs/far` is elsewhere, and a line
+ * `origin MANNER` says what becomes of who is asked for it (`fakes/origin.ts`). Prints `mounted` with
+ * the driver and its reason, and at the end what the mount's state was as JSON. Run in a process of its
+ * own, because a process must not touch the mount it serves.
  *
  * Lines on its standard input are changes that do not come from the mount, and each is answered
  * with `done` once the kernel was told: `write PATH TEXT`, `remove PATH`.
