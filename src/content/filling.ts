@@ -164,6 +164,11 @@ export class Filling {
     this.#ahead.set(id, run);
   }
 
+  /** An object that somebody reads may be all here since a daemon before this one. */
+  noticed(id: ContentId): void {
+    this.#sealWhole(id);
+  }
+
   /** In its own time: what was asked for is here. */
   #sealWhole(id: ContentId): void {
     const { contents } = this.#options;

@@ -27,7 +27,9 @@ export function readWhenHere(
   const row = core.inodes.get(file.ino);
   const to = Math.min(row.size, position + length);
   const { content } = row;
-  if (isHere(core, row) || core.content.remote.has(content, position, to)) {
+  if (isHere(core, row)) return read(core, file, into, offset, length, position);
+  if (core.content.remote.has(content, position, to)) {
+    core.filling?.noticed(content);
     return read(core, file, into, offset, length, position);
   }
   // Asked for now: who asks may be another one when the bytes have come.

@@ -12,6 +12,7 @@ import {
   Dag,
   Filling,
 } from '../../src/content/content.ts';
+import { ContentCheck } from '../../src/daemon/content-check.ts';
 import { checkJournal } from '../../src/journal/journal.ts';
 import { Origin } from '../fakes/origin.ts';
 import { Fixture, failureOf, noise } from './fixture.ts';
@@ -293,6 +294,24 @@ test('a loss of power leaves nothing of what was brought but inner nodes', async
   here.journal.commit(() => here.journal.contents.forgetFetched());
   expect(here.blocks.has(file.leaves[2] as CID)).toBe(false);
   expect(here.blocks.has(file.cid)).toBe(true);
+});
+
+test('a check of all bytes finds nothing wrong with what has come in part', async () => {
+  const ids = [await made(noise(3 * MIB)), await made(noise(1000, 2))].map((file) => remote(file));
+  await bring(ids[0] as ContentId, 2 * MIB, 3 * MIB);
+  const { contents } = here.journal;
+  const { hasher, signal } = here;
+  const check = new ContentCheck({
+    contents,
+    hasher,
+    directory: here.contents.directoryOf('file'),
+    signal,
+  });
+  expect(await check.all(() => {})).toEqual([]);
+  expect(check.checked.contents).toBe(2);
+  for (const id of ids) await bring(id, 0, 3 * MIB);
+  await filling.settled();
+  expect(await check.all(() => {})).toEqual([]);
 });
 
 test('what nobody shows any more goes, with its file', async () => {

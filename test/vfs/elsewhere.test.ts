@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Ino, nameOfText } from '../../src/base/ids.ts';
 import { O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } from '../../src/base/posix.ts';
-import { blockKey, type CID, CONTENT_PROFILE } from '../../src/content/content.ts';
+import { blockKey, type CID, CONTENT_PROFILE, rawCid } from '../../src/content/content.ts';
 import { checkJournal } from '../../src/journal/journal.ts';
 import { noise } from '../content/fixture.ts';
 import { Origin } from '../fakes/origin.ts';
@@ -83,6 +83,30 @@ test('its CID is known before a byte of it is here', async () => {
   const { ino, cid } = await remoteFile('/ipfs/a', noise(1000));
   const told = world.vfs.getxattr(ROOT, ino, nameOfText('user.ipfs.cid'));
   expect(told?.toString()).toBe(cid.toString());
+  expect(origin.asked).toEqual([]);
+});
+
+test.each([1000, 2 * MIB])('one of %i bytes takes no room until they come', async (size) => {
+  const { ino } = await remoteFile('/ipfs/a', noise(size));
+  expect(world.vfs.sectors(world.inode('/ipfs/a'))).toBe(0);
+  await read(ino, 0, size);
+  expect(world.vfs.sectors(world.inode('/ipfs/a'))).toBeGreaterThanOrEqual(Math.ceil(size / 512));
+});
+
+test('one that had come before a kill is sealed when somebody reads it again', async () => {
+  const bytes = noise(2 * MIB);
+  const { ino } = await remoteFile('/ipfs/a', bytes);
+  const { content } = world.inode('/ipfs/a');
+  // As a kill leaves it between its last byte and its hash.
+  const { remote } = world.contents;
+  for (const at of [0, MIB]) {
+    const part = bytes.subarray(at, at + MIB);
+    remote.put(content, { cid: rawCid(part), position: at, bytes: part });
+  }
+  expect(world.contents.row(content)?.state).toBe('remote');
+  expect((await read(ino, 5, 6)).equals(bytes.subarray(5, 6))).toBe(true);
+  await world.filling.settled();
+  expect(world.contents.row(content)?.state).toBe('sealed');
   expect(origin.asked).toEqual([]);
 });
 
