@@ -5,6 +5,7 @@
  * hashed against the CID; a call ends with its caller's signal, and after a time of its own,
  * whatever the origin does; the origin's call ends when nobody waits for it any more.
  */
+import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
 import type { Clock } from '../base/clock.ts';
@@ -67,6 +68,8 @@ export class BlockFetcher {
     if (recent !== undefined) return recent;
     const flight = this.#flights.get(key) ?? this.#begin(key, cid);
     flight.waiters += 1;
+    // Whoever waits for many blocks waits with one signal.
+    setMaxListeners(0, signal);
     try {
       return await before(flight.bytes, signal);
     } finally {

@@ -5,7 +5,6 @@
  * Invariants: bytes are verified before they are written; what is whole and does not hash to its
  * CID is not here, and is fetched again; who reads ahead keeps nobody waiting, and fails in silence.
  */
-import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
 import { asOpError, OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
@@ -110,11 +109,8 @@ export class Filling {
     }
   }
 
-  async #fill(id: ContentId, extent: Extent, until: AbortSignal): Promise<void> {
+  async #fill(id: ContentId, extent: Extent, signal: AbortSignal): Promise<void> {
     const { contents, blocks, fetcher } = this.#options;
-    // Every block that is on its way listens.
-    const signal = AbortSignal.any([until]);
-    setMaxListeners(0, signal);
     const row = contents.row(id);
     if (row?.state !== 'remote' || row.cid === null) return;
     const onNode = async (cid: CID) => {

@@ -20,7 +20,7 @@ import type { ContentObjects } from './objects.ts';
 import { Ranges } from './ranges.ts';
 
 /** The profile of a CID that somebody made by parameters nobody here knows. */
-export const FOREIGN_PROFILE = 'foreign';
+const FOREIGN_PROFILE = 'foreign';
 
 export interface RemoteFile {
   /** Of the file. */

@@ -275,6 +275,7 @@ interface Into {
 }
 
 async function isHere(dag: Dag, cid: CID, signal: AbortSignal): Promise<boolean> {
+  if (dag.sizeOf(cid) === undefined) return false;
   for await (const { size } of dag.walk(cid, signal)) if (size === undefined) return false;
   return true;
 }

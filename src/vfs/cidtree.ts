@@ -40,8 +40,9 @@ export interface ContentLink {
 }
 
 /**
- * Immutable content, by CID. `content/` has it, or fetches it; all may reject not-found. What
- * is asked for ends with its signal: who goes on keeps others from their turn.
+ * Immutable content, by CID. `content/` has it, or fetches it; all may reject not-found, or
+ * content-missing when it is not known whether there is any. What is asked for ends with its signal:
+ * who goes on keeps others from their turn.
  */
 export interface ContentReader {
   /** Whether this first-level name is a CID at all. */

@@ -1,5 +1,4 @@
 /** The laws of fetching blocks. */
-import { setMaxListeners } from 'node:events';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { FETCH_MS_MAX, FETCHES_AT_ONCE_MAX } from '../../src/base/limits.ts';
 import { BlockFetcher, rawCid } from '../../src/content/content.ts';
@@ -24,7 +23,6 @@ function made(seed: number, size = 1000) {
 }
 
 const never = new AbortController().signal;
-setMaxListeners(0, never);
 test('a block is asked for once, however many wait for it', async () => {
   const { cid, bytes } = made(1);
   origin.hold();
