@@ -60,8 +60,20 @@ export const DAG_NODES_CACHED_BYTES_MAX = 16 * 1024 * 1024;
 /** Bytes of verified leaves held in memory for who reads a file by CID piece by piece. */
 export const DAG_LEAVES_CACHED_BYTES_MAX = 16 * 1024 * 1024;
 
+/** Blocks asked for at once; one that has not come after so long, waiting included, is missing. */
+export const FETCHES_AT_ONCE_MAX = 32;
+export const FETCH_MS_MAX = 30_000;
+/** Bytes of fetched blocks held in memory for who comes for them again. */
+export const FETCHED_CACHED_BYTES_MAX = 16 * 1024 * 1024;
+/** Who reads a remote file from one end to the other finds so much of it here already. */
+export const READ_AHEAD_BYTES = 4 * 1024 * 1024;
+/** Remote objects of which it is remembered what is here; of others the journal is asked. */
+export const REMOTE_REMEMBERED_MAX = 1024;
+
 /** Names of one tree restored from content: a small DAG can stand for any number of them. */
 export const RESTORED_ENTRIES_MAX = 1_000_000;
+/** Names in which two snapshots differ, of one comparison. */
+export const DIFFERENCES_MAX = 1_000_000;
 /** Files hashed at once by one publication; more of them would only wait. */
 export const PUBLISHED_FILES_AT_ONCE = 256;
 /** Bytes copied or compared before other work gets its turn. */

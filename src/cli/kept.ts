@@ -16,6 +16,7 @@ const OPTIONS = {
   config: { type: 'string' },
   run: { type: 'string' },
   driver: { type: 'string' },
+  from: { type: 'string' },
   json: { type: 'boolean' },
   'read-only': { type: 'boolean' },
   'allow-other': { type: 'boolean' },
@@ -45,7 +46,7 @@ async function serveKept(
   const allowOther = values['no-allow-other'] === true ? false : values['allow-other'];
   const flags = {
     ...{ state, config, run: runDirectory, mountPoint: dir },
-    ...{ readOnly: values['read-only'], allowOther },
+    ...{ readOnly: values['read-only'], allowOther, from: values.from },
     driver: values.driver as Flags['driver'],
   };
   const loaded = await loadKeptConfig(flags, keeper);

@@ -35,6 +35,7 @@ interface MountOptions extends PlaceOptions, JsonOption {
   readonly readOnly?: boolean;
   readonly allowOther?: boolean;
   readonly driver?: Driver;
+  readonly from?: string;
   /**
    * Absent: a keeper starts the daemon, and starts it again when it dies. A path: the keeper that
    * listens there keeps for a daemon that somebody else starts. False: nobody keeps.
@@ -59,6 +60,7 @@ export function addMount(program: Command, ending: Ending): void {
     .option('--read-only', 'let programs on the mount only read')
     .option('--allow-other', 'let other users in (only root does so by itself)')
     .option('--no-allow-other', 'keep other users out')
+    .option('--from <cid>', 'begin an empty state directory with the tree of a snapshot')
     .option('--keeper <socket>', 'leave the mount to the kitfs-keeper that listens there')
     .option('--no-keeper', 'run the daemon alone: when it is killed, the mount is dead');
   command.addOption(
@@ -72,6 +74,7 @@ export function addMount(program: Command, ending: Ending): void {
   withExamples(command, [
     ['kitfs mount', 'mount at ~/kitfs'],
     ['kitfs mount /srv/tree --background', 'mount there and return'],
+    ['kitfs mount --from <cid>', 'the tree of a snapshot; bytes come as they are read'],
     ['kitfs mount --state /tmp/try/state --run /tmp/try/run /tmp/try/tree', 'a second one, apart'],
   ]);
   runs<[string | undefined], MountOptions>(command, ending, async (given, givenDir) => {
@@ -79,8 +82,8 @@ export function addMount(program: Command, ending: Ending): void {
     const socket = typeof keeper === 'string' ? keeper : undefined;
     const { dir, ...paths } = leaveDirectory({ state, config, run, keeper: socket, dir: givenDir });
     const options = { ...given, ...paths };
-    const { readOnly, allowOther, driver } = options;
-    const flags = { ...paths, mountPoint: dir, readOnly, allowOther, driver };
+    const { readOnly, allowOther, driver, from } = options;
+    const flags = { ...paths, mountPoint: dir, readOnly, allowOther, driver, from };
     if (typeof options.keeper === 'string' && options.background !== true) {
       const followed = await connectKeeper(options.keeper, flags);
       return serveHere(followed.config, followed.keeper, options);
@@ -160,8 +163,8 @@ async function startDetached(
 
 /** @param options with absolute paths. */
 function argumentsOf(options: MountOptions, dir: string | undefined): string[] {
-  const { state, config, run, readOnly, allowOther, driver, keeper } = options;
-  const places = Object.entries({ state, config, run, driver }).flatMap(([name, value]) =>
+  const { state, config, run, readOnly, allowOther, driver, keeper, from } = options;
+  const places = Object.entries({ state, config, run, driver, from }).flatMap(([name, value]) =>
     value === undefined ? [] : [`--${name}`, value],
   );
   if (readOnly === true) places.push('--read-only');

@@ -10,6 +10,7 @@ import { addLog } from './log.ts';
 import { run as runMcp } from './mcp.ts';
 import { addMount } from './mount.ts';
 import { EXIT, report } from './output.ts';
+import { addSnapshot } from './snapshot.ts';
 import { addStatus } from './status.ts';
 import { addSyncCommand } from './sync.ts';
 import { addSystemd } from './systemd.ts';
@@ -42,6 +43,7 @@ function programOf(ending: Ending): Command {
     addStatus,
     addLog,
     addSyncCommand,
+    addSnapshot,
     addCall,
     addTools,
     addMcp,

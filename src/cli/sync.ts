@@ -3,7 +3,7 @@ import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { asOpError } from '../base/errors.ts';
 import type { ControlClient } from '../daemon/daemon.ts';
-import { callTool, type Envelope } from './call.ts';
+import { callTool } from './call.ts';
 import {
   type Ending,
   interruptible,
@@ -15,6 +15,7 @@ import {
   withJson,
   withPlaces,
 } from './command.ts';
+import { finished, type JobView, WAITED } from './job.ts';
 import {
   complainOf,
   EXIT,
@@ -34,9 +35,6 @@ interface SyncOptions extends PlaceOptions, JsonOption {
 
 /** How long the command stays with a sync that it does not wait for. */
 const GLANCE_MS = 2000;
-/** One look at a job, and the longest a sync may take. */
-const LOOK_MS = 20_000;
-const SYNC_MS_MAX = 3_600_000;
 
 export function addSyncCommand(program: Command, ending: Ending): void {
   const command = program
@@ -77,8 +75,7 @@ async function publish(daemon: ControlClient, path: string, options: SyncOptions
   const isWaiting = options.wait === true || options.car !== undefined;
   const values = {
     path: await treePath(daemon, path),
-    wait_ms: isWaiting ? LOOK_MS : GLANCE_MS,
-    ...(isWaiting ? { timeout_ms: SYNC_MS_MAX } : {}),
+    ...(isWaiting ? WAITED : { wait_ms: GLANCE_MS }),
   };
   const first = await callTool(daemon, 'vfs_sync_to_ipfs', values, signal);
   const envelope = isWaiting ? await finished(daemon, first, signal) : first;
@@ -95,35 +92,6 @@ async function publish(daemon: ControlClient, path: string, options: SyncOptions
   if (options.json === true) printJson({ ...envelope.data, ...(car === undefined ? {} : { car }) });
   else print(textOf(envelope.data, car));
   return EXIT.done;
-}
-
-interface JobView {
-  readonly job_id: string;
-  readonly state: string;
-  readonly progress: { readonly done: number; readonly total?: number; readonly unit: string };
-}
-
-const jobIn = (envelope: Envelope): JobView | undefined =>
-  envelope.status === 'success' ? (envelope.data['job'] as JobView | undefined) : undefined;
-
-/** The envelope of the sync itself, however long it takes. */
-async function finished(
-  daemon: ControlClient,
-  first: Envelope,
-  signal: AbortSignal,
-): Promise<Envelope> {
-  using line = new ProgressLine();
-  let envelope = first;
-  for (let job = jobIn(envelope); job !== undefined; ) {
-    const { done, total, unit } = job.progress;
-    line.show(`${done}${total === undefined ? '' : ` of ${total}`} ${unit}`);
-    const asked = { job_id: job.job_id, wait_ms: LOOK_MS };
-    envelope = await callTool(daemon, 'job_get', asked, signal);
-    if (envelope.status === 'error') return envelope;
-    if (envelope.data['result'] !== undefined) return envelope.data['result'] as Envelope;
-    job = jobIn(envelope);
-  }
-  return envelope;
 }
 
 /** Whole or not at all: another name until the last block is there. Returns how many bytes. */

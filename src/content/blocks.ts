@@ -91,7 +91,7 @@ export class BlockStore {
   /** As `put`, all of them or none; returns how many are new. */
   putAll(blocks: Iterable<StoredBlock>): number {
     const checked = [...blocks].filter(({ cid, bytes }) => {
-      checkBlock(cid, bytes);
+      checkBlock(cid, bytes, 'put');
       return toldBy(cid) === undefined;
     });
     if (checked.length === 0) return 0;
@@ -137,11 +137,14 @@ export class BlockStore {
   }
 }
 
-/** @throws OpError integrity, unsupported, payload-too-large. */
-function checkBlock(cid: CID, bytes: Uint8Array): void {
+/**
+ * Whether these are the bytes of a block; `doing` is a verb for the error.
+ * @throws OpError integrity, unsupported, payload-too-large.
+ */
+export function checkBlock(cid: CID, bytes: Uint8Array, doing: string): void {
   const details = { cid: cid.toString() };
   if (bytes.length > BLOCK_BYTES_MAX) {
-    throw new OpError('payload-too-large', `put block ${cid}`, {
+    throw new OpError('payload-too-large', `${doing} block ${cid}`, {
       hint: `a block has at most ${BLOCK_BYTES_MAX} bytes`,
       details,
     });
@@ -149,7 +152,7 @@ function checkBlock(cid: CID, bytes: Uint8Array): void {
   const isRight = isIdentity(cid)
     ? Buffer.from(bytes).equals(cid.multihash.digest)
     : isOf(cid, bytes);
-  if (!isRight) throw new OpError('integrity', `put block ${cid}`, { details });
+  if (!isRight) throw new OpError('integrity', `${doing} block ${cid}`, { details });
 }
 
 /** What a CID says of its bytes itself: all of them, or that there are none. @throws as below. */

@@ -5,6 +5,7 @@
  *
  * Invariants:
  * - open → frozen → sealed, and back to open only by `reopen`; only open objects are written.
+ *   What is elsewhere is `remote`, until all of it is here and was hashed.
  * - A backing file is at least as long as its row says; bytes beyond that are no part of it.
  * - What is packed is rolled back with its transaction. Bytes of a backing file are not: who must
  *   be able to go back keeps the old object and writes to a `fork` of it.
@@ -18,12 +19,7 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
-import {
-  CONTENTS_CACHED_MAX,
-  COPY_BYTES_PER_CALL_MAX,
-  HISTORY_COPY_BYTES_MAX,
-  PACKED_BYTES_MAX,
-} from '../base/limits.ts';
+import { CONTENTS_CACHED_MAX, COPY_BYTES_PER_CALL_MAX, PACKED_BYTES_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
 import { Recent } from '../base/recent.ts';
 import type { ContentRow, Journal } from '../journal/journal.ts';
@@ -34,24 +30,28 @@ import {
   SYNCED_AT_ONCE_MAX,
 } from './backing.ts';
 import { DirectContent, type Sealing } from './direct.ts';
-import { type AllocateMode, allocateAt, copyAt, copyWhole, readAt, writeAt } from './extents.ts';
+import { type AllocateMode, allocateAt, copyAt, readAt, writeAt } from './extents.ts';
 import { attempt, checkSize, cutShort } from './faults.ts';
+import { Forks } from './forks.ts';
 import { Losses } from './losses.ts';
 import { ContentObjects } from './objects.ts';
 import { overwritten, resized, zeroed } from './packed.ts';
+import { RemoteContent } from './remote.ts';
 import { BEFORE_OUR_TIME, type Stamp } from './stamp.ts';
 
 export { type Sensed, sectorsAt } from './backing.ts';
 export { BlockStore, type StoredBlock } from './blocks.ts';
 export { Builder, type Built, type TreeEntry } from './build.ts';
 export { carOf, exportCar } from './car.ts';
-export { blockKey, CID, cidOfBytes, parseCid } from './cid.ts';
+export { blockKey, CID, cidOfBytes, parseCid, RAW_CODEC } from './cid.ts';
 export type { CodecName } from './codecs.ts';
 export { CODEC_NAMES, codecCode, codecName, decodeValue, encodeValue, linksIn } from './codecs.ts';
 export { removeStrays } from './collect.ts';
-export { type BlockSource, Dag, type DagChild, type DagEntry } from './dag.ts';
+export { type BlockSource, Dag, type DagChild, type DagEntry, type DagLink } from './dag.ts';
 export type { Sealing } from './direct.ts';
 export { Doubt, type Verdict } from './doubt.ts';
+export { BlockFetcher, type BlockOrigin } from './fetch.ts';
+export { Filling } from './filling.ts';
 export { CONTENT_PROFILE, type Profile, rawCid } from './hash.ts';
 export { HashPool } from './hasher.ts';
 export { Sealer } from './seal.ts';
@@ -79,12 +79,14 @@ export class ContentStore {
   readonly direct: DirectContent;
   /** For content of which the disk does not have what its row tells of. */
   readonly losses: Losses;
+  /** For content that is elsewhere. */
+  readonly remote: RemoteContent;
   readonly #objects: ContentObjects;
   readonly #native: ContentStoreOptions['native'];
   readonly #clock: Clock;
   readonly #onFrozen: () => void;
+  readonly #forks: Forks;
   /** Forgotten ones count as frozen by somebody else: sealing is then tried again. */
-  #canReflink = true;
   readonly #stamps = new Recent<ContentId, Stamp>(CONTENTS_CACHED_MAX, () => {
     this.#unknown = { ...BEFORE_OUR_TIME };
   });
@@ -101,6 +103,8 @@ export class ContentStore {
     this.#objects = new ContentObjects(journal, files, options.afterSync);
     this.direct = new DirectContent(this.#objects);
     this.losses = new Losses(this.#objects, (id) => this.#frozen(id));
+    this.remote = new RemoteContent(this.#objects, (id) => this.freeze(id));
+    this.#forks = new Forks(this.#objects, native);
   }
 
   /** An open object without bytes and references; `local` ones begin packed. */
@@ -140,12 +144,14 @@ export class ContentStore {
 
   /**
    * Bytes read into `into` from `offset`: fewer than `length` only at the end.
-   * @throws OpError integrity when the backing file is gone or too short; io.
+   * @throws OpError content-missing when they are elsewhere; integrity when the backing file is gone
+   *   or too short; io.
    */
   read(id: ContentId, into: Buffer, offset: number, length: number, position: number): number {
     const row = this.#objects.rows.get(id);
     const count = Math.min(length, row.size - position);
     if (count <= 0) return 0;
+    this.remote.demand(row, position, position + count);
     if (row.place === 'packed') {
       const bytes = this.#objects.packed(row);
       return bytes.copy(into, offset, position, position + count);
@@ -237,7 +243,8 @@ export class ContentStore {
   seek(id: ContentId, position: number, whence: 'data' | 'hole'): number | undefined {
     const row = this.#objects.rows.get(id);
     if (position >= row.size) return undefined;
-    if (row.place === 'packed') return whence === 'data' ? position : row.size;
+    if (row.place === 'packed' || row.state === 'remote')
+      return whence === 'data' ? position : row.size;
     const fd = this.#objects.files.descriptor(id, row.place);
     const found = attempt('seek', row, () => this.#native.seek(fd, position, whence));
     if (whence === 'hole') return Math.min(found ?? row.size, row.size);
@@ -257,6 +264,7 @@ export class ContentStore {
     length: number,
   ): number {
     const source = this.#objects.rows.get(from);
+    this.remote.demandWhole(source);
     const target = this.#objects.writable(to);
     const count = Math.min(length, source.size - fromPosition, COPY_BYTES_PER_CALL_MAX);
     if (count <= 0) return 0;
@@ -287,40 +295,16 @@ export class ContentStore {
   /**
    * A private open copy without references: by reflink where the disk can, else byte by byte.
    * @returns undefined when there is too much to copy; `reopen` is then the way to write.
-   * @throws OpError no-space, io.
+   * @throws OpError content-missing, no-space, io.
    */
   fork(id: ContentId): ContentId | undefined {
-    const { size, place } = this.#objects.rows.get(id);
-    if (place === 'packed') {
-      const copy = this.#objects.insertCopy({ place, size });
-      this.#objects.journal.commit(() => this.#objects.journal.contents.copyBytes(id, copy));
-      return copy;
-    }
-    const canCopy = size <= HISTORY_COPY_BYTES_MAX;
-    if (place === 'memory' && !canCopy) return undefined;
-    const copy = this.#objects.insertCopy({ place, size });
-    const [from, to] = [
-      this.#objects.files.descriptor(id, place),
-      this.#objects.files.descriptor(copy, place),
-    ];
-    let isDone = false;
-    try {
-      isDone = attempt('fork', this.#objects.rows.get(id), () => {
-        if (place === 'file') this.#canReflink &&= this.#native.reflink(from, to);
-        if (place === 'file' && this.#canReflink) return true;
-        if (canCopy) copyWhole(this.#native, from, to, size);
-        return canCopy;
-      });
-    } finally {
-      if (!isDone) this.discard(copy);
-    }
-    return isDone ? copy : undefined;
+    this.remote.demandWhole(this.#objects.rows.get(id));
+    return this.#forks.fork(id);
   }
 
-  /** Whether `fork` is likely to give a copy; what it finds about the disk is remembered. */
+  /** Whether `fork` is likely to give a copy. */
   canFork(id: ContentId): boolean {
-    const { size, place } = this.#objects.rows.get(id);
-    return size <= HISTORY_COPY_BYTES_MAX || (place === 'file' && this.#canReflink);
+    return this.#forks.canFork(id);
   }
 
   /**
@@ -330,6 +314,7 @@ export class ContentStore {
   reopen(id: ContentId): void {
     const row = this.#objects.rows.get(id);
     if (row.state === 'open') return;
+    assert(row.state !== 'remote', `content ${id} is here when it is reopened`);
     assert(row.refs <= 1 && row.held === 0, `content ${id} is reopened by its only user`);
     this.#stamps.delete(id);
     if (this.losses.isTrusted(row)) {
@@ -418,10 +403,12 @@ export class ContentStore {
 
   /** Some may have been packed or discarded while others were synced. */
   async #fsyncSome(ids: readonly ContentId[]): Promise<void> {
-    const isFile = (id: ContentId) => this.#objects.rows.find(id)?.place === 'file';
-    const files = ids.filter(isFile);
+    const files = ids.filter((id) => {
+      const row = this.#objects.rows.find(id);
+      return row?.place === 'file' && row.state !== 'remote';
+    });
     const settled = await this.#objects.files.sync(files);
-    const rows = ids.flatMap((id) => this.#objects.rows.find(id) ?? []);
+    const rows = files.flatMap((id) => this.#objects.rows.find(id) ?? []);
     // More may be written to these; of what the kernel writes nobody knows that nothing was.
     for (const { id, state } of rows) if (state === 'open') this.#objects.promised.add(id);
     const isMarked = ({ id, slot }: ContentRow) => slot === null && settled.includes(id);

@@ -61,6 +61,21 @@ export interface WalkedBlock {
   readonly size: number | undefined;
 }
 
+/** A part of a file: a leaf of raw bytes, or bytes that lie in a node. */
+export interface DagPart {
+  /** The leaf. */
+  readonly cid: CID | undefined;
+  readonly position: number;
+  readonly size: number;
+  /** Those in a node. */
+  readonly bytes: Uint8Array | undefined;
+}
+
+interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
 interface UnixfsNode {
   readonly size: number;
   readonly links: readonly PBLink[];
@@ -160,6 +175,51 @@ export class Dag {
     const read = await this.#collect(cid, { from: position, to: end }, parts, signal);
     if (read !== end - position) throw malformed(cid, 'its sizes do not add up');
     return Buffer.concat(parts);
+  }
+
+  /**
+   * The parts of a file that lie in a range, in their order; leaves are not read. `onNode` is told
+   * of every inner node on the way.
+   * @throws OpError integrity (also when the file has not `size` bytes), content-missing.
+   */
+  async *parts(
+    cid: CID,
+    file: { readonly size: number; readonly range: Span; onNode?(cid: CID): Promise<void> },
+    signal: AbortSignal,
+  ): AsyncGenerator<DagPart> {
+    const { size, range } = file;
+    const waiting = [{ cid, position: 0, size }];
+    for (let part = waiting.pop(); part !== undefined; part = waiting.pop()) {
+      signal.throwIfAborted();
+      if (part.position >= range.to || part.position + part.size <= range.from) continue;
+      if (part.cid.code === RAW_CODEC) {
+        yield { ...part, bytes: undefined };
+        continue;
+      }
+      const node = await this.#fileNode(part.cid, signal);
+      if (fileSize(node) !== part.size) throw malformed(part.cid, 'its sizes do not add up');
+      await file.onNode?.(part.cid);
+      const { position } = part;
+      const { bytes } = node;
+      if (bytes.length > 0) yield { cid: undefined, position, size: bytes.length, bytes };
+      let at = position + bytes.length;
+      const below = node.links.map(({ Hash }, index) => {
+        const child = { cid: Hash, position: at, size: node.blockSizes[index] ?? 0 };
+        at += child.size;
+        return child;
+      });
+      waiting.push(...below.reverse());
+    }
+  }
+
+  /** A node that is a file, or a part of one. @throws OpError content-missing, integrity. */
+  async #fileNode(cid: CID, signal: AbortSignal): Promise<UnixfsNode> {
+    if (cid.code !== DAG_PB_CODEC) throw malformed(cid, 'it is no part of a file');
+    const node = await this.#node(cid, signal);
+    const isFile = node.type === 'FILE' || node.type === 'RAW';
+    if (!isFile) throw malformed(cid, 'it is no part of a file');
+    if (node.links.length !== node.blockSizes.length) throw malformed(cid, 'its sizes are missing');
+    return node;
   }
 
   /**
@@ -288,11 +348,7 @@ export class Dag {
       return part.length;
     };
     if (cid.code === RAW_CODEC) return take(await this.#leaf(cid, signal));
-    if (cid.code !== DAG_PB_CODEC) throw malformed(cid, 'it is no part of a file');
-    const node = await this.#node(cid, signal);
-    if (node.type !== 'FILE' && node.type !== 'RAW')
-      throw malformed(cid, 'it is no part of a file');
-    if (node.links.length !== node.blockSizes.length) throw malformed(cid, 'its sizes are missing');
+    const node = await this.#fileNode(cid, signal);
     let read = take(node.bytes);
     let start = node.bytes.length;
     for (const [index, { Hash }] of node.links.entries()) {

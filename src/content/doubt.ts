@@ -68,6 +68,8 @@ export class Doubt {
       this.#journal.commit(() => {
         // What was given out last may be lost with its rows, and its files still be there.
         if (known !== undefined) contents.skipIds(IDS_LOST_MAX);
+        // What was fetched can be fetched again, and of what the disk has of it nobody knows.
+        contents.forgetFetched();
         // Without a note another version wrote what is there, which knew no marks.
         if (!isGoneOn && known !== undefined) meta.set('doubted_below', String(contents.nextId()));
         meta.set('boot_id', this.#boot);
@@ -79,6 +81,7 @@ export class Doubt {
   /** Whether an object is to be looked at before it is shown, or goes on being written. */
   raises({ id, place, state, stable }: Readonly<ContentRow>): boolean {
     if (id >= this.#below || place !== 'file' || this.#looked.has(id)) return false;
+    if (state === 'remote') return false;
     // Before what is sealed is written on the disk hears of it (`distrust`); before other bytes are, it does not.
     return stable !== 1 || state !== 'sealed';
   }

@@ -107,7 +107,8 @@ export class Sealer {
   async seal(id: ContentId, signal: AbortSignal): Promise<CID> {
     const row = this.#contents.row(id);
     if (row === undefined) throw new OpError('content-missing', `seal content ${id}`);
-    if (row.state === 'sealed' && row.cid !== null) return cidOfBytes(row.cid);
+    const isKnown = row.state === 'sealed' || row.state === 'remote';
+    if (isKnown && row.cid !== null) return cidOfBytes(row.cid);
     const stamp = this.#contents.stampOf(id);
     const hashed = await this.#hash(row, signal);
     if (stamp !== undefined) await this.#store([{ id, stamp, size: row.size, hashed }], signal);
@@ -128,6 +129,26 @@ export class Sealer {
     });
     const limit = pLimit(this.#hasher.width);
     await Promise.all(batchesOf(works).map((batch) => limit(() => this.#sealBatch(batch, signal))));
+  }
+
+  /**
+   * Hashes remote content that is all here, and seals it if it is what its CID says; content that
+   * somebody cut in a way of his own has another CID from then on, that of the same bytes.
+   * @returns false: it is not. @throws OpError integrity, io, no-space; the signal's reason.
+   */
+  async sealRemote(id: ContentId, signal: AbortSignal): Promise<boolean> {
+    const row = this.#contents.row(id);
+    if (row === undefined || !this.#contents.remote.isWhole(row)) return true;
+    const { cid, profile } = row;
+    const hashed = await this.#hash(row, signal);
+    if (profile === CONTENT_PROFILE && cid?.equals(hashed.cid) !== true) return false;
+    const isStill = this.#contents.row(id) === row && this.#contents.remote.isWhole(row);
+    if (!isStill) return true;
+    this.#journal.commit(() => {
+      this.#contents.remote.freeze(id);
+      this.#storeRest({ id, hashed }, 0);
+    });
+    return true;
   }
 
   /**
@@ -289,10 +310,10 @@ export class Sealer {
     }
   }
 
-  #storeRest({ id, hashed }: Done): void {
+  #storeRest({ id, hashed }: Pick<Done, 'id' | 'hashed'>, from = behindAhead(hashed)): void {
     const { contents } = this.#journal;
     const { leaves, nodes } = hashed;
-    insertLeaves(this.#journal, id, leaves.slice(behindAhead(hashed)));
+    insertLeaves(this.#journal, id, leaves.slice(from));
     let position = -1;
     for (const { cid, bytes } of nodes) {
       const key = blockKey(cidOfBytes(cid));

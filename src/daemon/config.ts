@@ -53,6 +53,8 @@ export interface Flags {
   readonly readOnly?: boolean | undefined;
   readonly allowOther?: boolean | undefined;
   readonly driver?: Settings['mount']['driver'] | undefined;
+  /** What an empty state directory begins with; see `first-tree.ts`. */
+  readonly from?: string | undefined;
 }
 
 /** What can be chosen of it. */
@@ -81,6 +83,8 @@ export interface Places extends PlaceNames {
 
 export interface Config extends Places {
   readonly settings: Settings;
+  /** What an empty state directory begins with. */
+  readonly from: string | undefined;
   /** What `settings` were made of. */
   readonly said: LastGood;
   /** Why that is not what the file says now; undefined: it is. */
@@ -140,6 +144,7 @@ async function configOf(flags: Flags, environment: Environment, said: LastGood):
     ...placesOf(flags, environment, said.file, settings),
     settings: withFlags(settings ?? defaultSettings(), flags),
     supervision: supervisionOf(environment),
+    from: flags.from,
     said,
     fault: undefined,
     unheeded: [],

@@ -129,6 +129,8 @@ export class ContentCheck {
   }
 
   async #faultOf(row: ContentRow): Promise<Fault | undefined> {
+    // What was fetched of remote content is hashed as a whole before it counts as here.
+    if (row.state === 'remote') return undefined;
     // Trees in memory end with their daemon, and so do their bytes.
     if (row.place === 'memory' || isKnownLost(this.#options.contents, row)) return undefined;
     return (await this.#sizeFault(row)) ?? (await this.#hashFault(row));

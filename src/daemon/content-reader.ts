@@ -1,14 +1,15 @@
 /**
- * What the tree shows of content by CID, from what is kept here: the vfs asks by CIDs as text, the
- * content module knows DAGs. Nothing is ever fetched.
+ * What the tree shows of content by CID: the vfs asks by CIDs as text, the content module knows DAGs,
+ * and fetches what is not here when somebody can be asked.
  */
 import { OpError } from '../base/errors.ts';
-import { type CID, type Dag, parseCid } from '../content/content.ts';
+import { type CID, type Dag, parseCid, RAW_CODEC } from '../content/content.ts';
 import type { ContentNode, ContentReader } from '../vfs/vfs.ts';
 
 /**
  * Rejects not-found for a CID that is bad or absent, or that is neither file, directory nor link;
- * integrity for damaged blocks, and for a directory with a link whose name is none.
+ * content-missing when it is not known whether it is absent, because who might have it could not be
+ * asked; integrity for damaged blocks, and for a directory with a link whose name is none.
  */
 export function contentReader(dag: Dag): ContentReader {
   return {
@@ -40,7 +41,10 @@ async function* childrenOf(dag: Dag, cid: string, signal: AbortSignal) {
           details: { cid },
         });
       }
-      yield { name, cid: child.toString() };
+      // A raw block is a file: none is fetched to find that out.
+      const isAway = child.code === RAW_CODEC && dag.sizeOf(child) === undefined;
+      const type = isAway ? 'file' : undefined;
+      yield { name, cid: child.toString(), type } as const;
     }
   } catch (error) {
     throw absentAsNotFound(error, cid);
@@ -58,9 +62,13 @@ async function present<T>(cid: string, read: (root: CID) => Promise<T>): Promise
 function absentAsNotFound(cause: unknown, cid: string): unknown {
   const isAbsent =
     cause instanceof OpError &&
-    ['content-missing', 'unsupported', 'invalid-cid'].includes(cause.failure);
+    ['content-missing', 'unsupported', 'invalid-cid'].includes(cause.failure) &&
+    ABSENCE.has(cause.details['reason']);
   return isAbsent ? new OpError('not-found', `show ${cid}`, { cause, details: { cid } }) : cause;
 }
+
+/** Nobody was asked, there is nobody, or nobody has it: what else keeps a block away says nothing. */
+const ABSENCE: ReadonlySet<unknown> = new Set([undefined, 'not-configured', 'content-missing']);
 
 /** In no alphabet of a multibase, and in most names of files. */
 const NO_DIGIT = /[\s.,:;()!@#$%&*'"?<>|\\[\]{}]/;

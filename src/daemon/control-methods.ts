@@ -26,6 +26,9 @@ export interface ControlMethodsOptions {
   readonly isTokenRequired: boolean;
 }
 
+/** Snapshots of one listing. */
+const SNAPSHOTS_MAX = 10_000;
+
 const nothing = z.strictObject({});
 const stopParams = z.strictObject({ force: z.boolean().default(false) });
 const callParams = z.strictObject({
@@ -34,6 +37,9 @@ const callParams = z.strictObject({
   key: z.string().optional(),
 });
 const carParams = z.strictObject({ cid: z.string() });
+const listParams = z.strictObject({ path: z.string(), limit: z.int().min(1).max(SNAPSHOTS_MAX) });
+const showParams = z.strictObject({ at: z.string() });
+const diffParams = z.strictObject({ from: z.string().optional(), to: z.string() });
 
 export function controlMethods(options: ControlMethodsOptions): ControlMethods {
   const { parts, status, stop, owner, isTokenRequired } = options;
@@ -43,6 +49,14 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
     if (!isTokenRequired || isOwner(peer, owner)) return;
     throw new OpError('not-allowed', method, {
       hint: 'a token is required here: use kitfs mcp --token',
+    });
+  };
+  /** Which snapshot a path has last is told to the owner alone, see `snapshots.ts`. */
+  const demandKnown = (call: ControlCall, method: string, names: readonly string[]) => {
+    demandNoToken(call, method);
+    if (!names.some((name) => name.startsWith('/')) || isOwner(call.peer, owner)) return;
+    throw new OpError('not-permitted', method, {
+      hint: 'only root and who runs the daemon may name a path here; name a CID',
     });
   };
   return {
@@ -92,6 +106,24 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
       const { cid } = demand(carParams, params, 'car');
       demandNoToken(call, `export ${cid}`);
       return writeCar(parts().core, parseCid(cid), call);
+    },
+    snapshot_list: async (params, call) => {
+      const { path, limit } = demand(listParams, params, 'snapshot_list');
+      demandKnown(call, 'snapshot_list', [path]);
+      const { listSnapshots } = await import('./snapshots.ts');
+      return listSnapshots(parts().core, path, limit, call.signal);
+    },
+    snapshot_show: async (params, call) => {
+      const { at } = demand(showParams, params, 'snapshot_show');
+      demandKnown(call, 'snapshot_show', [at]);
+      const { showSnapshot } = await import('./snapshots.ts');
+      return showSnapshot(parts().core, at, call.signal);
+    },
+    snapshot_diff: async (params, call) => {
+      const named = demand(diffParams, params, 'snapshot_diff');
+      demandKnown(call, 'snapshot_diff', [named.from ?? '', named.to]);
+      const { compareSnapshots } = await import('./snapshots.ts');
+      return compareSnapshots(parts().core, named, call);
     },
   };
 }

@@ -6,7 +6,16 @@ import { FAILURES, type Failure, OpError } from '../base/errors.ts';
 import { isJsonObject, type JsonObject } from '../mcp/frames.ts';
 
 /** The only methods; each row of `ControlMethods` answers one. */
-export type ControlMethod = 'status' | 'stop' | 'tools' | 'call' | 'sync_local' | 'car';
+export type ControlMethod =
+  | 'status'
+  | 'stop'
+  | 'tools'
+  | 'call'
+  | 'sync_local'
+  | 'car'
+  | 'snapshot_list'
+  | 'snapshot_show'
+  | 'snapshot_diff';
 
 /** What a peer that may not connect is answered, whatever it asks. Requests count from 1. */
 export const REFUSAL_ID = 0;

@@ -7,7 +7,17 @@ import { LOOPS_REST_MS, RESERVE_BYTES, STOP_SYNC_MS_MAX } from '../base/limits.t
 import type { Log } from '../base/log.ts';
 import type { Native } from '../base/native.ts';
 import type { Random } from '../base/random.ts';
-import { BlockStore, ContentStore, Dag, Doubt, HashPool, Sealer } from '../content/content.ts';
+import {
+  BlockFetcher,
+  type BlockOrigin,
+  BlockStore,
+  ContentStore,
+  Dag,
+  Doubt,
+  Filling,
+  HashPool,
+  Sealer,
+} from '../content/content.ts';
 import { Checkpointer, type Journal, Retention } from '../journal/journal.ts';
 import {
   type ControlFile,
@@ -46,6 +56,7 @@ export interface CoreParts {
   readonly dag: Dag;
   readonly hasher: HashPool;
   readonly sealer: Sealer;
+  readonly filling: Filling;
   readonly journalSync: JournalSync;
   readonly vfs: Vfs;
   readonly loops: Loops;
@@ -66,6 +77,8 @@ export interface CoreInputs {
   /** Handles of a connection that is gone on with; undefined: a new one is made. */
   readonly inherited: readonly Inherited[] | undefined;
   readonly teardown: Teardown;
+  /** Who is asked for blocks that are not here; absent, or undefined at the moment: nobody. */
+  readonly origin?: (() => BlockOrigin | undefined) | undefined;
   /** Whether the kernel asks a lot just now. */
   readonly isBusy: () => boolean;
   /** Told between the pieces of long transactions. */
@@ -115,23 +128,28 @@ export function openCore(inputs: CoreInputs): CoreParts {
   const hasher = new HashPool();
   const sealer = new Sealer({ journal, contents, hasher, clock, log, isBusy: inputs.isBusy });
   notify = () => sealer.notify();
+  const fetcher = new BlockFetcher({ origin: inputs.origin ?? (() => undefined), clock });
+  const { signal } = inputs;
+  const filling = new Filling({ contents, blocks, fetcher, sealer, log, signal });
+  teardown.push('end what is being fetched', () => filling.settled());
   const doubt = new Doubt({
-    ...{ journal, contents, log, boot: bootId(), signal: inputs.signal },
+    ...{ journal, contents, log, boot: bootId(), signal },
     verify: (id, signal) => sealer.verify(id, signal),
   });
-  const vfs = openVfs(inputs, { journal, contents, blocks, dag, doubt, journalSync });
+  const vfs = openVfs(inputs, { journal, contents, filling, doubt, journalSync });
   const restMs = inputs.inherited === undefined ? 0 : LOOPS_REST_MS;
   const loops = new Loops({ clock, log, restMs });
   const kept = { witness, isJournalBehind };
   startLoops(inputs, loops, { journal, contents, sealer, vfs, journalSync, reserve, ...kept });
   teardown.push('end the hashing threads', () => hasher.close());
   teardown.push('end the background loops', () => loops.stop());
-  return { journal, contents, blocks, dag, hasher, sealer, journalSync, vfs, loops, reserve };
+  const engine = { journal, contents, blocks, dag, hasher, sealer, filling, journalSync };
+  return { ...engine, vfs, loops, reserve };
 }
 
 function openVfs(
   inputs: CoreInputs,
-  parts: Pick<CoreParts, 'journal' | 'contents' | 'blocks' | 'dag' | 'journalSync'> & {
+  parts: Pick<CoreParts, 'journal' | 'contents' | 'filling' | 'journalSync'> & {
     readonly doubt: Doubt;
   },
 ): Vfs {
@@ -143,7 +161,8 @@ function openVfs(
     clock,
     syncJournal: () => parts.journalSync.sync(),
     doubt: parts.doubt,
-    contentReader: contentReader(parts.dag),
+    filling: parts.filling,
+    contentReader: contentReader(parts.filling.dag),
     controlFiles,
     owner,
     stateDirectory: state.directory,
@@ -171,7 +190,7 @@ function openVfs(
 function startLoops(
   { clock, config, log, state }: CoreInputs,
   loops: Loops,
-  parts: Omit<CoreParts, 'blocks' | 'dag' | 'hasher' | 'loops'> & {
+  parts: Omit<CoreParts, 'blocks' | 'dag' | 'hasher' | 'filling' | 'loops'> & {
     readonly witness: Witness;
     readonly isJournalBehind: boolean;
   },

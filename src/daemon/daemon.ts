@@ -33,6 +33,13 @@ export type { Keeper } from './keeper.ts';
 export { realMountPlace } from './mountpoint.ts';
 export { prepareRunDirectory } from './run-directory.ts';
 export type { Daemon } from './serve.ts';
+export type {
+  Compared,
+  ListedDifference,
+  ListedSnapshot,
+  ShownSnapshot,
+  SnapshotList,
+} from './snapshots.ts';
 export type { Status } from './status.ts';
 export { packageVersion } from './version.ts';
 

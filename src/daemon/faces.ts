@@ -14,7 +14,7 @@ import { READ_ONLY, UNLIMITED } from '../tools/tools.ts';
 import { type Complain, tokenDeskOf } from './access.ts';
 import type { Config } from './config.ts';
 import type { CoreParts } from './core.ts';
-import { openNodes } from './nodes.ts';
+import type { ConfiguredNodes } from './nodes.ts';
 import type { StateDirectory } from './state.ts';
 import type { StatusSources } from './status.ts';
 import type { Teardown } from './teardown.ts';
@@ -23,6 +23,7 @@ import { openTools, TOOL_NAMES, type ToolParts } from './toolbox.ts';
 export interface FacesInputs {
   readonly config: Config;
   readonly core: CoreParts;
+  readonly nodes: ConfiguredNodes;
   readonly state: StateDirectory;
   readonly native: Native;
   readonly clock: Clock;
@@ -64,8 +65,7 @@ export async function openFaces(inputs: FacesInputs): Promise<Faces> {
   const { sources, mountPoint, readSecret, complain, patience, onAnswered, keptSocket } = inputs;
   const { access } = config.settings;
   const tokens = tokenDeskOf(access, { read: readSecret, tools: TOOL_NAMES, complain });
-  const nodes = openNodes(config.settings.ipfs, { clock, random, readSecret, teardown });
-  const outside = { nodes, state: inputs.state };
+  const outside = { nodes: inputs.nodes, state: inputs.state };
   const given = { core, clock, random, log, sources, mountPoint, redactor, onAnswered, ...outside };
   const tools = openTools(given);
   teardown.push('end the jobs', () => tools.jobs.close());

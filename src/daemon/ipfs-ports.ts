@@ -8,6 +8,7 @@ import {
   Builder,
   type ContentStore,
   type Dag,
+  type Filling,
   type Sealer,
 } from '../content/content.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -23,6 +24,7 @@ export interface EngineParts {
   readonly blocks: BlockStore;
   readonly dag: Dag;
   readonly sealer: Sealer;
+  readonly filling: Filling;
   readonly clock: Clock;
   /** undefined: none is configured. */
   readonly kubo: KuboNode | undefined;

@@ -28,7 +28,7 @@ import { controlFiles } from './control-files.ts';
 import { controlMethods } from './control-methods.ts';
 import { type CoreParts, openCore } from './core.ts';
 import { ErrorRing } from './errors.ts';
-import type { Faces } from './faces.ts';
+import type { Faces, FacesInputs } from './faces.ts';
 import type { Phase } from './health.ts';
 import { boundHeap } from './heap.ts';
 import { demandFuse } from './host.ts';
@@ -48,6 +48,7 @@ import {
   recordIntent,
   recordMount,
 } from './mountpoint.ts';
+import { type ConfiguredNodes, openNodes } from './nodes.ts';
 import { pulse } from './pulse.ts';
 import { prepareRunDirectory } from './run-directory.ts';
 import { openState, type StateDirectory } from './state.ts';
@@ -79,6 +80,8 @@ export interface StopRequest {
 
 /** How long programs that use a mount are given to leave it, once it was taken away by force. */
 const LEAVE_MS_MAX = 500;
+
+type FacesParts = Pick<FacesInputs, 'core' | 'nodes' | 'state' | 'native' | 'policy'>;
 
 export class Daemon {
   /** Resolves when everything has stopped. Never rejects. */
@@ -219,7 +222,8 @@ export class Daemon {
       }));
     this.#mountPoint = mountPoint;
     await control.listen();
-    const core = this.#openCore(state, native, kept);
+    const nodes = await openNodes(config.settings.ipfs, this.#means);
+    const core = this.#openCore(state, native, kept, nodes);
     this.#core = core;
     teardown.push('answer no more', async () => {
       this.#stopping.abort();
@@ -241,10 +245,10 @@ export class Daemon {
       // Watched from the first request on: it may be the one that hung the daemon before.
       await this.#beWatched(state.keeper, mountPoint);
     }
-    await this.#openFaces(core, state, native, policy);
+    await this.#openFaces({ core, nodes, state, native, policy });
     // Good as a whole: the tokens have been read.
     if (keeper !== undefined) keepConfig(native, keeper, config.said);
-    if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
+    if (kept.mount === undefined) await this.#mount(fuse, core, mountPoint);
     await this.#note(() => recordMount(state.mounted, mountPoint));
     this.#phase = 'running';
     if (kept.mount === undefined) await this.#beWatched(state.keeper, mountPoint);
@@ -253,16 +257,26 @@ export class Daemon {
     log.info({ mountPoint, state: config.state, readyMs }, 'ready');
   }
 
-  #openCore(state: StateDirectory, native: Native, kept: Kept): CoreParts {
-    const { config, log } = this;
+  /** What most parts are made with. */
+  get #means() {
+    return {
+      ...{ config: this.config, log: this.log, clock: this.#clock, random: this.#random },
+      ...{ readSecret: this.#readSecret, complain: this.#complain, teardown: this.#teardown },
+    };
+  }
+
+  #openCore(
+    state: StateDirectory,
+    native: Native,
+    kept: Kept,
+    { kubo }: ConfiguredNodes,
+  ): CoreParts {
     return openCore({
-      ...{ config, state, native, log },
-      teardown: this.#teardown,
+      ...{ ...this.#means, state, native },
+      origin: () => kubo?.content,
       table: kept.table,
       journalId: kept.journalId,
       inherited: kept.mount === undefined ? undefined : inheritedFrom(kept.table, this.#clock),
-      clock: this.#clock,
-      random: this.#random,
       signal: this.#stopping.signal,
       isBusy: () => this.#activity.isBusy,
       onWork: pulse(this.#clock, [this.#keeper, this.#systemd]),
@@ -303,11 +317,7 @@ export class Daemon {
     const { config, log } = this;
     const fuse = new ChosenDriver({
       driver: config.settings.mount.driver,
-      fileSystem: core.vfs,
-      journal: core.journal,
-      native,
-      clock: this.#clock,
-      log,
+      ...{ fileSystem: core.vfs, journal: core.journal, native, clock: this.#clock, log },
       allowOther: config.settings.mount.allow_other,
       readOnly: config.settings.mount.read_only,
       // What was agreed with the kernel holds as long as the mount, whatever the settings say by now.
@@ -329,45 +339,42 @@ export class Daemon {
   }
 
   /** What agents have of it. */
-  async #openFaces(
-    core: CoreParts,
-    state: StateDirectory,
-    native: Native,
-    policy: PeerPolicy,
-  ): Promise<void> {
+  async #openFaces(parts: FacesParts): Promise<void> {
     const { openFaces } = await import('./faces.ts');
     this.#faces = await openFaces({
-      ...{ config: this.config, core, state, native, policy },
-      clock: this.#clock,
-      random: this.#random,
-      log: this.log,
+      ...{ ...parts, ...this.#means },
       redactor: this.#redactor,
-      readSecret: this.#readSecret,
-      complain: this.#complain,
       sources: this.#sources(),
       mountPoint: () => this.mountPoint,
       onAnswered: () => this.#keeper?.progress(),
-      keptSocket: (path) => keptSocket(native, this.#keeper, path),
+      keptSocket: (path) => keptSocket(parts.native, this.#keeper, path),
       patience: () => this.#patience(),
-      teardown: this.#teardown,
     });
   }
 
-  async #mount(fuse: ChosenDriver, mountPoint: string): Promise<void> {
+  async #mount(fuse: ChosenDriver, core: CoreParts, mountPoint: string): Promise<void> {
+    const { from, uid } = this.config;
+    if (from !== undefined) {
+      const { restoreFirst } = await import('./first-tree.ts');
+      await restoreFirst({ core, from, uid, log: this.log, signal: this.#stopping.signal });
+    }
     await fuse.mount(mountPoint);
     const device = deviceAt(mountPoint);
     if (device !== undefined) this.#keeper?.mounted(mountPoint, device);
-    this.#teardown.push('take the mount away', () => this.#takeMountAway());
-    void fuse.ended.then(({ error }) => this.#unmounted(error));
+    this.#hasMount(fuse);
   }
 
   /** First of all: programs wait. */
   #takeOver(fuse: ChosenDriver, core: CoreParts, mount: Taken, table: HandleTable): void {
     const told = table.notifiedSeq;
     fuse.takeOver(mount);
+    this.#hasMount(fuse);
+    announceSince(core.vfs.core, told);
+  }
+
+  #hasMount(fuse: ChosenDriver): void {
     this.#teardown.push('take the mount away', () => this.#takeMountAway());
     void fuse.ended.then(({ error }) => this.#unmounted(error));
-    announceSince(core.vfs.core, told);
   }
 
   /** Undefined where there is no mount to go on with: whoever makes one hears what is wrong. */

@@ -96,7 +96,9 @@ export async function syncEverything(
   let files = 0;
   for (;;) {
     const page = journal.contents.page(after, ROWS_PER_TURN);
-    const fresh = page.filter(({ place, stable }) => place === 'file' && stable !== 1);
+    const fresh = page.filter(
+      ({ place, state, stable }) => place === 'file' && state !== 'remote' && stable !== 1,
+    );
     if (fresh.length > 0) await contents.fsync(fresh.map(({ id }) => id));
     files += fresh.length;
     const last = page.at(-1);

@@ -2,7 +2,7 @@
 import { OpError } from '../base/errors.ts';
 import type { Fh } from '../base/ids.ts';
 import { FILE_BYTES_MAX, XATTR_BYTES_MAX } from '../base/limits.ts';
-import type { AttributeChange, TimeChange } from '../vfs/vfs.ts';
+import { type AttributeChange, CONTROL_INO_FROM, type TimeChange } from '../vfs/vfs.ts';
 import type { Request } from './decode.ts';
 import { ENODATA } from './errno.ts';
 import {
@@ -34,14 +34,19 @@ function statx({ fileSystem, caller, request, reply }: Call): void | Promise<voi
   return settle(fileSystem.getattr(caller, request.ino), (inode) => reply.statx(inode));
 }
 
-function setattr({ fileSystem, caller, request, reply }: Call): void | Promise<void> {
+function setattr(call: Call): void | Promise<void> {
+  const { fileSystem, caller, request, reply } = call;
   if (request.bodyBytes < SETATTR_IN.bytes) throw new OpError('invalid', 'read SETATTR');
   const valid = request.u32(SETATTR_IN.valid);
   const fh: Fh | undefined = (valid & FATTR.fh) === 0 ? undefined : request.fh(SETATTR_IN.fh);
   const change = changeOf(request, valid);
-  return settle(fileSystem.setattr(caller, request.ino, change, fh), (inode) =>
-    reply.attributes(inode),
-  );
+  const { ino } = request;
+  const apply = () =>
+    settle(fileSystem.setattr(caller, ino, change, fh), (inode) => reply.attributes(inode));
+  // What stays of a file that is cut must be here; of one that is emptied nothing does.
+  const isCut = (change.size ?? 0) > 0 && ino < CONTROL_INO_FROM;
+  if (!isCut || fileSystem.isHere(ino)) return apply();
+  return fileSystem.bring(ino, call).then(apply);
 }
 
 function changeOf(request: Request, valid: number): AttributeChange {

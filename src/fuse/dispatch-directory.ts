@@ -40,7 +40,7 @@ function list(
   // By inode: a kernel that was told so opens no directories (see `Server`).
   const { ino } = request;
   const cookie = request.cookie(READ_IN.offset);
-  return readInTurn(ino, (asking) => {
+  return readInTurn(fileSystem, ino, (asking) => {
     let isCut = false;
     const take = (entry: DirectoryEntry) => {
       isCut = !put(entry);

@@ -61,11 +61,12 @@ function openFlagsOf({ ino, backing, dropsPages }: Handle): number {
   return dropsPages === true ? FOPEN_NOFLUSH : FOPEN_KEEP_CACHE | FOPEN_NOFLUSH;
 }
 
-function open({ fileSystem, caller, request, reply }: Call): void | Promise<void> {
+function open(call: Call): void | Promise<void> {
+  const { fileSystem, caller, request, reply } = call;
   const { ino } = request;
   const flags = request.u32(OPEN_IN.flags);
   const killSetId = (request.u32(OPEN_IN.openFlags) & FUSE_OPEN_KILL_SUIDGID) !== 0;
-  return settle(fileSystem.open(caller, ino, flags, killSetId), (handle) => {
+  return settle(fileSystem.open(caller, ino, flags, killSetId, call), (handle) => {
     answerOpen(reply, handle);
   });
 }
@@ -97,7 +98,7 @@ function read({ fileSystem, request, reply }: Call): void | Promise<void> | Defe
   const length = request.u32(READ_IN.size);
   // Nothing lies there; an empty answer is the end of the file.
   if (position > FILE_BYTES_MAX) return undefined;
-  return readInTurn(request.ino, (asking) => {
+  return readInTurn(fileSystem, request.ino, (asking) => {
     const { into, offset } = reply.lend();
     const bytes = fileSystem.read(fh, into, offset, length, position, asking);
     return settle(bytes, (count) => reply.lent(count));

@@ -3,14 +3,7 @@
  * The operations themselves are in `dispatch-*.ts`, by groups; `dispatch.ts` is their table.
  */
 import type { Fh, Ino } from '../base/ids.ts';
-import {
-  type Asking,
-  type Awaitable,
-  type Caller,
-  CID_INO_FROM,
-  type FileSystem,
-  type HeldHandle,
-} from '../vfs/vfs.ts';
+import type { Asking, Awaitable, Caller, FileSystem, HeldHandle } from '../vfs/vfs.ts';
 import type { Request } from './decode.ts';
 import type { Reply } from './encode.ts';
 import type { Features } from './handshake.ts';
@@ -68,14 +61,15 @@ export interface Operation {
 }
 
 /**
- * Reads bytes or names of that inode into a reply. Content by CID may have to be waited for, and the
- * place for up to 1 MiB of it is kept as long: so it waits for its turn before it takes one.
+ * Reads bytes or names of that inode into a reply. What is elsewhere may have to be waited for, and
+ * the place for up to 1 MiB of it is kept as long: so it waits for its turn before it takes one.
  */
 export function readInTurn(
+  fileSystem: FileSystem,
   ino: Ino,
   read: (asking?: Asking) => void | Promise<void>,
 ): void | Promise<void> | Deferred {
-  return ino < CID_INO_FROM ? read() : async (asking) => read(asking);
+  return fileSystem.isHere(ino) ? read() : async (asking) => read(asking);
 }
 
 /** Hands a result on at once when it is there, so that only what must wait costs a promise. */

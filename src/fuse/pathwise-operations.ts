@@ -18,7 +18,7 @@ import type {
   Statfs,
   TimeChange,
 } from '../vfs/vfs.ts';
-import { CID_INO_FROM, narrowMode } from '../vfs/vfs.ts';
+import { CONTROL_INO_FROM, narrowMode } from '../vfs/vfs.ts';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from './layout.ts';
 import type { Opening } from './openings.ts';
 import { after, type Place, walk, walkToPlace } from './walk.ts';
@@ -71,13 +71,13 @@ const handle = ({ opened }: PathCall): Fh => {
 /** What is to be done in its turn. */
 export type InTurn<T> = (asking: Asking) => Promise<T>;
 
-/** Content by CID may have to be waited for: what reads it takes no memory before its turn. */
+/** What is elsewhere may have to be waited for: what reads it takes no memory before its turn. */
 function inTurn<T>(
-  { opened }: PathCall,
+  { opened, fileSystem }: PathCall,
   read: (asking?: Asking) => Awaitable<T>,
 ): Awaitable<T> | InTurn<T> {
-  const isByCid = opened !== undefined && opened.ino >= CID_INO_FROM;
-  return isByCid ? async (asking) => read(asking) : read();
+  const isHere = opened === undefined || fileSystem.isHere(opened.ino);
+  return isHere ? read() : async (asking) => read(asking);
 }
 
 /** What stat(2) tells, as far as libfuse carries it. */
@@ -193,9 +193,12 @@ export function utimens(call: PathCall): Awaitable<void> {
 
 function setattr(call: PathCall, change: AttributeChange): Awaitable<void> {
   const { fileSystem, caller, opened } = call;
-  return after(target(call), (ino) =>
-    after(fileSystem.setattr(caller, ino, change, opened?.fh), () => undefined),
-  );
+  return after(target(call), (ino) => {
+    const apply = () => after(fileSystem.setattr(caller, ino, change, opened?.fh), () => undefined);
+    // What stays of a file that is cut must be here; of one that is emptied nothing does.
+    const isCut = (change.size ?? 0) > 0 && ino < CONTROL_INO_FROM;
+    return isCut && !fileSystem.isHere(ino) ? fileSystem.bring(ino).then(apply) : apply();
+  });
 }
 
 /**

@@ -6,8 +6,11 @@ import type { ContentId, SuperblockId } from '../base/ids.ts';
 import type { Counters } from './counters.ts';
 import type { Database, Statement } from './sqlite.ts';
 
-/** open: being written. frozen: no writer left, CID not known yet. sealed: immutable, hashed. */
-export type ContentState = 'open' | 'frozen' | 'sealed';
+/**
+ * open: being written. frozen: no writer left, CID not known yet. sealed: immutable, hashed. remote:
+ * immutable, known by its CID, and not all of it is here.
+ */
+export type ContentState = 'open' | 'frozen' | 'sealed' | 'remote';
 /** packed: a row of `packed`. file: a backing file. memory: a backing file on tmpfs. */
 export type ContentPlace = 'packed' | 'file' | 'memory';
 
@@ -172,7 +175,7 @@ export class Contents {
     return this.#query('unsealedBySuperblock').all() as Row[];
   }
 
-  /** Bytes of all objects kept here, old ones too. Reads every row. */
+  /** Bytes of all objects that are here, old ones too. Reads every row. */
   keptBytes(): number {
     return this.#query('keptBytes').get() as number;
   }
@@ -195,6 +198,21 @@ export class Contents {
   /** A sealed object of this very CID; the root block of another DAG does not count. */
   byCid(cid: Buffer): ContentRow | undefined {
     return this.#query('byCid').get(cid) as ContentRow | undefined;
+  }
+
+  /** Remote content of this CID. */
+  remoteByCid(cid: Buffer): ContentRow | undefined {
+    return this.#query('remoteByCid').get(cid) as ContentRow | undefined;
+  }
+
+  /** The blocks that lie in the content's own bytes; those of inner nodes stay. */
+  deleteLeaves(id: ContentId): void {
+    this.#sql.deleteLeaves.run(id);
+  }
+
+  /** Nothing of remote content is here any more but inner nodes. */
+  forgetFetched(): void {
+    this.#query('forgetFetched').run();
   }
 
   block(cid: Buffer): BlockRow | undefined {
@@ -273,7 +291,7 @@ const SQL = {
   released: `SELECT * FROM content WHERE refs = 0 AND held = 0 AND released_s < ?
     AND id NOT IN (SELECT old_content FROM write_session) ORDER BY released_s LIMIT ?`,
   releasedBytes: `SELECT coalesce(sum(size), 0) FROM content
-    WHERE refs = 0 AND held = 0 AND released_s IS NOT NULL`,
+    WHERE refs = 0 AND held = 0 AND released_s IS NOT NULL AND state <> 'remote'`,
   // One SELECT for each state, because each has a partial index.
   unsealed: `SELECT count(*) AS files, coalesce(sum(size), 0) AS bytes FROM (
     SELECT size FROM content WHERE state = 'open' AND refs > 0 UNION ALL
@@ -281,10 +299,14 @@ const SQL = {
   unsealedBySuperblock: `SELECT superblock, count(*) AS files, coalesce(sum(content.size), 0) AS bytes
     FROM inode JOIN content ON content.id = inode.content
     WHERE state IN ('open', 'frozen') GROUP BY superblock`,
-  keptBytes: 'SELECT coalesce(sum(size), 0) FROM content',
+  keptBytes: `SELECT coalesce(sum(size), 0) FROM content WHERE state <> 'remote'`,
   unstable: `SELECT id FROM content WHERE place = 'file' AND stable <> 1 AND id > ? ORDER BY id LIMIT ?`,
   page: 'SELECT * FROM content WHERE id > ? ORDER BY id LIMIT ?',
   byCid: `SELECT * FROM content WHERE cid = ? AND state = 'sealed' LIMIT 1`,
+  remoteByCid: `SELECT * FROM content WHERE cid = ? AND state = 'remote' LIMIT 1`,
+  deleteLeaves: 'DELETE FROM block WHERE content = ? AND position >= 0',
+  forgetFetched: `DELETE FROM block WHERE position >= 0
+    AND content IN (SELECT id FROM content WHERE state = 'remote')`,
   // What is being written again keeps its blocks until it is at rest, but they are no places then.
   block: `SELECT block.* FROM block JOIN content ON content.id = block.content
     WHERE block.cid = ? AND state <> 'open' ORDER BY content`,

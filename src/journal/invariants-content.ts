@@ -34,8 +34,18 @@ export const CONTENT: readonly Invariant[] = [
     severity: 'major',
     sql: `SELECT c.id AS content, 'a profile with a CID, and neither while open' AS expected,
         'state ' || c.state || ', CID ' || coalesce(hex(c.cid), 'none') AS actual
-      FROM content c WHERE (c.state <> 'sealed' AND c.cid IS NOT NULL)
-        OR (c.cid IS NULL) <> (c.profile IS NULL)`,
+      FROM content c WHERE c.state <> 'remote' AND ((c.state <> 'sealed' AND c.cid IS NOT NULL)
+        OR (c.cid IS NULL) <> (c.profile IS NULL))`,
+  },
+  {
+    name: 'content-remote',
+    scope: 'content',
+    severity: 'loss',
+    sql: `SELECT c.id AS content, 'a CID, by which its bytes can be had' AS expected,
+        'CID ' || coalesce(hex(c.cid), 'none') || ', profile ' || coalesce(c.profile, 'none')
+          || ', ' || c.place AS actual
+      FROM content c WHERE c.state = 'remote'
+        AND (c.cid IS NULL OR c.profile IS NULL OR c.place = 'memory' OR c.size <= 0)`,
   },
   {
     name: 'content-slot',
@@ -53,7 +63,7 @@ export const CONTENT: readonly Invariant[] = [
     sql: `SELECT c.id AS content, (SELECT ino FROM inode WHERE content = c.id LIMIT 1) AS ino,
         c.size || ' bytes' AS expected, coalesce(length(p.bytes) || ' bytes', 'none') AS actual
       FROM content c LEFT JOIN packed p ON p.content = c.id
-      WHERE c.place = 'packed' AND NOT ${isLost('c')} AND c.size <> coalesce(length(p.bytes), 0)
+      WHERE c.place = 'packed' AND c.state <> 'remote' AND NOT ${isLost('c')} AND c.size <> coalesce(length(p.bytes), 0)
       UNION ALL SELECT p.content, NULL AS ino, 'content' AS expected, 'no such content' AS actual
       FROM packed p LEFT JOIN content c ON c.id = p.content
       WHERE c.id IS NULL`,

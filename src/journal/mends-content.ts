@@ -88,12 +88,30 @@ const hashedAgain: Mend = (mending, row) => {
     if (row.content !== undefined) mending.journal.contents.deleteBlocks(row.content);
     return repaired('blocks of what is not there are forgotten');
   }
+  if (content.state === 'remote') {
+    mending.journal.contents.deleteBlocks(content.id);
+    mending.journal.contents.deleteBytes(content.id);
+    return repaired('nothing of it is here: it is fetched again');
+  }
   // A block that is no file by itself has no CID but its own.
   if (content.state === 'sealed' && content.cid === null && content.profile === null) {
     return ownBlockAgain(mending, content);
   }
   unseal(mending, content);
   return repaired('its CID and its blocks are computed anew by the next start');
+};
+
+/** Without a CID nobody can be asked for the bytes; with one the rest can be said again. */
+const contentRemote: Mend = (mending, row) => {
+  const content = contentOf(mending, row);
+  if (content?.state !== 'remote') return SETTLED;
+  if (content.cid === null || content.size <= 0) return loseBytes(mending, content, undefined);
+  mending.journal.contents.deleteBlocks(content.id);
+  mending.journal.contents.deleteBytes(content.id);
+  const place = content.place === 'memory' ? 'file' : content.place;
+  const profile = content.profile ?? 'foreign';
+  mending.journal.contents.update({ ...content, profile, place });
+  return repaired('nothing of it is here: it is fetched again');
 };
 
 function ownBlockAgain(mending: Mending, { id, size }: ContentRow): Mended {
@@ -246,6 +264,7 @@ export const CONTENT_MENDS: Readonly<Record<string, Mend>> = {
   'content-fields': contentFields,
   'inode-content': inodeContent,
   'content-sealed': hashedAgain,
+  'content-remote': contentRemote,
   'content-slot': contentSlot,
   'packed-bytes': packedBytes,
   'inode-size': inodeSize,

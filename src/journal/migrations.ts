@@ -275,6 +275,32 @@ CREATE TABLE sync_target (
 ) STRICT, WITHOUT ROWID;
 `;
 
+/** Content whose bytes are elsewhere. A column's check is changed by making its table anew. */
+const REMOTE = `
+CREATE TABLE content_next (
+  id INTEGER PRIMARY KEY,
+  size INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('open', 'frozen', 'sealed', 'remote')),
+  place TEXT NOT NULL CHECK (place IN ('packed', 'file', 'memory')),
+  refs INTEGER NOT NULL,
+  held INTEGER NOT NULL,
+  cid BLOB,
+  profile TEXT,
+  released_s INTEGER,
+  stable INTEGER NOT NULL,
+  slot INTEGER
+) STRICT;
+INSERT INTO content_next
+  SELECT id, size, state, place, refs, held, cid, profile, released_s, stable, slot FROM content;
+DROP TABLE content;
+ALTER TABLE content_next RENAME TO content;
+CREATE INDEX content_frozen ON content (id) WHERE state = 'frozen';
+CREATE INDEX content_open ON content (id) WHERE state = 'open';
+CREATE INDEX content_remote ON content (id) WHERE state = 'remote';
+CREATE INDEX content_released ON content (released_s, size) WHERE refs = 0 AND held = 0;
+CREATE INDEX content_cid ON content (cid) WHERE cid IS NOT NULL;
+`;
+
 /** Index i takes the schema from version i to i + 1. */
 const MIGRATIONS: readonly string[] = [
   FOUNDATION,
@@ -284,6 +310,7 @@ const MIGRATIONS: readonly string[] = [
   TOOL_CALLS,
   PUBLISHED,
   TARGETS,
+  REMOTE,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -3,7 +3,6 @@
  * Nothing is copied where the content has the CID that is asked for already.
  */
 import { setMaxListeners } from 'node:events';
-import { code as RAW_CODEC } from 'multiformats/codecs/raw';
 import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
 import { type ContentId, isUtf8Name, NO_CONTENT, textOf } from '../base/ids.ts';
@@ -21,6 +20,7 @@ import {
   cidOfBytes,
   type Dag,
   type Profile,
+  RAW_CODEC,
   type Sealer,
 } from '../content/content.ts';
 import type { Journal, PublishedRow } from '../journal/journal.ts';
@@ -193,9 +193,8 @@ class Assembly {
     const { content, row } = entry;
     const isPlain = this.#isPlain;
     const known = content === NO_CONTENT ? undefined : this.#ports.contents.row(content);
-    if (isPlain && known?.state === 'sealed' && known.cid !== null) {
-      return this.#sealed(entry, cidOfBytes(known.cid));
-    }
+    const hasCid = known?.state === 'sealed' || known?.state === 'remote';
+    if (isPlain && hasCid && known.cid !== null) return this.#sealed(entry, cidOfBytes(known.cid));
     if (isPlain && content !== NO_CONTENT && !this.#options.dryRun) {
       return this.#sealed(entry, await this.#ports.sealer.seal(content, this.#run.signal));
     }
@@ -210,6 +209,7 @@ class Assembly {
     const { journal, dag } = this.#ports;
     const content = this.#options.dryRun ? entry.content : this.#keepOne(entry.content, cid);
     const { size } = entry.row;
+    // A block that is elsewhere, and all of the file, has as many bytes as that.
     const isBlock = cid.code === RAW_CODEC;
     const cumulativeSize = isBlock
       ? size

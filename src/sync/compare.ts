@@ -301,7 +301,8 @@ class Comparing {
 
   #cidOf({ content }: InodeRow): CID | undefined {
     const row = content === NO_CONTENT ? undefined : this.#ports.contents.row(content);
-    return row?.state === 'sealed' && row.cid !== null ? cidOfBytes(row.cid) : undefined;
+    const isKnown = row?.state === 'sealed' || row?.state === 'remote';
+    return isKnown && row.cid !== null ? cidOfBytes(row.cid) : undefined;
   }
 
   async #isSame(local: InodeRow, remote: RemoteEntry): Promise<boolean> {
@@ -312,7 +313,9 @@ class Comparing {
     if (local.size !== remote.size) return false;
     const cid = this.#cidOf(local);
     if (cid !== undefined && blockKey(cid).equals(blockKey(remote.cid))) return true;
-    return this.#hasSameBytes(local, remote.cid);
+    // What is not here is not fetched to be compared: other CIDs are other bytes.
+    const isHere = this.#ports.contents.remote.has(local.content, 0, local.size);
+    return isHere && this.#hasSameBytes(local, remote.cid);
   }
 
   /** Two CIDs may stand for the same bytes, cut differently. */

@@ -122,6 +122,94 @@ export async function readManifest(
   return entries;
 }
 
+/** What one has of something, and what the other. */
+export type Sides<T> = { readonly before: T; readonly after: T };
+
+/**
+ * The entries of two manifests, without those in lists that both have.
+ * @throws OpError as `readManifest`.
+ */
+export async function readDiffering(
+  dag: Dag,
+  cids: Sides<CID>,
+  signal: AbortSignal,
+): Promise<Sides<Map<Name, ManifestEntry>>> {
+  const blockOf = async (cid: CID) => Field.ofBlock(await dag.block(cid, signal), cid);
+  const roots = { before: await blockOf(cids.before), after: await blockOf(cids.after) };
+  const isList = SIDES.some((side) => roots[side].at('version').integer(1, MANIFEST_VERSION) === 1);
+  if (isList) {
+    const before = await readManifest(dag, cids.before, signal);
+    return { before, after: await readManifest(dag, cids.after, signal) };
+  }
+  const found = { before: new Map<Name, ManifestEntry>(), after: new Map<Name, ManifestEntry>() };
+  const waiting: Lists[] = [{ path: '' as Name, before: undefined, after: undefined }];
+  for (const side of SIDES) {
+    const top = roots[side].at('root');
+    add(found[side], await decoded(dag, top, '' as Name, signal), cids[side]);
+    for (const lists of waiting) lists[side] = waitingOf(top, '' as Name)[0]?.list;
+  }
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    waiting.push(...(await readLists(dag, next, { found, cids, signal })));
+  }
+  return found;
+}
+
+const SIDES = ['before', 'after'] as const;
+
+/** The lists that two manifests have of one directory. */
+interface Lists {
+  readonly path: Name;
+  before: CID | undefined;
+  after: CID | undefined;
+}
+
+/** Reads what differs of them; answers the lists below, of which one may be that of the other. */
+async function readLists(
+  dag: Dag,
+  lists: Lists,
+  reading: {
+    readonly found: Sides<Map<Name, ManifestEntry>>;
+    readonly cids: Sides<CID>;
+    readonly signal: AbortSignal;
+  },
+): Promise<Lists[]> {
+  const { path: directory, before, after } = lists;
+  if (String(before) === String(after)) return [];
+  const { found, cids, signal } = reading;
+  const common = await commonParts(dag, [before, after], signal);
+  const prefix = directory === '' ? '' : `${directory}/`;
+  const below = new Map<Name, Lists>();
+  for (const side of SIDES) {
+    const list = lists[side];
+    if (list === undefined) continue;
+    for await (const field of namesIn(dag, list, signal, common)) {
+      const path = `${prefix}${nameOf(field.at('name').bytes())}` as Name;
+      add(found[side], await decoded(dag, field, path, signal), cids[side]);
+      const both = below.get(path) ?? { path, before: undefined, after: undefined };
+      both[side] = waitingOf(field, path)[0]?.list;
+      below.set(path, both);
+    }
+  }
+  return [...below.values()];
+}
+
+/** The parts that both lists have, as texts. */
+async function commonParts(
+  dag: Dag,
+  lists: readonly (CID | undefined)[],
+  signal: AbortSignal,
+): Promise<ReadonlySet<string>> {
+  const parts: string[][] = [];
+  for (const list of lists) {
+    const block = list && Field.ofBlock(await dag.block(list, signal), list);
+    const links = block?.at('parts').optional((field) => field.list()) ?? [];
+    parts.push(links.map((part) => part.cid().toString()));
+  }
+  const [before = [], after = []] = parts;
+  const others = new Set(after);
+  return new Set(before.filter((part) => others.has(part)));
+}
+
 /** The access time of the root; undefined in version 1. @throws as `readManifest`. */
 export async function rootAtimeOf(
   dag: Dag,
@@ -141,10 +229,17 @@ function add(entries: Map<Name, ManifestEntry>, entry: ManifestEntry, cid: CID):
   throw new OpError('payload-too-large', `read manifest ${cid}`);
 }
 
-async function* namesIn(dag: Dag, list: CID, signal: AbortSignal): AsyncGenerator<Field> {
+/** Without those of the parts `known`. */
+async function* namesIn(
+  dag: Dag,
+  list: CID,
+  signal: AbortSignal,
+  known: ReadonlySet<string> = new Set(),
+): AsyncGenerator<Field> {
   const block = Field.ofBlock(await dag.block(list, signal), list);
   const names = block.at('names').optional((field) => field.list());
-  if (names === undefined) yield* fieldsOf(dag, block.at('parts').list(), signal);
+  const isNew = (part: Field) => known.size === 0 || !known.has(part.cid().toString());
+  if (names === undefined) yield* fieldsOf(dag, block.at('parts').list().filter(isNew), signal);
   else yield* names;
 }
 

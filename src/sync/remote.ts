@@ -8,7 +8,7 @@ import { OpError } from '../base/errors.ts';
 import { type Name, nameOfText } from '../base/ids.ts';
 import { NAME_BYTES_MAX, RESTORED_ENTRIES_MAX } from '../base/limits.ts';
 import { turn } from '../base/turn.ts';
-import type { CID, Dag, DagEntry } from '../content/content.ts';
+import { type CID, type Dag, type DagEntry, type DagLink, RAW_CODEC } from '../content/content.ts';
 import { isCbor } from './cbor.ts';
 import { type ManifestEntry, readManifest } from './manifest.ts';
 import { readSnapshot, type Snapshot } from './snapshot.ts';
@@ -49,23 +49,32 @@ export interface RemoteTree {
   readonly root: RemoteEntry;
 }
 
+/** Links of a directory whose blocks are looked at together. */
+const LINKS_AT_ONCE = 256;
 /** Missing blocks that are named. */
 const MISSING_SHOWN = 20;
 
+export interface ReadRemoteOptions {
+  /** Whether bytes of files may be elsewhere; if not, all blocks must be here before one is read. */
+  readonly mayLackBytes: boolean;
+  readonly signal: AbortSignal;
+}
+
 /**
- * Reads a whole tree, every block that it reads verified, after it was seen that all are here.
+ * Reads a whole tree, every block that it reads verified; bytes of files are not looked at.
  * @throws OpError content-missing with details {cid, partial: {missing}}; integrity (also for a
  *   name with `/`, `.`, `..` or NUL); unsupported when `cid` is no directory and no snapshot
  *   record; name-too-long; payload-too-large; the signal's reason.
  */
-export async function readRemote(dag: Dag, cid: CID, signal: AbortSignal): Promise<RemoteTree> {
+export async function readRemote(
+  dag: Dag,
+  cid: CID,
+  { mayLackBytes, signal }: ReadRemoteOptions,
+): Promise<RemoteTree> {
   const snapshot = isCbor(cid) ? await snapshotAt(dag, cid, signal) : undefined;
   const tree = snapshot?.record.tree ?? cid;
-  await demandComplete(
-    dag,
-    snapshot === undefined ? [tree] : [tree, snapshot.record.manifest],
-    signal,
-  );
+  const roots = snapshot === undefined ? [tree] : [tree, snapshot.record.manifest];
+  if (!mayLackBytes) await demandComplete(dag, roots, signal);
   const manifest =
     snapshot === undefined
       ? new Map<Name, ManifestEntry>()
@@ -136,7 +145,7 @@ class Reader {
   async #directory({ entry, cid }: Directory): Promise<Directory[]> {
     const below: Directory[] = [];
     const names = new Set<Name>();
-    const add = async (name: Name, childCid: CID | undefined) => {
+    const add = (name: Name, childCid: CID | undefined, node: DagEntry | undefined) => {
       demandName(name, names, cid);
       this.#count += 1;
       if (this.#count > RESTORED_ENTRIES_MAX) {
@@ -146,22 +155,41 @@ class Reader {
       }
       const path = (entry.path === '' ? name : `${entry.path}/${name}`) as Name;
       const child =
-        childCid === undefined
+        childCid === undefined || node === undefined
           ? this.#special(name, path)
-          : this.#entryOf(name, path, childCid, await this.#dag.entryOf(childCid, this.#signal));
+          : this.#entryOf(name, path, childCid, node);
       entry.children.push(child);
       if (child.type === 'directory' && childCid !== undefined) {
         below.push({ entry: child, cid: childCid });
       }
     };
+    let some: DagLink[] = [];
+    const addSome = async () => {
+      // Together: a block of each may have to be fetched.
+      const nodes = await Promise.all(some.map((link) => this.#nodeOf(link)));
+      for (const [at, { name, cid: child }] of some.entries()) {
+        add(nameOfText(name), child, nodes[at]);
+      }
+      some = [];
+    };
     for await (const link of this.#dag.list(cid, this.#signal)) {
-      await add(nameOfText(link.name), link.cid);
+      if (some.push(link) === LINKS_AT_ONCE) await addSome();
     }
+    await addSome();
     for (const { path, cid: own } of this.#hidden.get(entry.path) ?? []) {
-      await add(lastOf(path), own);
+      const node = own === undefined ? undefined : await this.#dag.entryOf(own, this.#signal);
+      add(lastOf(path), own, node);
     }
     entry.children.sort((one, other) => (one.name < other.name ? -1 : 1));
     return below;
+  }
+
+  /** A raw block that is elsewhere is a file of as many bytes as its link says, or is damaged. */
+  async #nodeOf({ cid, cumulativeSize }: DagLink): Promise<DagEntry> {
+    const isHere = this.#dag.sizeOf(cid) !== undefined;
+    if (isHere || cid.code !== RAW_CODEC) return this.#dag.entryOf(cid, this.#signal);
+    const plain = { cid, mode: undefined, mtime: undefined, target: undefined };
+    return { ...plain, type: 'raw', size: cumulativeSize, cumulativeSize };
   }
 
   #entryOf(name: Name, path: Name, cid: CID, node: DagEntry) {

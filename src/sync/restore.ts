@@ -17,6 +17,7 @@ import {
   type ContentStore,
   cidOfBytes,
   type Dag,
+  type Filling,
   type Sealer,
 } from '../content/content.ts';
 import type { Actor, Journal, OpRow } from '../journal/journal.ts';
@@ -38,6 +39,8 @@ export interface RestorerPorts {
   readonly contents: ContentStore;
   readonly dag: Dag;
   readonly sealer: Pick<Sealer, 'verify'>;
+  /** What is not here is shown all the same when somebody can be asked for it later. */
+  readonly filling: Pick<Filling, 'isOffered' | 'keeping'>;
 }
 
 export interface RestoreRequest {
@@ -94,14 +97,17 @@ export class Restorer {
    *   (no directory), version-conflict, no-space, io; what the writer throws; the signal's reason.
    */
   async restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {
-    const { journal, dag } = this.#ports;
+    const { journal, filling } = this.#ports;
     const op = `restore ${request.cid}`;
+    const mayLackBytes = filling.isOffered;
+    const dag = mayLackBytes ? filling.keeping() : this.#ports.dag;
     const synced = journal.superblocks.synced(request.path);
     demandRoot(synced, request.expectedRoot, op);
     const base = synced === undefined ? undefined : cidOfBytes(synced.rootCid);
-    const tree = await readRemote(dag, request.cid, run.signal);
+    const { signal } = run;
+    const tree = await readRemote(dag, request.cid, { mayLackBytes, signal });
     const root = request.missing.length === 0 ? request.existing : undefined;
-    const compared = await compare(this.#ports, root, tree, {
+    const compared = await compare({ ...this.#ports, dag }, root, tree, {
       policy: request.policy,
       applyDeletions: request.applyDeletions,
       base,
@@ -111,9 +117,11 @@ export class Restorer {
     demandNoConflict(request, compared);
     const plan = planFrom(request, compared.plan);
     const facts = { ...compared, root: tree.cid, base };
-    const made: ContentId[] = [];
+    const made = new Set<ContentId>();
     try {
-      await this.#fill(compared, made, request.dryRun, run);
+      const profile = tree.snapshot?.record.cidProfile;
+      const into = { made, profile, dryRun: request.dryRun };
+      await this.#fill(compared, into, run);
       run.signal.throwIfAborted();
       if (request.dryRun) {
         const rehearsed = journal.rehearse(() => request.writer.write(plan));
@@ -129,8 +137,7 @@ export class Restorer {
   /** Gives every file of the plan its bytes, verified; each content once. */
   async #fill(
     { files, bytes: bytesTotal }: Comparison,
-    made: ContentId[],
-    dryRun: boolean,
+    { made, profile, dryRun }: Into,
     run: RestoreRun,
   ): Promise<void> {
     const known = new Map<string, ContentId>();
@@ -142,10 +149,11 @@ export class Restorer {
       const content =
         known.get(key) ??
         (await this.#shared(cid, size, run.signal)) ??
+        (await this.#elsewhere({ cid, size, profile }, dryRun ? undefined : made, run.signal)) ??
         (await this.#copied(cid, size, dryRun ? undefined : made, run.signal));
       known.set(key, content);
       node.content = content;
-      if (!made.includes(content)) node.cid = blockKey(cid);
+      if (!made.has(content)) node.cid = blockKey(cid);
       bytes += size;
       run.progress({ bytes, bytesTotal });
     }
@@ -158,16 +166,35 @@ export class Restorer {
     return (await this.#ports.sealer.verify(row.id, signal)) ? row.id : undefined;
   }
 
+  /**
+   * An object for a file of which not every block is here; undefined when all are. Without `made`
+   * none is made.
+   */
+  async #elsewhere(
+    file: Parameters<ContentStore['remote']['create']>[0],
+    made: Set<ContentId> | undefined,
+    signal: AbortSignal,
+  ): Promise<ContentId | undefined> {
+    const { journal, contents, dag } = this.#ports;
+    const shown = contents.remote.find(file.cid);
+    if (shown?.size === file.size) return shown.id;
+    if (await isHere(dag, file.cid, signal)) return undefined;
+    if (made === undefined) return NO_CONTENT;
+    const id = journal.commit(() => contents.remote.create(file));
+    made.add(id);
+    return id;
+  }
+
   /** A new object with the bytes of a file; without `made` they are only read, and verified. */
   async #copied(
     cid: CID,
     size: number,
-    made: ContentId[] | undefined,
+    made: Set<ContentId> | undefined,
     signal: AbortSignal,
   ): Promise<ContentId> {
     const { journal, contents, dag } = this.#ports;
     const id = made === undefined ? NO_CONTENT : journal.commit(() => contents.create('local'));
-    made?.push(id);
+    made?.add(id);
     for (let at = 0; at < size; at += RESTORED_PIECE_BYTES) {
       const length = Math.min(RESTORED_PIECE_BYTES, size - at);
       const bytes = await dag.readRange(cid, { position: at, length }, signal);
@@ -227,7 +254,7 @@ export class Restorer {
   }
 
   /** What nobody shows goes; what is sealed may be somebody's block by now, and stays. */
-  #abandon(made: readonly ContentId[]): void {
+  #abandon(made: ReadonlySet<ContentId>): void {
     const { journal, contents } = this.#ports;
     journal.commit(() => {
       for (const id of made) {
@@ -236,6 +263,21 @@ export class Restorer {
       }
     });
   }
+}
+
+/** What files get their bytes with. */
+interface Into {
+  /** Objects made for it. */
+  readonly made: Set<ContentId>;
+  /** That made the CIDs, if it is known. */
+  readonly profile: string | undefined;
+  readonly dryRun: boolean;
+}
+
+async function isHere(dag: Dag, cid: CID, signal: AbortSignal): Promise<boolean> {
+  if (dag.sizeOf(cid) === undefined) return false;
+  for await (const { size } of dag.walk(cid, signal)) if (size === undefined) return false;
+  return true;
 }
 
 function demandNoConflict({ policy, cid }: RestoreRequest, { conflicts }: Comparison): void {

@@ -32,6 +32,22 @@ export function snapshotBlock(snapshot: Snapshot): StoredBlock {
   });
 }
 
+/**
+ * A snapshot and those before it, newest first.
+ * @throws OpError as `readSnapshot`, when one of them is not here, which ends it.
+ */
+export async function* chainOf(
+  dag: Dag,
+  newest: CID,
+  signal: AbortSignal,
+): AsyncGenerator<{ readonly cid: CID; readonly record: Snapshot }> {
+  for (let cid: CID | undefined = newest; cid !== undefined; ) {
+    const record: Snapshot = await readSnapshot(dag, cid, signal);
+    yield { cid, record };
+    cid = record.previous;
+  }
+}
+
 /** @throws OpError content-missing, integrity; unsupported when the block is no such record. */
 export async function readSnapshot(dag: Dag, cid: CID, signal: AbortSignal): Promise<Snapshot> {
   const record = Field.ofBlock(await dag.block(cid, signal), cid);

@@ -5,11 +5,13 @@
  */
 export { type Assembled, assemble } from './assemble.ts';
 export type { Conflict } from './compare.ts';
+export { type Difference, differences } from './diff.ts';
 export { syncBlocks } from './durable.ts';
 export { type FrozenEntry, freeze, type Gate } from './freeze.ts';
 export { isHeld } from './intend.ts';
+export { readManifest } from './manifest.ts';
 export { type Published, Publisher, type PublishRequest } from './publish.ts';
 export { type Restored, type RestoreRequest, Restorer } from './restore.ts';
-export { readSnapshot } from './snapshot.ts';
-export { typeOf } from './types.ts';
+export { chainOf, readSnapshot, type Snapshot } from './snapshot.ts';
+export { ENTRY_TYPES, typeOf } from './types.ts';
 export { Uploads } from './uploads.ts';

@@ -7,12 +7,13 @@
  */
 import { OpError } from '../base/errors.ts';
 import { type Ino, type Name, nameOfText, ROOT_INO } from '../base/ids.ts';
-import { isDirectory, isRegular } from '../base/posix.ts';
+import { isDirectory, isRegular, W_OK } from '../base/posix.ts';
 import {
   type Awaitable,
   type Caller,
   CONTROL_INO_FROM,
   type Inode,
+  isPermitted,
   prepareBytes,
   type Resolved,
   resolve,
@@ -212,6 +213,20 @@ export async function whenFree(asker: Asker, context: ToolContext, path: string)
   if (!isRegular(found.mode)) return;
   const wait = { locks, clock, signal: context.signal };
   await about(asker, path, () => whenUnlocked(wait, found.ino, asker.tool));
+}
+
+/**
+ * Waits for the bytes of a file of which a part is to be changed. What the path means may change
+ * meanwhile: then the change says what is missing.
+ * @throws OpError content-missing, integrity; the signal's reason.
+ */
+export async function whenHere(asker: Asker, { signal }: ToolContext, path: string): Promise<void> {
+  const { vfs, caller } = asker;
+  const found = resolveQuietly(asker, path);
+  if (found === undefined || !isRegular(found.mode) || vfs.isHere(found.ino)) return;
+  // Who may not write is told so by the change, and has nothing fetched for him.
+  if (!isPermitted(caller, found, W_OK)) return;
+  await about(asker, path, () => vfs.bring(found.ino, { signal }));
 }
 
 /**

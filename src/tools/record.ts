@@ -102,7 +102,8 @@ function cidOfRow(core: Core, known: Buffer | null, content: ContentId | null): 
   if (known !== null) return cidOfBytes(known).toString();
   if (content === null) return undefined;
   const row = core.journal.contents.get(content);
-  return row?.state === 'sealed' && row.cid !== null ? cidOfBytes(row.cid).toString() : undefined;
+  const isKnown = row?.state === 'sealed' || row?.state === 'remote';
+  return isKnown && row.cid !== null ? cidOfBytes(row.cid).toString() : undefined;
 }
 
 const CHANGES_OF_BYTES: ReadonlySet<OpKind> = new Set(['write', 'truncate', 'fallocate']);

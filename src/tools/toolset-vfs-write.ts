@@ -30,6 +30,7 @@ import {
   prepareWrite,
   umasked,
   whenFree,
+  whenHere,
 } from './places.ts';
 import * as schema from './schema.ts';
 import { recordTool, type ToolContext } from './tool.ts';
@@ -85,6 +86,8 @@ export const vfsWrite = recordTool({
     }
     const bytes = schema.decodeContent(input.content, input.encoding, `vfs_write ${path}`);
     await whenFree(asker, context, path);
+    const isPart = input.append || input.offset !== undefined;
+    if (isPart && !input.dry_run) await whenHere(asker, context, path);
     if (!input.dry_run) prepareWrite(asker, path);
     return change(asker, context, {
       path,

@@ -15,13 +15,15 @@ import { clearCapability } from './xattr.ts';
 
 /**
  * What an inode takes on disk, in units of 512 bytes. The disk is asked: only it knows what of a
- * backing file is holes. What is packed has none, and what has no content takes nothing.
+ * backing file is holes. What is packed has none, and what has no content takes nothing; of what is
+ * elsewhere only what came here takes room.
  */
 export function sectors(core: Core, { mode, size, content }: Inode): number {
   if (!isRegular(mode)) return Math.ceil(size / SECTOR_BYTES);
   if (content === NO_CONTENT || size === 0) return 0;
   const path = core.content.backingPath(content);
-  return path === undefined ? Math.ceil(size / SECTOR_BYTES) : sectorsAt(path);
+  if (path !== undefined) return sectorsAt(path);
+  return core.content.remote.has(content, 0, size) ? Math.ceil(size / SECTOR_BYTES) : 0;
 }
 
 /** Who sets the size of a file waits as who opens it, but not to cut it to nothing. */

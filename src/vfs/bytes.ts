@@ -381,6 +381,10 @@ export function copyRange(
   const target = core.inodes.get(to.file.ino);
   if (isDirectory(source.mode)) throw new OpError('is-directory', 'copy_file_range');
   core.demandWritable(target, 'copy_file_range');
+  // The kernel copies by read and write when it is told so (EXDEV), and a read can wait.
+  if (core.content.row(source.content)?.state === 'remote') {
+    throw new OpError('cross-mount', 'copy_file_range');
+  }
   const wanted = Math.min(length, source.size - from.position, COPY_BYTES_MAX);
   if (wanted <= 0) return 0;
   const overlaps = Math.abs(from.position - to.position) < wanted;

@@ -1,7 +1,7 @@
 /**
  * `/ipfs/<cid>/…`: content by CID, immutable. Inodes are made as they are looked up: their numbers
  * are a hash of the path, so that the same path means the same inode after a restart. Bytes come
- * verified from a port; a CID that is bad or absent is not-found, and nothing is ever fetched here.
+ * verified from a port, which may have to fetch them; a CID that is bad or absent is not-found.
  */
 import { createHash } from 'node:crypto';
 import { OpError } from '../base/errors.ts';
@@ -32,18 +32,23 @@ export interface ContentNode {
   readonly target?: string | undefined;
 }
 
+export interface ContentLink {
+  readonly name: string;
+  readonly cid: string;
+  /** Where the CID says so, and its block is elsewhere. */
+  readonly type?: 'file' | undefined;
+}
+
 /**
- * Immutable content, by CID, from what is kept here. `content/` has it; all may reject not-found. What
- * is asked for ends with its signal: who goes on keeps others from their turn.
+ * Immutable content, by CID. `content/` has it, or fetches it; all may reject not-found, or
+ * content-missing when it is not known whether there is any. What is asked for ends with its signal:
+ * who goes on keeps others from their turn.
  */
 export interface ContentReader {
   /** Whether this first-level name is a CID at all. */
   isCid(name: string): boolean;
   node(cid: string, signal: AbortSignal): Promise<ContentNode>;
-  children(
-    cid: string,
-    signal: AbortSignal,
-  ): AsyncIterable<{ readonly name: string; readonly cid: string }>;
+  children(cid: string, signal: AbortSignal): AsyncIterable<ContentLink>;
   read(cid: string, position: number, length: number, signal: AbortSignal): Promise<Uint8Array>;
 }
 
@@ -186,7 +191,7 @@ export class CidTree {
     for await (const child of this.#reader.children(node.cid, signal)) {
       index += 1;
       if (index <= cookie) continue;
-      const row = await this.#childRow(ino, `${path}/${child.name}`, child.cid, signal);
+      const row = await this.#childRow(ino, `${path}/${child.name}`, child, signal);
       const name = nameOfText(child.name);
       const type = row.mode & S_IFMT;
       if (!take({ name, ino: row.ino, type, cookie: index, inode: undefined })) return;
@@ -200,12 +205,20 @@ export class CidTree {
     if ((mask & ~(allowed | R_OK)) !== 0) throw new OpError('denied', 'access');
   }
 
-  /** A listed child; one whose block is missing here is still listed, as a file. */
-  async #childRow(parent: Ino, path: string, cid: string, signal: AbortSignal): Promise<Inode> {
+  /** A listed child; one whose block cannot be had is still listed, as a file. */
+  async #childRow(
+    parent: Ino,
+    path: string,
+    { cid, type }: ContentLink,
+    signal: AbortSignal,
+  ): Promise<Inode> {
+    if (type === 'file') return rowOf(path, { cid, type, size: 0 });
     try {
       return this.#enter(parent, path, await this.#node(cid, signal), false);
     } catch (error) {
-      if (!(error instanceof OpError) || error.failure !== 'not-found') throw error;
+      const isAway =
+        error instanceof OpError && ['not-found', 'content-missing'].includes(error.failure);
+      if (!isAway) throw error;
       return rowOf(path, { cid, type: 'file', size: 0 });
     }
   }
@@ -220,8 +233,7 @@ export class CidTree {
       return await this.#reader.node(cid, signal);
     } catch (error) {
       const absent =
-        error instanceof OpError &&
-        ['content-missing', 'invalid-cid', 'not-found'].includes(error.failure);
+        error instanceof OpError && ['invalid-cid', 'not-found'].includes(error.failure);
       if (absent) throw new OpError('not-found', `lookup ${cid}`, { cause: error });
       throw error;
     }

@@ -133,7 +133,12 @@ export interface FileSystem {
   getattr(caller: Caller, ino: Ino): Awaitable<Inode>;
   /** Room the inode takes on disk, in units of 512 bytes (st_blocks): holes take none. */
   sectors(inode: Inode): number;
+  /** A size other than 0 is given to what is here only, see `bring`. */
   setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Awaitable<Inode>;
+  /** Whether what the inode holds, bytes or names, can be read without waiting for anybody. */
+  isHere(ino: Ino): boolean;
+  /** Resolves when all bytes of a managed file are here. */
+  bring(ino: Ino, asking?: Asking): Promise<void>;
   readlink(caller: Caller, ino: Ino): Awaitable<Name>;
   /**
    * The permission bits asked for, without those in `umask`; but a directory with a default ACL
@@ -154,7 +159,13 @@ export interface FileSystem {
     flags: RenameFlags,
   ): void;
   /** O_TRUNC in `flags` truncates; `killSetId` as in `AttributeChange`. */
-  open(caller: Caller, ino: Ino, flags: number, killSetId: boolean): Awaitable<Handle>;
+  open(
+    caller: Caller,
+    ino: Ino,
+    flags: number,
+    killSetId: boolean,
+    asking?: Asking,
+  ): Awaitable<Handle>;
   create(caller: Caller, parent: Ino, name: Name, mode: number, flags: number): Opened;
   /** A regular file without a name (O_TMPFILE). */
   tmpfile(caller: Caller, parent: Ino, mode: number, flags: number): Opened;

@@ -16,7 +16,7 @@ import {
 } from '../base/ids.ts';
 import { NAME_BYTES_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, S_ISGID } from '../base/posix.ts';
-import type { ContentStore, Doubt } from '../content/content.ts';
+import type { ContentStore, Doubt, Filling } from '../content/content.ts';
 import {
   History,
   type InodeRow,
@@ -44,6 +44,8 @@ export interface CoreOptions {
   readonly table?: HandleTable | undefined;
   /** What a loss of power may have taken; absent: nothing. */
   readonly doubt?: Doubt | undefined;
+  /** Brings content here that is elsewhere; absent: nobody can be asked. */
+  readonly filling?: Filling | undefined;
 }
 
 /** Until a kernel is attached nobody has anything cached. */
@@ -61,6 +63,7 @@ export class Core {
   readonly clock: Clock;
   readonly syncJournal: () => Promise<void>;
   readonly doubt: Doubt | undefined;
+  readonly filling: Filling | undefined;
   readonly history: History;
   readonly inodes: InodeCache;
   readonly live: LiveFiles;
@@ -89,6 +92,7 @@ export class Core {
     this.content = content;
     this.clock = clock;
     this.doubt = options.doubt;
+    this.filling = options.filling;
     this.history = new History(journal);
     this.mounts = new MountTable();
     this.live = new LiveFiles({

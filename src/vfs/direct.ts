@@ -46,6 +46,8 @@ export function planOf(
   const live = core.live.find(row.ino);
   if (live === undefined && core.handles.isOpen(row.ino)) return undefined;
   const isEmptied = live === undefined && (flags & O_TRUNC) !== 0;
+  // What comes as it is read comes through the daemon.
+  if (!isEmptied && core.content.row(row.content)?.state === 'remote') return undefined;
   const source = isEmptied ? 'empty' : sourceOf(core, row);
   const isBusy = live?.isWritable === true;
   const plan = { source, isWritable, aside: undefined, isLargeCopy: false };

@@ -17,7 +17,7 @@ import {
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import { isReadDue } from './access-times.ts';
 import { clearSetId, isWrittenInPlace, openInPlace, truncate } from './bytes.ts';
-import type { Awaitable, Caller } from './contract.ts';
+import type { Asking, Awaitable, Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
 import {
   type DirectPlan,
@@ -29,6 +29,7 @@ import {
   rest,
   upgradeHere,
 } from './direct.ts';
+import { bring, isHere } from './elsewhere.ts';
 import type { OpenFile } from './handles.ts';
 import type { Live } from './live.ts';
 import { demand } from './permissions.ts';
@@ -39,25 +40,32 @@ import { clearCapability } from './xattr.ts';
 /** Flags that mean something to open(2) only, not to the handle. */
 const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC;
 
-/** @throws OpError is-directory, unsupported, denied, read-only, no-space. */
+/**
+ * @throws OpError is-directory, unsupported, denied, read-only, no-space; content-missing for who
+ *   writes to what is elsewhere.
+ */
 export function open(
   core: Core,
   caller: Caller,
   ino: Ino,
   flags: number,
   killSetId: boolean,
+  asking?: Asking,
 ): Awaitable<OpenFile> {
   const row = core.inodes.get(ino);
   demandOpenable(core, caller, row, flags);
+  const again = () => open(core, caller, ino, flags, killSetId);
+  // Who writes needs the bytes beside those he writes, and who empties the file none.
+  const keepsBytes = writes(flags) && (flags & O_TRUNC) === 0;
+  if (keepsBytes && !isHere(core, row)) return bring(core, ino, asking?.signal).then(again);
   if (isDoubtful(core, row.content)) {
     // The kernel holds nothing while it waits for this answer that an invalidation waits for.
-    const settled = ascertain(core, row.content).then(() => core.invalidator.settled());
-    return settled.then(() => open(core, caller, ino, flags, killSetId));
+    return ascertain(core, row.content)
+      .then(() => core.invalidator.settled())
+      .then(again);
   }
   const plan = planOf(core, caller, row, flags);
-  if (isTrustEnding(core, row, plan, flags)) {
-    return endTrust(core, row.content).then(() => open(core, caller, ino, flags, killSetId));
-  }
+  if (isTrustEnding(core, row, plan, flags)) return endTrust(core, row.content).then(again);
   if (plan?.isLargeCopy === true && plan.aside !== undefined) {
     const { version } = row;
     return openLater(core, caller, ino, { flags, killSetId, aside: plan.aside, version });

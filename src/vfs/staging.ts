@@ -116,12 +116,27 @@ async function stageOne(stager: Stager, name: Name, inode: Inode): Promise<Stage
   if (isDirectory(inode.mode)) {
     const children: Staged[] = [];
     for (const entry of await entriesOf(stager, inode.ino)) {
-      const child = await fileSystem.getattr(caller, entry.ino);
-      children.push(await stageOne(stager, entry.name, child));
+      children.push(await stageOne(stager, entry.name, await childOf(stager, inode.ino, entry)));
     }
     return { ...plain, content: NO_CONTENT, children };
   }
   return { ...plain, ...(await stageBytes(stager, inode)) };
+}
+
+/** Of content that is elsewhere a listing knows the names: what they are is found out by each. */
+async function childOf(
+  { fileSystem, caller }: Stager,
+  directory: Ino,
+  { ino, name }: DirectoryEntry,
+): Promise<Inode> {
+  try {
+    return await fileSystem.getattr(caller, ino);
+  } catch (error) {
+    if (!(error instanceof OpError) || error.failure !== 'not-found') throw error;
+    const found = await fileSystem.lookup(caller, directory, name);
+    if (found === undefined) throw error;
+    return found;
+  }
 }
 
 async function entriesOf({ fileSystem, caller }: Stager, ino: Ino): Promise<DirectoryEntry[]> {

@@ -10,8 +10,8 @@ import { SECTOR_BYTES } from '../base/limits.ts';
 import { isDirectory, isSymlink, O_NOATIME, O_RDONLY, R_OK, W_OK, writes } from '../base/posix.ts';
 import { markRead } from './access-times.ts';
 import { sectors, setattr } from './attributes.ts';
-import { allocate, copyRange, read, seek, write, writePages } from './bytes.ts';
-import { CID_INO_FROM, CidTree, type ContentReader, type NodeLog } from './cidtree.ts';
+import { allocate, copyRange, seek, write, writePages } from './bytes.ts';
+import { CID_INO_FROM, CidTree } from './cidtree.ts';
 import type {
   AllocateFlags,
   Asking,
@@ -30,17 +30,18 @@ import {
   CONTROL_INO,
   CONTROL_INO_FROM,
   CONTROL_NAME,
-  type ControlFile,
   ControlTree,
   type KeptBytes,
   readText,
 } from './control.ts';
-import { Core, type CoreOptions } from './core.ts';
+import { Core } from './core.ts';
 import { create, link, mkdir, mknod, symlink, tmpfile } from './create.ts';
+import { bring, isHere, readWhenHere } from './elsewhere.ts';
 import { graft } from './graft.ts';
 import type { OpenFile } from './handles.ts';
 import { lookup } from './lookup.ts';
 import { fsync, open, openNow, release } from './open.ts';
+import type { VfsOptions } from './options.ts';
 import { demand } from './permissions.ts';
 import { readdir } from './readdir.ts';
 import { rmdir, unlink } from './remove.ts';
@@ -103,20 +104,6 @@ export {
 export { ascertain } from './unclean.ts';
 export { cidOf, durabilityOf, versionOf } from './xattr.ts';
 export { CID_INO_FROM, CONTROL_INO_FROM };
-
-export interface VfsOptions extends CoreOptions {
-  readonly contentReader: ContentReader;
-  readonly controlFiles: readonly ControlFile[];
-  /** Of the control files: who runs the daemon. */
-  readonly owner: { readonly uid: number; readonly gid: number };
-  /** A directory on the disk that holds the content: statfs reports that disk. */
-  readonly stateDirectory: string;
-  /** Aborts when the daemon stops. */
-  readonly signal: AbortSignal;
-  /** What is written down for a daemon that goes on with the connection; absent: there is none. */
-  readonly nodes?: NodeLog | undefined;
-  readonly rendered?: KeptBytes | undefined;
-}
 
 /** Entries of the managed tree under which content by CID is seen. */
 const CID_ROOT_KIND = 'ipfs';
@@ -186,6 +173,16 @@ export class Vfs implements FileSystem {
     return setattr(this.core, caller, ino, change, fh);
   }
 
+  isHere(ino: Ino): boolean {
+    if (ino >= CONTROL_INO_FROM) return ino < CID_INO_FROM;
+    const row = this.core.inodes.find(ino);
+    return row === undefined || isHere(this.core, row);
+  }
+
+  bring(ino: Ino, asking?: Asking): Promise<void> {
+    return bring(this.core, ino, asking?.signal);
+  }
+
   readlink(_caller: Caller, ino: Ino): Name {
     if (ino >= CID_INO_FROM) return this.#cids.readlink(ino);
     const target = this.core.journal.symlinks.get(ino);
@@ -238,8 +235,14 @@ export class Vfs implements FileSystem {
     rename(this.core, caller, from, to, flags);
   }
 
-  open(caller: Caller, ino: Ino, flags: number, killSetId: boolean): Awaitable<Handle> {
-    if (ino < CONTROL_INO_FROM) return open(this.core, caller, ino, flags, killSetId);
+  open(
+    caller: Caller,
+    ino: Ino,
+    flags: number,
+    killSetId: boolean,
+    asking?: Asking,
+  ): Awaitable<Handle> {
+    if (ino < CONTROL_INO_FROM) return open(this.core, caller, ino, flags, killSetId, asking);
     return this.#openFixed(caller, ino, flags);
   }
 
@@ -281,10 +284,9 @@ export class Vfs implements FileSystem {
     asking?: Asking,
   ): Awaitable<number> {
     const file = this.core.handles.get(fh);
-    if (file.ino < CONTROL_INO_FROM) return read(this.core, file, into, offset, length, position);
-    if (file.ino >= CID_INO_FROM) {
-      return this.#cids.read(file.ino, { into, offset, length, position }, asking);
-    }
+    const wanted = { into, offset, length, position };
+    if (file.ino < CONTROL_INO_FROM) return readWhenHere(this.core, file, wanted, asking);
+    if (file.ino >= CID_INO_FROM) return this.#cids.read(file.ino, wanted, asking);
     return readText(this.#rendered.get(fh), into, offset, length, position);
   }
 
@@ -338,8 +340,7 @@ export class Vfs implements FileSystem {
     const inode = this.getattr(caller, ino);
     if (!isDirectory(inode.mode)) throw new OpError('not-directory', 'opendir');
     demand(caller, inode, R_OK, 'opendir');
-    const isManaged = ino < CONTROL_INO_FROM;
-    const path = isManaged ? this.core.pathnames.ofDirectory(ino) : fixedPathOf(ino);
+    const path = ino < CONTROL_INO_FROM ? this.core.pathnames.ofDirectory(ino) : fixedPathOf(ino);
     return this.core.handles.add(ino, flags, path, caller);
   }
 
@@ -382,9 +383,8 @@ export class Vfs implements FileSystem {
   }
 
   getxattr(caller: Caller, ino: Ino, name: Name): Buffer | undefined {
-    if (ino >= CID_INO_FROM && (name as string) === 'user.ipfs.cid') {
+    if (ino >= CID_INO_FROM && (name as string) === 'user.ipfs.cid')
       return Buffer.from(this.#cids.cidOf(ino));
-    }
     if (ino >= CONTROL_INO_FROM) return undefined;
     return getxattr(this.core, caller, ino, name);
   }

@@ -96,13 +96,14 @@ function virtual(core: Core, row: InodeRow, name: Name): Buffer | undefined {
   }
 }
 
-/** The CID of a file whose bytes are sealed, or that has none. */
+/** The CID of a file whose bytes are sealed or elsewhere, or that has none. */
 export function cidOf(core: Core, row: InodeRow): CID | undefined {
   if (row.content === NO_CONTENT) {
     return isRegular(row.mode) && row.size === 0 ? rawCid(new Uint8Array()) : undefined;
   }
   const content = core.journal.contents.get(row.content);
-  if (content?.state !== 'sealed' || content.cid === null) return undefined;
+  const isKnown = content?.state === 'sealed' || content?.state === 'remote';
+  if (!isKnown || content.cid === null) return undefined;
   return CID.decode(content.cid);
 }
 

@@ -34,6 +34,9 @@ const NOTHING: ControlMethods = {
   call: unasked,
   sync_local: unasked,
   car: unasked,
+  snapshot_list: unasked,
+  snapshot_show: unasked,
+  snapshot_diff: unasked,
 };
 
 export class Asked implements AsyncDisposable {

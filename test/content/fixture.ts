@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock, Instant } from '../../src/base/clock.ts';
 import { SystemClock } from '../../src/base/clock.ts';
+import type { OpError } from '../../src/base/errors.ts';
 import type { ContentId } from '../../src/base/ids.ts';
 import type { Log } from '../../src/base/log.ts';
 import { loadNative } from '../../src/base/native.ts';
@@ -161,4 +162,12 @@ export class Fixture {
 export function noise(length: number, seed = 1): Buffer {
   const key = Buffer.alloc(32, seed);
   return createCipheriv('chacha20', key, Buffer.alloc(16, seed)).update(Buffer.alloc(length));
+}
+
+/** What a promise fails with. */
+export async function failureOf(work: Promise<unknown>): Promise<OpError> {
+  return (await work.then(
+    () => new Error('it succeeded'),
+    (error: unknown) => error,
+  )) as OpError;
 }

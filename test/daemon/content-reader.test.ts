@@ -3,12 +3,13 @@ import { encode, prepare } from '@ipld/dag-pb';
 import { UnixFS } from 'ipfs-unixfs';
 import { CID as MultiformatsCid } from 'multiformats/cid';
 import { sha256 } from 'multiformats/hashes/sha2';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Name } from '../../src/base/ids.ts';
-import type { CID } from '../../src/content/content.ts';
+import { BlockFetcher, type CID, Filling } from '../../src/content/content.ts';
 import { contentReader } from '../../src/daemon/content-reader.ts';
 import type { ContentReader } from '../../src/vfs/vfs.ts';
 import { Fixture, noise } from '../content/fixture.ts';
+import { Origin } from '../fakes/origin.ts';
 
 let world: Fixture;
 let reader: ContentReader;
@@ -90,4 +91,45 @@ test.each(['..', '.', '', 'a/b', 'nul\0'])('a link named %j is no entry', async 
   const Hash = MultiformatsCid.parse(ABSENT);
   const root = await put(0x70, encode(prepare({ Data, Links: [{ Name: name, Hash, Tsize: 1 }] })));
   expect(await failureOf(namesOf(root))).toBe('integrity');
+});
+
+describe('with a node that is attached', () => {
+  let origin: Origin;
+  let raw: CID;
+  let directory: CID;
+  beforeEach(async () => {
+    origin = new Origin();
+    const bytes = noise(1000);
+    raw = (await world.builder.addBytes(bytes, OPTIONS, world.signal)).cid;
+    const children = [{ name: 'f', cid: raw, cumulativeSize: 1000 }];
+    const made = await world.builder.buildDirectory(children, OPTIONS, world.signal);
+    directory = made.cid;
+    for (const cid of [raw, directory]) origin.put(cid, world.blocks.get(cid) ?? Buffer.alloc(0));
+    await world.close();
+    world = new Fixture();
+    const { contents, blocks, sealer, clock, log, signal } = world;
+    const fetcher = new BlockFetcher({ origin: () => origin, clock });
+    reader = contentReader(new Filling({ contents, blocks, sealer, fetcher, log, signal }).dag);
+  });
+
+  test('what is not here is fetched, and the bytes of no file to list its name', async () => {
+    expect(await namesOf(directory.toString())).toEqual(['f']);
+    expect(origin.asked).toEqual([directory.toString()]);
+    expect(await reader.node(raw.toString(), world.signal)).toMatchObject({ size: 1000 });
+    const bytes = await reader.read(raw.toString(), 10, 5, world.signal);
+    expect(Buffer.from(bytes).equals(noise(1000).subarray(10, 15))).toBe(true);
+    expect(origin.asked).toHaveLength(2);
+  });
+
+  test.each([
+    ['lack', 'not-found'],
+    ['offline', 'content-missing'],
+    ['lie', 'integrity'],
+  ] as const)(
+    'a node that is %s makes no absence of it but its own: %s',
+    async (manner, failure) => {
+      origin.manner = manner;
+      expect(await failureOf(reader.node(raw.toString(), world.signal))).toBe(failure);
+    },
+  );
 });

@@ -31,7 +31,9 @@ afterEach(async () => {
 const path = () => scratch.path('run', 'control.sock');
 
 async function serve(call: Call): Promise<ControlServer> {
-  const methods = { status: none, stop: none, tools: none, call, sync_local: none, car: none };
+  const snapshots = { snapshot_list: none, snapshot_show: none, snapshot_diff: none };
+  const others = { status: none, stop: none, tools: none, sync_local: none, car: none };
+  const methods = { ...others, ...snapshots, call };
   const [native, random, log] = [loadNative(), new CountingRandom(), new RememberedLog()];
   const where = { path: path(), policy: ownerOnly };
   const server = new ControlServer({ ...where, native, methods, random, log });

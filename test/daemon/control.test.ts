@@ -42,6 +42,9 @@ class Methods {
         for (let n = 0; n < Number(count); n++) await part(n);
         return 'done';
       },
+      snapshot_list: (_, call) => wait(call),
+      snapshot_show: (_, call) => wait(call),
+      snapshot_diff: (_, call) => wait(call),
     };
   }
 }

@@ -15,23 +15,26 @@ const noSecret = (reference: SecretReference): Secret => {
 };
 
 /** The nodes of a configuration file. */
-const opened = (text: string, readSecret = noSecret) => {
+const opened = async (text: string, readSecret = noSecret) => {
   const teardown = new Teardown(new RememberedLog());
   const parts = { clock: new SystemClock(), random: new CountingRandom(), readSecret, teardown };
-  return { ...openNodes(parseSettings(text, '/c').ipfs, parts), teardown };
+  return { ...(await openNodes(parseSettings(text, '/c').ipfs, parts)), teardown };
 };
 
-test('our own node is home unless a Kubo is named, which then is it', () => {
-  expect(opened('')).toMatchObject({ home: 'embedded', kubo: undefined });
+test('our own node is home unless a Kubo is named, which then is it', async () => {
+  expect(await opened('')).toMatchObject({ home: 'embedded', kubo: undefined });
   const api = '[ipfs.kubo]\napi = "http://127.0.0.1:5001"\n';
-  expect(opened(api)).toMatchObject({ home: 'kubo', kubo: { endpoint: 'http://127.0.0.1:5001' } });
-  expect(opened(`[ipfs]\nhome = "embedded"\n${api}`).home).toBe('embedded');
+  expect(await opened(api)).toMatchObject({
+    home: 'kubo',
+    kubo: { endpoint: 'http://127.0.0.1:5001' },
+  });
+  expect((await opened(`[ipfs]\nhome = "embedded"\n${api}`)).home).toBe('embedded');
 });
 
 test('nothing is asked of a node before it is needed, and nothing after the stop', async () => {
   await using server = await Server.start();
   server.on('id', ({ response }) => void response.end('{"ID":"x"}'));
-  const { kubo, teardown } = opened(`[ipfs.kubo]\napi = "${server.api}"`);
+  const { kubo, teardown } = await opened(`[ipfs.kubo]\napi = "${server.api}"`);
   expect(server.calls).toEqual([]);
   expect(await kubo?.stats.id(undefined, calling())).toMatchObject({ peerId: 'x' });
   expect(await teardown.run()).toEqual([]);
@@ -49,7 +52,7 @@ test('a secret is read when it is needed, and again after it was refused', async
   });
   let reads = 0;
   const text = `[ipfs.kubo]\napi = "${server.api}"\nauth = "file:/secret"`;
-  const { kubo, teardown } = opened(text, (reference) => {
+  const { kubo, teardown } = await opened(text, (reference) => {
     reads += 1;
     return new Secret(`bearer:token-${reads}`, reference);
   });
@@ -60,7 +63,7 @@ test('a secret is read when it is needed, and again after it was refused', async
 
 test('a secret that is not there is told by the call that needs it', async () => {
   const text = '[ipfs.kubo]\napi = "http://127.0.0.1:9"\nauth = "env:NONE"';
-  const { kubo, teardown } = opened(text);
+  const { kubo, teardown } = await opened(text);
   await expect(kubo?.stats.version(calling())).rejects.toMatchObject({
     failure: 'configuration',
     op: 'read the secret env:NONE',

@@ -73,6 +73,14 @@ export const BYTES: readonly Corruption[] = [
     outcome: 'repaired',
   },
   {
+    title: 'content that is elsewhere, nobody knows what',
+    check: 'content-remote',
+    plant: content(`state = 'remote', cid = NULL, profile = NULL`, PACKED),
+    outcome: 'left',
+    lost: [PACKED],
+    left: ['content-lost'],
+  },
+  {
     title: 'a slot of what is at rest',
     check: 'content-slot',
     plant: content('slot = 9', LARGE),

@@ -193,7 +193,7 @@ describe('files', () => {
   test('are opened with their flags, and keep their pages', async () => {
     const handle = { fh: 3 };
     const { args, answer } = called('open', handle, 14, u32(0o1002, 1));
-    expect(args).toEqual([NODE, 0o1002, true]);
+    expect(args.slice(0, 3)).toEqual([NODE, 0o1002, true]);
     expect([answer.body.readBigUInt64LE(0), answer.body.readUInt32LE(8)]).toEqual([3n, 34]);
     rig.faulty.faults.set('release', () => undefined);
     // Nobody waits for what becomes of them.

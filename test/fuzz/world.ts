@@ -20,6 +20,7 @@ import { TOOLS } from '../../src/tools/inventory.ts';
 import { KernelLocks } from '../../src/tools/locks.ts';
 import { Cursors, Jobs, JournaledCalls, JournaledJobs, Registry } from '../../src/tools/tools.ts';
 import { type Caller, type HandleTable, type Inherited, recover, Vfs } from '../../src/vfs/vfs.ts';
+import { fillingAlone } from '../fakes/alone.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { CountingRandom } from '../fakes/random.ts';
 import { mountTree } from '../vfs/mount-tree.ts';
@@ -93,8 +94,9 @@ export class World {
     }
     const syncJournal = () => this.vfs.core.syncJournal();
     const { blocks, dag, sealer } = this;
+    const filling = fillingAlone({ contents, blocks, sealer, clock, log, signal: this.signal });
     this.engine = ipfsPorts({
-      ...{ journal, contents, blocks, dag, sealer, clock, syncJournal },
+      ...{ journal, contents, blocks, dag, sealer, filling, clock, syncJournal },
       ...{ home: 'embedded', kubo: undefined, version: '9.8.7', diskBytes: () => 2 ** 40 },
       ...{ keys: join(directory, 'keys'), log: this.log, loops: this.#loops },
     }).ipfs;

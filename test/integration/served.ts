@@ -53,8 +53,13 @@ export class ServedMount {
 
   /** A change that does not come from the mount; resolves when the kernel knows. */
   async change(line: string): Promise<void> {
-    this.#server.stdin?.write(`${line}\n`);
+    this.say(line);
     expect(await this.line()).toBe('done');
+  }
+
+  /** A line to the server, which answers with `done`. */
+  say(line: string): void {
+    this.#server.stdin?.write(`${line}\n`);
   }
 
   /** Asks the server to unmount. */

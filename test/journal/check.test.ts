@@ -126,6 +126,15 @@ const OFFENCES: readonly Offence[] = [
   },
   { rule: 'packed-bytes', sql: 'DELETE FROM packed WHERE content = 1', at: { actual: 'none' } },
   { rule: 'packed-bytes', sql: `INSERT INTO packed VALUES (9, x'01')`, at: { content: 9 } },
+  {
+    rule: 'content-remote',
+    sql: `UPDATE content SET state = 'remote', cid = NULL, profile = NULL WHERE id = 2`,
+    at: { content: 2 },
+  },
+  {
+    rule: 'content-remote',
+    sql: `UPDATE content SET state = 'remote', profile = NULL WHERE id = 2`,
+  },
   { rule: 'content-slot', sql: 'UPDATE content SET slot = 7 WHERE id = 2', at: { content: 2 } },
   { rule: 'block-range', sql: 'UPDATE block SET size = 1001 WHERE position = 0' },
   { rule: 'block-range', sql: 'UPDATE block SET size = -1 WHERE position = 0' },

@@ -8,11 +8,14 @@ import { type Ino, type Name, nameOfText } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { R_OK } from '../../src/base/posix.ts';
 import {
+  BlockFetcher,
+  type BlockOrigin,
   BlockStore,
   Builder,
   type CID,
   ContentStore,
   Dag,
+  Filling,
   HashPool,
   Sealer,
 } from '../../src/content/content.ts';
@@ -53,6 +56,7 @@ export class Fixture {
   readonly sealer: Sealer;
   readonly dag: Dag;
   readonly builder: Builder;
+  readonly filling: Filling;
   readonly vfs: Vfs;
   readonly publisher: Publisher;
   readonly restorer: Restorer;
@@ -60,7 +64,8 @@ export class Fixture {
   owed = 0;
   readonly #stop = new AbortController();
 
-  constructor() {
+  /** `origin` is who is asked for what is not here; without one nobody is. */
+  constructor(origin?: BlockOrigin) {
     const { clock, native, directory } = this;
     this.journal = new Journal({ path: join(directory, 'journal.db'), clock });
     const { journal } = this;
@@ -76,13 +81,18 @@ export class Fixture {
     this.sealer = new Sealer({ journal, contents, hasher, clock, log: SILENT });
     this.dag = new Dag(this.blocks);
     this.builder = new Builder({ journal, contents, blocks: this.blocks, sealer: this.sealer });
+    const fetcher = new BlockFetcher({ origin: () => origin, clock });
+    const { signal, sealer: ownSealer, blocks: ownBlocks } = this;
+    const parts = { contents, blocks: ownBlocks, sealer: ownSealer, fetcher, log: SILENT, signal };
+    this.filling = new Filling(parts);
     const syncJournal = () => native.fdatasyncMany([journal.walFd]);
     this.vfs = new Vfs({
       journal,
       content: contents,
       clock,
       syncJournal,
-      contentReader: contentReader(this.dag),
+      filling: this.filling,
+      contentReader: contentReader(this.filling.dag),
       controlFiles: [],
       owner: { uid: 0, gid: 0 },
       stateDirectory: directory,
@@ -91,11 +101,12 @@ export class Fixture {
     recover(this.vfs.core, { uid: 0, gid: 0 });
     mountTree(this.vfs, ROOT, { point: '/ipfs', mode: 0o755 });
     mountTree(this.vfs, ROOT, { point: '/mem', mode: 0o755 });
-    const { blocks, sealer, dag, builder } = this;
+    const { blocks, sealer, dag, builder, filling } = this;
     const onOwed = () => {
       this.owed += 1;
     };
-    const ports = { journal, contents, blocks, sealer, dag, builder, clock, syncJournal, onOwed };
+    const made = { journal, contents, blocks, sealer, dag, builder, filling };
+    const ports = { ...made, clock, syncJournal, onOwed };
     this.publisher = new Publisher(ports);
     this.restorer = new Restorer(ports);
   }
@@ -106,6 +117,7 @@ export class Fixture {
 
   async close(): Promise<void> {
     this.#stop.abort(new Error('the test is over'));
+    await this.filling.settled();
     await this.hasher.close();
     this.contents.close();
     this.journal.close();

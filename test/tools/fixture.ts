@@ -37,6 +37,7 @@ import { JournaledCalls } from '../../src/tools/repeats.ts';
 import { dryRunSchema, jobStartedSchema } from '../../src/tools/results.ts';
 import type { Peer, Session, Tool } from '../../src/tools/tool.ts';
 import { type Caller, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
+import { fillingAlone } from '../fakes/alone.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { CountingRandom } from '../fakes/random.ts';
 import { mountTree } from '../vfs/mount-tree.ts';
@@ -148,6 +149,7 @@ export class Fixture {
         blocks,
         dag: this.dag,
         sealer,
+        filling: fillingAlone({ contents, blocks, sealer, clock, log, signal: this.#stop.signal }),
         clock,
         log,
         loops: this.#loops,

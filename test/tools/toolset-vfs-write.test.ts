@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Name } from '../../src/base/ids.ts';
 import { O_RDWR, S_IFIFO } from '../../src/base/posix.ts';
+import { blockKey, CONTENT_PROFILE, rawCid } from '../../src/content/content.ts';
 import { mount } from '../../src/vfs/vfs.ts';
 import { type Facts, Fixture, KERNEL, ROOT } from './fixture.ts';
 
@@ -12,6 +13,23 @@ beforeEach(() => {
 afterEach(() => fixture.close());
 
 const STRANGER = { uid: 1000, gid: 1000 };
+
+/** A file of which nothing is here, and nobody can be asked. */
+function plantElsewhere(name: string, size: number): void {
+  const { journal, content: contents, vfs } = fixture;
+  const cid = rawCid(Buffer.alloc(size, 1));
+  journal.commit(() => {
+    const content = contents.remote.create({ cid, size, profile: CONTENT_PROFILE });
+    const node = { type: 'file', content, size, cid: blockKey(cid) } as const;
+    const making = { action: 'make', name: name as Name, replaces: undefined, node } as const;
+    vfs.graft(ROOT, {
+      root: fixture.ino('/ipfs'),
+      linksFrom: [],
+      metadata: {},
+      children: [{ ...making, metadata: {}, children: [] }],
+    });
+  });
+}
 
 const records = async (path: string) => {
   const values = { path, recursive: true, order: 'asc' };
@@ -35,6 +53,18 @@ function readOnlyTree(): void {
 }
 
 describe('vfs_write', () => {
+  test('changes no part of a file whose bytes cannot be had, but replaces it', async () => {
+    plantElsewhere('far', 100);
+    const values = { path: '/ipfs/far', content: 'here', overwrite: true };
+    for (const part of [{ offset: 3 }, { append: true }]) {
+      const refused = await fixture.ask('vfs_write', { ...values, ...part });
+      expect(refused).toMatchObject({ error_code: 'CONTENT_NOT_AVAILABLE' });
+    }
+    const read = await fixture.ask('vfs_read', { path: '/ipfs/far' });
+    expect(read).toMatchObject({ error_code: 'CONTENT_NOT_AVAILABLE' });
+    expect(await fixture.done('vfs_write', values)).toMatchObject({ size: 4, created: false });
+  });
+
   test('makes a file, replaces it as the same inode, and keeps the old bytes', async () => {
     const made = await fixture.write('/ipfs/a', 'one');
     expect(made).toMatchObject({

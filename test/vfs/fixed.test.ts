@@ -59,7 +59,7 @@ const reader: ContentReader = {
   async node(cid) {
     const made = NODES[cid];
     if (cid === 'bafy-broken') throw new OpError('io', 'read block');
-    if (made === undefined) throw new OpError('content-missing', 'read block');
+    if (made === undefined) throw new OpError('not-found', 'read block');
     return { ...made, cid, size: made.bytes?.length ?? 0 };
   },
   async *children(cid) {

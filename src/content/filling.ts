@@ -1,0 +1,194 @@
+/**
+ * Bringing remote content here: the blocks of the bytes that somebody reads, and some ahead of who
+ * reads on; when all are here the content is hashed as a whole, and sealed where it lies.
+ *
+ * Invariants: bytes are verified before they are written; what is whole and does not hash to its
+ * CID is not here, and is fetched again; who reads ahead keeps nobody waiting, and fails in silence.
+ */
+import { LRUCache } from 'lru-cache';
+import { asOpError, OpError } from '../base/errors.ts';
+import type { ContentId } from '../base/ids.ts';
+import { READ_AHEAD_BYTES, REMOTE_REMEMBERED_MAX } from '../base/limits.ts';
+import type { Log } from '../base/log.ts';
+import type { ContentRow } from '../journal/journal.ts';
+import type { BlockStore } from './blocks.ts';
+import { type CID, cidOfBytes } from './cid.ts';
+import type { ContentStore } from './content.ts';
+import { type BlockSource, Dag, type DagPart } from './dag.ts';
+import type { BlockFetcher } from './fetch.ts';
+import type { Sealer } from './seal.ts';
+
+export interface FillingOptions {
+  readonly contents: ContentStore;
+  readonly blocks: BlockStore;
+  readonly fetcher: BlockFetcher;
+  readonly sealer: Pick<Sealer, 'sealRemote'>;
+  readonly log: Log;
+  /** Aborts when the daemon stops. */
+  readonly signal: AbortSignal;
+}
+
+/** Bytes of an object. */
+export interface Extent {
+  readonly from: number;
+  readonly to: number;
+}
+
+export class Filling {
+  /** DAGs of which a part may be elsewhere: it is fetched when it is looked at. */
+  readonly dag: Dag;
+  readonly #options: FillingOptions;
+  /** Where the last reading of an object ended. */
+  readonly #ends = new LRUCache<ContentId, number>({ max: REMOTE_REMEMBERED_MAX });
+  readonly #ahead = new Map<ContentId, Promise<void>>();
+  readonly #sealing = new Map<ContentId, Promise<void>>();
+
+  constructor(options: FillingOptions) {
+    this.#options = options;
+    const { blocks, fetcher } = options;
+    const source: BlockSource = {
+      get: (cid, signal) => blocks.get(cid) ?? fetcher.fetch(cid, signal),
+      sizeOf: (cid) => blocks.sizeOf(cid),
+    };
+    this.dag = new Dag(source);
+  }
+
+  /**
+   * Resolves when those bytes can be read, or the object is not remote any more.
+   * @throws OpError content-missing, integrity with details {cid}; no-space, io; the signal's reason.
+   */
+  async bring(id: ContentId, { from, to }: Extent, signal: AbortSignal): Promise<void> {
+    const row = this.#options.contents.row(id);
+    if (row?.state !== 'remote') return;
+    const extent = { from, to: Math.min(to, row.size) };
+    const isReadOn = (this.#ends.get(id) ?? 0) === from;
+    this.#ends.set(id, extent.to);
+    if (isReadOn && extent.to < row.size) this.#readAhead(id, extent.to);
+    await this.#fill(id, extent, signal);
+    this.#sealWhole(id);
+  }
+
+  /** Whether anybody can be asked for what is not here. */
+  get isOffered(): boolean {
+    return this.#options.fetcher.isOffered;
+  }
+
+  /** As `dag`, of which the block store keeps what is fetched: not for the bytes of files. */
+  keeping(): Dag {
+    const { blocks, fetcher } = this.#options;
+    const get = async (cid: CID, signal: AbortSignal) => {
+      const known = blocks.get(cid);
+      if (known !== undefined) return known;
+      const bytes = await fetcher.fetch(cid, signal);
+      blocks.put(cid, bytes);
+      return bytes;
+    };
+    return new Dag({ get, sizeOf: (cid) => blocks.sizeOf(cid) });
+  }
+
+  /** Aborts when the daemon stops: for who waits without end. */
+  get signal(): AbortSignal {
+    return this.#options.signal;
+  }
+
+  /**
+   * Resolves when an object that is all here is sealed, or found not to be what it should be.
+   * @throws OpError content-missing when it is not all here; integrity; io.
+   */
+  async sealed(id: ContentId): Promise<void> {
+    this.#sealWhole(id);
+    await this.#sealing.get(id);
+    const row = this.#options.contents.row(id);
+    if (row?.state === 'remote') this.#options.contents.remote.demandWhole(row);
+  }
+
+  /** Resolves when nothing that was begun here goes on. */
+  async settled(): Promise<void> {
+    while (this.#ahead.size + this.#sealing.size > 0) {
+      await Promise.all([...this.#ahead.values(), ...this.#sealing.values()]);
+    }
+  }
+
+  async #fill(id: ContentId, extent: Extent, signal: AbortSignal): Promise<void> {
+    const { contents, blocks, fetcher } = this.#options;
+    const row = contents.row(id);
+    if (row?.state !== 'remote' || row.cid === null) return;
+    const onNode = async (cid: CID) => {
+      if (!blocks.has(cid)) contents.remote.putNode(id, cid, await fetcher.fetch(cid, signal));
+    };
+    const file = { size: row.size, range: extent, onNode };
+    const failures: unknown[] = [];
+    const note = (error: unknown) => void failures.push(error);
+    const coming: Promise<void>[] = [];
+    try {
+      for await (const part of this.dag.parts(cidOfBytes(row.cid), file, signal)) {
+        if (contents.remote.has(id, part.position, part.position + part.size)) continue;
+        coming.push(this.#bringPart(id, part, signal).catch(note));
+      }
+    } catch (error) {
+      note(error);
+    }
+    // Nothing goes on behind the back of who is told of a failure.
+    await Promise.all(coming);
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async #bringPart(id: ContentId, part: DagPart, signal: AbortSignal): Promise<void> {
+    const { contents, blocks, fetcher } = this.#options;
+    const { cid, position, size } = part;
+    const known = part.bytes ?? (cid === undefined ? undefined : blocks.get(cid));
+    const bytes = known ?? (cid === undefined ? undefined : await fetcher.fetch(cid, signal));
+    if (bytes?.length !== size) {
+      throw new OpError('integrity', `read ${cid}`, {
+        hint: 'its sizes do not add up; the content was made so',
+        details: { cid: String(cid) },
+      });
+    }
+    contents.remote.put(id, { cid, position, bytes });
+  }
+
+  /** One run of it for each object; nobody waits for it. */
+  #readAhead(id: ContentId, from: number): void {
+    if (this.#ahead.has(id)) return;
+    const extent = { from, to: from + READ_AHEAD_BYTES };
+    const run = this.#fill(id, extent, this.#options.signal)
+      .catch(() => {}) // Who reads there is told.
+      .finally(() => {
+        this.#ahead.delete(id);
+        this.#sealWhole(id);
+      });
+    this.#ahead.set(id, run);
+  }
+
+  /** An object that somebody reads may be all here since a daemon before this one. */
+  noticed(id: ContentId): void {
+    this.#sealWhole(id);
+  }
+
+  /** In its own time: what was asked for is here. */
+  #sealWhole(id: ContentId): void {
+    const { contents } = this.#options;
+    const row = contents.row(id);
+    if (row === undefined || this.#sealing.has(id) || !contents.remote.isWhole(row)) return;
+    this.#sealing.set(
+      id,
+      this.#seal(row).finally(() => this.#sealing.delete(id)),
+    );
+  }
+
+  async #seal({ id, cid }: Readonly<ContentRow>): Promise<void> {
+    const { sealer, contents, log, signal } = this.#options;
+    try {
+      if (await sealer.sealRemote(id, signal)) return;
+      contents.remote.forget(id);
+      const error = new OpError('integrity', `seal content ${id}`, {
+        hint: 'what was fetched is damaged on this disk: it is fetched again',
+        details: { cid: cid === null ? null : cidOfBytes(cid).toString() },
+      });
+      log.error({ error, content: id }, 'fetched content is not what its CID says');
+    } catch (error) {
+      if (signal.aborted) return;
+      log.warn({ error: asOpError(error, 'seal content') }, 'fetched content is not sealed yet');
+    }
+  }
+}

@@ -1,0 +1,80 @@
+/** What a new state directory begins with. */
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { CID } from '../../src/content/content.ts';
+import { restoreFirst } from '../../src/daemon/first-tree.ts';
+import { RememberedLog } from '../fakes/log.ts';
+import { Origin } from '../fakes/origin.ts';
+import { Fixture, failureOf } from '../sync/fixture.ts';
+
+let there: Fixture;
+let here: Fixture;
+let origin: Origin;
+let snapshot: CID;
+beforeEach(async () => {
+  there = new Fixture();
+  origin = new Origin();
+  here = new Fixture(origin);
+  there.mkdir('/ipfs/docs', 0o700);
+  there.write('/ipfs/docs/a', 'the bytes of a');
+  ({ snapshot } = await there.publish('/ipfs'));
+  for await (const { cid } of there.dag.walk(snapshot, there.signal)) {
+    origin.put(cid, there.blocks.get(cid) ?? Buffer.alloc(0));
+  }
+});
+afterEach(async () => {
+  await here.close();
+  await there.close();
+});
+
+function begin(from: string, signal = here.signal) {
+  const { vfs, journal, contents, dag, sealer, filling } = here;
+  const core = { vfs, journal, contents, dag, sealer, filling };
+  return restoreFirst({ core, from, uid: 0, log: new RememberedLog(), signal });
+}
+
+test.each(['', '/ipfs/'])('is the tree of a snapshot, named as %s<cid>', async (prefix) => {
+  await begin(`${prefix}${snapshot}`);
+  expect(here.inode('/ipfs/docs/a')).toMatchObject({ size: 14 });
+  await here.vfs.bring(here.ino('/ipfs/docs/a'));
+  expect(here.tree('/ipfs')).toEqual(there.tree('/ipfs'));
+});
+
+test('is that tree once: a start after it changes nothing, and needs nobody', async () => {
+  await begin(snapshot.toString());
+  const { seq } = here.journal.head;
+  origin.manner = 'offline';
+  await begin(snapshot.toString());
+  expect(here.journal.head.seq).toBe(seq);
+});
+
+test('is never put over what is there', async () => {
+  here.write('/ipfs/mine', 'mine');
+  expect((await failureOf(begin(snapshot.toString()))).failure).toBe('not-empty');
+  expect(here.bytes('/ipfs/mine').toString()).toBe('mine');
+});
+
+test('is nothing at all when it cannot be had whole', async () => {
+  origin.manner = 'offline';
+  expect((await failureOf(begin(snapshot.toString()))).failure).toBe('content-missing');
+  expect(here.journal.dentries.isEmpty(here.ino('/ipfs'))).toBe(true);
+  origin.manner = 'give';
+  await begin(snapshot.toString());
+  expect(here.inode('/ipfs/docs/a').size).toBe(14);
+});
+
+test('ends with the daemon, whatever the node does', async () => {
+  origin.manner = 'hang';
+  const stopping = new AbortController();
+  const beginning = failureOf(begin(snapshot.toString(), stopping.signal));
+  await origin.hasAsked(1);
+  const reason = new Error('it stops');
+  stopping.abort(reason);
+  expect(await beginning).toBe(reason);
+});
+
+test.each([
+  ['/ipns/example.org', 'unsupported'],
+  ['no-cid', 'invalid-cid'],
+])('is nothing that is no CID: %s', async (from, failure) => {
+  expect((await failureOf(begin(from))).failure).toBe(failure);
+});
