@@ -26,7 +26,8 @@
 // While a daemon serves, the next one is there already: it has loaded what it is made of and waits for the
 // first word. One that was killed is followed by it; after one that ended by itself, and when another FILE has
 // taken the place of that which was there when it began, what starts is what is installed by then. Once one was
-// killed two of them wait, for the next may be killed before there would be another one.
+// killed two of them wait, for the next may be killed before there would be another one; the second is started
+// a while after the first, for loading takes a processor.
 //
 // Invariants: one thread, which waits in one place and only for what can happen; no memory is taken for a
 // message; what the daemon says is checked, and what is wrong is dropped and reported.
@@ -56,6 +57,8 @@ namespace {
 constexpr int kPacketsAtOnce = 64;
 constexpr int kPacketsOfTheDead = 65536;
 constexpr int64_t kAbortMs = 5000;
+// Until the second next daemon is started behind the first.
+constexpr int64_t kNextApartMs = 1000;
 // Until there is another next daemon, when that one was killed.
 constexpr int64_t kNextAgainMs = 60000;
 constexpr int kRestartsMax = 10;
@@ -127,6 +130,7 @@ class Keeper {
   int restarts_ = 0;
   bool was_ready_ = false;  // Ever.
   bool is_ready_ = false;   // This daemon.
+  bool was_killed_ = false;  // Any.
   bool is_done_ = false;
   bool is_asked_ = false;
   bool is_hung_ = false;
@@ -192,13 +196,15 @@ void Keeper::Start() {
   for (const int fd : invocation_.passed) close(fd);
   invocation_.passed.clear();
   Meet();
-  // Others are started when it is ready: programs wait for it, and loading takes a processor.
+  // Programs wait for that one, so others are started when it is ready; but one, when there is none.
   if (was_there && next_.Count() == 0) StartNext();
 }
 
 void Keeper::StartNext() {
   next_ms_ = kNever;
-  if (next_.Count() < (generation_ > 1 ? 2 : 1)) next_.Add();
+  const size_t wanted = was_killed_ ? 2 : 1;
+  if (next_.Count() < wanted) next_.Add();
+  if (next_.Count() < wanted) next_ms_ = NowMs() + kNextApartMs;
 }
 
 void Keeper::DropNext() {
@@ -366,6 +372,7 @@ void Keeper::Ended(int status) {
   silent_ms_ = kill_ms_ = kNever;
   const bool exited = WIFEXITED(status);
   if (exited) DropNext();
+  was_killed_ = was_killed_ || !exited;
   const int number = exited ? WEXITSTATUS(status) : WTERMSIG(status);
   const std::string how = (exited ? "exit " : "signal ") + std::to_string(number);
   last_ = is_hung_ ? "hung" : how;

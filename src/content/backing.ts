@@ -16,8 +16,9 @@ import { BACKING_FILES_OPEN_MAX } from '../base/limits.ts';
 import type { NativeFiles } from '../base/native.ts';
 import { together } from '../base/together.ts';
 import { removed } from './faults.ts';
+import { Names } from './names.ts';
 import { closeFile, removeFile, type SlotNative, Slots } from './slots.ts';
-import { makeRoot, syncNames, syncPath } from './synced.ts';
+import { makeRoot, syncPath } from './synced.ts';
 import { Unsynced } from './unsynced.ts';
 
 const SHARDS = 256;
@@ -47,15 +48,6 @@ interface OpenFile {
   changes: number;
   /** Removed from the pool while in use: the last user closes it. */
   isDoomed: boolean;
-}
-
-/** A directory of backing files: counts of the names made there. */
-interface Named {
-  made: number;
-  /** So many of them are on stable storage. */
-  synced: number;
-  /** Brings so many there now. */
-  running?: { readonly made: number; readonly done: Promise<void> } | undefined;
 }
 
 export interface BackingOptions {
@@ -88,13 +80,14 @@ export class BackingFiles {
   /** Open files in use by asynchronous calls: they do not count against the pool's bound. */
   #busy = 0;
   /** Names made in a directory so far, and how many of them are known to be on stable storage. */
-  readonly #named = new Map<string, Named>();
+  readonly #names: Names;
 
   /** Makes the directories. @throws OpError no-space, denied, io. */
   constructor({ directory, memoryDirectory, native }: BackingOptions) {
     this.#directories = { file: directory, memory: memoryDirectory };
     this.#native = native;
     this.slots = new Slots(join(directory, SLOTS), native);
+    this.#names = new Names(directory);
     for (const root of [directory, memoryDirectory]) makeRoot(root);
   }
 
@@ -141,7 +134,7 @@ export class BackingFiles {
     this.#forget(id);
     try {
       const file = this.#keep(id, this.#openNew(id, place));
-      if (place === 'file') this.#namesOf(shardOf(id)).made += 1;
+      if (place === 'file') this.#names.made(shardOf(id));
       return file.fd;
     } catch (error) {
       throw asOpError(error, `create backing file of content ${id}`);
@@ -151,7 +144,7 @@ export class BackingFiles {
   /** From now on the content lies in that slot. */
   setSlot(id: ContentId, slot: number): void {
     this.#slotOf.set(id, slot);
-    this.#namesOf(SLOTS).made += 1;
+    this.#names.made(SLOTS);
   }
 
   /** The content left its slot; whose that is now is the caller's business. */
@@ -165,7 +158,7 @@ export class BackingFiles {
     const path = this.#ownPath(id);
     if (!existsSync(dirname(path))) this.#makeShard(path);
     this.slots.linkTo(slot, path);
-    this.#namesOf(shardOf(id)).made += 1;
+    this.#names.made(shardOf(id));
     return path;
   }
 
@@ -180,7 +173,7 @@ export class BackingFiles {
    */
   async retireNamed(id: ContentId, slot: number): Promise<void> {
     try {
-      await together([shardOf(id), ROOT].map((shard) => this.#syncNames(shard)));
+      await this.#syncAll(new Set([shardOf(id)]));
     } catch {
       return;
     }
@@ -262,7 +255,7 @@ export class BackingFiles {
   #exchanged(id: ContentId): void {
     this.changed(id);
     this.#forget(id);
-    this.#namesOf(shardOf(id)).made += 1;
+    this.#names.made(shardOf(id));
   }
 
   /** Who else has the file open or mapped; 'writers' also while an fsync of ours is under way. */
@@ -344,10 +337,8 @@ export class BackingFiles {
     const files: { id: ContentId; file: OpenFile; changes: number }[] = [];
     try {
       for (const id of ids) files.push(this.#use(id));
-      const shards = ids.map((id) => (this.#slotOf.has(id) ? SLOTS : shardOf(id)));
-      const names = ids.length === 0 ? [] : [...new Set(shards), ROOT];
-      const syncs = names.map((shard) => this.#syncNames(shard));
-      await together([this.#unsynced.sync(this.#native, files), ...syncs]);
+      const shards = new Set(ids.map((id) => (this.#slotOf.has(id) ? SLOTS : shardOf(id))));
+      await together([this.#unsynced.sync(this.#native, files), this.#syncAll(shards)]);
     } catch (error) {
       throw asOpError(error, 'fsync content');
     } finally {
@@ -388,33 +379,16 @@ export class BackingFiles {
 
   #makeShard(path: string): void {
     mkdirSync(dirname(path), { mode: 0o700 });
-    this.#namesOf(ROOT).made += 1;
+    this.#names.made(ROOT);
   }
 
-  /** A name made before this process began counts as not synced: nobody knows. */
-  async #syncNames(shard: string): Promise<void> {
-    const named = this.#namesOf(shard);
-    const { made, running } = named;
-    if (named.synced === made) return;
-    if (running?.made === made) return running.done;
-    const done = syncNames(join(this.#directories.file, shard));
-    named.running = { made, done };
-    try {
-      await done;
-      // Another call may have synced more names meanwhile.
-      named.synced = Math.max(named.synced, made);
-    } finally {
-      if (named.running?.done === done) named.running = undefined;
-    }
-  }
-
-  #namesOf(shard: string): Named {
-    let named = this.#named.get(shard);
-    if (named === undefined) {
-      named = { made: 0, synced: -1 };
-      this.#named.set(shard, named);
-    }
-    return named;
+  /** The root beside them, and they one after another: others wait for the same few threads. */
+  async #syncAll(shards: ReadonlySet<string>): Promise<void> {
+    if (shards.size === 0) return;
+    const inTurn = async () => {
+      for (const shard of shards) await this.#names.sync(shard);
+    };
+    await together([this.#names.sync(ROOT), inTurn()]);
   }
 
   #file(id: ContentId, place: BackingPlace): OpenFile {

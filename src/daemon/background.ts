@@ -37,10 +37,10 @@ export async function saveReads(
   { core, clock }: { readonly core: Core; readonly clock: Clock },
   signal: AbortSignal,
 ): Promise<void> {
-  while (!signal.aborted) {
+  do {
     await clock.sleep(READS_PENDING_MS, signal).catch(() => {}); // The end.
     core.inodes.saveReads();
-  }
+  } while (!signal.aborted);
 }
 
 /**

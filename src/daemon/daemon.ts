@@ -59,13 +59,13 @@ export async function startDaemon(config: Config, options: DaemonOptions): Promi
  */
 export async function meetKeeper(fd: number): Promise<Keeper | undefined> {
   const native = loadNative();
-  const hello = await firstWord(fd, native, async () => {
-    const { loadEngine } = await import('../journal/journal.ts');
-    loadEngine();
-    await import('./serve.ts');
-    const { prepareFaces } = await import('./faces.ts');
-    await prepareFaces();
-  });
+  const loadTables = async () => (await import('../journal/journal.ts')).loadEngine();
+  const loadCore = () => import('./serve.ts');
+  // What only agents need: a daemon that is needed before has it later, beside what it serves.
+  const loadFaces = () => import('./faces.ts');
+  const loadProtocol = async () => (await loadFaces()).prepareFaces();
+  const steps = [loadTables, loadCore, loadFaces, loadProtocol];
+  const hello = await firstWord(fd, native, steps);
   return hello === undefined
     ? undefined
     : new Keeper({ fd, native, clock: new SystemClock(), hello });

@@ -220,21 +220,22 @@ export function keeperAt(socket: string, native: Pick<NativeKeeping, 'connectSeq
 
 /**
  * What a keeper says first to a daemon that it started, however long that takes: one that is started
- * while another serves hears nothing until its time comes. Before it waits it calls `prepare`, and
- * nothing else runs while it does.
+ * while another serves hears nothing until its time comes. Until then it does the steps of `prepare`,
+ * one after another, and then waits, and nothing else runs while it does.
  * @returns undefined: the keeper has ended. @throws OpError io: that is no keeper.
  */
 export async function firstWord(
   fd: number,
   native: Pick<NativeKeeping, 'receiveMessage'>,
-  prepare: () => Promise<void>,
+  prepare: readonly (() => Promise<unknown>)[],
 ): Promise<NativeMessage | undefined> {
-  for (let waitMs = 0; ; waitMs = RECEIVE_MS_MAX) {
+  const steps = prepare.values();
+  for (let step = steps.next(); ; step = steps.next()) {
     try {
-      return native.receiveMessage(fd, waitMs);
+      return native.receiveMessage(fd, step.done === true ? RECEIVE_MS_MAX : 0);
     } catch (error) {
       if (codeOf(error) !== 'ETIMEDOUT') throw asOpError(error, OP);
-      if (waitMs === 0) await prepare();
+      await step.value?.();
     }
   }
 }

@@ -140,7 +140,7 @@ export class Witness {
 
 const textOf = (extent: Extent): string => `${JSON.stringify(extent)}\n`;
 
-/** Notes how far the journal is, at once, every so often, and at the end, until the signal aborts. */
+/** Notes how far the journal is when it is called, every so often until the signal aborts, and then. */
 export async function witness(
   {
     witness: noted,

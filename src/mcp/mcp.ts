@@ -1,6 +1,7 @@
 /**
  * The face of the module: the server that agents reach over the Unix socket, and the stdio bridge.
- * Neither loads the SDK by being imported; the server loads it beside the first connection.
+ * Neither loads the SDK by being imported; the server loads it beside the first connection,
+ * unless `loadProtocol` has been called before.
  *
  * Invariants: after `close` no call is at work.
  */

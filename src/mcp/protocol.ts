@@ -1,7 +1,7 @@
 /**
  * One agent's connection: the SDK's low-level server, the gate before it, and the calls in flight.
- * With `transport.ts` the only file that knows the SDK; it is loaded when the first client comes,
- * because the SDK takes longer to load than the tree takes to mount.
+ * With `transport.ts` the only file that knows the SDK; it is loaded when the first client comes, or
+ * by a daemon that waits for its time, because the SDK takes longer to load than the tree takes to mount.
  *
  * Invariants: a cancelled call sends nothing more; when the connection closes, all its calls are
  * told to end; nothing of one connection is seen by another.

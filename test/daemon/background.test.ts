@@ -3,7 +3,7 @@ import { asOpError, OpError } from '../../src/base/errors.ts';
 import { LOOP_RESTART_MS, RETENTION_INTERVAL_MS } from '../../src/base/limits.ts';
 import type { NativeFiles } from '../../src/base/native.ts';
 import { Redactor } from '../../src/base/redaction.ts';
-import { retain } from '../../src/daemon/background.ts';
+import { retain, saveReads } from '../../src/daemon/background.ts';
 import { ErrorRing } from '../../src/daemon/errors.ts';
 import { type HealthFacts, healthOf } from '../../src/daemon/health.ts';
 import { createLog } from '../../src/daemon/log.ts';
@@ -12,6 +12,7 @@ import { JournalSync } from '../../src/daemon/stable.ts';
 import { Teardown } from '../../src/daemon/teardown.ts';
 import { packageVersion } from '../../src/daemon/version.ts';
 import type { Journal, Retention } from '../../src/journal/journal.ts';
+import type { Core } from '../../src/vfs/vfs.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { CountingRandom } from '../fakes/random.ts';
@@ -83,6 +84,18 @@ describe('a background loop', () => {
     await settle();
     await loops.stop();
     expect(log.lines).toHaveLength(1);
+  });
+
+  test('of access times writes the last ones also when it is told to end before it begins', async () => {
+    let saved = 0;
+    const inodes = {
+      saveReads: () => {
+        saved += 1;
+      },
+    };
+    const core = { inodes } as unknown as Core;
+    await saveReads({ core, clock: new TurnedClock() }, AbortSignal.abort());
+    expect(saved).toBe(1);
   });
 
   test('of history takes all steps there are, and looks again after a while', async () => {

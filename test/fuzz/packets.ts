@@ -1,9 +1,10 @@
 /**
  * A daemon that a keeper starts, and that tells it nothing but nonsense: `packets.js ADDON COUNT SEED`.
  * The first one sends its packets and dies; the second one looks at what is held, gives all of it
- * back, and ends in order. Each says on standard output how many descriptors the keeper has then.
+ * back, and ends in order. Each says on standard output how many of the descriptors that the first
+ * one sends the keeper has then.
  */
-import { closeSync, openSync, readdirSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { NativeKeeping } from '../../src/base/native.ts';
 import { Dice } from './dice.ts';
@@ -30,9 +31,20 @@ const NAMES = [
 const PLACES = ['/', '/nowhere', '/nowhere/\0', 'nowhere', '/x'.repeat(3000), ''] as const;
 
 const say = (what: unknown) => process.stdout.write(`${JSON.stringify(what)}\n`);
-const descriptors = () => readdirSync(`/proc/${process.ppid}/fd`).length;
+/** What is sent; conversations with daemons that wait come and go. */
+const SENT = '/dev/null';
+const FDS = `/proc/${process.ppid}/fd`;
+const descriptors = () => readdirSync(FDS).filter((fd) => targetOf(fd) === SENT).length;
 const send = (bytes: Buffer | string, fd?: number) =>
   native.sendMessage(SOCKET, Buffer.from(bytes), fd, WAIT_MS);
+
+function targetOf(fd: string): string | undefined {
+  try {
+    return readlinkSync(`${FDS}/${fd}`);
+  } catch {
+    return undefined; // It is closed by now.
+  }
+}
 
 function handedOver(): { readonly hello: string; readonly names: readonly string[] } {
   const names: string[] = [];
@@ -61,13 +73,12 @@ function packet(): Buffer {
 }
 
 function storm(): void {
-  // From then on there is a next daemon, and our end of its conversation.
   const before = descriptors();
   send('ready');
   for (let sent = 0; sent < Number(count); ) {
     const bytes = packet();
     if (/^done[ \n]|^done$/.test(bytes.toString('latin1'))) continue;
-    const fd = dice.chance(40) ? openSync('/dev/null', 'r') : undefined;
+    const fd = dice.chance(40) ? openSync(SENT, 'r') : undefined;
     send(bytes, fd);
     if (fd !== undefined) closeSync(fd);
     sent += 1;

@@ -208,6 +208,8 @@ describe.concurrent('the next daemon', () => {
     talker.tell('exit', 7);
     const { pid } = await talker.said();
     expect(childrenOf(talker.process.pid ?? 0)).toEqual([pid]);
+    await talker.ask('send', 'ready');
+    await vi.waitUntil(() => childrenOf(talker.process.pid ?? 0).length === 3, { timeout: 10_000 });
   });
 
   test('is another one after a daemon that ended by itself', async ({ expect }) => {
