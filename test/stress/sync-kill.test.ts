@@ -1,0 +1,9 @@
+/** The brief run: see `sync-kill-run.ts`; `sync-kill.full.ts` is the whole one. */
+import { test } from 'vitest';
+import { surviveSyncKills } from './sync-kill-run.ts';
+
+test(
+  '8 kills of kitfs, of Kubo and of both during a sync leave nothing half, twice, torn or lost',
+  () => surviveSyncKills({ rounds: 8 }),
+  300_000,
+);
