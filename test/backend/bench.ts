@@ -71,7 +71,9 @@ async function stateFault({ states }: Method, trial: Trial, outcome: Outcome): P
   const isDone = outcome !== 'it did not end' && 'value' in outcome;
   const legal = isDone ? [after] : [before, after, ...between];
   const found = await trial.state();
-  return legal.includes(found) ? [] : [`the node holds: ${found}`];
+  const how =
+    outcome !== 'it did not end' && 'error' in outcome ? String(outcome.error) : 'its end';
+  return legal.includes(found) ? [] : [`the node holds after ${how}: ${found}`];
 }
 
 /** A stream and a change, which take the turns that there are of each kind. @returns what does not work any more. */

@@ -33,8 +33,12 @@ class Witness {
   /** The CID at a path of MFS. */
   async path(path: string): Promise<string> {
     const stat = await this.#rpc.send(`files/stat?arg=${path}`);
-    if (stat.status !== 200) return NO_PATH;
-    return (JSON.parse(stat.body.toString()) as { Hash: string }).Hash;
+    const text = stat.body.toString();
+    if (stat.status !== 200) {
+      if (!text.includes('file does not exist')) throw new Error(`${path}: ${text}`);
+      return NO_PATH;
+    }
+    return (JSON.parse(text) as { Hash: string }).Hash;
   }
 
   async put(...blocks: readonly Block[]): Promise<void> {

@@ -42,10 +42,29 @@ const callsIn = (d: string): readonly [string, (answers: Answers) => Arguments][
   ['ipfs_ls', (answers) => ({ ipfs_path: rootOf(answers) })],
   ['ipfs_pin_add', (answers) => ({ ipfs_path: rootOf(answers) })],
   ['ipfs_pin_ls', () => ({})],
-  ['ipfs_pin_rm', (answers) => ({ ipfs_path: rootOf(answers) })],
+  ['ipfs_get', (answers) => ({ ipfs_path: added(answers), output_path: `${d}/got` })],
+  ['ipfs_block_stat', (answers) => ({ cid: added(answers) })],
+  ['ipfs_block_get', (answers) => ({ cid: added(answers) })],
+  ['ipfs_refs', (answers) => ({ ipfs_path: rootOf(answers), recursive: true })],
+  ['ipfs_refs_local', () => ({})],
+  ['ipfs_dag_put', () => ({ value: { by: d } })],
+  ['ipfs_dag_get', (answers) => ({ ipfs_path: field(answers, 'ipfs_dag_put', 'cid') })],
+  ['ipfs_pin_update', (answers) => ({ source: rootOf(answers), destination: added(answers) })],
+  ['ipfs_pin_rm', (answers) => ({ ipfs_path: added(answers) })],
+  ['ipfs_name_publish', (answers) => ({ ipfs_path: added(answers), allow_offline: true })],
+  ['ipfs_name_resolve', () => ({ ipns_name: 'self' })],
+  ['ipfs_id', () => ({})],
+  ['ipfs_version', () => ({})],
+  ['ipfs_stats', () => ({ stat: 'repo' })],
   ['fs_journal_get_history', () => ({ path: d, recursive: true })],
   ['job_get', () => ({})],
   ['system_health', () => ({})],
+];
+
+/** Tools whose honest answer here is an error: no job is running, and our own node has no network. */
+const REFUSED: readonly [string, Record<string, unknown>, string][] = [
+  ['job_cancel', { job_id: 'A'.repeat(22) }, 'HANDLE_NOT_FOUND'],
+  ['ipfs_swarm_peers', {}, 'IPFS_NODE_OFFLINE'],
 ];
 
 const field = (answers: Answers, tool: string, name: string): string =>
@@ -86,11 +105,11 @@ describe.each(faces)('over %s', (face, connect) => {
       expect(answer.isError, `${name}: ${JSON.stringify(answer.structuredContent)}`).not.toBe(true);
       answers.set(name, (answer.structuredContent?.['data'] ?? {}) as Told);
     }
-    // No job is running, so there is none to cancel: the one tool whose honest answer here is an error.
-    const cancel = { name: 'job_cancel', arguments: { job_id: 'A'.repeat(22) } };
-    const none = (await client.callTool(cancel)) as CallToolResult;
-    expect(none.structuredContent).toMatchObject({ error_code: 'HANDLE_NOT_FOUND' });
-    answers.set(cancel.name, {});
+    for (const [name, values, code] of REFUSED) {
+      const refused = (await client.callTool({ name, arguments: values })) as CallToolResult;
+      expect(refused.structuredContent, name).toMatchObject({ error_code: code });
+      answers.set(name, {});
+    }
     const { tools } = await client.listTools();
     expect(tools.map(({ name }) => name).sort()).toEqual([...answers.keys()].sort());
     await client.close();
