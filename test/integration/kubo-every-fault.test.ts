@@ -53,15 +53,23 @@ function methodOf(name: string): Method {
   return method;
 }
 
-describe.concurrent('whatever becomes of an answer, wrong is never taken for right:', () => {
-  test.each([...METHOD_NAMES])(
-    '%s',
-    async (name) => {
-      await using bench = await Bench.start(kubo.api, name, methodOf(name));
-      expect(await bench.faults()).toEqual([]);
-    },
-    HANGS_MS,
-  );
+/** Kubo loses changes of MFS that several clients make at once; one client makes them one at a time. */
+const isOfMfs = (name: string): boolean => name.startsWith('mfs.');
+const MFS_NAMES = METHOD_NAMES.filter(isOfMfs);
+const OTHER_NAMES = METHOD_NAMES.filter((name) => !isOfMfs(name));
+
+async function expectNoFaults(name: string): Promise<void> {
+  await using bench = await Bench.start(kubo.api, name, methodOf(name));
+  expect(await bench.faults()).toEqual([]);
+}
+
+describe('whatever becomes of an answer, wrong is never taken for right:', () => {
+  describe.concurrent('of calls that may be made at once', () => {
+    test.each(OTHER_NAMES)('%s', expectNoFaults, HANGS_MS);
+  });
+  describe('of calls about MFS', () => {
+    test.each(MFS_NAMES)('%s', expectNoFaults, HANGS_MS);
+  });
 });
 
 type FaultFor = (until: Promise<void>, call: Passed) => Fault | undefined;
@@ -118,10 +126,11 @@ async function killInEvery(faultFor: FaultFor, benches: Bench[]): Promise<string
   const until = new Promise<void>((resolve) => {
     release = resolve;
   });
-  const stopping = METHOD_NAMES.map((name) =>
-    stopEach(name, (call) => faultFor(until, call), benches),
-  );
-  const stopped = (await Promise.all(stopping)).flat();
+  const stop = (name: string) => stopEach(name, (call) => faultFor(until, call), benches);
+  const stopped = (await Promise.all(OTHER_NAMES.map(stop))).flat();
+  for (const name of MFS_NAMES) stopped.push(...(await stop(name)));
+  // Kubo writes the root of MFS down some 0.3 s after it acknowledged a change, or when it is told to.
+  await kubo.rpc.bytes('files/flush?arg=/');
   await kubo.kill();
   release();
   const asking = stopped.map(async ({ what, held }) => ({ what, ask: await held.ended() }));
