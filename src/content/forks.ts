@@ -23,13 +23,13 @@ export class Forks {
   fork(id: ContentId): ContentId | undefined {
     const { size, place } = this.#objects.rows.get(id);
     if (place === 'packed') {
-      const copy = this.#objects.insert({ place, size });
+      const copy = this.#objects.insertCopy({ place, size });
       this.#objects.journal.commit(() => this.#objects.journal.contents.copyBytes(id, copy));
       return copy;
     }
     const canCopy = size <= HISTORY_COPY_BYTES_MAX;
     if (place === 'memory' && !canCopy) return undefined;
-    const copy = this.#objects.insert({ place, size });
+    const copy = this.#objects.insertCopy({ place, size });
     const [from, to] = [
       this.#objects.files.descriptor(id, place),
       this.#objects.files.descriptor(copy, place),
