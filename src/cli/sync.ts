@@ -24,6 +24,7 @@ import {
   sizeText,
   UsageError,
 } from './output.ts';
+import { type Progress, ProgressBar } from './progress.ts';
 import { treePath } from './tree-path.ts';
 
 interface SyncOptions extends PlaceOptions, JsonOption {
@@ -34,8 +35,8 @@ interface SyncOptions extends PlaceOptions, JsonOption {
 
 /** How long the command stays with a sync that it does not wait for. */
 const GLANCE_MS = 2000;
-/** One look at a job, and the longest a sync may take. */
-const LOOK_MS = 20_000;
+/** One look at a job, which tells its progress, and the longest a sync may take. */
+const LOOK_MS = 500;
 const SYNC_MS_MAX = 3_600_000;
 
 export function addSyncCommand(program: Command, ending: Ending): void {
@@ -80,8 +81,9 @@ async function publish(daemon: ControlClient, path: string, options: SyncOptions
     wait_ms: isWaiting ? LOOK_MS : GLANCE_MS,
     ...(isWaiting ? { timeout_ms: SYNC_MS_MAX } : {}),
   };
-  const first = await callTool(daemon, 'vfs_sync_to_ipfs', values, signal);
-  const envelope = isWaiting ? await finished(daemon, first, signal) : first;
+  const envelope = isWaiting
+    ? await finished(daemon, values, signal)
+    : await callTool(daemon, 'vfs_sync_to_ipfs', values, signal);
   if (envelope.status === 'error') {
     if (options.json === true) printJson(envelope);
     else complainOf(envelope);
@@ -100,7 +102,7 @@ async function publish(daemon: ControlClient, path: string, options: SyncOptions
 interface JobView {
   readonly job_id: string;
   readonly state: string;
-  readonly progress: { readonly done: number; readonly total?: number; readonly unit: string };
+  readonly progress: Progress;
 }
 
 const jobIn = (envelope: Envelope): JobView | undefined =>
@@ -109,14 +111,14 @@ const jobIn = (envelope: Envelope): JobView | undefined =>
 /** The envelope of the sync itself, however long it takes. */
 async function finished(
   daemon: ControlClient,
-  first: Envelope,
+  values: Readonly<Record<string, unknown>>,
   signal: AbortSignal,
 ): Promise<Envelope> {
-  using line = new ProgressLine();
-  let envelope = first;
+  using bar = new ProgressBar();
+  const show = (progress: Progress) => bar.show(progress);
+  let envelope = await callTool(daemon, 'vfs_sync_to_ipfs', values, signal, show);
   for (let job = jobIn(envelope); job !== undefined; ) {
-    const { done, total, unit } = job.progress;
-    line.show(`${done}${total === undefined ? '' : ` of ${total}`} ${unit}`);
+    show(job.progress);
     const asked = { job_id: job.job_id, wait_ms: LOOK_MS };
     envelope = await callTool(daemon, 'job_get', asked, signal);
     if (envelope.status === 'error') return envelope;

@@ -43,6 +43,8 @@ export interface FacesInputs {
   /** Aborts when calls under way have had their time. */
   readonly patience: () => AbortSignal;
   readonly teardown: Teardown;
+  /** Given what is to be closed when nothing uses it any more. */
+  readonly keep: (node: AsyncDisposable) => void;
 }
 
 export interface Faces {
@@ -64,8 +66,9 @@ export async function openFaces(inputs: FacesInputs): Promise<Faces> {
   const { sources, mountPoint, readSecret, complain, patience, onAnswered, keptSocket } = inputs;
   const { access } = config.settings;
   const tokens = tokenDeskOf(access, { read: readSecret, tools: TOOL_NAMES, complain });
-  const nodes = openNodes(config.settings.ipfs, { clock, random, readSecret, teardown });
-  const outside = { nodes, state: inputs.state };
+  const nodes = openNodes(config.settings.ipfs, { clock, random, readSecret, keep: inputs.keep });
+  const { sync } = config.settings;
+  const outside = { nodes, state: inputs.state, sync, teardown, patience };
   const given = { core, clock, random, log, sources, mountPoint, redactor, onAnswered, ...outside };
   const tools = openTools(given);
   teardown.push('end the jobs', () => tools.jobs.close());

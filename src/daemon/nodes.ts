@@ -4,7 +4,6 @@ import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
 import type { Secret, SecretReference } from '../base/secrets.ts';
 import type { Settings } from './settings.ts';
-import type { Teardown } from './teardown.ts';
 
 export interface ConfiguredNodes {
   /** Where pins and names are, for whoever says nothing else. */
@@ -18,7 +17,8 @@ export interface NodesInputs {
   readonly random: Random;
   /** @throws OpError configuration. */
   readonly readSecret: (reference: SecretReference) => Secret;
-  readonly teardown: Teardown;
+  /** Given what is to be closed when nothing uses it any more. */
+  readonly keep: (node: AsyncDisposable) => void;
 }
 
 const MS_PER_S = 1000;
@@ -26,7 +26,7 @@ const MS_PER_S = 1000;
 /** Nothing is asked of a node yet: it may start later than kitfs. @throws OpError configuration. */
 export function openNodes({ home, kubo }: Settings['ipfs'], inputs: NodesInputs): ConfiguredNodes {
   if (kubo.api === undefined) return { home: home ?? 'embedded', kubo: undefined };
-  const { clock, random, readSecret, teardown } = inputs;
+  const { clock, random, readSecret, keep } = inputs;
   const { api, auth, requests_max: requestsMax, deadline_s: deadlineS } = kubo;
   const node = openKubo({
     api,
@@ -36,6 +36,6 @@ export function openNodes({ home, kubo }: Settings['ipfs'], inputs: NodesInputs)
     clock,
     random,
   });
-  teardown.push('leave Kubo', async () => node[Symbol.asyncDispose]());
+  keep(node);
   return { home: home ?? 'kubo', kubo: node };
 }

@@ -106,6 +106,7 @@ export class Daemon {
   #systemd: Systemd | undefined;
   #faces: Faces | undefined;
   #fuse: ChosenDriver | undefined;
+  #outside: AsyncDisposable | undefined;
   readonly #activity = new Activity(this.#clock, () => this.#fuse?.status().requests ?? 0);
   #setEnded: (end: DaemonEnd) => void = () => {};
   /** Settles with the start. */
@@ -219,6 +220,8 @@ export class Daemon {
       }));
     this.#mountPoint = mountPoint;
     await control.listen();
+    // Below all that uses it: calls, uploads and other loops end first.
+    teardown.push('leave the IPFS node', async () => this.#outside?.[Symbol.asyncDispose]());
     const core = this.#openCore(state, native, kept);
     this.#core = core;
     teardown.push('answer no more', async () => {
@@ -350,6 +353,9 @@ export class Daemon {
       keptSocket: (path) => keptSocket(native, this.#keeper, path),
       patience: () => this.#patience(),
       teardown: this.#teardown,
+      keep: (node) => {
+        this.#outside = node;
+      },
     });
   }
 
@@ -433,6 +439,7 @@ export class Daemon {
       errors: this.#errors,
       loops: core.loops,
       reserve: core.reserve,
+      syncing: () => this.#faces?.tools.syncing() ?? { underWay: [], unpublished: [] },
       driver: () => fuse.status(),
       connections: () => this.#faces?.mcp.connections ?? 0,
       keeper: () => (this.#keeper?.isAlive === true ? this.#keeper.pid : undefined),

@@ -36,16 +36,19 @@ export function intended(
   };
 }
 
+/** The pause after so many failures in a row, of one at least. */
+export const retryDelayS = (failures: number): number =>
+  Math.min(2 ** Math.min(failures - 1, 30), SYNC_RETRY_S_MAX);
+
 /** What time does not mend: tried again only when somebody asks. */
 const FINAL: ReadonlySet<Failure> = new Set(['sync-conflict', 'not-configured']);
 
 /** The row after an attempt that failed. What the store held it may hold still. */
 export function failed(row: TargetRow, failure: Failure, nowS: number): TargetRow {
   const attempts = row.attempts + 1;
-  const delayS = Math.min(2 ** Math.min(attempts - 1, 30), SYNC_RETRY_S_MAX);
   const isFinal = FINAL.has(failure);
   const state = isHeld(row) && !isFinal ? row.state : 'failed';
-  return { ...row, state, attempts, failure, dueS: isFinal ? undefined : nowS + delayS };
+  return { ...row, state, attempts, failure, dueS: isFinal ? undefined : nowS + retryDelayS(attempts) };
 }
 
 /** Second at which the row is to be seen to next: owed, or to be checked; undefined: never. */

@@ -46,6 +46,8 @@ interface Watcher {
   readonly target: string;
   readonly wanted: Root;
   tell(outcome: Outcome): void;
+  /** What was sent so far. */
+  progress?: ((sent: Sent) => void) | undefined;
 }
 
 export class Uploads {
@@ -101,7 +103,7 @@ export class Uploads {
    * @throws the signal's reason: the attempt goes on without its watcher.
    */
   async outcome(
-    { path, target, wanted }: Pick<Watcher, 'path' | 'target' | 'wanted'>,
+    { path, target, wanted, progress }: Omit<Watcher, 'tell'>,
     signal: AbortSignal,
   ): Promise<Outcome> {
     signal.throwIfAborted();
@@ -110,7 +112,7 @@ export class Uploads {
     if (row !== undefined && isDone && row.dueS === undefined) return { row, error: undefined };
     let end = (): void => undefined;
     const ending = new Promise<Outcome>((resolve, reject) => {
-      const watcher = { path, target, wanted, tell: resolve };
+      const watcher = { path, target, wanted, progress, tell: resolve };
       const stop = () => reject(signal.reason);
       signal.addEventListener('abort', stop, { once: true });
       this.#watchers.add(watcher);
@@ -125,7 +127,10 @@ export class Uploads {
   async #attempt(row: TargetRow, signal: AbortSignal): Promise<void> {
     const { path, target } = row;
     const { pace } = this.#limits;
-    const tell = (sent: Sent) => this.#active.set(target, { path, target, sent });
+    const tell = (sent: Sent) => {
+      this.#active.set(target, { path, target, sent });
+      for (const watcher of this.#watchersOf(row)) watcher.progress?.(sent);
+    };
     tell({ blocks: 0, bytes: 0 });
     try {
       const node = this.#ports.nodeOf(target);
@@ -159,11 +164,14 @@ export class Uploads {
   }
 
   #tell(outcome: Outcome): void {
-    const { path, target, wanted } = outcome.row;
-    for (const watcher of this.#watchers) {
-      const isMeant = watcher.path === path && watcher.target === target;
-      if (isMeant && isSameRoot(watcher.wanted, wanted)) watcher.tell(outcome);
-    }
+    for (const watcher of this.#watchersOf(outcome.row)) watcher.tell(outcome);
+  }
+
+  #watchersOf({ path, target, wanted }: TargetRow): readonly Watcher[] {
+    return [...this.#watchers].filter(
+      (watcher) =>
+        watcher.path === path && watcher.target === target && isSameRoot(watcher.wanted, wanted),
+    );
   }
 
   /** Until somebody notifies, or the time is up, or the end. */

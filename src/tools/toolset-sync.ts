@@ -12,6 +12,7 @@ import {
   isHeld,
   type Published,
   type Restored,
+  type Sent,
   type Conflict as SyncConflict,
 } from '../sync/sync.ts';
 import { CONTROL_INO_FROM, type Inode, isPermitted } from '../vfs/vfs.ts';
@@ -23,7 +24,7 @@ import { type Asker, about, absent, askerOf, find } from './places.ts';
 import { planOf } from './plans.ts';
 import { type Conflict, conflictSchema, type Plan } from './results.ts';
 import * as schema from './schema.ts';
-import { recordTool, type ToolContext } from './tool.ts';
+import { type Progress, recordTool, type ToolContext } from './tool.ts';
 
 const COMMON = {
   toolset: 'vfs',
@@ -174,20 +175,38 @@ function targetsOf(input: ToInput, { ports }: ToolContext): readonly string[] {
 
 /** Waits until a store has it, if it shall. @throws OpError what all of them failed with. */
 async function carried(
-  { ports, signal }: ToolContext,
+  { ports, signal, progress }: ToolContext,
   path: Name,
-  { root, snapshot }: Published,
+  { root, snapshot, counts }: Published,
   { targets, waitFor }: { readonly targets: readonly string[]; readonly waitFor: string },
 ): Promise<void> {
   if (waitFor === 'local' || targets.length === 0) return;
   const wanted = { tree: blockKey(root), snapshot: blockKey(snapshot) };
+  const sending = new Map<string, Sent>();
   const ends = await Promise.all(
-    targets.map((target) => ports.ipfs.uploads.outcome({ path, target, wanted }, signal)),
+    targets.map((target) => {
+      const tell = (sent: Sent) => progress(sentSoFar(counts.files, sending.set(target, sent)));
+      return ports.ipfs.uploads.outcome({ path, target, wanted, progress: tell }, signal);
+    }),
   );
   const [first] = ends;
   if (first?.error !== undefined && ends.every(({ error }) => error !== undefined)) {
     throw first.error;
   }
+}
+
+/** Blocks, counted on from the files that were read, because progress never goes back. */
+function sentSoFar(files: number, sending: ReadonlyMap<string, Sent>): Progress {
+  const all = [...sending.values()];
+  const sum = (of: (sent: Sent) => number) => all.reduce((total, sent) => total + of(sent), 0);
+  const bytes = sum((sent) => sent.bytes);
+  const bytesTotal = sum(({ total }) => total?.bytes ?? 0);
+  return {
+    done: files + sum((sent) => sent.blocks),
+    total: files + sum(({ total, blocks }) => total?.blocks ?? blocks),
+    unit: 'items',
+    message: `${bytes} of ${bytesTotal} bytes sent to ${[...sending.keys()].join(', ')}`,
+  };
 }
 
 /** How safe what was published is: here, and at the stores that shall have it. */

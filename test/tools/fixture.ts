@@ -23,6 +23,8 @@ import {
 import { contentReader } from '../../src/daemon/content-reader.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
 import { Loops } from '../../src/daemon/loops.ts';
+import { parseSettings } from '../../src/daemon/settings.ts';
+import { Teardown } from '../../src/daemon/teardown.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { type Ceiling, UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
@@ -53,6 +55,9 @@ export interface Answer {
 }
 
 const ROOT_PEER: Peer = { uid: 0, gid: 0, groups: [], pid: process.pid };
+
+/** Trees are published when a test asks for it. */
+const { sync: ON_DEMAND } = parseSettings('[sync]\ndebounce_ms = 0', 'config.toml');
 
 /** What stands for the daemon, to be changed by a test. */
 class FakeDaemon {
@@ -151,6 +156,9 @@ export class Fixture {
         clock,
         log,
         loops: this.#loops,
+        sync: ON_DEMAND,
+        teardown: new Teardown(log),
+        patience: () => this.#stop.signal,
         home: kubo === undefined ? 'embedded' : 'kubo',
         kubo,
         keys: join(directory, 'keys'),

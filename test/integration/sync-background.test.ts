@@ -1,0 +1,102 @@
+/** Trees that come to a real Kubo by themselves, over stops and kills of the daemon. */
+import { setTimeout as wait } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Status } from '../../src/daemon/status.ts';
+import { Server } from '../backend/server.ts';
+import { KuboNode } from '../services/kubo.ts';
+import { TestDaemon } from './daemon.ts';
+
+const ARRIVES_MS_MAX = 20_000;
+const POLL_MS = 50;
+
+let kubo: KuboNode;
+beforeAll(async () => {
+  kubo = await KuboNode.start();
+});
+afterAll(() => kubo.close());
+
+const configured = (sync: string, api = kubo.api) => ({
+  configuration: `[ipfs.kubo]\napi = "${api}"\n[sync]\n${sync}\n`,
+});
+
+const statusOf = (daemon: TestDaemon) => daemon.json<Status>(['status']);
+
+/** What a file of the tree is at the node; '' while it is not there. */
+const there = (path: string) => kubo.cli(['files', 'read', `/kitfs/${path}`]).catch(() => '');
+
+async function arrives(path: string, text: string, daemon: TestDaemon): Promise<void> {
+  const deadline = performance.now() + ARRIVES_MS_MAX;
+  while ((await there(path)) !== text) {
+    if (performance.now() > deadline) throw new Error(`it did not arrive:\n${daemon.output}`);
+    await wait(POLL_MS);
+  }
+}
+
+describe('a tree', () => {
+  test('comes to the node when it rests, and after a kill what was not there yet', async () => {
+    await using daemon = await TestDaemon.start(configured('debounce_ms = 300'));
+    await daemon.shell('mkdir ipfs/d; echo one > ipfs/d/f');
+    await arrives('ipfs/d/f', 'one\n', daemon);
+    await daemon.shell('echo two > ipfs/d/f');
+    await daemon.crash();
+    await arrives('ipfs/d/f', 'two\n', daemon);
+    await daemon.shell('echo three > ipfs/d/g');
+    await daemon.kill();
+    await daemon.restart();
+    await arrives('ipfs/d/g', 'three\n', daemon);
+    const { uploads, health } = await statusOf(daemon);
+    expect(uploads).toMatchObject([{ path: '/ipfs', target: 'ipfs', attempts: 0 }]);
+    expect(health.state).toBe('ok');
+    await kubo.gc();
+    expect(await there('ipfs/d/f')).toBe('two\n');
+  });
+
+  test('is there when the daemon has stopped, though nothing rested before', async () => {
+    await using daemon = await TestDaemon.start(configured('debounce_ms = 3600000'));
+    await daemon.shell('echo last > ipfs/last');
+    const { uploads, unpublished } = await statusOf(daemon);
+    expect([uploads.length, unpublished]).toMatchObject([0, []]);
+    await daemon.stop();
+    expect(await there('ipfs/last')).toBe('last\n');
+  });
+
+  test('waits with its changes while the node is away, and says so', async () => {
+    await using other = await KuboNode.start();
+    await using daemon = await TestDaemon.start(configured('debounce_ms = 100', other.api));
+    await other.kill();
+    await daemon.shell('echo one > ipfs/f');
+    let status = await statusOf(daemon);
+    const deadline = performance.now() + ARRIVES_MS_MAX;
+    while (status.uploads[0]?.error_code === undefined && performance.now() < deadline) {
+      await wait(POLL_MS);
+      status = await statusOf(daemon);
+    }
+    const code = 'IPFS_DAEMON_NOT_RUNNING';
+    expect(status.uploads).toMatchObject([{ state: 'failed', error_code: code }]);
+    expect(status.uploads[0]?.held).toBeUndefined();
+    expect(status.health).toMatchObject({ state: 'degraded', because: [{ error_code: code }] });
+    await other.restart();
+    while (status.uploads[0]?.state !== 'pinned' && performance.now() < deadline) {
+      await wait(POLL_MS);
+      status = await statusOf(daemon);
+    }
+    expect(status.uploads).toMatchObject([{ state: 'pinned', attempts: 0 }]);
+    expect(status.health.state).toBe('ok');
+    const shown = JSON.parse(await daemon.run('cat', ['.kitfs/status.json'])) as Status;
+    expect(shown.uploads[0]).toEqual({ ...status.uploads[0], wanted: undefined, held: undefined });
+  });
+});
+
+test('an upload that is under way at a stop was stopped, and did not fail', async () => {
+  await using server = await Server.start();
+  // It never answers.
+  server.on('files/stat', () => undefined);
+  const configuration = configured('debounce_ms = 100\nat_unmount = false', server.api);
+  await using daemon = await TestDaemon.start(configuration);
+  await daemon.shell('echo one > ipfs/f');
+  await server.called('files/stat');
+  await daemon.stop();
+  expect(daemon.output).not.toContain('could not be brought to a store');
+  await daemon.restart();
+  expect((await statusOf(daemon)).uploads).toMatchObject([{ state: 'queued', attempts: 0 }]);
+});
