@@ -248,5 +248,3 @@ export const SYNC_LOOK_MS = 500;
 export const SYNC_COPIED_BYTES_MAX = 64 * 1024 * 1024;
 /** How long a daemon that stops publishes what changed, and brings it to stores. */
 export const STOP_PUBLISH_MS_MAX = 10_000;
-/** How long a store is believed to have what it said it has. */
-export const SYNC_CHECK_S = 3600;

@@ -15,6 +15,7 @@ import { addSyncCommand } from './sync.ts';
 import { addSystemd } from './systemd.ts';
 import { addTools } from './tools.ts';
 import { addUnmount } from './unmount.ts';
+import { addWait } from './wait.ts';
 
 /** Runs one command line, without the name of the program. @returns the exit code. */
 export async function run(args: readonly string[]): Promise<number> {
@@ -42,6 +43,7 @@ function programOf(ending: Ending): Command {
     addStatus,
     addLog,
     addSyncCommand,
+    addWait,
     addCall,
     addTools,
     addMcp,

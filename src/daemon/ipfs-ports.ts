@@ -2,7 +2,6 @@
 
 import type { KuboNode, NodeKind } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
-import { STOP_PUBLISH_MS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import {
   type BlockStore,
@@ -13,12 +12,11 @@ import {
 } from '../content/content.ts';
 import type { Actor, Journal } from '../journal/journal.ts';
 import { EmbeddedNode, Keys, Nodes } from '../node/node.ts';
-import { Background, Pace, Publisher, Restorer, Uploads } from '../sync/sync.ts';
+import { Background, Ladder, Pace, Publisher, Restorer, Uploads } from '../sync/sync.ts';
 import type { IpfsPorts } from '../tools/ports-ipfs.ts';
 
 import type { Loops } from './loops.ts';
 import { paceOf, type Settings } from './settings.ts';
-import type { Teardown } from './teardown.ts';
 
 export interface EngineParts {
   readonly journal: Journal;
@@ -39,9 +37,6 @@ export interface EngineParts {
   readonly log: Log;
   readonly loops: Pick<Loops, 'start'>;
   readonly sync: Settings['sync'];
-  readonly teardown: Teardown;
-  /** Aborts when a stop has waited long enough. */
-  readonly patience: () => AbortSignal;
   /** Puts every committed record on stable storage. */
   syncJournal(): Promise<void>;
 }
@@ -54,53 +49,39 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   const builder = new Builder(parts);
   const nodeOf = (target: string) => (target === KUBO_TARGET ? kubo : undefined);
   const pace = paceOf(parts);
-  const { bytesPerS, storesAtOnce: atOnce } = pace;
+  const { bytesPerS, checkS, storesAtOnce: atOnce } = pace;
   const limit = bytesPerS === undefined ? undefined : new Pace(bytesPerS, clock);
-  const uploads = new Uploads({ ...parts, nodeOf }, { atOnce, pace: limit });
+  const uploads = new Uploads({ ...parts, nodeOf }, { atOnce, checkS, pace: limit });
   const onOwed = () => uploads.notify();
   const ports = { ...parts, builder, onOwed, syncJournal: () => parts.syncJournal() };
   const publisher = new Publisher(ports);
   const targets = home === 'kubo' ? [KUBO_TARGET] : [];
-  const background = new Background({ ...parts, publisher, actor: daemonActor }, { ...pace, targets });
-  keepPublished(parts, { background, uploads, isAtUnmount: pace.isAtUnmount });
+  const background = new Background(
+    { ...parts, publisher, actor: daemonActor },
+    { ...pace, targets },
+  );
+  const ladder = new Ladder(parts.journal, pace);
+  parts.loops.start('uploads', (signal) => uploads.run(signal));
+  parts.loops.start('publishing', (signal) => background.run(signal));
+  parts.loops.start('ladder', (signal) => ladder.run(clock, signal));
   return {
     ipfs: {
       nodes: new Nodes({ home, kubo, dag, embedded: embeddedNode(parts) }),
-      ...{ blocks, dag, builder, publisher, uploads },
+      ...{ blocks, dag, builder, publisher, uploads, ladder },
       restorer: new Restorer(ports),
       unpublished: () => background.unpublished,
-      finish: async (path, signal) => {
-        if (pace.isAtUnmount) await background.finish(signal, path);
+      finish: async (signal, path) => {
+        if (!pace.isAtUnmount) return;
+        await background.finish(signal, path);
+        if (path !== undefined) return;
+        const rows = parts.journal.targets.all();
+        const owed = rows.filter(({ state }) => state === 'queued' || state === 'uploading');
+        // What does not arrive by then is owed: whoever is the next daemon goes on with it.
+        await Promise.allSettled(owed.map((row) => uploads.outcome(row, signal)));
       },
     },
   };
 }
-
-interface Publishing {
-  readonly background: Background;
-  readonly uploads: Uploads;
-  readonly isAtUnmount: boolean;
-}
-
-function keepPublished(
-  { loops, teardown, patience, journal }: EngineParts,
-  { background, uploads, isAtUnmount }: Publishing,
-): void {
-  loops.start('uploads', (signal) => uploads.run(signal));
-  loops.start('publishing', (signal) => background.run(signal));
-  if (!isAtUnmount) return;
-  teardown.push('publish what changed', async () => {
-    const signal = AbortSignal.any([patience(), AbortSignal.timeout(STOP_PUBLISH_MS_MAX)]);
-    // What is not done by then is owed: the next daemon goes on with it.
-    await background.finish(signal).catch(unlessAborted(signal));
-    const owed = journal.targets.all().filter(({ state }) => state === 'queued' || state === 'uploading');
-    await Promise.allSettled(owed.map((row) => uploads.outcome(row, signal)));
-  });
-}
-
-const unlessAborted = (signal: AbortSignal) => (error: unknown) => {
-  if (!signal.aborted) throw error;
-};
 
 const daemonActor = (): Actor => ({
   surface: 'daemon',

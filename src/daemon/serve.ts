@@ -351,7 +351,7 @@ export class Daemon {
       mountPoint: () => this.mountPoint,
       onAnswered: () => this.#keeper?.progress(),
       keptSocket: (path) => keptSocket(native, this.#keeper, path),
-      patience: () => this.#patience(),
+      patience: (ms) => this.#patience(ms),
       teardown: this.#teardown,
       keep: (node) => {
         this.#outside = node;
@@ -409,8 +409,8 @@ export class Daemon {
   }
 
   /** Aborts when calls under way have had their time. */
-  #patience(): AbortSignal {
-    return AbortSignal.any([this.#hurry.signal, AbortSignal.timeout(CALLS_END_MS_MAX)]);
+  #patience(ms = CALLS_END_MS_MAX): AbortSignal {
+    return AbortSignal.any([this.#hurry.signal, AbortSignal.timeout(ms)]);
   }
 
   /** @throws OpError not-ready while starting, and at the end of a stop. */

@@ -166,6 +166,18 @@ const sync = z
       .max(16)
       .default(2)
       .describe('Stores that are written to at once.'),
+    check_s: z
+      .int()
+      .min(1)
+      .max(DAY_S)
+      .default(3600)
+      .describe('How often a store is asked whether it still has what it said it has, in seconds.'),
+    want: z
+      .int()
+      .min(1)
+      .max(8)
+      .optional()
+      .describe('Stores that shall have a file before it is called replicated; absent: none is.'),
   })
   .prefault({})
   .describe('How trees come to the home node by themselves, when that is a Kubo.');
@@ -305,6 +317,8 @@ export const paceOf = ({ sync }: Pick<Settings, 'sync'>) => ({
   isAtUnmount: sync.at_unmount,
   bytesPerS: sync.bandwidth_kib === undefined ? undefined : sync.bandwidth_kib * KIB,
   storesAtOnce: sync.stores_at_once,
+  checkS: sync.check_s,
+  want: sync.want,
 });
 
 export const memoryBytesMax = ({ memory }: Settings): number => memory.size_max_mib * MIB;

@@ -19,11 +19,10 @@ import { type Phase, troublesOf } from './health.ts';
 import { ipfsPorts } from './ipfs-ports.ts';
 import type { ConfiguredNodes } from './nodes.ts';
 import { diskSpaceAt } from './room.ts';
-import type { StateDirectory } from './state.ts';
 import type { Settings } from './settings.ts';
+import type { StateDirectory } from './state.ts';
 import type { StatusSources } from './status.ts';
 import { type Syncing, syncTroublesOf, uploadsOwed } from './status-sync.ts';
-import type { Teardown } from './teardown.ts';
 
 export interface ToolInputs {
   readonly core: CoreParts;
@@ -36,8 +35,6 @@ export interface ToolInputs {
   readonly nodes: ConfiguredNodes;
   readonly state: Pick<StateDirectory, 'keys' | 'content'>;
   readonly sync: Settings['sync'];
-  readonly teardown: Teardown;
-  readonly patience: () => AbortSignal;
   /** Told of every call that got its answer. */
   readonly onAnswered: () => void;
 }
@@ -49,6 +46,7 @@ export interface ToolParts {
   readonly registry: Registry;
   readonly jobs: Jobs;
   readonly syncing: () => Syncing;
+  readonly finish: Ports['ipfs']['finish'];
 }
 
 export function openTools(inputs: ToolInputs): ToolParts {
@@ -56,17 +54,17 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const jobs = new Jobs({ clock, random });
   const cursors = new Cursors({ clock, random });
   const ports = portsOf(inputs, jobs, cursors);
+  inputs.core.vfs.core.replicas = ports.ipfs.ladder;
   const { redactor, onAnswered } = inputs;
   const registry = new Registry({ tools: TOOLS, ports, redactor, onAnswered });
   registry.resume();
-  const { uploads, unpublished } = ports.ipfs;
+  const { uploads, unpublished, finish } = ports.ipfs;
   const syncing = () => ({ underWay: uploads.underWay, unpublished: unpublished() });
-  return { registry, jobs, syncing };
+  return { registry, jobs, syncing, finish };
 }
 
 function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
-  const { core, clock, random, log, sources, mountPoint, nodes, state } = inputs;
-  const { sync, teardown, patience } = inputs;
+  const { core, clock, random, log, sources, mountPoint, nodes, state, sync } = inputs;
   return {
     clock,
     random,
@@ -80,7 +78,7 @@ function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
     ...ipfsPorts({
       ...core,
       ...nodes,
-      ...{ clock, log, sync, teardown, patience },
+      ...{ clock, log, sync },
       keys: state.keys,
       version: sources.version,
       diskBytes: () => diskSpaceAt(state.content).sizeBytes,

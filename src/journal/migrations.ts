@@ -275,6 +275,16 @@ CREATE TABLE sync_target (
 ) STRICT, WITHOUT ROWID;
 `;
 
+/** Which files of the tree a store has, as they are now, follows from what was changed since. */
+const HELD_SINCE = `
+ALTER TABLE sync_target ADD COLUMN wanted_ino INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sync_target ADD COLUMN wanted_seq INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sync_target ADD COLUMN held_ino INTEGER;
+ALTER TABLE sync_target ADD COLUMN held_seq INTEGER;
+ALTER TABLE sync_target ADD COLUMN held_pin INTEGER;
+UPDATE sync_target SET held_ino = 0, held_seq = 0, held_pin = pin WHERE held_tree IS NOT NULL;
+`;
+
 /** Index i takes the schema from version i to i + 1. */
 const MIGRATIONS: readonly string[] = [
   FOUNDATION,
@@ -284,6 +294,7 @@ const MIGRATIONS: readonly string[] = [
   TOOL_CALLS,
   PUBLISHED,
   TARGETS,
+  HELD_SINCE,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

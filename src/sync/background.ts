@@ -114,17 +114,16 @@ export class Background {
     const hasten = () => this.#late.abort(signal.reason);
     if (path === undefined) signal.addEventListener('abort', hasten, { once: true });
     try {
-      await this.#queue(() => this.#round(signal, (tree) => path === undefined || tree.path === path));
+      await this.#queue(() =>
+        this.#round(signal, (tree) => path === undefined || tree.path === path),
+      );
     } finally {
       signal.removeEventListener('abort', hasten);
     }
   }
 
   /** One look, and the publications that follow from it. */
-  async #round(
-    signal: AbortSignal,
-    isMeant = (tree: Tree) => this.#isDue(tree),
-  ): Promise<void> {
+  async #round(signal: AbortSignal, isMeant = (tree: Tree) => this.#isDue(tree)): Promise<void> {
     signal.throwIfAborted();
     await this.#look(signal);
     for (const tree of this.#trees) {
@@ -182,7 +181,9 @@ export class Background {
       if (known !== undefined) return [known];
       const { root } = row;
       const fresh = { failures: 0, notBeforeMs: 0, unrest: undefined, error: undefined };
-      return [{ path, root, superblock: id, quietMs, seq: this.#publishedSeq(path, root), ...fresh }];
+      return [
+        { path, root, superblock: id, quietMs, seq: this.#publishedSeq(path, root), ...fresh },
+      ];
     });
   }
 

@@ -3,16 +3,17 @@
  * UnixFS with a snapshot record, a tree of content restored into a directory. The tree is read from
  * the journal and written through a port.
  */
-export { Background, type Unpublished } from './background.ts';
+
 export { type Assembled, assemble } from './assemble.ts';
+export { Background, type Unpublished } from './background.ts';
 export type { Conflict } from './compare.ts';
 export { syncBlocks } from './durable.ts';
 export { type FrozenEntry, freeze, type Gate } from './freeze.ts';
-export { isHeld } from './intend.ts';
+export { Ladder } from './ladder.ts';
+export { Pace } from './pace.ts';
 export { type Published, Publisher, type PublishRequest } from './publish.ts';
 export { type Restored, type RestoreRequest, Restorer } from './restore.ts';
 export { readSnapshot } from './snapshot.ts';
 export { typeOf } from './types.ts';
-export { Pace } from './pace.ts';
 export type { Sent } from './upload.ts';
 export { type UnderWay, Uploads } from './uploads.ts';

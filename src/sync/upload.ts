@@ -117,7 +117,7 @@ class Upload {
     await this.#demandThere(wanted);
     this.#keep({
       state: this.#row.pin ? 'pinned' : 'stored',
-      held: this.#row.wanted,
+      held: { ...this.#row.wanted, pin: this.#row.pin },
       checkedS: this.#ports.clock.now().s,
       failure: undefined,
     });
@@ -134,10 +134,13 @@ class Upload {
   #keep(change: Partial<TargetRow>): void {
     const { journal } = this.#ports;
     this.#row = journal.commit(() => {
-      const row = { ...this.#row, ...change };
-      const { path, target } = row;
+      const { path, target } = this.#row;
       const now = journal.targets.get(path, target);
-      const isSame = now !== undefined && isSameRoot(now.wanted, row.wanted);
+      const isSame = now !== undefined && isSameRoot(now.wanted, this.#row.wanted);
+      const row = { ...this.#row, ...change, ...(isSame ? { wanted: now.wanted } : {}) };
+      // A publication that changed nothing meanwhile may have found that it includes more records.
+      const { held, wanted } = row;
+      if (held !== undefined && isSameRoot(held, wanted)) row.held = { ...wanted, pin: held.pin };
       if (isSame) journal.targets.put(row);
       else if (now !== undefined) journal.targets.put({ ...now, held: row.held, sent: row.sent });
       return row;
@@ -190,7 +193,10 @@ class Upload {
       { root: wanted.tree, base: base?.tree },
       { root: wanted.manifest, base: base?.manifest },
     ];
-    const record = { cid: wanted.record, bytes: await dag.block(wanted.snapshot, this.#run.signal) };
+    const record = {
+      cid: wanted.record,
+      bytes: await dag.block(wanted.snapshot, this.#run.signal),
+    };
     const total = await amountOf(dag, pairs, this.#run.signal);
     total.blocks += 1;
     total.bytes += record.bytes.length;

@@ -10,8 +10,8 @@ import type { IpfsNode } from '../backend/backend.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import type { Name } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
-import type { Root, TargetRow } from '../journal/journal.ts';
-import { dueAt, failed, isSameRoot } from './intend.ts';
+import type { TargetRow } from '../journal/journal.ts';
+import { dueAt, failed, isSameRoot, type RootKeys } from './intend.ts';
 import type { Pace } from './pace.ts';
 import { type Sent, type UploadPorts, upload } from './upload.ts';
 
@@ -25,6 +25,8 @@ export interface UploadLimits {
   /** Stores that are written to at once. */
   readonly atOnce: number;
   readonly pace?: Pace | undefined;
+  /** How long a store is believed to have what it said it has, in seconds. */
+  readonly checkS: number;
 }
 
 /** What is under way. */
@@ -44,7 +46,7 @@ export interface Outcome {
 interface Watcher {
   readonly path: Name;
   readonly target: string;
-  readonly wanted: Root;
+  readonly wanted: RootKeys;
   tell(outcome: Outcome): void;
   /** What was sent so far. */
   progress?: ((sent: Sent) => void) | undefined;
@@ -82,7 +84,7 @@ export class Uploads {
       const { s: nowS } = this.#ports.clock.now();
       let nextS: number | undefined;
       for (const row of this.#ports.journal.targets.all()) {
-        const dueS = dueAt(row);
+        const dueS = dueAt(row, this.#limits.checkS);
         if (dueS === undefined || this.#active.has(row.target)) continue;
         if (dueS > nowS) nextS = Math.min(nextS ?? dueS, dueS);
         else if (this.#active.size < this.#limits.atOnce) {

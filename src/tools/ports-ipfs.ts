@@ -2,7 +2,7 @@
 import type { Name } from '../base/ids.ts';
 import type { BlockStore, Builder, Dag } from '../content/content.ts';
 import type { EmbeddedNode, Nodes } from '../node/node.ts';
-import type { Publisher, Restorer, Unpublished, Uploads } from '../sync/sync.ts';
+import type { Ladder, Publisher, Restorer, Unpublished, Uploads } from '../sync/sync.ts';
 
 export interface IpfsPorts {
   readonly ipfs: {
@@ -15,9 +15,15 @@ export interface IpfsPorts {
     readonly restorer: Restorer;
     /** Settles what is owed to stores outside. */
     readonly uploads: Uploads;
+    /** What stores have of the tree. */
+    readonly ladder: Ladder;
     /** Trees that changed, and wait for their time to be published by themselves. */
     unpublished(): readonly Unpublished[];
-    /** Publishes the tree of a mount that is to go, if it changed and is published by itself. */
-    finish(path: Name, signal: AbortSignal): Promise<void>;
+    /**
+     * Publishes what changed of the trees that are published by themselves, because they go: of the
+     * mount at `path`; or of all, and waits until that has arrived or cannot.
+     * @throws the signal's reason.
+     */
+    finish(signal: AbortSignal, path?: Name): Promise<void>;
   };
 }

@@ -3,22 +3,14 @@
  * the own store, and brought to the nodes that shall have it; the answers say how far that is.
  */
 import { z } from 'zod';
-import { rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type Ino, type Name, nameOfText, textOf } from '../base/ids.ts';
 import { isDirectory, R_OK } from '../base/posix.ts';
 import { blockKey, cidOfBytes } from '../content/content.ts';
-import {
-  isHeld,
-  type Published,
-  type Restored,
-  type Sent,
-  type Conflict as SyncConflict,
-} from '../sync/sync.ts';
-import { CONTROL_INO_FROM, type Inode, isPermitted } from '../vfs/vfs.ts';
+import type { Published, Restored, Sent, Conflict as SyncConflict } from '../sync/sync.ts';
+import { CONTROL_INO_FROM, climbed, type Inode, isPermitted } from '../vfs/vfs.ts';
 import { gateOf, locate } from './content-paths.ts';
-import { type Durability, durabilitySchema } from './entries.ts';
-import { CODE_OF } from './errors.ts';
+import { type Durability, durabilitySchema, replicaObject } from './entries.ts';
 import { syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
 import { planOf } from './plans.ts';
@@ -210,25 +202,17 @@ function sentSoFar(files: number, sending: ReadonlyMap<string, Sent>): Progress 
 }
 
 /** How safe what was published is: here, and at the stores that shall have it. */
-function durabilityOfTree({ vfs }: ToolContext['ports'], path: Name, seq: number): Durability {
+function durabilityOfTree(
+  { vfs, ipfs }: ToolContext['ports'],
+  path: Name,
+  seq: number,
+): Durability {
   const rows = vfs.core.journal.targets.all().filter((row) => row.path === path);
-  const have = rows.filter(isHeld).length;
-  const isPinned = rows.some(({ state }) => state === 'pinned');
-  const some = isPinned ? 'pinned' : 'stored';
-  return {
-    // The blocks are complete here, and on stable storage.
-    state: have === 0 ? 'local' : some,
-    seq,
-    have,
-    want: rows.length,
-    replicas: rows.map(({ target, state, wanted, checkedS, failure }) => ({
-      backend: target,
-      state,
-      identifier: cidOfBytes(wanted.tree).toString(),
-      ...(checkedS === undefined ? {} : { time: rfc3339({ s: checkedS, ns: 0 }) }),
-      ...(failure === undefined ? {} : { error_code: CODE_OF[failure] }),
-    })),
-  };
+  const there = rows.map(({ target: store, ...row }) => ({ ...row, store }));
+  // The blocks are complete here, and on stable storage.
+  const { replicas: _, ...rung } = climbed('local', there, ipfs.ladder.want);
+  const replicas = there.map((one) => replicaObject(one, cidOfBytes(one.wanted.tree).toString()));
+  return { ...rung, seq, replicas };
 }
 
 function publishRequest(asker: Asker, input: ToInput, at: { inode: Inode; path: Name }) {

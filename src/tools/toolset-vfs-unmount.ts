@@ -51,7 +51,7 @@ export const vfsUnmount = recordTool({
     const mounted = mountedAt(asker, point);
     if (!dryRun) {
       demandIdle(asker, mounted, force);
-      await context.ports.ipfs.finish(mounted.mountPoint, context.signal);
+      await context.ports.ipfs.finish(context.signal, mounted.mountPoint);
     }
     const flushed = dryRun ? { files: 0, bytes: 0 } : await flush(asker.vfs, mounted);
     return change(asker, context, {

@@ -113,7 +113,9 @@ test('stores are shown with what they have, how far they are and why not', async
   expect(text).toContain(`stores       /ipfs → ipfs: bafynew pinned, as it said at ${at}\n`);
   expect(text).toContain('bafynew uploading, 2.0 KiB sent, has bafyold still\n');
   expect(text).toContain('bafynew uploading, 1.0 KiB sent of 4.0 KiB\n');
-  expect(text).toContain(`/a\\x0ab → ipfs: bafynew failed, TIMEOUT, tried 3 times, again at ${at}\n`);
+  expect(text).toContain(
+    `/a\\x0ab → ipfs: bafynew failed, TIMEOUT, tried 3 times, again at ${at}\n`,
+  );
   expect(text).toContain('bafynew failed, SYNC_CONFLICT, tried 1 times\n');
 });
 

@@ -40,13 +40,17 @@ test('what is owed is told with how far it is, and is counted', async () => {
   const due = '1970-01-01T00:01:00.000000000Z';
   expect(uploads).toEqual([{ ...upload, wanted, progress, due }]);
   expect(uploadsOwed(world.journal)).toBe(1);
-  expect(withoutRoots({ uploads, unpublished: [] }).uploads).toEqual([{ ...upload, progress, due }]);
+  expect(withoutRoots({ uploads, unpublished: [] }).uploads).toEqual([
+    { ...upload, progress, due },
+  ]);
 });
 
 test('what a store holds is told with when it said so, and is no trouble', async () => {
   await owe({});
-  const wanted = world.journal.targets.get(PATH, 'one')?.wanted;
-  const root = await owe({ state: 'pinned', held: wanted as TargetRow['held'], checkedS: 60, dueS: undefined });
+  const known = world.journal.targets.get(PATH, 'one');
+  if (known === undefined) throw new Error('it is owed');
+  const held = { ...known.wanted, pin: true };
+  const root = await owe({ state: 'pinned', held, checkedS: 60, dueS: undefined });
   const { uploads } = syncStatusOf(world.journal, IDLE);
   expect(uploads).toMatchObject([{ held: root, checked: '1970-01-01T00:01:00.000000000Z' }]);
   expect(uploads[0]).not.toHaveProperty('due');

@@ -15,7 +15,6 @@ import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
 import { Loops } from '../../src/daemon/loops.ts';
 import { defaultSettings } from '../../src/daemon/settings.ts';
 import { JournalSync } from '../../src/daemon/stable.ts';
-import { Teardown } from '../../src/daemon/teardown.ts';
 import { inheritedFrom } from '../../src/fuse/fuse.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { TOOLS } from '../../src/tools/inventory.ts';
@@ -99,8 +98,7 @@ export class World {
       ...{ journal, contents, blocks, dag, sealer, clock, syncJournal },
       ...{ home: 'embedded', kubo: undefined, version: '9.8.7', diskBytes: () => 2 ** 40 },
       ...{ keys: join(directory, 'keys'), log: this.log, loops: this.#loops },
-      ...{ sync: defaultSettings().sync, teardown: new Teardown(this.log) },
-      patience: () => this.signal,
+      sync: defaultSettings().sync,
     }).ipfs;
     const random = new CountingRandom();
     this.jobs = new Jobs({ clock, random });

@@ -54,8 +54,7 @@ describe('a tree', () => {
   test('is there when the daemon has stopped, though nothing rested before', async () => {
     await using daemon = await TestDaemon.start(configured('debounce_ms = 3600000'));
     await daemon.shell('echo last > ipfs/last');
-    const { uploads, unpublished } = await statusOf(daemon);
-    expect([uploads.length, unpublished]).toMatchObject([0, []]);
+    expect((await statusOf(daemon)).uploads).toEqual([]);
     await daemon.stop();
     expect(await there('ipfs/last')).toBe('last\n');
   });
@@ -84,6 +83,57 @@ describe('a tree', () => {
     expect(status.health.state).toBe('ok');
     const shown = JSON.parse(await daemon.run('cat', ['.kitfs/status.json'])) as Status;
     expect(shown.uploads[0]).toEqual({ ...status.uploads[0], wanted: undefined, held: undefined });
+  });
+});
+
+describe('a file', () => {
+  const rungOf = (daemon: TestDaemon, path: string) =>
+    daemon.run('getfattr', ['--only-values', '-n', 'user.kitfs.durability', path]);
+
+  test('climbs to pinned by itself, and comes down with a change', async () => {
+    await using daemon = await TestDaemon.start(configured('debounce_ms = 300'));
+    await daemon.shell('mkdir ipfs/d; echo one > ipfs/d/f; : > ipfs/d/empty');
+    const waited = await daemon.json(['wait', '--until', 'pinned', '/ipfs/d/f']);
+    expect(waited).toMatchObject({
+      path: '/ipfs/d/f',
+      durability: { state: 'pinned', have: 1, want: 1, replicas: [{ backend: 'ipfs' }] },
+    });
+    expect(await there('ipfs/d/f')).toBe('one\n');
+    await daemon.json(['wait', '--until', 'pinned', '/ipfs']);
+    expect(await rungOf(daemon, 'ipfs/d/empty')).toBe('pinned');
+    await daemon.shell('echo two > ipfs/d/f');
+    const rungs = await daemon.shell(
+      'echo three > ipfs/d/f; getfattr --only-values -n user.kitfs.durability ipfs/d/f',
+    );
+    expect(['journaled', 'fsynced', 'local']).toContain(rungs);
+    await daemon.json(['wait', '--until', 'pinned', '/ipfs/d/f']);
+    expect(await there('ipfs/d/f')).toBe('three\n');
+    await daemon.kill();
+    await daemon.restart();
+    await daemon.json(['wait', '--until', 'pinned', '/ipfs/d/f']);
+  });
+
+  test('whose node lost it is brought there anew', async () => {
+    await using other = await KuboNode.start();
+    const configuration = configured('debounce_ms = 300\ncheck_s = 1\nwant = 1', other.api);
+    await using daemon = await TestDaemon.start(configuration);
+    await daemon.shell('echo one > ipfs/f');
+    await daemon.json(['wait', '--until', 'replicated', '/ipfs/f']);
+    /** Those that are ours. */
+    const pins = async () => {
+      const lines = (await other.cli(['pin', 'ls', '--type=recursive', '--names'])).split('\n');
+      const ours = lines.filter((line) => line.endsWith(' kitfs /ipfs'));
+      return ours.map((line) => line.split(' ')[0] ?? '').sort();
+    };
+    const before = await pins();
+    expect(before).toHaveLength(3);
+    for (const cid of before) await other.cli(['pin', 'rm', cid]);
+    await other.cli(['files', 'rm', '-r', '/kitfs']);
+    await other.gc();
+    const deadline = performance.now() + ARRIVES_MS_MAX;
+    while ((await pins()).length < 3 && performance.now() < deadline) await wait(POLL_MS);
+    expect(await pins()).toEqual(before);
+    expect(await other.cli(['files', 'read', '/kitfs/ipfs/f'])).toBe('one\n');
   });
 });
 

@@ -26,6 +26,8 @@ let active = 0;
 /** What each one was asked for. */
 let requests: PublishRequest[];
 let fault: OpError | undefined;
+/** Publications end only when they are told to. */
+let isHanging = false;
 
 const POLICY: BackgroundPolicy = { targets: ['one'], quietMs: QUIET_MS, intervalMs: INTERVAL_MS };
 
@@ -38,6 +40,7 @@ function start(policy: Partial<BackgroundPolicy> = {}): void {
       active += 1;
       try {
         if (fault !== undefined) throw fault;
+        if (isHanging) await aborted(run.signal);
         return await world.publisher.publish(request, run);
       } finally {
         active -= 1;
@@ -50,6 +53,11 @@ function start(policy: Partial<BackgroundPolicy> = {}): void {
   running.catch(() => undefined);
 }
 
+const aborted = (signal: AbortSignal) =>
+  new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+
 async function end(): Promise<void> {
   stop.abort(new OpError('cancelled', 'the test'));
   expect(await running.catch((error: unknown) => error)).toSatisfy(
@@ -61,8 +69,9 @@ async function end(): Promise<void> {
 async function pass(ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= LOOK_MS) {
     await clock.turn(Math.min(left, LOOK_MS));
+    // Until the loop sleeps again.
     do await clock.turn(0);
-    while (active > 0);
+    while (active > 0 || clock.sleeping === 0);
   }
 }
 
@@ -75,6 +84,7 @@ beforeEach(() => {
   log = new RememberedLog();
   requests = [];
   fault = undefined;
+  isHanging = false;
 });
 afterEach(async () => {
   await end();
@@ -220,10 +230,14 @@ describe('finishing', () => {
   test('ends with the patience of who waits, and takes the publication under way along', async () => {
     start();
     world.write('/ipfs/f', 'one');
+    isHanging = true;
+    while (active === 0) await clock.turn(LOOK_MS);
     const patience = new AbortController();
+    const finishing = background.finish(patience.signal);
     patience.abort(new OpError('timeout', 'stop'));
-    expect((await failureOf(background.finish(patience.signal))).failure).toBe('timeout');
-    expect(paths()).toEqual([]);
+    expect((await failureOf(finishing)).failure).toBe('timeout');
+    await running;
+    expect(active).toBe(0);
   });
 });
 

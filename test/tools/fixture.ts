@@ -24,7 +24,6 @@ import { contentReader } from '../../src/daemon/content-reader.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
 import { Loops } from '../../src/daemon/loops.ts';
 import { parseSettings } from '../../src/daemon/settings.ts';
-import { Teardown } from '../../src/daemon/teardown.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { type Ceiling, UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
@@ -157,8 +156,6 @@ export class Fixture {
         log,
         loops: this.#loops,
         sync: ON_DEMAND,
-        teardown: new Teardown(log),
-        patience: () => this.#stop.signal,
         home: kubo === undefined ? 'embedded' : 'kubo',
         kubo,
         keys: join(directory, 'keys'),
@@ -167,6 +164,7 @@ export class Fixture {
         syncJournal: () => this.vfs.core.syncJournal(),
       }),
     };
+    this.vfs.core.replicas = this.ports.ipfs.ladder;
     this.registry = new Registry({ tools, ports: this.ports, redactor: new Redactor() });
   }
 
@@ -325,7 +323,11 @@ export const KERNEL: Caller = {
   actor: () => ({ surface: 'fuse', uid: 0, gid: 0, pid: 4711, exe: '/usr/bin/vim' }),
 };
 
-function sessionOf(peer: Partial<Peer> = {}, ceiling = UNLIMITED, id = 'session-1'): Session {
+export function sessionOf(
+  peer: Partial<Peer> = {},
+  ceiling = UNLIMITED,
+  id = 'session-1',
+): Session {
   const whole = { ...ROOT_PEER, ...peer };
   return {
     id,
