@@ -254,5 +254,9 @@ export const PUBSUB_BYTES_MAX = 1_000_000;
 
 /** Longest pause between two attempts to bring a snapshot to a store. */
 export const SYNC_RETRY_S_MAX = 300;
-/** How long a store is believed to have what it said it has. */
-export const SYNC_CHECK_S = 3600;
+/** How often it is looked whether trees changed that are published by themselves. */
+export const SYNC_LOOK_MS = 500;
+/** Bytes copied because somebody has them open, by a publication that nobody asked for. */
+export const SYNC_COPIED_BYTES_MAX = 64 * 1024 * 1024;
+/** How long a daemon that stops publishes what changed, and brings it to stores. */
+export const STOP_PUBLISH_MS_MAX = 10_000;

@@ -16,6 +16,7 @@ import {
   withPlaces,
 } from './command.ts';
 import { complainOf, EXIT, ProgressLine, printJson, type ToolError, UsageError } from './output.ts';
+import { type Progress, progressText } from './progress.ts';
 
 /** An envelope, as far as the command line looks into it. */
 export type Envelope =
@@ -61,25 +62,24 @@ function parsed(json: string): unknown {
   }
 }
 
-/** Progress is shown on a terminal. @throws OpError what the daemon answers. */
+/**
+ * Progress is shown on a terminal, or as `show` does.
+ * @throws OpError what the daemon answers.
+ */
 export async function callTool(
   daemon: ControlClient,
   tool: string,
   values: unknown,
   signal: AbortSignal,
+  show?: (progress: Progress) => void,
 ): Promise<Envelope> {
   using line = new ProgressLine();
-  const onPart = (part: unknown) => line.show(progressText(part));
+  const tell = show ?? ((progress: Progress) => line.show(progressText(progress)));
+  const onPart = (part: unknown) => tell(part as Progress);
   // The next daemon knows the call by its key, if this one goes away with it.
   const params = { tool, arguments: values, key: new SystemRandom().token() };
   const options = { signal, onPart, clock: new SystemClock() };
   return (await daemon.askAgain('call', params, options)) as Envelope;
-}
-
-function progressText(part: unknown): string {
-  const { done, total, unit, message } = part as Readonly<Record<string, unknown>>;
-  const count = total === undefined ? String(done) : `${done} of ${total}`;
-  return `${count} ${unit}${message === undefined ? '' : `: ${message}`}`;
 }
 
 /** Bytes as they are, facts as JSON. */

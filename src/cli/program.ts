@@ -16,6 +16,7 @@ import { addSyncCommand } from './sync.ts';
 import { addSystemd } from './systemd.ts';
 import { addTools } from './tools.ts';
 import { addUnmount } from './unmount.ts';
+import { addWait } from './wait.ts';
 
 /** Runs one command line, without the name of the program. @returns the exit code. */
 export async function run(args: readonly string[]): Promise<number> {
@@ -44,6 +45,7 @@ function programOf(ending: Ending): Command {
     addLog,
     addSyncCommand,
     addSnapshot,
+    addWait,
     addCall,
     addTools,
     addMcp,

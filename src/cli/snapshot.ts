@@ -8,7 +8,6 @@ import type {
   ShownSnapshot,
   SnapshotList,
 } from '../daemon/daemon.ts';
-import { callTool } from './call.ts';
 import {
   type Ending,
   interruptible,
@@ -20,7 +19,7 @@ import {
   withJson,
   withPlaces,
 } from './command.ts';
-import { finished, WAITED } from './job.ts';
+import { finished } from './job.ts';
 import {
   complain,
   complainOf,
@@ -164,10 +163,8 @@ async function restore(
     apply_deletions: keepExtra !== true,
     parents: true,
     dry_run: dryRun === true,
-    ...WAITED,
   };
-  const first = await callTool(daemon, 'vfs_sync_from_ipfs', values, signal);
-  const envelope = await finished(daemon, first, signal);
+  const envelope = await finished(daemon, 'vfs_sync_from_ipfs', values, signal);
   if (json === true) printJson(envelope.status === 'error' ? envelope : envelope.data);
   else if (envelope.status === 'error') complainOf(envelope);
   else print(restoredText(envelope.data, values.path));

@@ -11,7 +11,7 @@ import {
   withJson,
   withPlaces,
 } from './command.ts';
-import { EXIT, print, printJson, sizeText, table } from './output.ts';
+import { EXIT, print, printJson, shown, sizeText, table } from './output.ts';
 
 export function addStatus(program: Command, ending: Ending): void {
   const command = program
@@ -50,6 +50,8 @@ function textOf(status: Status): string {
     ['driver', `${driver}: ${driver_reason}`],
     ['passthrough', passthroughText(status)],
     ['dirty', dirty.files === 0 ? 'nothing' : `${dirty.files} files, ${sizeText(dirty.bytes)}`],
+    ...rowsOf('unpublished', status.unpublished.map(unpublishedText)),
+    ...rowsOf('stores', status.uploads.map(uploadText)),
     ['journal', `${journal.seq} records`],
     ['kernel', `${kernel.requests} requests, ${kernel.handles} files open`],
     ['agents', String(agents)],
@@ -59,6 +61,36 @@ function textOf(status: Status): string {
   ];
   return table(rows);
 }
+
+const rowsOf = (title: string, texts: readonly string[]): string[][] =>
+  texts.map((text, at) => [at === 0 ? title : '', text]);
+
+const unpublishedText = ({ path, due, error_code: code }: Status['unpublished'][number]): string =>
+  `${shown(path)}: ${code === undefined ? '' : `${code}, `}published at ${timeText(due)}`;
+
+type Upload = Status['uploads'][number];
+
+function uploadText({ path, target, state, wanted, held, ...upload }: Upload): string {
+  const { progress, attempts, error_code: code, due, checked } = upload;
+  const isHeld = held?.root_cid === wanted.root_cid;
+  const facts = [
+    state,
+    ...(progress === undefined ? [] : [progressText(progress)]),
+    ...(code === undefined ? [] : [`${code}, tried ${attempts} times`]),
+    ...(code === undefined || due === undefined ? [] : [`again at ${timeText(due)}`]),
+    ...(isHeld && checked !== undefined ? [`as it said at ${timeText(checked)}`] : []),
+    ...(held === undefined || isHeld ? [] : [`has ${held.root_cid} still`]),
+  ];
+  return `${shown(path)} → ${target}: ${wanted.root_cid} ${facts.join(', ')}`;
+}
+
+function progressText({ bytes, bytes_total: total }: NonNullable<Upload['progress']>): string {
+  const sent = `${sizeText(bytes)} sent`;
+  return total === undefined ? sent : `${sent} of ${sizeText(total)}`;
+}
+
+/** To the second, as the host has its time. */
+const timeText = (time: string): string => new Date(time).toLocaleTimeString('en-GB');
 
 /** Whether the kernel reads and writes files by itself. */
 export const passthroughText = ({ passthrough }: Status): string =>

@@ -15,7 +15,7 @@ import {
   withJson,
   withPlaces,
 } from './command.ts';
-import { finished, type JobView, WAITED } from './job.ts';
+import { finished, type JobView } from './job.ts';
 import {
   complainOf,
   EXIT,
@@ -73,12 +73,11 @@ async function syncLocal(daemon: ControlClient, { json }: SyncOptions): Promise<
 async function publish(daemon: ControlClient, path: string, options: SyncOptions): Promise<number> {
   const signal = interruptible();
   const isWaiting = options.wait === true || options.car !== undefined;
-  const values = {
-    path: await treePath(daemon, path),
-    ...(isWaiting ? WAITED : { wait_ms: GLANCE_MS }),
-  };
-  const first = await callTool(daemon, 'vfs_sync_to_ipfs', values, signal);
-  const envelope = isWaiting ? await finished(daemon, first, signal) : first;
+  const values = { path: await treePath(daemon, path) };
+  const glanced = { ...values, wait_ms: GLANCE_MS };
+  const envelope = isWaiting
+    ? await finished(daemon, 'vfs_sync_to_ipfs', values, signal)
+    : await callTool(daemon, 'vfs_sync_to_ipfs', glanced, signal);
   if (envelope.status === 'error') {
     if (options.json === true) printJson(envelope);
     else complainOf(envelope);

@@ -5,6 +5,7 @@ import type { HistoryRecord } from '../journal/journal.ts';
 import type { ControlFile, Core } from '../vfs/vfs.ts';
 import type { ErrorRing } from './errors.ts';
 import type { Status } from './status.ts';
+import { withoutRoots } from './status-sync.ts';
 
 export interface ControlSources {
   /** The core comes after the files, which it shows. */
@@ -18,7 +19,7 @@ export interface ControlSources {
 export const controlFiles = (sources: ControlSources): readonly ControlFile[] => [
   {
     name: 'status.json',
-    render: () => Buffer.from(`${JSON.stringify(sources.status(), undefined, 2)}\n`),
+    render: () => Buffer.from(`${JSON.stringify(withoutRoots(sources.status()), undefined, 2)}\n`),
   },
   // Both name files that not everybody may see, and the CIDs by which anybody could read them.
   { name: 'journal.ndjson', isPrivate: true, render: () => renderJournal(sources) },

@@ -12,6 +12,7 @@ import type { CoreParts } from './core.ts';
 import type { StopRequest } from './serve.ts';
 import { syncEverything } from './stable.ts';
 import type { Status } from './status.ts';
+import { withoutRoots } from './status-sync.ts';
 import type { ToolParts } from './toolbox.ts';
 import { packageVersion } from './version.ts';
 
@@ -60,9 +61,9 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
     });
   };
   return {
-    status: async (params) => {
+    status: async (params, { peer }) => {
       demand(nothing, params, 'status');
-      return status();
+      return isOwner(peer, owner) ? status() : withoutRoots(status());
     },
     stop: async (params, { peer }) => {
       const { force } = demand(stopParams, params, 'stop');

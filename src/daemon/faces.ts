@@ -3,6 +3,7 @@
  * loaded at a start is for this, so a mount that is taken over is served before.
  */
 import type { Clock } from '../base/clock.ts';
+import { STOP_PUBLISH_MS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { Native } from '../base/native.ts';
 import type { Random } from '../base/random.ts';
@@ -41,8 +42,8 @@ export interface FacesInputs {
   readonly onAnswered: () => void;
   /** Where the socket of that path is kept over the end of this process. */
   readonly keptSocket: (path: string) => KeptSocket | undefined;
-  /** Aborts when calls under way have had their time. */
-  readonly patience: () => AbortSignal;
+  /** Aborts after so long, or than calls under way are given; or when nobody wants to wait. */
+  readonly patience: (ms?: number) => AbortSignal;
   readonly teardown: Teardown;
 }
 
@@ -65,9 +66,17 @@ export async function openFaces(inputs: FacesInputs): Promise<Faces> {
   const { sources, mountPoint, readSecret, complain, patience, onAnswered, keptSocket } = inputs;
   const { access } = config.settings;
   const tokens = tokenDeskOf(access, { read: readSecret, tools: TOOL_NAMES, complain });
-  const outside = { nodes: inputs.nodes, state: inputs.state };
+  const { sync } = config.settings;
+  const outside = { nodes: inputs.nodes, state: inputs.state, sync };
   const given = { core, clock, random, log, sources, mountPoint, redactor, onAnswered, ...outside };
   const tools = openTools(given);
+  teardown.push('publish what changed', async () => {
+    if (sources.phase() !== 'stopping') return;
+    const signal = patience(STOP_PUBLISH_MS_MAX);
+    await tools.finish(signal).catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+    });
+  });
   teardown.push('end the jobs', () => tools.jobs.close());
   const mcp = new McpServer({
     registry: tools.registry,

@@ -10,6 +10,8 @@ export interface HealthFacts {
   readonly phase: Phase;
   readonly failedLoops: readonly LoopFailure[];
   readonly errorsLastHour: Readonly<Partial<Record<ErrorCode, number>>>;
+  /** What is not published or not brought to a store, and why. */
+  readonly syncTroubles?: Health['because'] | undefined;
   /** Bytes free on the disk of the state directory. */
   readonly freeBytes: number;
   /** Why nothing can be committed any more. */
@@ -53,8 +55,10 @@ export function healthOf(facts: HealthFacts): Health {
 export function troublesOf({
   failedLoops,
   errorsLastHour,
-}: Pick<HealthFacts, 'failedLoops' | 'errorsLastHour'>): Health['because'] {
+  syncTroubles = [],
+}: Pick<HealthFacts, 'failedLoops' | 'errorsLastHour' | 'syncTroubles'>): Health['because'] {
   return [
+    ...syncTroubles,
     ...failedLoops.map(({ name, error }) => ({
       error_code: CODE_OF[error.failure],
       text: `${name} failed and is tried again`,

@@ -11,12 +11,13 @@ import {
   type Filling,
   type Sealer,
 } from '../content/content.ts';
-import type { Journal } from '../journal/journal.ts';
+import type { Actor, Journal } from '../journal/journal.ts';
 import { EmbeddedNode, Keys, Nodes } from '../node/node.ts';
-import { Publisher, Restorer, Uploads } from '../sync/sync.ts';
+import { Background, Ladder, Pace, Publisher, Restorer, Uploads } from '../sync/sync.ts';
 import type { IpfsPorts } from '../tools/ports-ipfs.ts';
 
 import type { Loops } from './loops.ts';
+import { paceOf, type Settings } from './settings.ts';
 
 export interface EngineParts {
   readonly journal: Journal;
@@ -37,35 +38,59 @@ export interface EngineParts {
   diskBytes(): number;
   readonly log: Log;
   readonly loops: Pick<Loops, 'start'>;
+  readonly sync: Settings['sync'];
   /** Puts every committed record on stable storage. */
   syncJournal(): Promise<void>;
 }
 
 /** The name of the Kubo that is configured, as a store. */
 const KUBO_TARGET = 'ipfs';
-/** Stores that are written to at once. */
-const UPLOADS_AT_ONCE = 2;
 
 export function ipfsPorts(parts: EngineParts): IpfsPorts {
-  const { blocks, dag, home, kubo } = parts;
+  const { blocks, clock, dag, home, kubo } = parts;
   const builder = new Builder(parts);
   const nodeOf = (target: string) => (target === KUBO_TARGET ? kubo : undefined);
-  const uploads = new Uploads({ ...parts, nodeOf }, { atOnce: UPLOADS_AT_ONCE });
-  parts.loops.start('uploads', (signal) => uploads.run(signal));
+  const pace = paceOf(parts);
+  const { bytesPerS, checkS, storesAtOnce: atOnce } = pace;
+  const limit = bytesPerS === undefined ? undefined : new Pace(bytesPerS, clock);
+  const uploads = new Uploads({ ...parts, nodeOf }, { atOnce, checkS, pace: limit });
   const onOwed = () => uploads.notify();
   const ports = { ...parts, builder, onOwed, syncJournal: () => parts.syncJournal() };
+  const publisher = new Publisher(ports);
+  const targets = home === 'kubo' ? [KUBO_TARGET] : [];
+  const background = new Background(
+    { ...parts, publisher, actor: daemonActor },
+    { ...pace, targets },
+  );
+  const ladder = new Ladder(parts.journal, pace);
+  parts.loops.start('uploads', (signal) => uploads.run(signal));
+  parts.loops.start('publishing', (signal) => background.run(signal));
+  parts.loops.start('ladder', (signal) => ladder.run(clock, signal));
   return {
     ipfs: {
       nodes: new Nodes({ home, kubo, dag, embedded: embeddedNode(parts) }),
-      blocks,
-      dag,
-      builder,
-      publisher: new Publisher(ports),
+      ...{ blocks, dag, builder, publisher, uploads, ladder },
       restorer: new Restorer(ports),
-      uploads,
+      unpublished: () => background.unpublished,
+      finish: async (signal, path) => {
+        if (!pace.isAtUnmount) return;
+        await background.finish(signal, path);
+        if (path !== undefined) return;
+        const rows = parts.journal.targets.all();
+        const owed = rows.filter(({ state }) => state === 'queued' || state === 'uploading');
+        // What does not arrive by then is owed: whoever is the next daemon goes on with it.
+        await Promise.allSettled(owed.map((row) => uploads.outcome(row, signal)));
+      },
     },
   };
 }
+
+const daemonActor = (): Actor => ({
+  surface: 'daemon',
+  uid: process.getuid?.() ?? 0,
+  gid: process.getgid?.() ?? 0,
+  pid: process.pid,
+});
 
 const embeddedNode = (parts: EngineParts): EmbeddedNode => {
   const { journal, version, clock } = parts;

@@ -222,7 +222,7 @@ export class Daemon {
       }));
     this.#mountPoint = mountPoint;
     await control.listen();
-    const nodes = await openNodes(config.settings.ipfs, this.#means);
+    const nodes = await openNodes(config.settings.ipfs, this.#means); // It ends after all that uses it.
     const core = this.#openCore(state, native, kept, nodes);
     this.#core = core;
     teardown.push('answer no more', async () => {
@@ -348,7 +348,7 @@ export class Daemon {
       mountPoint: () => this.mountPoint,
       onAnswered: () => this.#keeper?.progress(),
       keptSocket: (path) => keptSocket(parts.native, this.#keeper, path),
-      patience: () => this.#patience(),
+      patience: (ms) => this.#patience(ms),
     });
   }
 
@@ -410,8 +410,8 @@ export class Daemon {
   }
 
   /** Aborts when calls under way have had their time. */
-  #patience(): AbortSignal {
-    return AbortSignal.any([this.#hurry.signal, AbortSignal.timeout(CALLS_END_MS_MAX)]);
+  #patience(ms = CALLS_END_MS_MAX): AbortSignal {
+    return AbortSignal.any([this.#hurry.signal, AbortSignal.timeout(ms)]);
   }
 
   /** @throws OpError not-ready while starting, and at the end of a stop. */
@@ -440,6 +440,7 @@ export class Daemon {
       errors: this.#errors,
       loops: core.loops,
       reserve: core.reserve,
+      syncing: () => this.#faces?.tools.syncing() ?? { underWay: [], unpublished: [] },
       driver: () => fuse.status(),
       connections: () => this.#faces?.mcp.connections ?? 0,
       keeper: () => (this.#keeper?.isAlive === true ? this.#keeper.pid : undefined),

@@ -13,8 +13,10 @@ import { OpError } from '../base/errors.ts';
 import { REDACTED } from '../base/redaction.ts';
 import { parseSecretReference, REFERENCE_FORMS } from '../base/secrets.ts';
 
+const KIB = 1024;
 const MIB = 1024 * 1024;
 const DAY_S = 24 * 60 * 60;
+const MS_PER_S = 1000;
 
 const absolutePath = z.string().regex(/^\//, 'must be an absolute path');
 /** So many that in the smallest unit they still are a number counted exactly. */
@@ -134,6 +136,52 @@ const ipfs = z
   .prefault({})
   .describe('The IPFS nodes.');
 
+const sync = z
+  .strictObject({
+    debounce_ms: z
+      .int()
+      .min(0)
+      .max(DAY_S * MS_PER_S)
+      .default(5000)
+      .describe(
+        'How long a tree rests before it is published by itself, in ms; 0: only when asked. What ' +
+          'a mount says (`sync_ms`) wins.',
+      ),
+    interval_s: z
+      .int()
+      .min(1)
+      .max(DAY_S)
+      .default(300)
+      .describe('A tree that never rests is published so long after its first change, in seconds.'),
+    at_unmount: z
+      .boolean()
+      .default(true)
+      .describe('Whether a tree is published when it is unmounted, and when kitfs stops.'),
+    bandwidth_kib: count(KIB)
+      .optional()
+      .describe('What all uploads together may send in a second, in KiB; no limit when absent.'),
+    stores_at_once: z
+      .int()
+      .min(1)
+      .max(16)
+      .default(2)
+      .describe('Stores that are written to at once.'),
+    check_s: z
+      .int()
+      .min(1)
+      .max(DAY_S)
+      .default(3600)
+      .describe('How often a store is asked whether it still has what it said it has, in seconds.'),
+    want: z
+      .int()
+      .min(1)
+      .max(8)
+      .optional()
+      .describe('Stores that shall have a file before it is called replicated; absent: none is.'),
+  })
+  .prefault({})
+  .describe('How trees come to the home node by themselves, when that is a Kubo.');
+
 const schema = z.strictObject({
   state: absolutePath
     .optional()
@@ -197,6 +245,7 @@ const schema = z.strictObject({
     .describe('What the journal keeps to undo and to tell.'),
   access,
   ipfs,
+  sync,
   log: z
     .strictObject({
       level: z.enum(['error', 'warn', 'info']).default('info').describe('The least that is told.'),
@@ -260,6 +309,17 @@ export function retentionOf({ history }: Settings): {
     oldBytesMax: history.old_bytes_max_mib * MIB,
   };
 }
+
+/** Milliseconds, and bytes per second. */
+export const paceOf = ({ sync }: Pick<Settings, 'sync'>) => ({
+  quietMs: sync.debounce_ms,
+  intervalMs: sync.interval_s * MS_PER_S,
+  isAtUnmount: sync.at_unmount,
+  bytesPerS: sync.bandwidth_kib === undefined ? undefined : sync.bandwidth_kib * KIB,
+  storesAtOnce: sync.stores_at_once,
+  checkS: sync.check_s,
+  want: sync.want,
+});
 
 export const memoryBytesMax = ({ memory }: Settings): number => memory.size_max_mib * MIB;
 

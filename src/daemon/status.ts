@@ -10,6 +10,7 @@ import type { ErrorRing } from './errors.ts';
 import { type Health, healthOf, type Phase } from './health.ts';
 import type { Loops } from './loops.ts';
 import { diskSpaceAt, type Reserve } from './room.ts';
+import { type Syncing, type SyncStatus, syncStatusOf, syncTroublesOf } from './status-sync.ts';
 import { type TreeStatus, treesOf } from './trees.ts';
 
 export interface StatusSources {
@@ -24,6 +25,7 @@ export interface StatusSources {
   readonly errors: ErrorRing;
   readonly loops: Loops;
   readonly reserve: Reserve;
+  readonly syncing: () => Syncing;
   readonly driver: () => ChosenStatus;
   /** Connections of agents. */
   readonly connections: () => number;
@@ -32,7 +34,7 @@ export interface StatusSources {
 }
 
 /** Scripts rely on `pid`, `keeper`, `mounts`, `driver`, `dirty`, `services` and `health`. */
-export interface Status {
+export interface Status extends SyncStatus {
   /** Of the process that serves requests. */
   readonly pid: number;
   /** Of the process that holds the mount when that one dies; null: it would die with it. */
@@ -87,6 +89,7 @@ export function statusOf(sources: StatusSources): Status {
     driver_reason: driver.reason,
     passthrough: passthroughOf(driver),
     dirty: journal.contents.unsealed(),
+    ...syncStatusOf(journal, sources.syncing()),
     services: [],
     journal: { seq, hash: hash.toString('hex') },
     kernel: kernelOf(driver),
@@ -104,8 +107,10 @@ export function statusOf(sources: StatusSources): Status {
   };
 }
 
-function currentHealth({ phase, loops, errors, config, journal, reserve }: StatusSources): Health {
+function currentHealth(sources: StatusSources): Health {
+  const { phase, loops, errors, config, journal, reserve } = sources;
   return healthOf({
+    syncTroubles: syncTroublesOf(journal, sources.syncing()),
     phase: phase(),
     failedLoops: loops.failures(),
     errorsLastHour: errors.lastHour(),

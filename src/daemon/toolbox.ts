@@ -19,8 +19,10 @@ import { type Phase, troublesOf } from './health.ts';
 import { ipfsPorts } from './ipfs-ports.ts';
 import type { ConfiguredNodes } from './nodes.ts';
 import { diskSpaceAt } from './room.ts';
+import type { Settings } from './settings.ts';
 import type { StateDirectory } from './state.ts';
 import type { StatusSources } from './status.ts';
+import { type Syncing, syncTroublesOf, uploadsOwed } from './status-sync.ts';
 
 export interface ToolInputs {
   readonly core: CoreParts;
@@ -32,6 +34,7 @@ export interface ToolInputs {
   readonly redactor: Redactor;
   readonly nodes: ConfiguredNodes;
   readonly state: Pick<StateDirectory, 'keys' | 'content'>;
+  readonly sync: Settings['sync'];
   /** Told of every call that got its answer. */
   readonly onAnswered: () => void;
 }
@@ -42,6 +45,8 @@ export const TOOL_NAMES: ReadonlySet<string> = new Set(TOOLS.map(({ name }) => n
 export interface ToolParts {
   readonly registry: Registry;
   readonly jobs: Jobs;
+  readonly syncing: () => Syncing;
+  readonly finish: Ports['ipfs']['finish'];
 }
 
 export function openTools(inputs: ToolInputs): ToolParts {
@@ -49,14 +54,17 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const jobs = new Jobs({ clock, random });
   const cursors = new Cursors({ clock, random });
   const ports = portsOf(inputs, jobs, cursors);
+  inputs.core.vfs.core.replicas = ports.ipfs.ladder;
   const { redactor, onAnswered } = inputs;
   const registry = new Registry({ tools: TOOLS, ports, redactor, onAnswered });
   registry.resume();
-  return { registry, jobs };
+  const { uploads, unpublished, finish } = ports.ipfs;
+  const syncing = () => ({ underWay: uploads.underWay, unpublished: unpublished() });
+  return { registry, jobs, syncing, finish };
 }
 
 function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
-  const { core, clock, random, log, sources, mountPoint, nodes, state } = inputs;
+  const { core, clock, random, log, sources, mountPoint, nodes, state, sync } = inputs;
   return {
     clock,
     random,
@@ -70,8 +78,7 @@ function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
     ...ipfsPorts({
       ...core,
       ...nodes,
-      clock,
-      log,
+      ...{ clock, log, sync },
       keys: state.keys,
       version: sources.version,
       diskBytes: () => diskSpaceAt(state.content).sizeBytes,
@@ -94,17 +101,21 @@ const STATE: Readonly<Record<Phase, 'recovering' | 'running' | 'draining'>> = {
   stopping: 'draining',
 };
 
-const daemonView = ({ version, startedAt, phase, loops, errors }: StatusSources) => ({
-  version,
-  startedAt,
-  state: () => STATE[phase()],
-  troubles: () =>
-    troublesOf({ failedLoops: loops.failures(), errorsLastHour: errors.lastHour() }).map(
-      ({ error_code, text }) => ({ errorCode: error_code, text }),
-    ),
-  // Nothing verifies the chain while the daemon runs: that is `kitfs fsck`.
-  verifiedSeq: () => 0,
-  // All content is kept here.
-  uploads: () => 0,
-  errorsLastHour: () => errors.lastHour(),
-});
+const daemonView = (sources: StatusSources) => {
+  const { version, startedAt, phase, loops, errors, journal, syncing } = sources;
+  return {
+    version,
+    startedAt,
+    state: () => STATE[phase()],
+    troubles: () =>
+      troublesOf({
+        failedLoops: loops.failures(),
+        errorsLastHour: errors.lastHour(),
+        syncTroubles: syncTroublesOf(journal, syncing()),
+      }).map(({ error_code, text }) => ({ errorCode: error_code, text })),
+    // Nothing verifies the chain while the daemon runs: that is `kitfs fsck`.
+    verifiedSeq: () => 0,
+    uploads: () => uploadsOwed(journal),
+    errorsLastHour: () => errors.lastHour(),
+  };
+};

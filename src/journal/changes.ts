@@ -36,13 +36,16 @@ const SILENT: readonly OpKind[] = [
 export class Changes {
   readonly #chain: Chain;
   readonly #page: Statement;
+  readonly #newest: Statement;
 
   constructor(db: Database) {
     this.#chain = new Chain(db);
     const silent = SILENT.map((kind) => `'${kind}'`).join(', ');
-    this.#page =
-      db.prepare(`SELECT seq, kind, ino, parent, iif(kind = 'rename', after, NULL) AS after
+    const columns = `seq, kind, ino, parent, iif(kind = 'rename', after, NULL) AS after`;
+    this.#page = db.prepare(`SELECT ${columns}
       FROM op WHERE seq > ? AND kind NOT IN (${silent}) ORDER BY seq LIMIT ?`);
+    this.#newest = db.prepare(`SELECT ${columns} FROM op
+      WHERE seq > ? AND seq <= ? AND kind NOT IN (${silent}) ORDER BY seq DESC LIMIT ?`);
   }
 
   /** Whether all records behind `seq` are still there. */
@@ -53,6 +56,11 @@ export class Changes {
   /** At most `limit` of the changes behind `seq`, oldest first. */
   page(seq: number, limit: number): Change[] {
     return (this.#page.all(seq, limit) as Raw[]).map(changeOf);
+  }
+
+  /** At most `limit` of the changes behind `from`, up to and with `to`, newest first. */
+  newest(from: number, to: number, limit: number): Change[] {
+    return (this.#newest.all(from, to, limit) as Raw[]).map(changeOf);
   }
 }
 

@@ -32,6 +32,10 @@ export const SYNC: readonly Invariant[] = [
         t.state || ' after ' || t.attempts || ' attempts, due ' || coalesce(t.due_s, 'never') AS actual
       FROM sync_target t WHERE t.target = '' OR substr(t.path, 1, 1) <> x'2f' OR t.pin NOT IN (0, 1)
         OR t.state NOT IN (${STATES}) OR t.attempts < 0 OR (t.held_tree IS NULL) <> (t.held_snapshot IS NULL)
+        OR (t.held_tree IS NULL) <> (t.held_seq IS NULL) OR (t.held_tree IS NULL) <> (t.held_ino IS NULL)
+        OR iif(t.held_tree IS NULL, t.held_pin IS NOT NULL, t.held_pin IS NULL OR t.held_pin NOT IN (0, 1))
+        OR min(t.wanted_ino, coalesce(t.held_ino, 0)) < 0
+        OR t.wanted_seq NOT BETWEEN 0 AND ${NEWEST} OR coalesce(t.held_seq, 0) NOT BETWEEN 0 AND t.wanted_seq
         OR iif(json_valid(t.sent), json_type(t.sent) <> 'array', 1)
         OR (t.state IN ('queued', 'uploading') AND t.due_s IS NULL)
         OR (t.state IN ('stored', 'pinned') AND (t.held_tree IS NOT t.wanted_tree

@@ -53,7 +53,7 @@ export type { PublishedRow } from './published.ts';
 export { Retention, type RetentionPolicy } from './retention.ts';
 export { loadEngine } from './sqlite.ts';
 export type { SuperblockRow, SyncedRow } from './superblocks.ts';
-export type { Root, TargetRow } from './targets.ts';
+export type { Held, Root, TargetRow } from './targets.ts';
 export type { ToolJobRow } from './tool-jobs.ts';
 export type { Tx } from './transaction.ts';
 
@@ -172,6 +172,11 @@ export class Journal {
   /** Whether a group or transaction is open on this thread. */
   get inTransaction(): boolean {
     return this.#tx !== undefined;
+  }
+
+  /** Whether the open group has made records: nobody finds them yet who reads what was done. */
+  get hasUncommitted(): boolean {
+    return (this.#tx?.pending.length ?? 0) > 0;
   }
 
   /**

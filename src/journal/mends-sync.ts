@@ -20,6 +20,7 @@ const targetFields: Mend = (mending, { target, published: path }) => {
   mending.run(
     `UPDATE sync_target SET pin = iif(pin = 0, 0, 1), state = 'queued', attempts = 0, due_s = 0,
       failure = NULL, held_tree = NULL, held_snapshot = NULL, checked_s = NULL,
+      wanted_ino = 0, wanted_seq = 0, held_ino = NULL, held_seq = NULL, held_pin = NULL,
       sent = iif(json_valid(sent) AND json_type(sent) = 'array', sent, '[]') ${at}`,
     target,
     path,

@@ -301,6 +301,16 @@ CREATE INDEX content_released ON content (released_s, size) WHERE refs = 0 AND h
 CREATE INDEX content_cid ON content (cid) WHERE cid IS NOT NULL;
 `;
 
+/** Which files of the tree a store has, as they are now, follows from what was changed since. */
+const HELD_SINCE = `
+ALTER TABLE sync_target ADD COLUMN wanted_ino INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sync_target ADD COLUMN wanted_seq INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sync_target ADD COLUMN held_ino INTEGER;
+ALTER TABLE sync_target ADD COLUMN held_seq INTEGER;
+ALTER TABLE sync_target ADD COLUMN held_pin INTEGER;
+UPDATE sync_target SET held_ino = 0, held_seq = 0, held_pin = pin WHERE held_tree IS NOT NULL;
+`;
+
 /** Index i takes the schema from version i to i + 1. */
 const MIGRATIONS: readonly string[] = [
   FOUNDATION,
@@ -311,6 +321,7 @@ const MIGRATIONS: readonly string[] = [
   PUBLISHED,
   TARGETS,
   REMOTE,
+  HELD_SINCE,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -3,7 +3,7 @@
  * intent is durable before the store hears of it, and stays until the store said that it has all.
  */
 import type { Failure } from '../base/errors.ts';
-import { bytesOf, type Name, nameOf } from '../base/ids.ts';
+import { bytesOf, type Ino, type Name, nameOf } from '../base/ids.ts';
 import type { Database, Statement } from './sqlite.ts';
 
 export const TARGET_STATES = ['queued', 'uploading', 'stored', 'pinned', 'failed'] as const;
@@ -14,6 +14,16 @@ export type TargetState = (typeof TARGET_STATES)[number];
 export interface Root {
   readonly tree: Buffer;
   readonly snapshot: Buffer;
+  /** The directory it was made of; 0: nobody knows any more. */
+  readonly ino: Ino | 0;
+  /** The newest record that it includes; 0 as well. */
+  readonly seq: number;
+}
+
+/** A snapshot that a store said it has whole. */
+export interface Held extends Root {
+  /** Whether the tree is pinned there; else it is only placed. */
+  readonly pin: boolean;
 }
 
 export interface TargetRow {
@@ -32,7 +42,7 @@ export interface TargetRow {
   /** What the last attempt failed with. */
   readonly failure: Failure | undefined;
   /** The last one that the store said it has whole. */
-  readonly held: Root | undefined;
+  readonly held: Held | undefined;
   /** Roots that may be pinned there without a name, as text: sent, and not cleared away yet. */
   readonly sent: readonly string[];
   /** Second at which the store last said so. */
@@ -53,6 +63,11 @@ interface Raw {
   held_snapshot: Buffer | null;
   sent: string;
   checked_s: number | null;
+  wanted_ino: Ino | 0;
+  wanted_seq: number;
+  held_ino: Ino | 0 | null;
+  held_seq: number | null;
+  held_pin: number | null;
 }
 
 export class Targets {
@@ -64,7 +79,7 @@ export class Targets {
   constructor(db: Database) {
     this.#all = db.prepare('SELECT * FROM sync_target ORDER BY path, target');
     this.#get = db.prepare('SELECT * FROM sync_target WHERE path = ? AND target = ?');
-    this.#put = db.prepare(`INSERT OR REPLACE INTO sync_target VALUES (${'?, '.repeat(12)}?)`);
+    this.#put = db.prepare(`INSERT OR REPLACE INTO sync_target VALUES (${'?, '.repeat(17)}?)`);
     this.#delete = db.prepare('DELETE FROM sync_target WHERE path = ? AND target = ?');
   }
 
@@ -94,6 +109,11 @@ export class Targets {
       row.held?.snapshot ?? null,
       JSON.stringify(row.sent),
       row.checkedS ?? null,
+      row.wanted.ino,
+      row.wanted.seq,
+      row.held?.ino ?? null,
+      row.held?.seq ?? null,
+      row.held === undefined ? null : Number(row.held.pin),
     );
   }
 
@@ -103,18 +123,26 @@ export class Targets {
 }
 
 function rowOf(raw: Raw): TargetRow {
-  const { held_tree: tree, held_snapshot: snapshot } = raw;
   return {
     path: nameOf(raw.path),
     target: raw.target,
-    wanted: { tree: raw.wanted_tree, snapshot: raw.wanted_snapshot },
+    wanted: {
+      ...{ tree: raw.wanted_tree, snapshot: raw.wanted_snapshot },
+      ...{ ino: raw.wanted_ino, seq: raw.wanted_seq },
+    },
     pin: raw.pin === 1,
     state: raw.state,
     attempts: raw.attempts,
     dueS: raw.due_s ?? undefined,
     failure: raw.failure ?? undefined,
-    held: tree === null || snapshot === null ? undefined : { tree, snapshot },
+    held: heldOf(raw),
     sent: JSON.parse(raw.sent) as string[],
     checkedS: raw.checked_s ?? undefined,
   };
+}
+
+function heldOf(raw: Raw): Held | undefined {
+  const { held_tree: tree, held_snapshot: snapshot, held_ino: ino, held_seq: seq } = raw;
+  if (tree === null || snapshot === null) return undefined;
+  return { tree, snapshot, ino: ino ?? 0, seq: seq ?? 0, pin: raw.held_pin === 1 };
 }

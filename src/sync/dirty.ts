@@ -14,7 +14,7 @@ import type { Change, Journal } from '../journal/journal.ts';
 const CHANGES_PER_TURN = 512;
 
 export class Dirty {
-  readonly #journal: Journal;
+  protected readonly journal: Journal;
   /** Directories that are not what they were, at whatever depth; undefined: perhaps none is. */
   #directories: Set<Ino> | undefined;
   readonly #moved = new Set<Ino>();
@@ -23,14 +23,14 @@ export class Dirty {
 
   /** `since`: the newest record that the rows include; undefined when there are none. */
   constructor(journal: Journal, since: number | undefined) {
-    this.#journal = journal;
+    this.journal = journal;
     this.#seq = since ?? 0;
     this.#directories = since === undefined ? undefined : new Set();
   }
 
   /** Looks at most of the records, in pieces; what comes meanwhile is for `finish`. */
   async readAhead(signal: AbortSignal): Promise<void> {
-    while (this.#readPage()) {
+    while (this.readPage()) {
       await turn();
       signal.throwIfAborted();
     }
@@ -38,13 +38,23 @@ export class Dirty {
 
   /** Looks at the rest. With nothing in between, the tree is read. */
   finish(): void {
-    while (this.#readPage());
-    for (const { ino } of this.#journal.sessions.all()) this.#mark(ino);
+    while (this.readPage());
+    for (const { ino } of this.journal.sessions.all()) this.#mark(ino);
   }
 
   /** Whether the directory is not what it was, or something below it. */
   has(ino: Ino): boolean {
     return this.#directories?.has(ino) !== false;
+  }
+
+  /** Whether anything is known; else everything counts as changed. */
+  get isKnown(): boolean {
+    return this.#directories !== undefined;
+  }
+
+  /** From now on nothing is known. */
+  protected forget(): void {
+    this.#directories = undefined;
   }
 
   /** Whether it came from elsewhere, perhaps. */
@@ -53,16 +63,16 @@ export class Dirty {
   }
 
   /** Whether there may be more. */
-  #readPage(): boolean {
+  protected readPage(): boolean {
     // Retention may have been at the records that were not read yet.
-    if (!this.#journal.changes.reaches(this.#seq)) this.#directories = undefined;
+    if (!this.journal.changes.reaches(this.#seq)) this.#directories = undefined;
     if (this.#directories === undefined) return false;
-    const page = this.#journal.changes.page(this.#seq, CHANGES_PER_TURN);
-    for (const change of page) this.#take(change);
+    const page = this.journal.changes.page(this.#seq, CHANGES_PER_TURN);
+    for (const change of page) this.take(change);
     return page.length === CHANGES_PER_TURN;
   }
 
-  #take({ seq, kind, inos, directories }: Change): void {
+  protected take({ seq, kind, inos, directories }: Change): void {
     this.#seq = seq;
     // What a repair put in order it tells of, but not all that it did for that.
     if (kind === 'repair') this.#directories = undefined;
@@ -75,17 +85,17 @@ export class Dirty {
 
   /** A directory by itself, anything else by the directories of its names. */
   #mark(ino: Ino): void {
-    const row = this.#journal.inodes.get(ino);
+    const row = this.journal.inodes.get(ino);
     if (row === undefined) return;
     if (isDirectory(row.mode)) this.#markUp(ino);
-    else for (const { parent } of this.#journal.dentries.namesOf(ino)) this.#markUp(parent);
+    else for (const { parent } of this.journal.dentries.namesOf(ino)) this.#markUp(parent);
   }
 
   #markUp(from: Ino): void {
     const marked = this.#directories;
     for (let ino = from; marked !== undefined && ino !== 0 && !marked.has(ino); ) {
       marked.add(ino);
-      ino = this.#journal.inodes.get(ino)?.parent ?? (0 as Ino);
+      ino = this.journal.inodes.get(ino)?.parent ?? (0 as Ino);
     }
   }
 }

@@ -212,7 +212,11 @@ export class Publisher {
       counts.reusedBlocks += assembled.counts.newBlocks;
       const same = { ...facts, snapshot: previous, changed: false, counts, seq: undefined };
       await this.#remember(request, made, signal);
-      await this.#oweAgain(request, { tree: root.cid, snapshot: previous });
+      await this.#oweAgain(request, {
+        tree: root.cid,
+        snapshot: previous,
+        seq: made.frozen.journal.seq,
+      });
       return request.pin ? this.#pinAgain(request, same) : same;
     }
     const deleted =
@@ -295,7 +299,7 @@ export class Publisher {
         timeS: now.s,
         timeNs: now.ns,
       });
-      this.#owe(request, { tree: root, snapshot: block.cid });
+      this.#owe(request, { tree: root, snapshot: block.cid, seq: frozen.journal.seq });
       const published = { ...facts, snapshot: block.cid, seq };
       request.onRecord?.(published);
       return published;
@@ -311,16 +315,17 @@ export class Publisher {
   }
 
   /** Whether anything is owed now. Inside a transaction. */
-  #owe({ path, targets = [], pin }: PublishRequest, { tree, snapshot }: Whole): boolean {
+  #owe({ path, root: ino, targets = [], pin }: PublishRequest, whole: Whole): boolean {
     const { journal, clock } = this.#ports;
-    const wanted = { tree: blockKey(tree), snapshot: blockKey(snapshot) };
+    const { tree, snapshot, seq } = whole;
+    const wanted = { tree: blockKey(tree), snapshot: blockKey(snapshot), ino, seq };
     const nowS = clock.now().s;
     let isOwed = false;
     for (const target of targets) {
       const intention = { path, target, wanted, pin, nowS };
       const row = intended(journal.targets.get(path, target), intention);
       if (row !== undefined) journal.targets.put(row);
-      isOwed ||= row !== undefined;
+      isOwed ||= row?.dueS !== undefined;
     }
     return isOwed;
   }
@@ -379,6 +384,8 @@ export class Publisher {
 interface Whole {
   readonly tree: CID;
   readonly snapshot: CID;
+  /** The newest record that it includes. */
+  readonly seq: number;
 }
 
 interface Made {

@@ -3,15 +3,20 @@
  * UnixFS with a snapshot record, a tree of content restored into a directory. The tree is read from
  * the journal and written through a port.
  */
+
 export { type Assembled, assemble } from './assemble.ts';
+export { Background, type Unpublished } from './background.ts';
 export type { Conflict } from './compare.ts';
 export { type Difference, differences } from './diff.ts';
 export { syncBlocks } from './durable.ts';
 export { type FrozenEntry, freeze, type Gate } from './freeze.ts';
 export { isHeld } from './intend.ts';
+export { Ladder } from './ladder.ts';
 export { readManifest } from './manifest.ts';
+export { Pace } from './pace.ts';
 export { type Published, Publisher, type PublishRequest } from './publish.ts';
 export { type Restored, type RestoreRequest, Restorer } from './restore.ts';
 export { chainOf, readSnapshot, type Snapshot } from './snapshot.ts';
 export { ENTRY_TYPES, typeOf } from './types.ts';
-export { Uploads } from './uploads.ts';
+export type { Sent } from './upload.ts';
+export { type UnderWay, Uploads } from './uploads.ts';

@@ -11,6 +11,7 @@ import type { CallOptions, IpfsNode, Pin } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { bytesOf, isUtf8Name, type Name } from '../base/ids.ts';
+import { turn } from '../base/turn.ts';
 import {
   blockKey,
   CID,
@@ -42,6 +43,8 @@ export interface UploadRun {
 export interface Sent {
   readonly blocks: number;
   readonly bytes: number;
+  /** Of what the node lacks; undefined: that is not known yet. */
+  readonly total?: { readonly blocks: number; readonly bytes: number } | undefined;
 }
 
 /** The place of a path in the MFS of a node: one name, whatever is in the path. */
@@ -114,7 +117,7 @@ class Upload {
     await this.#demandThere(wanted);
     this.#keep({
       state: this.#row.pin ? 'pinned' : 'stored',
-      held: this.#row.wanted,
+      held: { ...this.#row.wanted, pin: this.#row.pin },
       checkedS: this.#ports.clock.now().s,
       failure: undefined,
     });
@@ -131,10 +134,13 @@ class Upload {
   #keep(change: Partial<TargetRow>): void {
     const { journal } = this.#ports;
     this.#row = journal.commit(() => {
-      const row = { ...this.#row, ...change };
-      const { path, target } = row;
+      const { path, target } = this.#row;
       const now = journal.targets.get(path, target);
-      const isSame = now !== undefined && isSameRoot(now.wanted, row.wanted);
+      const isSame = now !== undefined && isSameRoot(now.wanted, this.#row.wanted);
+      const row = { ...this.#row, ...change, ...(isSame ? { wanted: now.wanted } : {}) };
+      // A publication that changed nothing meanwhile may have found that it includes more records.
+      const { held, wanted } = row;
+      if (held !== undefined && isSameRoot(held, wanted)) row.held = { ...wanted, pin: held.pin };
       if (isSame) journal.targets.put(row);
       else if (now !== undefined) journal.targets.put({ ...now, held: row.held, sent: row.sent });
       return row;
@@ -187,20 +193,25 @@ class Upload {
       { root: wanted.tree, base: base?.tree },
       { root: wanted.manifest, base: base?.manifest },
     ];
-    const total = { blocks: 0, bytes: 0 };
+    const record = {
+      cid: wanted.record,
+      bytes: await dag.block(wanted.snapshot, this.#run.signal),
+    };
+    const total = await amountOf(dag, pairs, this.#run.signal);
+    total.blocks += 1;
+    total.bytes += record.bytes.length;
+    const done = { blocks: 0, bytes: 0 };
     const blocks = async function* (signal: AbortSignal) {
-      const record = { cid: wanted.record, bytes: await dag.block(wanted.snapshot, signal) };
-      yield* counted([record], total);
-      for (const pair of pairs)
-        yield* counted(read(dag, missing(dag, pair, signal), signal), total);
+      yield* counted([record], done);
+      for (const pair of pairs) yield* counted(read(dag, missing(dag, pair, signal), signal), done);
     };
     const car = carOf(roots, blocks, this.#run.signal);
     const { progress, through = (bytes) => bytes } = this.#run;
-    const told = telling(car, () => progress({ ...total }));
+    const told = telling(car, () => progress({ ...done, total }));
     const imported = await this.#node.content.importCar(through(told), {
       ...this.#call,
       pinRoots: true,
-      sent: () => total,
+      sent: () => done,
     });
     const taken = new Set(imported.roots.map(keyOf));
     if (!roots.every((cid) => taken.has(keyOf(cid)))) {
@@ -263,6 +274,26 @@ const textOf = (key: Buffer): string => keyOf(cidOfBytes(key));
 
 /** What is pinned, all of it recursively: the tree first. */
 const rootsOf = ({ tree, manifest, record }: Whole): CID[] => [tree, manifest, record];
+
+/** Blocks counted before other work gets its turn. */
+const BLOCKS_PER_TURN = 256;
+
+/** What is missing, counted. It is walked again to be sent: to remember it would be a block's CID each. */
+async function amountOf(
+  dag: Dag,
+  pairs: readonly Parameters<typeof missing>[1][],
+  signal: AbortSignal,
+): Promise<{ blocks: number; bytes: number }> {
+  const total = { blocks: 0, bytes: 0 };
+  for (const pair of pairs) {
+    for await (const cid of missing(dag, pair, signal)) {
+      total.blocks += 1;
+      total.bytes += dag.sizeOf(cid) ?? 0;
+      if (total.blocks % BLOCKS_PER_TURN === 0) await turn();
+    }
+  }
+  return total;
+}
 
 async function* read(
   dag: Dag,

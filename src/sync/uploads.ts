@@ -10,8 +10,8 @@ import type { IpfsNode } from '../backend/backend.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import type { Name } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
-import type { Root, TargetRow } from '../journal/journal.ts';
-import { dueAt, failed, isSameRoot } from './intend.ts';
+import type { TargetRow } from '../journal/journal.ts';
+import { dueAt, failed, isSameRoot, type RootKeys } from './intend.ts';
 import type { Pace } from './pace.ts';
 import { type Sent, type UploadPorts, upload } from './upload.ts';
 
@@ -25,6 +25,8 @@ export interface UploadLimits {
   /** Stores that are written to at once. */
   readonly atOnce: number;
   readonly pace?: Pace | undefined;
+  /** How long a store is believed to have what it said it has, in seconds. */
+  readonly checkS: number;
 }
 
 /** What is under way. */
@@ -44,8 +46,10 @@ export interface Outcome {
 interface Watcher {
   readonly path: Name;
   readonly target: string;
-  readonly wanted: Root;
+  readonly wanted: RootKeys;
   tell(outcome: Outcome): void;
+  /** What was sent so far. */
+  progress?: ((sent: Sent) => void) | undefined;
 }
 
 export class Uploads {
@@ -80,7 +84,7 @@ export class Uploads {
       const { s: nowS } = this.#ports.clock.now();
       let nextS: number | undefined;
       for (const row of this.#ports.journal.targets.all()) {
-        const dueS = dueAt(row);
+        const dueS = dueAt(row, this.#limits.checkS);
         if (dueS === undefined || this.#active.has(row.target)) continue;
         if (dueS > nowS) nextS = Math.min(nextS ?? dueS, dueS);
         else if (this.#active.size < this.#limits.atOnce) {
@@ -101,7 +105,7 @@ export class Uploads {
    * @throws the signal's reason: the attempt goes on without its watcher.
    */
   async outcome(
-    { path, target, wanted }: Pick<Watcher, 'path' | 'target' | 'wanted'>,
+    { path, target, wanted, progress }: Omit<Watcher, 'tell'>,
     signal: AbortSignal,
   ): Promise<Outcome> {
     signal.throwIfAborted();
@@ -110,7 +114,7 @@ export class Uploads {
     if (row !== undefined && isDone && row.dueS === undefined) return { row, error: undefined };
     let end = (): void => undefined;
     const ending = new Promise<Outcome>((resolve, reject) => {
-      const watcher = { path, target, wanted, tell: resolve };
+      const watcher = { path, target, wanted, progress, tell: resolve };
       const stop = () => reject(signal.reason);
       signal.addEventListener('abort', stop, { once: true });
       this.#watchers.add(watcher);
@@ -125,7 +129,10 @@ export class Uploads {
   async #attempt(row: TargetRow, signal: AbortSignal): Promise<void> {
     const { path, target } = row;
     const { pace } = this.#limits;
-    const tell = (sent: Sent) => this.#active.set(target, { path, target, sent });
+    const tell = (sent: Sent) => {
+      this.#active.set(target, { path, target, sent });
+      for (const watcher of this.#watchersOf(row)) watcher.progress?.(sent);
+    };
     tell({ blocks: 0, bytes: 0 });
     try {
       const node = this.#ports.nodeOf(target);
@@ -159,11 +166,14 @@ export class Uploads {
   }
 
   #tell(outcome: Outcome): void {
-    const { path, target, wanted } = outcome.row;
-    for (const watcher of this.#watchers) {
-      const isMeant = watcher.path === path && watcher.target === target;
-      if (isMeant && isSameRoot(watcher.wanted, wanted)) watcher.tell(outcome);
-    }
+    for (const watcher of this.#watchersOf(outcome.row)) watcher.tell(outcome);
+  }
+
+  #watchersOf({ path, target, wanted }: TargetRow): readonly Watcher[] {
+    return [...this.#watchers].filter(
+      (watcher) =>
+        watcher.path === path && watcher.target === target && isSameRoot(watcher.wanted, wanted),
+    );
   }
 
   /** Until somebody notifies, or the time is up, or the end. */

@@ -16,6 +16,7 @@ import {
   S_IFREG,
   S_IFSOCK,
 } from '../base/posix.ts';
+import { RUNGS } from '../base/rungs.ts';
 import type { Actor, HistoryRecord } from '../journal/journal.ts';
 import {
   type Caller,
@@ -25,9 +26,11 @@ import {
   durabilityOf,
   type Inode,
   isPermitted,
+  type Replica,
   type Vfs,
   versionOf,
 } from '../vfs/vfs.ts';
+import { CODE_OF } from './errors.ts';
 
 const TYPES = ['file', 'directory', 'symlink', 'fifo', 'socket', 'char', 'block'] as const;
 export type EntryType = (typeof TYPES)[number];
@@ -71,7 +74,7 @@ export const entrySchema = z.object({
 export type Entry = z.output<typeof entrySchema>;
 
 export const durabilitySchema = z.object({
-  state: z.enum(['journaled', 'fsynced', 'local', 'stored', 'pinned', 'replicated']),
+  state: z.enum(RUNGS),
   seq: z.int(),
   have: z.int(),
   want: z.int(),
@@ -189,18 +192,31 @@ async function targetOf(vfs: Vfs, caller: Caller, ino: Ino): Promise<string | un
   return textOf(await vfs.readlink(caller, ino));
 }
 
-/** The rung of a file, or of a directory's own entry. Nothing is replicated without backends. */
-export function durabilityObject(vfs: Vfs, inode: Inode): Durability {
+/** The rung of a file, or of a directory, and what stores have of it. */
+export function durabilityObject(vfs: Vfs, caller: Caller, inode: Inode): Durability {
   const { core } = vfs;
-  const none = { have: 0, want: 0, replicas: [] };
   if (inode.ino >= CONTROL_INO_FROM) {
     // Content by CID is here and hashed; control files say how things are now.
     const state = inode.ino >= CID_INO_FROM ? 'local' : 'journaled';
-    return { state, seq: core.journal.head.seq, ...none };
+    return { state, seq: core.journal.head.seq, have: 0, want: 0, replicas: [] };
   }
   const seq = core.history.last(inode.ino)?.row.seq ?? 0;
-  return { state: durabilityOf(core, inode), seq, ...none };
+  const { replicas, ...rung } = durabilityOf(core, inode);
+  const identifier = isPermitted(caller, inode, R_OK) ? cidOf(core, inode)?.toString() : undefined;
+  return { ...rung, seq, replicas: replicas.map((one) => replicaObject(one, identifier)) };
 }
+
+/** `identifier`: what it is called there, if that is known and may be told. */
+export const replicaObject = (
+  { store, state, checkedS, failure }: Replica,
+  identifier: string | undefined,
+): Durability['replicas'][number] => ({
+  backend: store,
+  state,
+  ...(identifier === undefined ? {} : { identifier }),
+  ...(checkedS === undefined ? {} : { time: rfc3339({ s: checkedS, ns: 0 }) }),
+  ...(failure === undefined ? {} : { error_code: CODE_OF[failure] }),
+});
 
 /** As a record names who did it. */
 export function actorObject(actor: Actor): z.output<typeof actorSchema> {

@@ -1,7 +1,8 @@
 /** What the tools of IPFS and of sync reach for, besides the tree. */
+import type { Name } from '../base/ids.ts';
 import type { BlockStore, Builder, Dag } from '../content/content.ts';
 import type { EmbeddedNode, Nodes } from '../node/node.ts';
-import type { Publisher, Restorer, Uploads } from '../sync/sync.ts';
+import type { Ladder, Publisher, Restorer, Unpublished, Uploads } from '../sync/sync.ts';
 
 export interface IpfsPorts {
   readonly ipfs: {
@@ -14,5 +15,15 @@ export interface IpfsPorts {
     readonly restorer: Restorer;
     /** Settles what is owed to stores outside. */
     readonly uploads: Uploads;
+    /** What stores have of the tree. */
+    readonly ladder: Ladder;
+    /** Trees that changed, and wait for their time to be published by themselves. */
+    unpublished(): readonly Unpublished[];
+    /**
+     * Publishes what changed of the trees that are published by themselves, because they go: of the
+     * mount at `path`; or of all, and waits until that has arrived or cannot.
+     * @throws the signal's reason.
+     */
+    finish(signal: AbortSignal, path?: Name): Promise<void>;
   };
 }

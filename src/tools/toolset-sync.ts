@@ -3,27 +3,20 @@
  * the own store, and brought to the nodes that shall have it; the answers say how far that is.
  */
 import { z } from 'zod';
-import { rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type Ino, type Name, nameOfText, textOf } from '../base/ids.ts';
 import { isDirectory, R_OK } from '../base/posix.ts';
 import { blockKey, cidOfBytes } from '../content/content.ts';
-import {
-  isHeld,
-  type Published,
-  type Restored,
-  type Conflict as SyncConflict,
-} from '../sync/sync.ts';
-import { CONTROL_INO_FROM, type Inode, isPermitted } from '../vfs/vfs.ts';
+import type { Published, Restored, Sent, Conflict as SyncConflict } from '../sync/sync.ts';
+import { CONTROL_INO_FROM, climbed, type Inode, isPermitted } from '../vfs/vfs.ts';
 import { gateOf, locate } from './content-paths.ts';
-import { type Durability, durabilitySchema } from './entries.ts';
-import { CODE_OF } from './errors.ts';
+import { type Durability, durabilitySchema, replicaObject } from './entries.ts';
 import { syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
 import { planOf } from './plans.ts';
 import { type Conflict, conflictSchema, type Plan } from './results.ts';
 import * as schema from './schema.ts';
-import { recordTool, type ToolContext } from './tool.ts';
+import { type Progress, recordTool, type ToolContext } from './tool.ts';
 
 const COMMON = {
   toolset: 'vfs',
@@ -174,15 +167,19 @@ function targetsOf(input: ToInput, { ports }: ToolContext): readonly string[] {
 
 /** Waits until a store has it, if it shall. @throws OpError what all of them failed with. */
 async function carried(
-  { ports, signal }: ToolContext,
+  { ports, signal, progress }: ToolContext,
   path: Name,
-  { root, snapshot }: Published,
+  { root, snapshot, counts }: Published,
   { targets, waitFor }: { readonly targets: readonly string[]; readonly waitFor: string },
 ): Promise<void> {
   if (waitFor === 'local' || targets.length === 0) return;
   const wanted = { tree: blockKey(root), snapshot: blockKey(snapshot) };
+  const sending = new Map<string, Sent>();
   const ends = await Promise.all(
-    targets.map((target) => ports.ipfs.uploads.outcome({ path, target, wanted }, signal)),
+    targets.map((target) => {
+      const tell = (sent: Sent) => progress(sentSoFar(counts.files, sending.set(target, sent)));
+      return ports.ipfs.uploads.outcome({ path, target, wanted, progress: tell }, signal);
+    }),
   );
   const [first] = ends;
   if (first?.error !== undefined && ends.every(({ error }) => error !== undefined)) {
@@ -190,26 +187,32 @@ async function carried(
   }
 }
 
-/** How safe what was published is: here, and at the stores that shall have it. */
-function durabilityOfTree({ vfs }: ToolContext['ports'], path: Name, seq: number): Durability {
-  const rows = vfs.core.journal.targets.all().filter((row) => row.path === path);
-  const have = rows.filter(isHeld).length;
-  const isPinned = rows.some(({ state }) => state === 'pinned');
-  const some = isPinned ? 'pinned' : 'stored';
+/** Blocks, counted on from the files that were read, because progress never goes back. */
+function sentSoFar(files: number, sending: ReadonlyMap<string, Sent>): Progress {
+  const all = [...sending.values()];
+  const sum = (of: (sent: Sent) => number) => all.reduce((total, sent) => total + of(sent), 0);
+  const bytes = sum((sent) => sent.bytes);
+  const bytesTotal = sum(({ total }) => total?.bytes ?? 0);
   return {
-    // The blocks are complete here, and on stable storage.
-    state: have === 0 ? 'local' : some,
-    seq,
-    have,
-    want: rows.length,
-    replicas: rows.map(({ target, state, wanted, checkedS, failure }) => ({
-      backend: target,
-      state,
-      identifier: cidOfBytes(wanted.tree).toString(),
-      ...(checkedS === undefined ? {} : { time: rfc3339({ s: checkedS, ns: 0 }) }),
-      ...(failure === undefined ? {} : { error_code: CODE_OF[failure] }),
-    })),
+    done: files + sum((sent) => sent.blocks),
+    total: files + sum(({ total, blocks }) => total?.blocks ?? blocks),
+    unit: 'items',
+    message: `${bytes} of ${bytesTotal} bytes sent to ${[...sending.keys()].join(', ')}`,
   };
+}
+
+/** How safe what was published is: here, and at the stores that shall have it. */
+function durabilityOfTree(
+  { vfs, ipfs }: ToolContext['ports'],
+  path: Name,
+  seq: number,
+): Durability {
+  const rows = vfs.core.journal.targets.all().filter((row) => row.path === path);
+  const there = rows.map(({ target: store, ...row }) => ({ ...row, store }));
+  // The blocks are complete here, and on stable storage.
+  const { replicas: _, ...rung } = climbed('local', there, ipfs.ladder.want);
+  const replicas = there.map((one) => replicaObject(one, cidOfBytes(one.wanted.tree).toString()));
+  return { ...rung, seq, replicas };
 }
 
 function publishRequest(asker: Asker, input: ToInput, at: { inode: Inode; path: Name }) {

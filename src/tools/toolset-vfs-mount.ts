@@ -101,7 +101,7 @@ export const vfsMount = recordTool({
     if (existing !== undefined) {
       return {
         data: { ...mountedObject(context, existing), ...optionsOf(existing), existed: true },
-        warnings: withoutEffect(input),
+        warnings: withoutEffect(input, context),
       };
     }
     const staged = await stageSource(asker, input, volatile, context.signal);
@@ -112,7 +112,7 @@ export const vfsMount = recordTool({
         make: () => mountTree(asker, input, staged, context),
         tell: (made) => ({
           data: { ...mountedObject(context, made), ...optionsOf(made), existed: false },
-          warnings: withoutEffect(input),
+          warnings: withoutEffect(input, context),
         }),
       });
     } finally {
@@ -146,20 +146,20 @@ function kindOf({ tool }: Asker, { backend, source }: MountInput) {
   return kind;
 }
 
-/**
- * Options that the contract has and a tree kept on this machine alone has no use for: kept, and said
- * to change nothing.
- */
-function withoutEffect({ options: given }: MountInput): string[] {
+/** Options that the contract has and this tree has no use for: kept, and said to change nothing. */
+function withoutEffect({ options: given, ...input }: MountInput, { ports }: ToolContext): string[] {
   const { refresh_s, cache_bytes, sync_ms } = options.parse({});
+  const { nodes } = ports.ipfs;
+  const isPublished = nodes.home === 'kubo' && input.backend === 'ipfs' && !input.read_only;
   const idle = [
     ...(given.refresh_s === refresh_s ? [] : ['refresh_s']),
     ...(given.cache_bytes === cache_bytes ? [] : ['cache_bytes']),
     // 0 asks for what is done anyway.
-    ...(given.sync_ms === sync_ms || given.sync_ms === 0 ? [] : ['sync_ms']),
+    ...(isPublished || given.sync_ms === sync_ms || given.sync_ms === 0 ? [] : ['sync_ms']),
   ];
   if (idle.length === 0) return [];
-  return [`${idle.join(', ')}: without effect, this tree is synced only by vfs_sync_to_ipfs`];
+  const how = isPublished ? '' : ', this tree is synced only by vfs_sync_to_ipfs';
+  return [`${idle.join(', ')}: without effect${how}`];
 }
 
 /** Options that say who owns the root and what new files may be. */

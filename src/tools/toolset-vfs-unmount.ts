@@ -49,7 +49,10 @@ export const vfsUnmount = recordTool({
     const asker = askerOf(context, 'vfs_unmount');
     demandOwner(asker, point);
     const mounted = mountedAt(asker, point);
-    if (!dryRun) demandIdle(asker, mounted, force);
+    if (!dryRun) {
+      demandIdle(asker, mounted, force);
+      await context.ports.ipfs.finish(context.signal, mounted.mountPoint);
+    }
     const flushed = dryRun ? { files: 0, bytes: 0 } : await flush(asker.vfs, mounted);
     return change(asker, context, {
       path: point,

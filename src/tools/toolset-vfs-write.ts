@@ -103,7 +103,7 @@ export const vfsWrite = recordTool({
           version: versionOf(inode),
           inode: inode.ino,
           created,
-          durability: durabilityObject(context.ports.vfs, inode),
+          durability: durabilityObject(context.ports.vfs, context.caller, inode),
         },
       }),
     });
@@ -116,7 +116,7 @@ export const vfsWrite = recordTool({
     const inode = vfs.core.inodes.find(ino);
     // Removed since it was written, by somebody who was faster.
     if (inode === undefined) return data;
-    return { ...data, durability: durabilityObject(vfs, inode) };
+    return { ...data, durability: durabilityObject(vfs, context.caller, inode) };
   },
 });
 

@@ -226,7 +226,7 @@ export const vfsStat = recordTool({
         mount: mountObject(vfs, inode),
         open_handles: vfs.core.handles.count(inode.ino),
         locked: locks.length > 0,
-        durability: durabilityObject(vfs, inode),
+        durability: durabilityObject(vfs, caller, inode),
         ...(last === undefined ? {} : { last_change: lastChangeOf(last) }),
       },
       warnings: computed?.warnings,

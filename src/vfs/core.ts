@@ -26,6 +26,7 @@ import {
   type Tx,
 } from '../journal/journal.ts';
 import type { Caller, Inode, Invalidator } from './contract.ts';
+import type { Replicas } from './durability.ts';
 import { HandleTable } from './handle-table.ts';
 import { Handles } from './handles.ts';
 import { InodeCache } from './inodes.ts';
@@ -74,6 +75,8 @@ export class Core {
   /** Inodes without a name that somebody still holds, and some that have one again or are gone. */
   readonly orphans = new Set<Ino>();
   invalidator: Invalidator = NOBODY;
+  /** Until stores are attached none has anything. */
+  replicas: Replicas = { want: undefined, of: () => [] };
   /** Rows known to carry no file capabilities (see `clearCapability`). */
   readonly incapable = new WeakSet<InodeRow>();
   /** Records up to this number are on stable storage; those of an earlier daemon are not counted. */

@@ -73,17 +73,12 @@ export type {
 export type { ControlFile, KeptBytes } from './control.ts';
 export { Core } from './core.ts';
 export { isHeldByKernel, restLingering } from './direct.ts';
+export { climbed, durabilityOf, type Replica } from './durability.ts';
 export { HandleTable, type TablePlace } from './handle-table.ts';
 export type { Passthrough } from './live.ts';
 export { mountsInside } from './lookup.ts';
-export {
-  dropVolatile,
-  type MountRequest,
-  mount,
-  recover,
-  type UnmountResult,
-  unmount,
-} from './mounting.ts';
+export type { MountRequest, UnmountResult } from './mounting.ts';
+export { dropVolatile, mount, recover, unmount } from './mounting.ts';
 export type { Mounted } from './mounts.ts';
 export { releaseAgain } from './open.ts';
 export { isPermitted } from './permissions.ts';
@@ -102,7 +97,7 @@ export {
   walk,
 } from './trees.ts';
 export { ascertain } from './unclean.ts';
-export { cidOf, durabilityOf, versionOf } from './xattr.ts';
+export { cidOf, versionOf } from './xattr.ts';
 export { CID_INO_FROM, CONTROL_INO_FROM };
 
 /** Entries of the managed tree under which content by CID is seen. */

@@ -12,6 +12,7 @@ import type { InodeRow, Tx } from '../journal/journal.ts';
 import { changeAcl, isAcl } from './acl-change.ts';
 import type { Caller } from './contract.ts';
 import type { Core } from './core.ts';
+import { durabilityOf } from './durability.ts';
 import { demand, demandOwner } from './permissions.ts';
 
 const CAPABILITY = 'security.capability' as Name;
@@ -65,16 +66,6 @@ export function getxattr(core: Core, caller: Caller, ino: Ino, name: Name): Buff
   return value;
 }
 
-/** In the words of the durability ladder: the highest rung that holds for every byte. */
-export function durabilityOf(core: Core, row: InodeRow): 'journaled' | 'fsynced' | 'local' {
-  const content = row.content === NO_CONTENT ? undefined : core.journal.contents.get(row.content);
-  if (content?.state === 'sealed') return 'local';
-  if (content !== undefined && content.stable !== 1) return 'journaled';
-  // The bytes are stable, or there are none; so is what is known of them, once its record is.
-  const last = core.history.last(row.ino);
-  return last === undefined || last.row.seq > core.syncedSeq ? 'journaled' : 'fsynced';
-}
-
 function virtual(core: Core, row: InodeRow, name: Name): Buffer | undefined {
   switch (name as string) {
     case 'user.ipfs.cid': {
@@ -84,7 +75,7 @@ function virtual(core: Core, row: InodeRow, name: Name): Buffer | undefined {
     case 'user.kitfs.version':
       return Buffer.from(versionOf(row));
     case 'user.kitfs.durability':
-      return isRegular(row.mode) ? Buffer.from(durabilityOf(core, row)) : undefined;
+      return isRegular(row.mode) ? Buffer.from(durabilityOf(core, row).state) : undefined;
     case 'user.kitfs.provenance': {
       const last = core.history.last(row.ino);
       if (last === undefined) return undefined;

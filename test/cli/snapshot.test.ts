@@ -115,7 +115,7 @@ describe('restoring', () => {
         apply_deletions: true,
         parents: true,
         dry_run: false,
-        wait_ms: 20_000,
+        wait_ms: 500,
         timeout_ms: 3_600_000,
       },
     ]);

@@ -22,6 +22,8 @@ const STATUS = {
   driver_reason: 'it works',
   passthrough: { in_use: false, reason: 'the daemon is not root' } as object,
   dirty: { files: 2, bytes: 2048 },
+  uploads: [] as object[],
+  unpublished: [] as object[],
   journal: { seq: 12 },
   kernel: { requests: 5, handles: 1 },
   agents: 3,
@@ -90,4 +92,42 @@ test.each([
   [48 * 3600, '2 days'],
 ])('up for %d seconds is up %s', async (uptime_s, text) => {
   expect(await shown({ uptime_s })).toContain(`1.2.3, pid 7, up ${text}\n`);
+});
+
+const ROOT = { root_cid: 'bafynew', snapshot_cid: 'bafysnap' };
+
+test('stores are shown with what they have, how far they are and why not', async () => {
+  const time = '2026-11-23T10:00:00.000000000Z';
+  const upload = { path: '/ipfs', target: 'ipfs', wanted: ROOT, attempts: 0 };
+  const old = { ...ROOT, root_cid: 'bafyold' };
+  const text = await shown({
+    uploads: [
+      { ...upload, state: 'pinned', held: ROOT, checked: time },
+      { ...upload, state: 'uploading', held: old, progress: { blocks: 2, bytes: 2048 } },
+      { ...upload, state: 'uploading', progress: { blocks: 2, bytes: 1024, bytes_total: 4096 } },
+      { ...upload, path: '/a\nb', state: 'failed', attempts: 3, error_code: 'TIMEOUT', due: time },
+      { ...upload, state: 'failed', attempts: 1, error_code: 'SYNC_CONFLICT' },
+    ],
+  });
+  const at = new Date(time).toLocaleTimeString('en-GB');
+  expect(text).toContain(`stores       /ipfs → ipfs: bafynew pinned, as it said at ${at}\n`);
+  expect(text).toContain('bafynew uploading, 2.0 KiB sent, has bafyold still\n');
+  expect(text).toContain('bafynew uploading, 1.0 KiB sent of 4.0 KiB\n');
+  expect(text).toContain(
+    `/a\\x0ab → ipfs: bafynew failed, TIMEOUT, tried 3 times, again at ${at}\n`,
+  );
+  expect(text).toContain('bafynew failed, SYNC_CONFLICT, tried 1 times\n');
+});
+
+test('trees that are not published yet are shown with when they will be', async () => {
+  const due = '2026-11-23T10:00:00.000000000Z';
+  const at = new Date(due).toLocaleTimeString('en-GB');
+  const text = await shown({
+    unpublished: [
+      { path: '/ipfs', due },
+      { path: '/other', due, error_code: 'NO_SPACE' },
+    ],
+  });
+  expect(text).toContain(`unpublished  /ipfs: published at ${at}\n`);
+  expect(text).toContain(`/other: NO_SPACE, published at ${at}\n`);
 });

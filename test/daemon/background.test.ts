@@ -253,6 +253,12 @@ describe('health', () => {
       'failed',
       ['JOURNAL_UNAVAILABLE'],
     ],
+    [
+      'a store fails',
+      { syncTroubles: [{ error_code: 'TIMEOUT', text: '/ipfs could not be brought to ipfs' }] },
+      'degraded',
+      ['TIMEOUT'],
+    ],
     ['the disk is full', { freeBytes: 1024 }, 'degraded', ['NO_SPACE']],
     ['the reserve is used', { isReserveWhole: false }, 'degraded', ['NO_SPACE']],
     ['somebody asked for what is not there', { errorsLastHour: { NOT_FOUND: 9 } }, 'ok', []],

@@ -5,6 +5,7 @@ import { type Environment, type Flags, loadConfig, loadPlaces } from '../../src/
 import {
   defaultSettings,
   memoryBytesMax,
+  paceOf,
   parseSettings,
   retentionOf,
   settingsTable,
@@ -231,6 +232,13 @@ test('every setting is told with a type and a sentence, and defaults are those t
     'ipfs.kubo.auth',
     'ipfs.kubo.requests_max',
     'ipfs.kubo.deadline_s',
+    'sync.debounce_ms',
+    'sync.interval_s',
+    'sync.at_unmount',
+    'sync.bandwidth_kib',
+    'sync.stores_at_once',
+    'sync.check_s',
+    'sync.want',
     'log.level',
   ]);
   for (const { key, type, text } of rows) {
@@ -274,10 +282,18 @@ test('settings become seconds and bytes', () => {
   );
   expect(retentionOf(settings)).toEqual({ keepS: 172_800, recordsMax: 5, oldBytesMax: 3_145_728 });
   expect(memoryBytesMax(settings)).toBe(1_048_576);
+  const sync =
+    '[sync]\ninterval_s = 7\nbandwidth_kib = 3\nstores_at_once = 4\nat_unmount = false\n';
+  expect(paceOf(parseSettings(`${sync}check_s = 9\nwant = 2`, 'c.toml'))).toEqual({
+    ...{ quietMs: 5000, intervalMs: 7000, isAtUnmount: false, bytesPerS: 3072 },
+    ...{ storesAtOnce: 4, checkS: 9, want: 2 },
+  });
+  expect(paceOf(defaultSettings())).toMatchObject({ bytesPerS: undefined, want: undefined });
 });
 
 test('a size or an age that nobody can count in its smallest unit is refused by its key', () => {
-  for (const key of ['memory.size_max_mib', 'history.keep_days', 'history.old_bytes_max_mib']) {
+  const sizes = ['memory.size_max_mib', 'history.old_bytes_max_mib', 'sync.bandwidth_kib'];
+  for (const key of [...sizes, 'history.keep_days']) {
     const read = () => parseSettings(`${key} = 9007199254740991`, '/c');
     expect(read, key).toThrow(key);
   }

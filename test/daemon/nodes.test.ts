@@ -58,7 +58,7 @@ test('a secret is read when it is needed, and again after it was refused', async
   });
   expect(reads).toBe(0);
   expect(await kubo?.stats.version(calling())).toMatchObject({ version: '0.43.1' });
-  await teardown.run();
+  expect(await teardown.run()).toEqual([]);
 });
 
 test('a secret that is not there is told by the call that needs it', async () => {
@@ -68,5 +68,5 @@ test('a secret that is not there is told by the call that needs it', async () =>
     failure: 'configuration',
     op: 'read the secret env:NONE',
   });
-  await teardown.run();
+  expect(await teardown.run()).toEqual([]);
 });

@@ -13,6 +13,7 @@ import { BlockStore, ContentStore, Dag, HashPool, Sealer } from '../../src/conte
 import { contentReader } from '../../src/daemon/content-reader.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
 import { Loops } from '../../src/daemon/loops.ts';
+import { defaultSettings } from '../../src/daemon/settings.ts';
 import { JournalSync } from '../../src/daemon/stable.ts';
 import { inheritedFrom } from '../../src/fuse/fuse.ts';
 import { Journal } from '../../src/journal/journal.ts';
@@ -99,6 +100,7 @@ export class World {
       ...{ journal, contents, blocks, dag, sealer, filling, clock, syncJournal },
       ...{ home: 'embedded', kubo: undefined, version: '9.8.7', diskBytes: () => 2 ** 40 },
       ...{ keys: join(directory, 'keys'), log: this.log, loops: this.#loops },
+      sync: defaultSettings().sync,
     }).ipfs;
     const random = new CountingRandom();
     this.jobs = new Jobs({ clock, random });

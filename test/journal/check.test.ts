@@ -195,6 +195,13 @@ const OFFENCES: readonly Offence[] = [
   { rule: 'target-fields', sql: 'UPDATE sync_target SET held_tree = NULL' },
   { rule: 'target-fields', sql: `UPDATE sync_target SET held_tree = x'01'` },
   { rule: 'target-fields', sql: `UPDATE sync_target SET wanted_tree = x'01', held_tree = x'01'` },
+  { rule: 'target-fields', sql: 'UPDATE sync_target SET held_seq = NULL' },
+  { rule: 'target-fields', sql: 'UPDATE sync_target SET held_ino = NULL' },
+  { rule: 'target-fields', sql: 'UPDATE sync_target SET held_pin = NULL' },
+  { rule: 'target-fields', sql: 'UPDATE sync_target SET held_pin = 2' },
+  { rule: 'target-fields', sql: 'UPDATE sync_target SET held_seq = 1, wanted_seq = 0' },
+  { rule: 'target-fields', sql: 'UPDATE sync_target SET wanted_seq = 1000' },
+  { rule: 'target-fields', sql: 'UPDATE sync_target SET wanted_ino = -1' },
 ];
 
 describe('an offence is found against', () => {

@@ -199,10 +199,11 @@ export function plantTree(journal: Journal): void {
       ...{ cumulativeSize: 10, entries: 6, files: 4, directories: 2, symlinks: 1, bytes: 1010 },
       ...{ blocks: 4, isPrivate: true, isOdd: true },
     });
-    const root = { tree: cid.cid, snapshot: Buffer.from('leaf') };
+    const root = { tree: cid.cid, snapshot: Buffer.from('leaf'), ino: d, seq: 0 };
     journal.targets.put({
       ...{ path: name('/d'), target: 'kubo', wanted: root, pin: true, state: 'pinned' },
-      ...{ attempts: 0, dueS: undefined, failure: undefined, held: root, sent: ['a'], checkedS: 1 },
+      ...{ attempts: 0, dueS: undefined, failure: undefined, held: { ...root, pin: true } },
+      ...{ sent: ['a'], checkedS: 1 },
     });
     tx.record(entry(actor, '/d', { kind: 'mkdir', ino: d }));
     tx.record(entry(actor, '/d/f', { ino: f, after: { flags: 1 } }));

@@ -268,7 +268,7 @@ describe('what stores shall have', () => {
       ['two', 'queued'],
     ]);
     const row = world.journal.targets.get(path, 'one');
-    expect(row?.wanted).toEqual({ tree: blockKey(root), snapshot: blockKey(snapshot) });
+    expect(row?.wanted).toMatchObject({ tree: blockKey(root), snapshot: blockKey(snapshot) });
     expect(world.owed).toBe(1);
   });
 
@@ -279,14 +279,18 @@ describe('what stores shall have', () => {
     const second = await world.publish('/ipfs/t', { targets: ['one'] });
     expect(second.changed).toBe(false);
     expect(owed()).toEqual([['one', 'queued']]);
-    const { root: tree, snapshot } = first;
-    const held = { tree: blockKey(tree), snapshot: blockKey(snapshot) };
     const { targets } = world.journal;
     const row = targets.get(path, 'one');
     if (row === undefined) throw new Error('it is owed');
+    const { root: tree, snapshot } = first;
+    expect(row.wanted).toMatchObject({ tree: blockKey(tree), snapshot: blockKey(snapshot) });
+    const held = { ...row.wanted, pin: true };
     world.journal.commit(() => targets.put({ ...row, state: 'pinned', held, dueS: undefined }));
-    await world.publish('/ipfs/t', { targets: ['one'] });
-    expect(owed()).toEqual([['one', 'pinned']]);
+    // There and back: nothing changed, and the store has that too.
+    for (const mode of [0o700, 0o755]) void world.vfs.setattr(ROOT, world.ino('/ipfs/t'), { mode });
+    const { seq } = world.journal.head;
+    expect((await world.publish('/ipfs/t', { targets: ['one'] })).changed).toBe(false);
+    expect(targets.get(path, 'one')).toMatchObject({ state: 'pinned', held: { seq } });
     expect(world.owed).toBe(1);
   });
 

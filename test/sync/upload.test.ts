@@ -25,7 +25,8 @@ async function want(change: Partial<TargetRow> = {}): Promise<void> {
   const { root, snapshot } = await world.publish('/ipfs/t');
   const { targets } = world.journal;
   const known = targets.get(PATH, 'kubo');
-  const wanted = { tree: Buffer.from(root.bytes), snapshot: Buffer.from(snapshot.bytes) };
+  const at = { ino: world.ino('/ipfs/t'), seq: world.journal.head.seq };
+  const wanted = { tree: Buffer.from(root.bytes), snapshot: Buffer.from(snapshot.bytes), ...at };
   world.journal.commit(() =>
     targets.put({
       ...{ path: PATH, target: 'kubo', pin: true, attempts: 0, sent: known?.sent ?? [] },

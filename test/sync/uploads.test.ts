@@ -2,8 +2,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { IpfsNode } from '../../src/backend/backend.ts';
 import { OpError } from '../../src/base/errors.ts';
-import { nameOfText } from '../../src/base/ids.ts';
-import { SYNC_CHECK_S, SYNC_RETRY_S_MAX } from '../../src/base/limits.ts';
+import { type Ino, nameOfText } from '../../src/base/ids.ts';
+import { SYNC_RETRY_S_MAX } from '../../src/base/limits.ts';
 import type { TargetRow } from '../../src/journal/journal.ts';
 import { dueAt, failed, intended } from '../../src/sync/intend.ts';
 import { Pace } from '../../src/sync/pace.ts';
@@ -14,6 +14,7 @@ import { FakeNode } from '../fakes/node.ts';
 import { Fixture, failureOf } from './fixture.ts';
 
 const PATH = nameOfText('/ipfs/t');
+const CHECK_S = 3600;
 const SILENT = { info() {}, warn() {}, error() {} };
 
 let world: Fixture;
@@ -25,7 +26,7 @@ let running: Promise<void>;
 
 const start = (nodeOf: (target: string) => IpfsNode | undefined, atOnce = 4) => {
   const { journal, dag } = world;
-  uploads = new Uploads({ journal, dag, clock, log: SILENT, nodeOf }, { atOnce });
+  uploads = new Uploads({ journal, dag, clock, log: SILENT, nodeOf }, { atOnce, checkS: CHECK_S });
   running = uploads.run(stop.signal);
 };
 
@@ -45,7 +46,8 @@ afterEach(async () => {
 
 async function want(...targets: string[]) {
   const { root, snapshot } = await world.publish('/ipfs/t');
-  const wanted = { tree: Buffer.from(root.bytes), snapshot: Buffer.from(snapshot.bytes) };
+  const at = { ino: world.ino('/ipfs/t'), seq: world.journal.head.seq };
+  const wanted = { tree: Buffer.from(root.bytes), snapshot: Buffer.from(snapshot.bytes), ...at };
   const nowS = clock.now().s;
   world.journal.commit(() => {
     for (const target of targets) {
@@ -127,7 +129,7 @@ test('what is held is asked for again, is lowered when it is gone, and brought a
   fake?.pins.clear();
   fake?.blocks.clear();
   fake?.failAt(4, 'before');
-  await clock.turn(SYNC_CHECK_S * 1000);
+  await clock.turn(CHECK_S * 1000);
   while (row().state === 'pinned') await clock.turn(0);
   expect(row().held).toBeUndefined();
   fake?.heal();
@@ -141,7 +143,7 @@ test('a store that is down when it is asked is believed still to have it', async
   start(nodeOf);
   await ending(await want('one'));
   fakes.get('one')?.failAt(0, 'before');
-  await clock.turn(SYNC_CHECK_S * 1000);
+  await clock.turn(CHECK_S * 1000);
   while (row().attempts === 0) await clock.turn(0);
   expect(row()).toMatchObject({ state: 'pinned', failure: 'not-running' });
 });
@@ -186,22 +188,31 @@ test('who stops waiting does not stop the work, and the end of the loop leaves i
 });
 
 describe('a row', () => {
-  const root = { tree: Buffer.from('t'), snapshot: Buffer.from('s') };
+  const at = { ino: 7 as Ino, seq: 9 };
+  const root = { tree: Buffer.from('t'), snapshot: Buffer.from('s'), ...at };
   const held: TargetRow = {
     ...{ path: PATH, target: 'one', wanted: root, pin: true, state: 'pinned', attempts: 0 },
-    ...{ dueS: undefined, failure: undefined, held: root, sent: [], checkedS: 100 },
+    ...{ dueS: undefined, failure: undefined, held: { ...root, pin: true }, sent: [] },
+    checkedS: 100,
   };
   const intention = { path: PATH, target: 'one', wanted: root, pin: true, nowS: 7 };
 
   test('that is held owes nothing, and is seen to again after a while', () => {
     expect(intended(held, intention)).toBeUndefined();
-    expect(dueAt(held)).toBe(100 + SYNC_CHECK_S);
+    expect(dueAt(held, CHECK_S)).toBe(100 + CHECK_S);
+  });
+
+  test('that is held has the records too with which nothing changed', () => {
+    const later = { ...root, seq: 12 };
+    const same = intended({ ...held, pin: true }, { ...intention, wanted: later });
+    expect(same).toMatchObject({ state: 'pinned', wanted: later, held: { ...later, pin: true } });
+    expect(same?.dueS).toBeUndefined();
   });
 
   test('that failed is owed anew by who asks; another root is, with what is known kept', () => {
     const conflict = { ...held, state: 'failed', dueS: undefined } as const;
     expect(intended(conflict, intention)).toMatchObject({ state: 'queued', dueS: 7, held: root });
-    const other = { tree: Buffer.from('u'), snapshot: root.snapshot };
+    const other = { ...root, tree: Buffer.from('u') };
     const next = intended({ ...held, sent: ['a'] }, { ...intention, wanted: other });
     expect(next).toMatchObject({ wanted: other, state: 'queued', held: root, sent: ['a'] });
     expect(intended(undefined, intention)).toMatchObject({ held: undefined, sent: [] });

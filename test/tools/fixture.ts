@@ -23,6 +23,7 @@ import {
 import { contentReader } from '../../src/daemon/content-reader.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
 import { Loops } from '../../src/daemon/loops.ts';
+import { parseSettings } from '../../src/daemon/settings.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { type Ceiling, UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
@@ -54,6 +55,9 @@ export interface Answer {
 }
 
 const ROOT_PEER: Peer = { uid: 0, gid: 0, groups: [], pid: process.pid };
+
+/** Trees are published when a test asks for it. */
+const { sync: ON_DEMAND } = parseSettings('[sync]\ndebounce_ms = 0', 'config.toml');
 
 /** What stands for the daemon, to be changed by a test. */
 class FakeDaemon {
@@ -153,6 +157,7 @@ export class Fixture {
         clock,
         log,
         loops: this.#loops,
+        sync: ON_DEMAND,
         home: kubo === undefined ? 'embedded' : 'kubo',
         kubo,
         keys: join(directory, 'keys'),
@@ -161,6 +166,7 @@ export class Fixture {
         syncJournal: () => this.vfs.core.syncJournal(),
       }),
     };
+    this.vfs.core.replicas = this.ports.ipfs.ladder;
     this.registry = new Registry({ tools, ports: this.ports, redactor: new Redactor() });
   }
 
@@ -319,7 +325,11 @@ export const KERNEL: Caller = {
   actor: () => ({ surface: 'fuse', uid: 0, gid: 0, pid: 4711, exe: '/usr/bin/vim' }),
 };
 
-function sessionOf(peer: Partial<Peer> = {}, ceiling = UNLIMITED, id = 'session-1'): Session {
+export function sessionOf(
+  peer: Partial<Peer> = {},
+  ceiling = UNLIMITED,
+  id = 'session-1',
+): Session {
   const whole = { ...ROOT_PEER, ...peer };
   return {
     id,

@@ -1,9 +1,12 @@
 /** The laws of vfs_sync_to_ipfs where the home node is a Kubo. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { KuboNode } from '../../src/backend/backend.ts';
+import { UNLIMITED } from '../../src/tools/ceiling.ts';
 import { TOOLS } from '../../src/tools/inventory.ts';
+import type { Progress } from '../../src/tools/tool.ts';
+import { calling } from '../backend/engine.ts';
 import { FakeNode } from '../fakes/node.ts';
-import { Fixture } from './fixture.ts';
+import { Fixture, sessionOf } from './fixture.ts';
 
 let fake: FakeNode;
 let world: Fixture;
@@ -65,4 +68,33 @@ test('what somebody else published under our name is a conflict', async () => {
   const answer = await publish();
   expect(answer).toMatchObject({ status: 'error', error_code: 'SYNC_CONFLICT' });
   expect(data?.['root_cid']).toBeDefined();
+});
+
+test('a file is as safe as the node says, until it is changed', async () => {
+  const durability = async (path: string) => (await world.done('vfs_stat', { path }))['durability'];
+  expect(await durability('/ipfs/d/f')).toMatchObject({ have: 0, want: 0, replicas: [] });
+  await publish();
+  const { cid } = await world.done('vfs_stat', { path: '/ipfs/d/f' });
+  expect(await durability('/ipfs/d/f')).toMatchObject({
+    ...{ state: 'pinned', have: 1, want: 1 },
+    replicas: [{ backend: 'ipfs', state: 'pinned', identifier: cid }],
+  });
+  expect(await durability('/ipfs/d')).toMatchObject({ state: 'pinned', have: 1 });
+  const written = await world.done('vfs_write', { path: '/ipfs/d/f', content: 'two' });
+  expect(written['durability']).toMatchObject({ state: 'journaled', have: 0, want: 1 });
+  expect(await durability('/ipfs/d')).toMatchObject({ have: 0, want: 1 });
+  await publish({ pin: false });
+  expect(await durability('/ipfs/d/f')).toMatchObject({ state: 'stored', have: 1 });
+});
+
+test('the progress of a publication goes on with what is sent', async () => {
+  const reports: Progress[] = [];
+  const tool = world.registry.get('vfs_sync_to_ipfs');
+  if (tool === undefined) throw new Error('there is one');
+  const session = sessionOf({}, UNLIMITED);
+  const progress = (report: Progress) => void reports.push(report);
+  await world.registry.call(tool, { path: '/ipfs/d' }, session, { ...calling(), progress });
+  const last = reports.at(-1);
+  expect(last).toMatchObject({ unit: 'items', done: last?.total });
+  expect(last?.message).toMatch(/^(\d+) of \1 bytes sent to ipfs$/);
 });
