@@ -12,10 +12,9 @@ import {
   type Sealer,
 } from '../content/content.ts';
 import type { Journal } from '../journal/journal.ts';
-import { EmbeddedNode, Keys, Nodes } from '../node/node.ts';
+import { EmbeddedNode, Keys, type NameResolver, Nodes } from '../node/node.ts';
 import { Publisher, Restorer, Uploads } from '../sync/sync.ts';
 import type { IpfsPorts } from '../tools/ports-ipfs.ts';
-
 import type { Loops } from './loops.ts';
 
 export interface EngineParts {
@@ -25,6 +24,8 @@ export interface EngineParts {
   readonly dag: Dag;
   readonly sealer: Sealer;
   readonly filling: Filling;
+  /** Is told of the home node here. */
+  readonly names: NameResolver;
   readonly clock: Clock;
   /** undefined: none is configured. */
   readonly kubo: KuboNode | undefined;
@@ -54,9 +55,11 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   parts.loops.start('uploads', (signal) => uploads.run(signal));
   const onOwed = () => uploads.notify();
   const ports = { ...parts, builder, onOwed, syncJournal: () => parts.syncJournal() };
+  const nodes = new Nodes({ home, kubo, dag, embedded: embeddedNode(parts) });
+  parts.names.attach(() => nodes.state(undefined, 'resolve a name').names);
   return {
     ipfs: {
-      nodes: new Nodes({ home, kubo, dag, embedded: embeddedNode(parts) }),
+      nodes,
       blocks,
       dag,
       builder,

@@ -2,13 +2,15 @@
  * The trees of a start: what a new state directory gets, and the tree in memory, which is as the
  * configuration says at every start because nothing in it outlives a daemon.
  */
-import { type Name, textOf } from '../base/ids.ts';
+import { type Name, ROOT_INO, textOf } from '../base/ids.ts';
 import type { Random } from '../base/random.ts';
 import { type Caller, type Core, type MountRequest, mount, unmount } from '../vfs/vfs.ts';
 import { memoryBytesMax, type Settings } from './settings.ts';
 
 const IPFS_POINT = '/ipfs' as Name;
 const MEMORY_POINT = '/mem' as Name;
+const NAMES = 'ipns' as Name;
+const NAMES_MODE = 0o555;
 /** As /tmp: everybody may make files, and remove their own only. */
 const MEMORY_MODE = 0o1777;
 const IPFS_MODE = 0o755;
@@ -27,6 +29,24 @@ export function mountFirstTrees(options: TreesOptions): void {
   const isKnown = [...core.mounts.superblocks()].some(({ kind }) => kind === 'ipfs');
   if (!isKnown) mount(core, daemonCaller(options.owner), ipfsRequest(options));
   settleMemory(options);
+  mountNames(options);
+}
+
+/** `/ipns`, also in a state directory of before there was any, unless that name is taken. */
+function mountNames(options: TreesOptions): void {
+  const { core } = options;
+  const isKnown = [...core.mounts.superblocks()].some(
+    ({ kind, source }) => kind === 'ipns' && source === '',
+  );
+  const isTaken =
+    core.mounts.covered(ROOT_INO, NAMES) !== undefined || core.child(ROOT_INO, NAMES) !== undefined;
+  if (isKnown || isTaken) return;
+  mount(core, daemonCaller(options.owner), {
+    ...request(options, 'ipns', `/${NAMES}` as Name),
+    readOnly: true,
+    volatile: false,
+    mode: NAMES_MODE,
+  });
 }
 
 function settleMemory(options: TreesOptions): void {

@@ -15,7 +15,7 @@ import {
   type Conflict as SyncConflict,
 } from '../sync/sync.ts';
 import { CONTROL_INO_FROM, type Inode, isPermitted } from '../vfs/vfs.ts';
-import { gateOf, locate } from './content-paths.ts';
+import { gateOf, locate, withoutName } from './content-paths.ts';
 import { type Durability, durabilitySchema } from './entries.ts';
 import { CODE_OF } from './errors.ts';
 import { syncedAfterwards } from './pins.ts';
@@ -314,7 +314,8 @@ export const vfsSyncFromIpfs = recordTool({
     const policy = policyOf(input);
     const { signal, ports } = context;
     const { dag } = ports.ipfs;
-    const { cid } = await locate(dag, input.ipfs_path, { op: asker.tool, signal });
+    const source = await withoutName(context, { ipfs_path: input.ipfs_path }, asker.tool);
+    const { cid } = await locate(dag, source, { op: asker.tool, signal });
     const at = destination(asker, input);
     const onRecord = (made: Restored) => context.keep(() => toldOf(asker, path, made));
     const restored = await about(asker, path, () =>

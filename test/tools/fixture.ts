@@ -20,10 +20,11 @@ import {
   HashPool,
   Sealer,
 } from '../../src/content/content.ts';
-import { contentReader } from '../../src/daemon/content-reader.ts';
+import { contentReader, nameReader } from '../../src/daemon/content-reader.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
 import { Loops } from '../../src/daemon/loops.ts';
 import { Journal } from '../../src/journal/journal.ts';
+import { NameResolver } from '../../src/node/node.ts';
 import { type Ceiling, UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
 import type { CallResult } from '../../src/tools/envelope.ts';
@@ -115,12 +116,14 @@ export class Fixture {
     this.sealer = new Sealer({ journal, contents, hasher: this.#hasher, clock, log });
     const { blocks, sealer } = this;
     this.builder = new Builder({ journal, contents, blocks, sealer });
+    const names = new NameResolver({ clock });
     this.vfs = new Vfs({
       journal,
       content: contents,
       clock,
       syncJournal: () => native.fdatasyncMany([journal.walFd]),
       contentReader: contentReader(this.dag),
+      nameReader: nameReader(names),
       controlFiles: [{ name: 'status.json', render: () => Buffer.from('{"health":"ok"}\n') }],
       owner: { uid: 0, gid: 0 },
       stateDirectory: directory,
@@ -155,6 +158,7 @@ export class Fixture {
         loops: this.#loops,
         home: kubo === undefined ? 'embedded' : 'kubo',
         kubo,
+        names,
         keys: join(directory, 'keys'),
         version: '9.8.7',
         diskBytes: () => 2 ** 40,
