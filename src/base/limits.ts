@@ -258,6 +258,10 @@ export const NAME_KEPT_MS_MIN = 1000;
 export const NAME_KEPT_MS_MAX = 300_000;
 /** How long the home node is given to resolve a name. */
 export const NAME_RESOLVE_MS_MAX = 30_000;
+/** Copies that are brought up to date at once. */
+export const FOLLOWED_AT_ONCE_MAX = 4;
+/** How often the name of a copy is asked for, when nobody says. */
+export const FOLLOW_INTERVAL_S = 60;
 
 /** Longest pause between two attempts to bring a snapshot to a store. */
 export const SYNC_RETRY_S_MAX = 300;

@@ -13,9 +13,11 @@ import {
 } from '../content/content.ts';
 import type { Journal } from '../journal/journal.ts';
 import { EmbeddedNode, Keys, type NameResolver, Nodes } from '../node/node.ts';
-import { Publisher, Restorer, Uploads } from '../sync/sync.ts';
+import { Follower, Publisher, Restorer, Uploads } from '../sync/sync.ts';
 import type { IpfsPorts } from '../tools/ports-ipfs.ts';
+import { bringUpToDate, type Caller, followings, type Vfs } from '../vfs/vfs.ts';
 import type { Loops } from './loops.ts';
+import { meaningOf } from './meaning.ts';
 
 export interface EngineParts {
   readonly journal: Journal;
@@ -24,6 +26,7 @@ export interface EngineParts {
   readonly dag: Dag;
   readonly sealer: Sealer;
   readonly filling: Filling;
+  readonly vfs: Vfs;
   /** Is told of the home node here. */
   readonly names: NameResolver;
   readonly clock: Clock;
@@ -57,6 +60,9 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   const ports = { ...parts, builder, onOwed, syncJournal: () => parts.syncJournal() };
   const nodes = new Nodes({ home, kubo, dag, embedded: embeddedNode(parts) });
   parts.names.attach(() => nodes.state(undefined, 'resolve a name').names);
+  const restorer = new Restorer(ports);
+  const follower = followerOf(parts, restorer);
+  parts.loops.start('following', (signal) => follower.run(signal));
   return {
     ipfs: {
       nodes,
@@ -64,10 +70,29 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
       dag,
       builder,
       publisher: new Publisher(ports),
-      restorer: new Restorer(ports),
+      restorer,
+      follower,
       uploads,
     },
   };
+}
+
+function followerOf(parts: EngineParts, restorer: Restorer): Follower {
+  const { vfs, names, filling, dag, clock, log } = parts;
+  const { core } = vfs;
+  const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+  const caller: Caller = {
+    ...{ ...owner, groups: [], checked: false },
+    actor: () => ({ surface: 'daemon', ...owner }),
+  };
+  return new Follower({
+    ...{ restorer, clock, log, owner },
+    copies: {
+      all: () => followings(core),
+      bring: (copy, plan, shown) => bringUpToDate(core, caller, copy, { plan, shown }),
+    },
+    meaningOf: (source, signal) => meaningOf({ names, filling, dag }, source, signal),
+  });
 }
 
 const embeddedNode = (parts: EngineParts): EmbeddedNode => {

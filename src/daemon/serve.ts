@@ -442,6 +442,7 @@ export class Daemon {
       reserve: core.reserve,
       driver: () => fuse.status(),
       connections: () => this.#faces?.mcp.connections ?? 0,
+      followed: () => this.#faces?.tools.follower.states() ?? [],
       keeper: () => (this.#keeper?.isAlive === true ? this.#keeper.pid : undefined),
     };
   }

@@ -3,6 +3,7 @@ import { type Clock, type Instant, rfc3339 } from '../base/clock.ts';
 import type { ChosenStatus } from '../fuse/chosen.ts';
 import type { MountStatus } from '../fuse/fuse.ts';
 import type { Journal } from '../journal/journal.ts';
+import type { FollowState } from '../sync/sync.ts';
 import type { ErrorCode } from '../tools/tools.ts';
 import type { Core } from '../vfs/vfs.ts';
 import type { Config } from './config.ts';
@@ -25,6 +26,8 @@ export interface StatusSources {
   readonly loops: Loops;
   readonly reserve: Reserve;
   readonly driver: () => ChosenStatus;
+  /** Copies that follow a name. */
+  readonly followed: () => readonly FollowState[];
   /** Connections of agents. */
   readonly connections: () => number;
   /** Process id; undefined: nobody would start this daemon again. */
@@ -82,7 +85,7 @@ export function statusOf(sources: StatusSources): Status {
     keeper: sources.keeper() ?? null,
     version,
     health: currentHealth(sources),
-    mounts: mountsOf(driver, config, core),
+    mounts: mountsOf(driver, config, treesOf(core, sources.followed())),
     driver: driver.driver,
     driver_reason: driver.reason,
     passthrough: passthroughOf(driver),
@@ -115,10 +118,14 @@ function currentHealth({ phase, loops, errors, config, journal, reserve }: Statu
   });
 }
 
-function mountsOf({ mountPoint }: MountStatus, config: Config, core: Core): Status['mounts'] {
+function mountsOf(
+  { mountPoint }: MountStatus,
+  config: Config,
+  trees: readonly TreeStatus[],
+): Status['mounts'] {
   if (mountPoint === undefined) return [];
   const { read_only } = config.settings.mount;
-  return [{ mount_point: mountPoint, read_only, trees: treesOf(core) }];
+  return [{ mount_point: mountPoint, read_only, trees }];
 }
 
 const passthroughOf = ({ noPassthrough: reason }: MountStatus): Status['passthrough'] =>

@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import type { Redactor } from '../base/redaction.ts';
+import type { Follower } from '../sync/sync.ts';
 import { TOOLS } from '../tools/inventory.ts';
 import { KernelLocks } from '../tools/locks.ts';
 import {
@@ -42,6 +43,7 @@ export const TOOL_NAMES: ReadonlySet<string> = new Set(TOOLS.map(({ name }) => n
 export interface ToolParts {
   readonly registry: Registry;
   readonly jobs: Jobs;
+  readonly follower: Follower;
 }
 
 export function openTools(inputs: ToolInputs): ToolParts {
@@ -52,7 +54,7 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const { redactor, onAnswered } = inputs;
   const registry = new Registry({ tools: TOOLS, ports, redactor, onAnswered });
   registry.resume();
-  return { registry, jobs };
+  return { registry, jobs, follower: ports.ipfs.follower };
 }
 
 function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {

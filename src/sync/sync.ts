@@ -7,6 +7,7 @@ export { type Assembled, assemble } from './assemble.ts';
 export type { Conflict } from './compare.ts';
 export { type Difference, differences } from './diff.ts';
 export { syncBlocks } from './durable.ts';
+export { Follower, type FollowState } from './follow.ts';
 export { type FrozenEntry, freeze, type Gate } from './freeze.ts';
 export { isHeld } from './intend.ts';
 export { readManifest } from './manifest.ts';

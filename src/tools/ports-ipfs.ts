@@ -1,7 +1,7 @@
 /** What the tools of IPFS and of sync reach for, besides the tree. */
 import type { BlockStore, Builder, Dag } from '../content/content.ts';
 import type { EmbeddedNode, Nodes } from '../node/node.ts';
-import type { Publisher, Restorer, Uploads } from '../sync/sync.ts';
+import type { Follower, Publisher, Restorer, Uploads } from '../sync/sync.ts';
 
 export interface IpfsPorts {
   readonly ipfs: {
@@ -12,6 +12,8 @@ export interface IpfsPorts {
     readonly builder: Builder;
     readonly publisher: Publisher;
     readonly restorer: Restorer;
+    /** Keeps copies of what names mean current. */
+    readonly follower: Follower;
     /** Settles what is owed to stores outside. */
     readonly uploads: Uploads;
   };

@@ -141,3 +141,7 @@ type Described = Pick<SuperblockRow, 'kind' | 'source'>;
 
 /** The directory of all names. */
 const isNames = ({ kind, source }: Described): boolean => kind === 'ipns' && source === '';
+
+/** The copy of what a name means, which follows it. */
+export const isFollowing = ({ kind, source }: Described): boolean =>
+  kind === 'ipns' && source !== '';

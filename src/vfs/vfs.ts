@@ -74,6 +74,7 @@ export type {
 export type { ControlFile, KeptBytes } from './control.ts';
 export { Core } from './core.ts';
 export { isHeldByKernel, restLingering } from './direct.ts';
+export { bringUpToDate, type Following, fillCopy, followings } from './following.ts';
 export { HandleTable, type TablePlace } from './handle-table.ts';
 export type { Passthrough } from './live.ts';
 export { mountsInside } from './lookup.ts';

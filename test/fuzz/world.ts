@@ -100,7 +100,7 @@ export class World {
     const filling = fillingAlone({ contents, blocks, sealer, clock, log, signal: this.signal });
     this.engine = ipfsPorts({
       ...{ journal, contents, blocks, dag, sealer, filling, clock, syncJournal },
-      ...{ names },
+      ...{ vfs: this.vfs, names },
       ...{ home: 'embedded', kubo: undefined, version: '9.8.7', diskBytes: () => 2 ** 40 },
       ...{ keys: join(directory, 'keys'), log: this.log, loops: this.#loops },
     }).ipfs;

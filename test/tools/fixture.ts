@@ -158,6 +158,7 @@ export class Fixture {
         loops: this.#loops,
         home: kubo === undefined ? 'embedded' : 'kubo',
         kubo,
+        vfs: this.vfs,
         names,
         keys: join(directory, 'keys'),
         version: '9.8.7',
