@@ -61,6 +61,8 @@ export interface Resolved {
   readonly from: 'network' | 'local';
   readonly sequence?: number;
   readonly validUntil?: Instant;
+  /** How long its records let it be kept; absent: the node keeps it as long, and does not say. */
+  readonly ttlMs?: number;
 }
 
 /** Each throws OpError node-offline, routing-unavailable, invalid-argument (no peer id). */

@@ -252,6 +252,17 @@ export const MFS_UNFLUSHED_MAX = 128;
 /** Kubo drops what is longer than some 1,048,400 bytes and says nothing. */
 export const PUBSUB_BYTES_MAX = 1_000_000;
 
+/** Names of others that are remembered, and how long at least and at most, whatever their records say. */
+export const NAMES_KEPT_MAX = 1024;
+export const NAME_KEPT_MS_MIN = 1000;
+export const NAME_KEPT_MS_MAX = 300_000;
+/** How long the home node is given to resolve a name. */
+export const NAME_RESOLVE_MS_MAX = 30_000;
+/** Copies that are brought up to date at once. */
+export const FOLLOWED_AT_ONCE_MAX = 4;
+/** How often the name of a copy is asked for, when nobody says. */
+export const FOLLOW_INTERVAL_S = 60;
+
 /** Longest pause between two attempts to bring a snapshot to a store. */
 export const SYNC_RETRY_S_MAX = 300;
 /** How often it is looked whether trees changed that are published by themselves. */

@@ -60,7 +60,7 @@ export function addMount(program: Command, ending: Ending): void {
     .option('--read-only', 'let programs on the mount only read')
     .option('--allow-other', 'let other users in (only root does so by itself)')
     .option('--no-allow-other', 'keep other users out')
-    .option('--from <cid>', 'begin an empty state directory with the tree of a snapshot')
+    .option('--from <cid>', 'begin an empty state directory with a snapshot; also /ipns/<name>')
     .option('--keeper <socket>', 'leave the mount to the kitfs-keeper that listens there')
     .option('--no-keeper', 'run the daemon alone: when it is killed, the mount is dead');
   command.addOption(

@@ -5,6 +5,7 @@ import { packageVersion } from '../daemon/daemon.ts';
 import { addCall } from './call.ts';
 import { type Ending, type PlaceOptions, withExamples, withPlaces } from './command.ts';
 import { addDoctor } from './doctor.ts';
+import { addFollow } from './follow.ts';
 import { addFsck } from './fsck.ts';
 import { addLog } from './log.ts';
 import { run as runMcp } from './mcp.ts';
@@ -46,6 +47,7 @@ function programOf(ending: Ending): Command {
     addSyncCommand,
     addSnapshot,
     addWait,
+    addFollow,
     addCall,
     addTools,
     addMcp,

@@ -1,6 +1,6 @@
 /** `kitfs status`: what is mounted, what waits for its CID, and how the daemon is. */
 import type { Command } from 'commander';
-import type { Status } from '../daemon/daemon.ts';
+import type { FollowStatus, Status } from '../daemon/daemon.ts';
 import {
   type Ending,
   type JsonOption,
@@ -98,12 +98,19 @@ export const passthroughText = ({ passthrough }: Status): string =>
 
 type Tree = Status['mounts'][number]['trees'][number];
 
-const treeText = ({ path, kind, read_only, volatile }: Tree): string =>
+const treeText = ({ path, kind, read_only, volatile, follows }: Tree): string =>
   [
     `  ${path}: ${kind}`,
     ...(read_only ? ['read-only'] : []),
     ...(volatile ? ['gone when the daemon stops'] : []),
+    ...(follows === undefined ? [] : [followText(follows)]),
   ].join(', ');
+
+/** What a copy follows, and how current it is. */
+export function followText({ name, checked_at: at, error }: FollowStatus): string {
+  const asked = at === undefined ? 'not asked since the start' : `as of ${at.slice(0, 19)}Z`;
+  return `follows ${shown(name)}, ${asked}${error === undefined ? '' : `; ${shown(error.text)}`}`;
+}
 
 function durationText(seconds: number): string {
   const minutes = Math.floor(seconds / 60);

@@ -8,6 +8,7 @@
 import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
+import { before } from '../base/before.ts';
 import type { Clock } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import { FETCH_MS_MAX, FETCHED_CACHED_BYTES_MAX, FETCHES_AT_ONCE_MAX } from '../base/limits.ts';
@@ -120,16 +121,6 @@ export class BlockFetcher {
     // An origin that hangs keeps no other block from its turn for longer than its own time.
     return await before(origin.blockGet(cid, { signal }), signal);
   }
-}
-
-/** As the promise, but ends with the signal. */
-function before<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }
 
 const HINTS: Readonly<Record<string, string>> = {

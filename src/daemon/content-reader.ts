@@ -1,10 +1,11 @@
 /**
  * What the tree shows of content by CID: the vfs asks by CIDs as text, the content module knows DAGs,
- * and fetches what is not here when somebody can be asked.
+ * and fetches what is not here when somebody can be asked. And what it shows of names.
  */
 import { OpError } from '../base/errors.ts';
 import { type CID, type Dag, parseCid, RAW_CODEC } from '../content/content.ts';
-import type { ContentNode, ContentReader } from '../vfs/vfs.ts';
+import type { NameResolver } from '../node/node.ts';
+import type { ContentNode, ContentReader, NameReader } from '../vfs/vfs.ts';
 
 /**
  * Rejects not-found for a CID that is bad or absent, or that is neither file, directory nor link;
@@ -20,6 +21,15 @@ export function contentReader(dag: Dag): ContentReader {
       present(cid, (root) => dag.readRange(root, { position, length }, signal)),
   };
 }
+
+/** Rejects as the resolver does. */
+export const nameReader = (names: NameResolver): NameReader => ({
+  isName: (name) => names.isName(name),
+  resolve: async (name, signal) => {
+    const { cid, segments, validMs } = await names.resolve(name, { signal });
+    return { cid: cid.toString(), segments, validMs };
+  },
+});
 
 async function nodeOf(dag: Dag, cid: string, signal: AbortSignal): Promise<ContentNode> {
   const entry = await present(cid, (root) => dag.entryOf(root, signal));

@@ -19,6 +19,7 @@ import {
   Sealer,
 } from '../content/content.ts';
 import { Checkpointer, type Journal, Retention } from '../journal/journal.ts';
+import { NameResolver } from '../node/resolver.ts';
 import {
   type ControlFile,
   dropVolatile,
@@ -36,7 +37,7 @@ import {
   settleDoubt,
 } from './background.ts';
 import type { Config } from './config.ts';
-import { contentReader } from './content-reader.ts';
+import { contentReader, nameReader } from './content-reader.ts';
 import { openIdentified } from './identity.ts';
 import { keptFiles } from './kept-files.ts';
 import { Loops } from './loops.ts';
@@ -57,6 +58,8 @@ export interface CoreParts {
   readonly hasher: HashPool;
   readonly sealer: Sealer;
   readonly filling: Filling;
+  /** Answers when it has heard of the home node. */
+  readonly names: NameResolver;
   readonly journalSync: JournalSync;
   readonly vfs: Vfs;
   readonly loops: Loops;
@@ -136,20 +139,21 @@ export function openCore(inputs: CoreInputs): CoreParts {
     ...{ journal, contents, log, boot: bootId(), signal },
     verify: (id, signal) => sealer.verify(id, signal),
   });
-  const vfs = openVfs(inputs, { journal, contents, filling, doubt, journalSync });
+  const names = new NameResolver({ clock });
+  const vfs = openVfs(inputs, { journal, contents, filling, names, doubt, journalSync });
   const restMs = inputs.inherited === undefined ? 0 : LOOPS_REST_MS;
   const loops = new Loops({ clock, log, restMs });
   const kept = { witness, isJournalBehind };
   startLoops(inputs, loops, { journal, contents, sealer, vfs, journalSync, reserve, ...kept });
   teardown.push('end the hashing threads', () => hasher.close());
   teardown.push('end the background loops', () => loops.stop());
-  const engine = { journal, contents, blocks, dag, hasher, sealer, filling, journalSync };
+  const engine = { journal, contents, blocks, dag, hasher, sealer, filling, names, journalSync };
   return { ...engine, vfs, loops, reserve };
 }
 
 function openVfs(
   inputs: CoreInputs,
-  parts: Pick<CoreParts, 'journal' | 'contents' | 'filling' | 'journalSync'> & {
+  parts: Pick<CoreParts, 'journal' | 'contents' | 'filling' | 'names' | 'journalSync'> & {
     readonly doubt: Doubt;
   },
 ): Vfs {
@@ -163,6 +167,7 @@ function openVfs(
     doubt: parts.doubt,
     filling: parts.filling,
     contentReader: contentReader(parts.filling.dag),
+    nameReader: nameReader(parts.names),
     controlFiles,
     owner,
     stateDirectory: state.directory,
@@ -190,7 +195,7 @@ function openVfs(
 function startLoops(
   { clock, config, log, state }: CoreInputs,
   loops: Loops,
-  parts: Omit<CoreParts, 'blocks' | 'dag' | 'hasher' | 'filling' | 'loops'> & {
+  parts: Omit<CoreParts, 'blocks' | 'dag' | 'hasher' | 'filling' | 'names' | 'loops'> & {
     readonly witness: Witness;
     readonly isJournalBehind: boolean;
   },

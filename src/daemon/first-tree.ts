@@ -12,12 +12,19 @@ import type { Actor, SyncedRow } from '../journal/journal.ts';
 import { Restorer } from '../sync/sync.ts';
 import { type Caller, resolve } from '../vfs/vfs.ts';
 import type { CoreParts } from './core.ts';
+import { meaningOf } from './meaning.ts';
 
 const TREE = nameOfText('/ipfs');
 
 export interface FirstTreeInputs {
-  readonly core: Pick<CoreParts, 'vfs' | 'journal' | 'contents' | 'dag' | 'sealer' | 'filling'>;
-  /** A CID, also as `/ipfs/CID`: of a snapshot record, or of a UnixFS directory. */
+  readonly core: Pick<
+    CoreParts,
+    'vfs' | 'journal' | 'contents' | 'dag' | 'sealer' | 'filling' | 'names'
+  >;
+  /**
+   * A CID, also as `/ipfs/CID`: of a snapshot record, or of a UnixFS directory. Or `/ipns/NAME`: what
+   * that means when it is asked first.
+   */
   readonly from: string;
   /** Who runs the daemon; 0 may have devices, owners and set-id bits restored. */
   readonly uid: number;
@@ -27,14 +34,19 @@ export interface FirstTreeInputs {
 
 /**
  * Does nothing when the tree was restored from there before.
- * @throws OpError not-empty; invalid-cid; unsupported for a name; as `Restorer.restore`.
+ * @throws OpError not-empty; invalid-cid; as `NameResolver.resolve` and `Restorer.restore`.
  */
 export async function restoreFirst(inputs: FirstTreeInputs): Promise<void> {
   const { core, from, uid, log, signal } = inputs;
   const { vfs, journal, contents, dag, sealer, filling } = core;
-  const cid = cidIn(from);
   const caller = callerOf(uid);
   const existing = treeOf(vfs, caller);
+  // The name may mean another tree by now, and need not be asked.
+  if (journal.meta.get('begun_from') === from) return;
+  const isName = from.startsWith('/ipns/');
+  const cid = isName
+    ? await meaningOf(core, from, signal)
+    : parseCid(from.replace(/^\/ipfs\//, ''));
   if (isFrom(journal.superblocks.synced(TREE), cid)) return;
   if (!journal.dentries.isEmpty(existing)) {
     throw new OpError('not-empty', `mount from ${from}`, {
@@ -58,20 +70,12 @@ export async function restoreFirst(inputs: FirstTreeInputs): Promise<void> {
       writer: { write: (plan) => vfs.graft(caller, plan) },
       isRoot: uid === 0,
       actor: () => caller.actor(),
+      onRecord: () => journal.meta.set('begun_from', from),
       dryRun: false,
     },
     { signal, progress: () => {} },
   );
   log.info({ from, names: counts.created, devices: skipped.length }, 'restored the tree');
-}
-
-function cidIn(from: string): CID {
-  if (from.startsWith('/ipns/')) {
-    throw new OpError('unsupported', `mount from ${from}`, {
-      hint: 'names are not resolved yet: give a CID',
-    });
-  }
-  return parseCid(from.replace(/^\/ipfs\//, ''));
 }
 
 const isFrom = (synced: SyncedRow | undefined, cid: CID): boolean =>

@@ -12,11 +12,12 @@ import {
   type Sealer,
 } from '../content/content.ts';
 import type { Actor, Journal } from '../journal/journal.ts';
-import { EmbeddedNode, Keys, Nodes } from '../node/node.ts';
-import { Background, Ladder, Pace, Publisher, Restorer, Uploads } from '../sync/sync.ts';
+import { EmbeddedNode, Keys, type NameResolver, Nodes } from '../node/node.ts';
+import { Background, Follower, Ladder, Pace, Publisher, Restorer, Uploads } from '../sync/sync.ts';
 import type { IpfsPorts } from '../tools/ports-ipfs.ts';
-
+import { bringUpToDate, type Caller, followings, type Vfs } from '../vfs/vfs.ts';
 import type { Loops } from './loops.ts';
+import { meaningOf } from './meaning.ts';
 import { paceOf, type Settings } from './settings.ts';
 
 export interface EngineParts {
@@ -26,6 +27,9 @@ export interface EngineParts {
   readonly dag: Dag;
   readonly sealer: Sealer;
   readonly filling: Filling;
+  readonly vfs: Vfs;
+  /** Is told of the home node here. */
+  readonly names: NameResolver;
   readonly clock: Clock;
   /** undefined: none is configured. */
   readonly kubo: KuboNode | undefined;
@@ -66,11 +70,15 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   parts.loops.start('uploads', (signal) => uploads.run(signal));
   parts.loops.start('publishing', (signal) => background.run(signal));
   parts.loops.start('ladder', (signal) => ladder.run(clock, signal));
+  const nodes = new Nodes({ home, kubo, dag, embedded: embeddedNode(parts) });
+  parts.names.attach(() => nodes.state(undefined, 'resolve a name').names);
+  const restorer = new Restorer(ports);
+  const follower = followerOf(parts, restorer);
+  parts.loops.start('following', (signal) => follower.run(signal));
   return {
     ipfs: {
-      nodes: new Nodes({ home, kubo, dag, embedded: embeddedNode(parts) }),
-      ...{ blocks, dag, builder, publisher, uploads, ladder },
-      restorer: new Restorer(ports),
+      nodes,
+      ...{ blocks, dag, builder, publisher, restorer, follower, uploads, ladder },
       unpublished: () => background.unpublished,
       finish: async (signal, path) => {
         if (!pace.isAtUnmount) return;
@@ -91,6 +99,24 @@ const daemonActor = (): Actor => ({
   gid: process.getgid?.() ?? 0,
   pid: process.pid,
 });
+
+function followerOf(parts: EngineParts, restorer: Restorer): Follower {
+  const { vfs, names, filling, dag, clock, log } = parts;
+  const { core } = vfs;
+  const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+  const caller: Caller = {
+    ...{ ...owner, groups: [], checked: false },
+    actor: () => ({ surface: 'daemon', ...owner }),
+  };
+  return new Follower({
+    ...{ restorer, clock, log, owner },
+    copies: {
+      all: () => followings(core),
+      bring: (copy, plan, shown) => bringUpToDate(core, caller, copy, { plan, shown }),
+    },
+    meaningOf: (source, signal) => meaningOf({ names, filling, dag }, source, signal),
+  });
+}
 
 const embeddedNode = (parts: EngineParts): EmbeddedNode => {
   const { journal, version, clock } = parts;

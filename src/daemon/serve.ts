@@ -223,8 +223,7 @@ export class Daemon {
     this.#mountPoint = mountPoint;
     await control.listen();
     const nodes = await openNodes(config.settings.ipfs, this.#means); // It ends after all that uses it.
-    const core = this.#openCore(state, native, kept, nodes);
-    this.#core = core;
+    const core = (this.#core = this.#openCore(state, native, kept, nodes));
     teardown.push('answer no more', async () => {
       this.#stopping.abort();
       await control.quiesce(this.#patience());
@@ -443,6 +442,7 @@ export class Daemon {
       syncing: () => this.#faces?.tools.syncing() ?? { underWay: [], unpublished: [] },
       driver: () => fuse.status(),
       connections: () => this.#faces?.mcp.connections ?? 0,
+      followed: () => this.#faces?.tools.follower.states() ?? [],
       keeper: () => (this.#keeper?.isAlive === true ? this.#keeper.pid : undefined),
     };
   }

@@ -3,6 +3,7 @@ import { type Clock, type Instant, rfc3339 } from '../base/clock.ts';
 import type { ChosenStatus } from '../fuse/chosen.ts';
 import type { MountStatus } from '../fuse/fuse.ts';
 import type { Journal } from '../journal/journal.ts';
+import type { FollowState } from '../sync/sync.ts';
 import type { ErrorCode } from '../tools/tools.ts';
 import type { Core } from '../vfs/vfs.ts';
 import type { Config } from './config.ts';
@@ -27,6 +28,8 @@ export interface StatusSources {
   readonly reserve: Reserve;
   readonly syncing: () => Syncing;
   readonly driver: () => ChosenStatus;
+  /** Copies that follow a name. */
+  readonly followed: () => readonly FollowState[];
   /** Connections of agents. */
   readonly connections: () => number;
   /** Process id; undefined: nobody would start this daemon again. */
@@ -84,7 +87,7 @@ export function statusOf(sources: StatusSources): Status {
     keeper: sources.keeper() ?? null,
     version,
     health: currentHealth(sources),
-    mounts: mountsOf(driver, config, core),
+    mounts: mountsOf(driver, config, treesOf(core, sources.followed())),
     driver: driver.driver,
     driver_reason: driver.reason,
     passthrough: passthroughOf(driver),
@@ -120,10 +123,14 @@ function currentHealth(sources: StatusSources): Health {
   });
 }
 
-function mountsOf({ mountPoint }: MountStatus, config: Config, core: Core): Status['mounts'] {
+function mountsOf(
+  { mountPoint }: MountStatus,
+  config: Config,
+  trees: readonly TreeStatus[],
+): Status['mounts'] {
   if (mountPoint === undefined) return [];
   const { read_only } = config.settings.mount;
-  return [{ mount_point: mountPoint, read_only, trees: treesOf(core) }];
+  return [{ mount_point: mountPoint, read_only, trees }];
 }
 
 const passthroughOf = ({ noPassthrough: reason }: MountStatus): Status['passthrough'] =>

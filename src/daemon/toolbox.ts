@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import type { Redactor } from '../base/redaction.ts';
+import type { Follower } from '../sync/sync.ts';
 import { TOOLS } from '../tools/inventory.ts';
 import { KernelLocks } from '../tools/locks.ts';
 import {
@@ -47,6 +48,7 @@ export interface ToolParts {
   readonly jobs: Jobs;
   readonly syncing: () => Syncing;
   readonly finish: Ports['ipfs']['finish'];
+  readonly follower: Follower;
 }
 
 export function openTools(inputs: ToolInputs): ToolParts {
@@ -58,9 +60,9 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const { redactor, onAnswered } = inputs;
   const registry = new Registry({ tools: TOOLS, ports, redactor, onAnswered });
   registry.resume();
-  const { uploads, unpublished, finish } = ports.ipfs;
+  const { follower, uploads, unpublished, finish } = ports.ipfs;
   const syncing = () => ({ underWay: uploads.underWay, unpublished: unpublished() });
-  return { registry, jobs, syncing, finish };
+  return { registry, jobs, follower, syncing, finish };
 }
 
 function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {

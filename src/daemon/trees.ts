@@ -2,13 +2,19 @@
  * The trees of a start: what a new state directory gets, and the tree in memory, which is as the
  * configuration says at every start because nothing in it outlives a daemon.
  */
-import { type Name, textOf } from '../base/ids.ts';
+import { rfc3339 } from '../base/clock.ts';
+import { type Name, ROOT_INO, textOf } from '../base/ids.ts';
 import type { Random } from '../base/random.ts';
+import type { FollowState } from '../sync/sync.ts';
+import { CODE_OF } from '../tools/errors.ts';
+import type { ErrorCode } from '../tools/tools.ts';
 import { type Caller, type Core, type MountRequest, mount, unmount } from '../vfs/vfs.ts';
 import { memoryBytesMax, type Settings } from './settings.ts';
 
 const IPFS_POINT = '/ipfs' as Name;
 const MEMORY_POINT = '/mem' as Name;
+const NAMES = 'ipns' as Name;
+const NAMES_MODE = 0o555;
 /** As /tmp: everybody may make files, and remove their own only. */
 const MEMORY_MODE = 0o1777;
 const IPFS_MODE = 0o755;
@@ -27,6 +33,24 @@ export function mountFirstTrees(options: TreesOptions): void {
   const isKnown = [...core.mounts.superblocks()].some(({ kind }) => kind === 'ipfs');
   if (!isKnown) mount(core, daemonCaller(options.owner), ipfsRequest(options));
   settleMemory(options);
+  mountNames(options);
+}
+
+/** `/ipns`, also in a state directory of before there was any, unless that name is taken. */
+function mountNames(options: TreesOptions): void {
+  const { core } = options;
+  const isKnown = [...core.mounts.superblocks()].some(
+    ({ kind, source }) => kind === 'ipns' && source === '',
+  );
+  const isTaken =
+    core.mounts.covered(ROOT_INO, NAMES) !== undefined || core.child(ROOT_INO, NAMES) !== undefined;
+  if (isKnown || isTaken) return;
+  mount(core, daemonCaller(options.owner), {
+    ...request(options, 'ipns', `/${NAMES}` as Name),
+    readOnly: true,
+    volatile: false,
+    mode: NAMES_MODE,
+  });
 }
 
 function settleMemory(options: TreesOptions): void {
@@ -78,13 +102,46 @@ export interface TreeStatus {
   readonly backend: string;
   readonly read_only: boolean;
   readonly volatile: boolean;
+  /** Of a copy that follows a name. */
+  readonly follows?: FollowStatus;
 }
 
-export const treesOf = (core: Core): readonly TreeStatus[] =>
-  [...core.mounts.mounts()].map(({ mountPoint, superblock }) => ({
-    path: textOf(mountPoint),
-    kind: superblock.kind,
-    backend: superblock.backend,
-    read_only: superblock.readOnly,
-    volatile: superblock.volatile,
-  }));
+export interface FollowStatus {
+  /** `/ipns/<name>…` */
+  readonly name: string;
+  /** CID of what it shows. */
+  readonly shown?: string;
+  readonly interval_s: number;
+  /** When its name was last asked for with success; absent: not since the start. */
+  readonly checked_at?: string;
+  /** Why it is as it was. */
+  readonly error?: { readonly error_code: ErrorCode; readonly text: string };
+}
+
+export function treesOf(core: Core, followed: readonly FollowState[]): readonly TreeStatus[] {
+  const states = new Map(followed.map((state) => [state.mountId, state]));
+  return core.mounts.mounts().map(({ mountId, mountPoint, superblock }) => {
+    const state = states.get(mountId);
+    return {
+      path: textOf(mountPoint),
+      kind: superblock.kind,
+      backend: superblock.backend,
+      read_only: superblock.readOnly,
+      volatile: superblock.volatile,
+      ...(state === undefined ? {} : { follows: followStatus(state) }),
+    };
+  });
+}
+
+const followStatus = (state: FollowState): FollowStatus => {
+  const { source, shown, intervalS, checkedAt, error } = state;
+  return {
+    name: source,
+    ...(shown === undefined ? {} : { shown }),
+    interval_s: intervalS,
+    ...(checkedAt === undefined ? {} : { checked_at: rfc3339(checkedAt) }),
+    ...(error === undefined
+      ? {}
+      : { error: { error_code: CODE_OF[error.failure], text: error.message } }),
+  };
+};

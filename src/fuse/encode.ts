@@ -52,7 +52,11 @@ const FOREVER_S = 10 * 365 * 24 * 3600;
 /** Control files change without being announced, so the kernel keeps nothing of them. */
 export const isControl = (ino: Ino): boolean => ino >= CONTROL_INO_FROM && ino < CID_INO_FROM;
 
-const entrySeconds = (ino: Ino): number => (isControl(ino) ? 0 : FOREVER_S);
+/** What a name of IPNS means may change without anybody here being told. */
+const entrySeconds = ({ ino, validMs }: Inode): number => {
+  if (isControl(ino)) return 0;
+  return validMs === undefined ? FOREVER_S : Math.floor(validMs / 1000);
+};
 
 /** Of a change through a mapping the kernel does not tell, so it asks each time. */
 const attributeSeconds = ({ ino, isMappable }: Inode): number =>
@@ -387,7 +391,7 @@ export class Reply {
     const { view } = this.#arena;
     putU64(view, at + ENTRY_OUT.nodeid, inode.ino);
     putU64(view, at + ENTRY_OUT.generation, inode.generation);
-    putU64(view, at + ENTRY_OUT.entryValid, entrySeconds(inode.ino));
+    putU64(view, at + ENTRY_OUT.entryValid, entrySeconds(inode));
     putU64(view, at + ENTRY_OUT.attrValid, attributeSeconds(inode));
     putAttributes(view, at + ENTRY_OUT.attr, inode, this.#sectorsOf(inode));
   }

@@ -12,6 +12,8 @@ export type MetaKey =
   | 'retained_from'
   | 'head'
   | 'verified_seq'
+  /** What `kitfs mount --from` named when the tree was made from it. */
+  | 'begun_from'
   /** Present once anything has had an access control list. */
   | 'acls'
   /** By IPNS name (`k51…`): the record that its key last signed, in base64. */

@@ -23,6 +23,7 @@ import { type Key, type Keys, SELF } from './keys.ts';
 /** Names followed in one resolution, as Kubo. */
 const NAMES_FOLLOWED_MAX = 32;
 const NS_PER_S = 1_000_000_000n;
+const NS_PER_MS = 1_000_000n;
 
 export interface NamesOptions {
   readonly journal: Journal;
@@ -95,12 +96,14 @@ export class EmbeddedNames implements NameFacet {
 
   async resolve(name: string, { recursive = true, signal }: ResolveOptions): Promise<Resolved> {
     let asked = name;
+    let ttlMs = Number.POSITIVE_INFINITY;
     for (let step = 0; step < NAMES_FOLLOWED_MAX; step += 1) {
       signal.throwIfAborted();
-      const { path, sequence, validUntil } = await this.#current(asked);
+      const { path, sequence, validUntil, ttlNs } = await this.#current(asked);
+      ttlMs = Math.min(ttlMs, Number(ttlNs / NS_PER_MS));
       const [, next, rest] = /^\/ipns\/([^/]+)(\/.*)?$/s.exec(path) ?? [];
       const isEnd = next === undefined || !recursive || rest !== undefined;
-      if (isEnd) return { path, from: 'local', sequence: Number(sequence), validUntil };
+      if (isEnd) return { path, from: 'local', sequence: Number(sequence), validUntil, ttlMs };
       asked = next;
     }
     throw new OpError('name-not-resolved', `resolve ${name}`, { hint: 'the names go in a circle' });

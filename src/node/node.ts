@@ -8,3 +8,4 @@ export { EmbeddedNode } from './embedded.ts';
 export { Keys } from './keys.ts';
 export type { Reach } from './reach.ts';
 export { type Ref, refsOf } from './refs.ts';
+export { NameResolver, type Target } from './resolver.ts';

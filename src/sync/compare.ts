@@ -27,6 +27,8 @@ export interface ComparePorts {
 export interface CompareOptions {
   readonly policy: 'fail' | 'keep_remote';
   readonly applyDeletions: boolean;
+  /** The directory is a copy that nobody else writes: what the tree has not goes, whoever made it. */
+  readonly isCopy?: boolean | undefined;
   /** The tree of the last sync, when there was one. */
   readonly base: CID | undefined;
   readonly grantee: Grantee;
@@ -150,7 +152,7 @@ class Comparing {
     if (!this.#options.applyDeletions) return planned;
     for (const [name, row] of here) {
       const baseCid = before?.get(name);
-      if (baseCid === undefined) continue;
+      if (baseCid === undefined && this.#options.isCopy !== true) continue;
       const path = (remote.path === '' ? name : `${remote.path}/${name}`) as Name;
       const removal = await this.#deletion({ name, path, local: row, base: baseCid });
       if (removal !== undefined) planned.push(removal);
@@ -211,15 +213,22 @@ class Comparing {
       this.#present.set(remote.path, remote);
       const children = await this.#directory({ remote, local: local.ino, base });
       if (children.length === 0 && metadata === undefined) return undefined;
-      return { action: 'adjust', name, seen: seenOf(local), metadata: metadata ?? {}, children };
+      const seen = seenOf(local);
+      return { action: 'adjust', name, seen, metadata: metadata ?? this.#kept(remote), children };
     }
-    const isSame = await this.#isSame(local, remote);
+    const isSame = this.#isBrought(base, remote) || (await this.#isSame(local, remote));
     if (!isSame) return this.#differing(names, remote, undefined);
     const metadata = this.#metadataChange(names, remote);
     if (metadata === 'conflict') return undefined;
     this.#present.set(remote.path, remote);
     if (metadata === undefined) return undefined;
     return { action: 'adjust', name, seen: seenOf(local), metadata, children: [] };
+  }
+
+  /** Of a directory that has it: what changes in it would leave it other times. */
+  #kept(remote: RemoteEntry) {
+    const { policy, grantee } = this.#options;
+    return policy === 'keep_remote' ? grantedTo(grantee, remote) : {};
   }
 
   /** The metadata to be set on what stays; undefined: none. Counts the name. */
@@ -255,7 +264,8 @@ class Comparing {
       this.#conflict(names, remote, kind, 'none');
       return undefined;
     }
-    if (!this.#isAsInBase(local, base)) this.#conflict(names, remote, kind, 'kept_remote');
+    const isOurs = this.#options.isCopy === true || this.#isAsInBase(local, base);
+    if (!isOurs) this.#conflict(names, remote, kind, 'kept_remote');
     const making = await this.#make(remote, removalOf(this.#ports.journal, name, local));
     if (making !== undefined) this.#counts.updated += 1;
     return making;
@@ -268,7 +278,7 @@ class Comparing {
       this.#conflict(names, undefined, 'deleted_there', 'none');
       return undefined;
     }
-    if (!this.#isAsInBase(local, base)) {
+    if (this.#options.isCopy !== true && !this.#isAsInBase(local, base)) {
       this.#conflict(names, undefined, 'deleted_there', 'kept_remote');
     }
     const removal = removalOf(this.#ports.journal, name, local);
@@ -303,6 +313,11 @@ class Comparing {
     const row = content === NO_CONTENT ? undefined : this.#ports.contents.row(content);
     const isKnown = row?.state === 'sealed' || row?.state === 'remote';
     return isKnown && row.cid !== null ? cidOfBytes(row.cid) : undefined;
+  }
+
+  /** Of a copy: it was brought when the name meant the tree of the last sync, and nobody changed it. */
+  #isBrought(base: CID | undefined, { cid }: RemoteEntry): boolean {
+    return this.#options.isCopy === true && base !== undefined && cid?.equals(base) === true;
   }
 
   async #isSame(local: InodeRow, remote: RemoteEntry): Promise<boolean> {

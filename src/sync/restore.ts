@@ -53,6 +53,8 @@ export interface RestoreRequest {
   readonly path: Name;
   readonly policy: 'fail' | 'keep_remote';
   readonly applyDeletions: boolean;
+  /** As `compare` has it. */
+  readonly isCopy?: boolean | undefined;
   readonly writer: TreeWriter;
   /** Whether uid 0 asks. */
   readonly isRoot: boolean;
@@ -110,6 +112,7 @@ export class Restorer {
     const compared = await compare({ ...this.#ports, dag }, root, tree, {
       policy: request.policy,
       applyDeletions: request.applyDeletions,
+      isCopy: request.isCopy,
       base,
       grantee: { isRoot: request.isRoot },
       signal: run.signal,

@@ -2,7 +2,6 @@
  * From the `ipfs_path` of a call to content on the embedded engine, and from a CID to its place in
  * the tree.
  */
-import type { NameFacet } from '../backend/backend.ts';
 import { OpError } from '../base/errors.ts';
 import { isDirectory, R_OK, X_OK } from '../base/posix.ts';
 import type { CID, Dag } from '../content/content.ts';
@@ -92,36 +91,41 @@ export interface ContentInput {
   readonly local_only?: boolean | undefined;
 }
 
-/** `/ipns/…` as what the name points to now; any other path as it is. */
-async function withoutName(names: NameFacet, path: string, signal: AbortSignal): Promise<string> {
+/** `/ipns/…` as what the name points to now, by the home node or the one asked for; others as they are. */
+export async function withoutName(
+  { ports, signal }: ToolContext,
+  { ipfs_path: path, node }: Pick<ContentInput, 'ipfs_path' | 'node'>,
+  op: string,
+): Promise<string> {
   const parsed = parseIpfsPath(path);
   if (parsed?.kind !== 'ipns') return path;
+  const { names } = ports.ipfs.nodes.state(node, op);
   const found = await names.resolve(parsed.name, { signal });
   return [found.path, ...parsed.segments].join('/');
 }
 
 /** Follows the `ipfs_path` of a call, over the node it asks for. @throws OpError as `locate`. */
 export async function located(
-  { ports, signal }: ToolContext,
-  { ipfs_path, node, local_only: localOnly = false }: ContentInput,
+  context: ToolContext,
+  input: ContentInput,
   op: string,
 ): Promise<ContentRead> {
-  const { nodes } = ports.ipfs;
-  const reach = nodes.content(node, { op, localOnly });
-  const path = await withoutName(nodes.state(node, op).names, ipfs_path, signal);
+  const { ports, signal } = context;
+  const { node, local_only: localOnly = false } = input;
+  const reach = ports.ipfs.nodes.content(node, { op, localOnly });
+  const path = await withoutName(context, input, op);
   return { ...(await locate(reach.dag, path, { op, signal })), reach, op };
 }
 
 /** The CID that a path begins with, and what stands behind it, for who follows that another way. */
 export async function rooted(
-  { ports, signal }: ToolContext,
-  { ipfs_path, node, local_only: localOnly = false }: ContentInput,
+  context: ToolContext,
+  input: ContentInput,
   op: string,
 ): Promise<Pick<Located, 'cid' | 'segments'> & { readonly reach: Reach }> {
-  const { nodes } = ports.ipfs;
-  const reach = nodes.content(node, { op, localOnly });
-  const path = await withoutName(nodes.state(node, op).names, ipfs_path, signal);
-  const parsed = parseIpfsPath(path);
-  if (parsed?.kind !== 'ipfs') throw new OpError('invalid-cid', `${op} ${ipfs_path}`);
+  const { node, local_only: localOnly = false } = input;
+  const reach = context.ports.ipfs.nodes.content(node, { op, localOnly });
+  const parsed = parseIpfsPath(await withoutName(context, input, op));
+  if (parsed?.kind !== 'ipfs') throw new OpError('invalid-cid', `${op} ${input.ipfs_path}`);
   return { reach, cid: parsed.cid, segments: parsed.segments };
 }

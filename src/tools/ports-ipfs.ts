@@ -2,7 +2,7 @@
 import type { Name } from '../base/ids.ts';
 import type { BlockStore, Builder, Dag } from '../content/content.ts';
 import type { EmbeddedNode, Nodes } from '../node/node.ts';
-import type { Ladder, Publisher, Restorer, Unpublished, Uploads } from '../sync/sync.ts';
+import type { Follower, Ladder, Publisher, Restorer, Unpublished, Uploads } from '../sync/sync.ts';
 
 export interface IpfsPorts {
   readonly ipfs: {
@@ -13,6 +13,8 @@ export interface IpfsPorts {
     readonly builder: Builder;
     readonly publisher: Publisher;
     readonly restorer: Restorer;
+    /** Keeps copies of what names mean current. */
+    readonly follower: Follower;
     /** Settles what is owed to stores outside. */
     readonly uploads: Uploads;
     /** What stores have of the tree. */

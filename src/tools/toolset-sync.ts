@@ -9,7 +9,7 @@ import { isDirectory, R_OK } from '../base/posix.ts';
 import { blockKey, cidOfBytes } from '../content/content.ts';
 import type { Published, Restored, Sent, Conflict as SyncConflict } from '../sync/sync.ts';
 import { CONTROL_INO_FROM, climbed, type Inode, isPermitted } from '../vfs/vfs.ts';
-import { gateOf, locate } from './content-paths.ts';
+import { gateOf, locate, withoutName } from './content-paths.ts';
 import { type Durability, durabilitySchema, replicaObject } from './entries.ts';
 import { syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
@@ -317,7 +317,8 @@ export const vfsSyncFromIpfs = recordTool({
     const policy = policyOf(input);
     const { signal, ports } = context;
     const { dag } = ports.ipfs;
-    const { cid } = await locate(dag, input.ipfs_path, { op: asker.tool, signal });
+    const source = await withoutName(context, { ipfs_path: input.ipfs_path }, asker.tool);
+    const { cid } = await locate(dag, source, { op: asker.tool, signal });
     const at = destination(asker, input);
     const onRecord = (made: Restored) => context.keep(() => toldOf(asker, path, made));
     const restored = await about(asker, path, () =>

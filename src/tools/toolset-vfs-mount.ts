@@ -4,12 +4,15 @@
  * or uid 0.
  */
 import { z } from 'zod';
+import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
-import { type Name, nameOfText, ROOT_INO, textOf } from '../base/ids.ts';
+import type { TreePlan } from '../base/graft.ts';
+import { type Ino, type Name, nameOfText, ROOT_INO, textOf } from '../base/ids.ts';
 import { isDirectory } from '../base/posix.ts';
 import { cidOfBytes } from '../content/content.ts';
 import {
   CONTROL_INO_FROM,
+  fillCopy,
   type Inode,
   type Mounted,
   mount,
@@ -19,23 +22,26 @@ import {
   unstage,
   type Vfs,
 } from '../vfs/vfs.ts';
+import { withoutName } from './content-paths.ts';
 import { parseMode } from './entries.ts';
 import { type IpfsPath, parseIpfsPath } from './paths.ts';
-import { type Asker, askerOf, change, find } from './places.ts';
+import { type Asker, about, askerOf, change, find } from './places.ts';
 import * as schema from './schema.ts';
 import { recordTool, type ToolContext } from './tool.ts';
 import { localPathOf } from './toolset-vfs.ts';
 
 const COMMON = { toolset: 'vfs', version: '1.0.0' } as const;
 const ROOT_MODE = 0o755;
+const NAMES_POINT = '/ipns';
 
 /** Backends that are always there, by name. Of the others only the name is known. */
 const KINDS: Readonly<Record<string, { readonly kind: string; readonly volatile: boolean }>> = {
   ipfs: { kind: 'ipfs', volatile: false },
+  ipns: { kind: 'ipns', volatile: false },
   memory: { kind: 'memory', volatile: true },
 };
 /** Built in by name, and of no use until they are configured. */
-const UNCONFIGURED: ReadonlySet<string> = new Set(['ipns', 'mfs', 'local']);
+const UNCONFIGURED: ReadonlySet<string> = new Set(['mfs', 'local']);
 
 /** What a tree of these kinds can do. */
 const CAPABILITIES = ['posix', 'hardlinks', 'symlinks', 'special-files', 'xattrs', 'history'];
@@ -80,11 +86,11 @@ export const vfsMount = recordTool({
   title: 'Mount a tree',
   description:
     'Show a tree of a backend at a mount point, also in the live kernel mount: ipfs (empty, ' +
-    'or started from an IPFS path) or memory (gone at unmount). The same mount again is no ' +
-    'error.',
+    'or started from an IPFS path), ipns (read-only, follows a name) or memory (gone at ' +
+    'unmount). The same mount again is no error.',
   hints: { readOnly: false, destructive: false, idempotent: true, openWorld: true },
   changes: 'journal',
-  requires: { backends: ['ipfs', 'memory'] },
+  requires: { backends: ['ipfs', 'ipns', 'memory'] },
   input: mountInput,
   example: { backend: 'memory', mount_point: '/scratch' },
   output: z.object({
@@ -92,11 +98,12 @@ export const vfsMount = recordTool({
     options: z.record(z.string(), z.unknown()),
     existed: z.boolean(),
   }),
-  run: async (input, context) => {
+  run: async (given, context) => {
     const asker = askerOf(context, 'vfs_mount');
-    const { mount_point: point } = input;
+    const { mount_point: point } = given;
     demandOwner(asker, point);
-    const { volatile } = kindOf(asker, input);
+    const { kind, volatile } = kindOf(asker, given);
+    const input = kind === 'ipns' ? { ...given, source: nameIn(asker.tool, given) } : given;
     const existing = identicalMount(asker, input);
     if (existing !== undefined) {
       return {
@@ -104,12 +111,18 @@ export const vfsMount = recordTool({
         warnings: withoutEffect(input, context),
       };
     }
-    const staged = await stageSource(asker, input, volatile, context.signal);
+    if (kind === 'ipns' && input.source !== '') return follow(asker, input, context);
+    const staged = await stageSource(asker, input, volatile, context);
     try {
       return await change(asker, context, {
         path: point,
         dryRun: false,
-        make: () => mountTree(asker, input, staged, context),
+        make: () => {
+          const path = realPoint(asker, point);
+          const fill =
+            staged && ((root: Ino) => plantInside(asker.vfs.core, asker.caller, staged, root));
+          return mountTree(asker, input, { path, fill }, context);
+        },
         tell: (made) => ({
           data: { ...mountedObject(context, made), ...optionsOf(made), existed: false },
           warnings: withoutEffect(input, context),
@@ -120,6 +133,51 @@ export const vfsMount = recordTool({
     }
   },
 });
+
+/** A tree that follows a name: mounted when all of what the name means is there. */
+async function follow(asker: Asker, input: MountInput, context: ToolContext) {
+  const { vfs, caller } = asker;
+  const { source, mount_point: point } = input;
+  const path = realPoint(asker, point);
+  let made: Mounted | undefined;
+  const tell = () => {
+    assert(made !== undefined, 'it is mounted when that is told');
+    const data = { ...mountedObject(context, made), ...optionsOf(made), existed: false };
+    return { data, warnings: withoutEffect(input, context) };
+  };
+  const request = {
+    ...{ source, path, actor: () => caller.actor() },
+    onRecord: () => context.keep(tell),
+    mount: (plan: TreePlan, shown: string) => {
+      const fill = (root: Ino) => fillCopy(vfs.core, caller, root, plan);
+      made = about(asker, point, () => mountTree(asker, input, { path, shown, fill }, context));
+    },
+  };
+  const restored = await context.ports.ipfs.follower.begin(request, context.signal);
+  await vfs.core.invalidator.settled();
+  return { ...tell(), seq: restored.seq?.last };
+}
+
+/**
+ * What is followed; nothing where all names are shown, which is at `/ipns` alone: they are links to
+ * what lies beside it.
+ * @throws OpError invalid-argument: it is no `/ipns/<name>`; unsupported: writable.
+ */
+function nameIn(tool: string, input: MountInput): string {
+  const { source, mount_point: point, read_only: isReadOnly } = input;
+  const parsed = parseIpfsPath(source);
+  const isAllNames = source === '' && point === NAMES_POINT;
+  if (parsed?.kind !== 'ipns' && !isAllNames) {
+    const issue = { argument: 'source', reason: 'format', expected: '/ipns/<name>' };
+    throw new OpError('invalid-argument', tool, { details: { issues: [issue] } });
+  }
+  if (isReadOnly) {
+    return parsed?.kind === 'ipns' ? ['', 'ipns', parsed.name, ...parsed.segments].join('/') : '';
+  }
+  throw new OpError('unsupported', `${tool} ${source}`, {
+    hint: 'what follows a name is read_only: say so, or start an ipfs tree from it',
+  });
+}
 
 /** @throws OpError not-permitted. */
 export function demandOwner({ vfs, caller, tool }: Asker, point: string): void {
@@ -146,13 +204,16 @@ function kindOf({ tool }: Asker, { backend, source }: MountInput) {
   return kind;
 }
 
-/** Options that the contract has and this tree has no use for: kept, and said to change nothing. */
+/**
+ * Options that the contract has and this tree has no use for: kept, and said
+ * to change nothing.
+ */
 function withoutEffect({ options: given, ...input }: MountInput, { ports }: ToolContext): string[] {
   const { refresh_s, cache_bytes, sync_ms } = options.parse({});
   const { nodes } = ports.ipfs;
   const isPublished = nodes.home === 'kubo' && input.backend === 'ipfs' && !input.read_only;
   const idle = [
-    ...(given.refresh_s === refresh_s ? [] : ['refresh_s']),
+    ...(given.refresh_s === refresh_s || input.backend === 'ipns' ? [] : ['refresh_s']),
     ...(given.cache_bytes === cache_bytes ? [] : ['cache_bytes']),
     // 0 asks for what is done anyway.
     ...(isPublished || given.sync_ms === sync_ms || given.sync_ms === 0 ? [] : ['sync_ms']),
@@ -185,32 +246,28 @@ function identicalMount({ vfs, tool }: Asker, input: MountInput): Mounted | unde
 
 /**
  * The content a new tree starts with.
- * @throws OpError invalid-argument, node-offline (a name), not-found, not-directory,
- *   content-missing, integrity.
+ * @throws OpError invalid-argument, not-found, not-directory, content-missing, integrity; of a name
+ *   name-not-resolved, node-offline.
  */
 async function stageSource(
   asker: Asker,
   { source }: MountInput,
   volatile: boolean,
-  signal: AbortSignal,
+  context: ToolContext,
 ): Promise<Staged | undefined> {
   if (source === '') return undefined;
   const { vfs, caller, tool } = asker;
-  const parsed = parseIpfsPath(source);
+  const parsed = parseIpfsPath(await withoutName(context, { ipfs_path: source }, tool));
   if (parsed === undefined) {
     const issue = { argument: 'source', reason: 'format', expected: 'an IPFS path, or nothing' };
     throw new OpError('invalid-argument', tool, { details: { issues: [issue] } });
   }
   const op = `${tool} ${source}`;
-  if (parsed.kind === 'ipns') {
-    throw new OpError('node-offline', op, {
-      hint: 'names are resolved by an online node: give a CID',
-    });
-  }
+  if (parsed.kind === 'ipns') throw new OpError('name-not-resolved', op);
   const inode = await contentOf(asker, parsed, op);
   if (!isDirectory(inode.mode))
     throw new OpError('not-directory', op, { hint: 'mount a directory' });
-  return stage(vfs.core, vfs, caller, inode, { volatile, signal });
+  return stage(vfs.core, vfs, caller, inode, { volatile, signal: context.signal });
 }
 
 async function contentOf(
@@ -241,31 +298,38 @@ function isForMissingContent(error: unknown): boolean {
   return error.failure === 'content-missing' || isForMissingContent(error.cause);
 }
 
+interface NewTree {
+  /** Its mount point, all links followed. */
+  readonly path: Name;
+  /** Of a tree that follows a name: what it shows. */
+  readonly shown?: string;
+  readonly fill: ((root: Ino) => void) | undefined;
+}
+
 /** In one group. */
 function mountTree(
   asker: Asker,
   input: MountInput,
-  staged: Staged | undefined,
+  { path, shown, fill }: NewTree,
   { ports }: ToolContext,
 ): Mounted {
   const { vfs, caller } = asker;
-  const { mount_point: point, backend, source, parents, options: given } = input;
+  const { backend, source, parents, options: given } = input;
   const { kind, volatile } = kindOf(asker, input);
-  const { core } = vfs;
-  return mount(core, caller, {
+  return mount(vfs.core, caller, {
     mountId: ports.random.token(),
-    mountPoint: realPoint(asker, point),
+    mountPoint: path,
     kind,
     backend,
     source,
     readOnly: input.read_only,
     volatile,
-    options: given,
+    options: shown === undefined ? given : { ...given, shown },
     uid: given.uid ?? caller.uid,
     gid: given.gid ?? caller.gid,
     mode: given.umask === undefined ? ROOT_MODE : 0o777 & ~parseMode(given.umask),
     parents,
-    fill: staged === undefined ? undefined : (root) => plantInside(core, caller, staged, root),
+    fill,
   });
 }
 
@@ -309,12 +373,16 @@ function mountedObject(context: ToolContext, { mountId, mountPoint, superblock }
     ...localPathOf(context, point),
     ...(root === undefined ? {} : { root_cid: cidOfBytes(root).toString() }),
     capabilities: CAPABILITIES,
-    state: 'ready' as const,
+    state: isDegraded(context, mountId) ? ('degraded' as const) : ('ready' as const),
   };
 }
 
+/** It follows a name, and what that means now is not known, or cannot be had. */
+const isDegraded = ({ ports }: ToolContext, mountId: string): boolean =>
+  ports.ipfs.follower.states().some((one) => one.mountId === mountId && one.error !== undefined);
+
 function optionsOf({ superblock }: Mounted): { options: Record<string, unknown> } {
-  const { mount_point: _, ...given } = superblock.options;
+  const { mount_point: _, shown: __, ...given } = superblock.options;
   return { options: given };
 }
 

@@ -2,6 +2,9 @@
  * `/ipfs/<cid>/…`: content by CID, immutable. Inodes are made as they are looked up: their numbers
  * are a hash of the path, so that the same path means the same inode after a restart. Bytes come
  * verified from a port, which may have to fetch them; a CID that is bad or absent is not-found.
+ *
+ * `/ipns/<name>` is a symbolic link to what the name means: another link, with another number, when
+ * it means something else, so that no link ever changes; only what the name leads to is asked anew.
  */
 import { createHash } from 'node:crypto';
 import { OpError } from '../base/errors.ts';
@@ -52,6 +55,21 @@ export interface ContentReader {
   read(cid: string, position: number, length: number, signal: AbortSignal): Promise<Uint8Array>;
 }
 
+/** Where a name of IPNS leads: the path `/ipfs/<cid>/…`, for so long. */
+export interface NameTarget {
+  readonly cid: string;
+  readonly segments: readonly string[];
+  readonly validMs: number;
+}
+
+/** The names of IPNS. Whoever resolves them asks a node, and keeps what it said for a while. */
+export interface NameReader {
+  /** Whether this first-level name can be one at all. */
+  isName(name: string): boolean;
+  /** @throws OpError name-not-resolved; what keeps the node from answering. */
+  resolve(name: string, signal: AbortSignal): Promise<NameTarget>;
+}
+
 /** Nodes that the kernel holds, written down for a daemon after this one. */
 export interface NodeLog {
   /** What was appended, oldest first; a line that a kill cut off is none. */
@@ -63,6 +81,12 @@ export interface NodeLog {
 
 /** Nobody goes on with what this process knows. */
 const UNKEPT: NodeLog = { lines: () => [], append() {}, replace() {} };
+
+/** Nobody resolves names. */
+const NO_NAMES: NameReader = {
+  isName: () => false,
+  resolve: (name) => Promise.reject(new OpError('name-not-resolved', `resolve ${name}`)),
+};
 
 /** The log is written anew when it has grown by so many lines beyond twice what is held. */
 const LOG_LINES_SPARE = 8192;
@@ -91,13 +115,20 @@ export class CidTree {
   readonly #signal: AbortSignal;
   readonly #nodes = new Map<Ino, Node>();
   readonly #log: NodeLog;
+  readonly #names: NameReader;
   #evictFrom = REMEMBERED_MAX;
   #held = 0;
   #logged = 0;
 
   /** What the log holds the kernel may still ask about: it is known again. */
-  constructor(reader: ContentReader, signal: AbortSignal, log: NodeLog = UNKEPT) {
+  constructor(
+    reader: ContentReader,
+    signal: AbortSignal,
+    log: NodeLog = UNKEPT,
+    names: NameReader = NO_NAMES,
+  ) {
     this.#reader = reader;
+    this.#names = names;
     this.#signal = signal;
     this.#log = log;
     const lines = log.lines();
@@ -134,6 +165,20 @@ export class CidTree {
   async root(parent: Ino, name: Name, isHeld: boolean, asking?: Asking): Promise<Inode> {
     const cid = textOf(name);
     return this.#enter(parent, cid, await this.#node(cid, this.#until(asking)), isHeld);
+  }
+
+  /**
+   * The link that a name in `/ipns` is now.
+   * @throws OpError not-found: it is no name; as `NameReader.resolve`.
+   */
+  async named(parent: Ino, name: Name, isHeld: boolean, asking?: Asking): Promise<Inode> {
+    const text = textOf(name);
+    if (!this.#names.isName(text)) throw new OpError('not-found', `lookup /ipns/${text}`);
+    const { cid, segments, validMs } = await this.#names.resolve(text, this.#until(asking));
+    const target = ['..', 'ipfs', cid, ...segments].join('/');
+    const node = { cid, type: 'symlink', size: Buffer.byteLength(target), target } as const;
+    const inode = this.#enter(parent, `/ipns/${text} ${target}`, node, isHeld);
+    return { ...inode, validMs };
   }
 
   /** A child of a directory. @throws OpError not-found, not-directory. */

@@ -13,6 +13,8 @@ import type { Actor, InodeRow } from '../journal/journal.ts';
 export type Inode = Readonly<InodeRow> & {
   /** Somebody may be writing through a mapping: the attributes are those of this moment. */
   readonly isMappable?: boolean;
+  /** The name by which it was found means it for so many milliseconds more; absent: until told. */
+  readonly validMs?: number;
 };
 
 export type Awaitable<T> = T | Promise<T>;

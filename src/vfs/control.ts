@@ -23,6 +23,12 @@ export const CONTROL_NAME = '.kitfs' as Name;
 
 const NO_SUPERBLOCK = 0 as SuperblockId;
 
+/** @throws OpError read-only: the inode is fixed, a control file or content by CID. */
+export function demandManaged(ino: Ino, op: string): void {
+  if (ino < CONTROL_INO_FROM) return;
+  throw new OpError('read-only', op, { hint: 'content by CID and control files never change' });
+}
+
 export interface ControlFile {
   readonly name: string;
   /** Only the owner of the root, who runs the daemon, may read it. */

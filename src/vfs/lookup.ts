@@ -24,6 +24,12 @@ export function lookup(core: Core, caller: Caller, parent: Ino, name: Name): Ino
   return core.child(parent, name);
 }
 
+/** Whether a name in `/ipns` is one of IPNS, and nothing is mounted there. */
+export function isIpnsName({ mounts }: Core, parent: Ino, name: Name): boolean {
+  if (parent !== mounts.namesRoot || name === '.' || name === '..') return false;
+  return mounts.covered(parent, name) === undefined;
+}
+
 /** The directory above, across mount points; the root is above itself. */
 export function parentOf(core: Core, directory: InodeRow): Ino {
   if (directory.ino === ROOT_INO) return ROOT_INO;

@@ -17,7 +17,7 @@ import type { Caller } from './contract.ts';
 import { attributesOf, blankRow, type Core, DIRECTORY_SIZE, EMPTY_NAME } from './core.ts';
 import { enter, mkdir, reapOrphans } from './create.ts';
 import { rest } from './direct.ts';
-import type { Mounted, Superblock } from './mounts.ts';
+import { isFollowing, type Mounted, type Superblock } from './mounts.ts';
 import { dropName, obituary } from './remove.ts';
 import type { SavedFile } from './table-records.ts';
 import { adoptHandles, type Inherited, keepOrphans, resume, revive, shownBy } from './take-over.ts';
@@ -384,8 +384,8 @@ export interface UnmountResult {
 }
 
 /**
- * Detaches a tree. A volatile one is dropped; any other keeps its names and bytes and is shown
- * again by mounting the same source at the same place.
+ * Detaches a tree. A volatile one is dropped, and so is the copy of what a name means; any other
+ * keeps its names and bytes and is shown again by mounting the same source at the same place.
  * @throws OpError not-found. Whether it is busy is for the caller to ask first.
  */
 export function unmount(core: Core, caller: Caller, mountPoint: Name): UnmountResult {
@@ -402,7 +402,7 @@ export function unmount(core: Core, caller: Caller, mountPoint: Name): UnmountRe
     core.journal.superblocks.deleteMount(mountPoint);
     const place = core.mounts.coverOf(superblock.root);
     if (place !== undefined) removeDirectoriesAbove(core, tx, caller, place);
-    if (superblock.volatile) {
+    if (isDropped(superblock)) {
       releaseContents(core, superblock.id);
       core.journal.superblocks.dropInodes(superblock.id);
       core.journal.superblocks.delete(superblock.id);
@@ -411,6 +411,10 @@ export function unmount(core: Core, caller: Caller, mountPoint: Name): UnmountRe
   });
   return { discardedFiles: discarded.files, discardedBytes: discarded.bytes };
 }
+
+/** Whether nothing of it is kept when it is detached. */
+const isDropped = (superblock: Superblock): boolean =>
+  superblock.volatile || isFollowing(superblock);
 
 /** Directories of the root tree that were made for a mount, and hold nothing without it. */
 function removeDirectoriesAbove(
@@ -440,7 +444,7 @@ function detach(core: Core, { mountPoint, superblock }: Mounted): void {
   const place = core.mounts.coverOf(superblock.root);
   core.mounts.removeMount(mountPoint);
   core.pathnames.forget();
-  if (superblock.volatile) {
+  if (isDropped(superblock)) {
     core.inodes.clear();
     core.mounts.removeSuperblock(superblock.id);
   }

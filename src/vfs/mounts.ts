@@ -32,6 +32,8 @@ export class MountTable {
   readonly #mounts = new Map<Name, Mounted>();
   readonly #covers = new Map<Ino, Map<Name, Ino>>();
   readonly #above = new Map<Ino, Cover>();
+  /** The directory of all names of IPNS; undefined: it is not mounted. */
+  namesRoot: Ino | undefined;
 
   addSuperblock(superblock: Superblock): void {
     this.#superblocks.set(superblock.id, superblock);
@@ -53,9 +55,12 @@ export class MountTable {
 
   addMount(mounted: Mounted): void {
     this.#mounts.set(mounted.mountPoint, mounted);
+    if (isNames(mounted.superblock)) this.namesRoot = mounted.superblock.root;
   }
 
   removeMount(mountPoint: Name): void {
+    if (this.#mounts.get(mountPoint)?.superblock.root === this.namesRoot)
+      this.namesRoot = undefined;
     this.#mounts.delete(mountPoint);
   }
 
@@ -131,3 +136,12 @@ export class MountTable {
     usage.bytes += bytes;
   }
 }
+
+type Described = Pick<SuperblockRow, 'kind' | 'source'>;
+
+/** The directory of all names. */
+const isNames = ({ kind, source }: Described): boolean => kind === 'ipns' && source === '';
+
+/** The copy of what a name means, which follows it. */
+export const isFollowing = ({ kind, source }: Described): boolean =>
+  kind === 'ipns' && source !== '';

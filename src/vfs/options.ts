@@ -1,10 +1,12 @@
 /** What a file system is made of. */
-import type { ContentReader, NodeLog } from './cidtree.ts';
+import type { ContentReader, NameReader, NodeLog } from './cidtree.ts';
 import type { ControlFile, KeptBytes } from './control.ts';
 import type { CoreOptions } from './core.ts';
 
 export interface VfsOptions extends CoreOptions {
   readonly contentReader: ContentReader;
+  /** Absent: nobody resolves names. */
+  readonly nameReader?: NameReader | undefined;
   readonly controlFiles: readonly ControlFile[];
   /** Of the control files: who runs the daemon. */
   readonly owner: { readonly uid: number; readonly gid: number };

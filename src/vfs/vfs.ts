@@ -31,6 +31,7 @@ import {
   CONTROL_INO_FROM,
   CONTROL_NAME,
   ControlTree,
+  demandManaged,
   type KeptBytes,
   readText,
 } from './control.ts';
@@ -39,7 +40,7 @@ import { create, link, mkdir, mknod, symlink, tmpfile } from './create.ts';
 import { bring, isHere, readWhenHere } from './elsewhere.ts';
 import { graft } from './graft.ts';
 import type { OpenFile } from './handles.ts';
-import { lookup } from './lookup.ts';
+import { isIpnsName, lookup } from './lookup.ts';
 import { fsync, open, openNow, release } from './open.ts';
 import type { VfsOptions } from './options.ts';
 import { demand } from './permissions.ts';
@@ -53,7 +54,7 @@ import { getxattr, listxattr, removexattr, setxattr } from './xattr.ts';
 
 export { narrowMode } from './acl.ts';
 export { announceSince } from './announce.ts';
-export type { ContentNode, ContentReader, NodeLog } from './cidtree.ts';
+export type { ContentNode, ContentReader, NameReader, NodeLog } from './cidtree.ts';
 export type {
   AllocateFlags,
   Asking,
@@ -74,6 +75,7 @@ export type { ControlFile, KeptBytes } from './control.ts';
 export { Core } from './core.ts';
 export { isHeldByKernel, restLingering } from './direct.ts';
 export { climbed, durabilityOf, type Replica } from './durability.ts';
+export { bringUpToDate, type Following, fillCopy, followings } from './following.ts';
 export { HandleTable, type TablePlace } from './handle-table.ts';
 export type { Passthrough } from './live.ts';
 export { mountsInside } from './lookup.ts';
@@ -115,7 +117,8 @@ export class Vfs implements FileSystem {
   constructor(options: VfsOptions) {
     this.core = new Core(options);
     this.#rendered = options.rendered ?? new Map<Fh, Buffer>();
-    this.#cids = new CidTree(options.contentReader, options.signal, options.nodes);
+    const { contentReader, signal, nodes, nameReader } = options;
+    this.#cids = new CidTree(contentReader, signal, nodes, nameReader);
     this.#control = new ControlTree(options.controlFiles, options.clock.now(), options.owner);
     this.#stateDirectory = options.stateDirectory;
     this.core.mounts.cover(ROOT_INO, CONTROL_NAME, CONTROL_INO);
@@ -128,6 +131,8 @@ export class Vfs implements FileSystem {
     }
     if (parent === ROOT_INO && name === CONTROL_NAME) return this.#control.find(CONTROL_INO);
     if (this.#isCidName(parent, name)) return this.#cids.root(parent, name, caller.checked, asking);
+    if (isIpnsName(this.core, parent, name))
+      return this.#cids.named(parent, name, caller.checked, asking);
     return lookup(this.core, caller, parent, name);
   }
 
@@ -164,7 +169,7 @@ export class Vfs implements FileSystem {
   }
 
   setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Awaitable<Inode> {
-    this.#demandManaged(ino, 'setattr');
+    demandManaged(ino, 'setattr');
     return setattr(this.core, caller, ino, change, fh);
   }
 
@@ -266,7 +271,7 @@ export class Vfs implements FileSystem {
   }
 
   tmpfile(caller: Caller, parent: Ino, mode: number, flags: number): Opened {
-    this.#demandManaged(parent, 'tmpfile');
+    demandManaged(parent, 'tmpfile');
     return tmpfile(this.core, caller, parent, mode, flags);
   }
 
@@ -392,7 +397,7 @@ export class Vfs implements FileSystem {
     mode: 'any' | 'create' | 'replace',
     killSetGid = false,
   ): void {
-    this.#demandManaged(ino, 'setxattr');
+    demandManaged(ino, 'setxattr');
     setxattr(this.core, caller, ino, name, value, mode, killSetGid);
   }
 
@@ -401,7 +406,7 @@ export class Vfs implements FileSystem {
   }
 
   removexattr(caller: Caller, ino: Ino, name: Name): void {
-    this.#demandManaged(ino, 'removexattr');
+    demandManaged(ino, 'removexattr');
     removexattr(this.core, caller, ino, name);
   }
 
@@ -411,7 +416,7 @@ export class Vfs implements FileSystem {
       return;
     }
     const inode = this.getattr(caller, ino);
-    if ((mask & W_OK) !== 0) this.#demandManaged(ino, 'access');
+    if ((mask & W_OK) !== 0) demandManaged(ino, 'access');
     demand({ ...caller, actor: () => caller.actor(), checked: false }, inode, mask, 'access');
   }
 
@@ -450,7 +455,7 @@ export class Vfs implements FileSystem {
 
   /** Carries out a planned change of a managed tree. @throws OpError as `graft` does. */
   graft(caller: Caller, plan: TreePlan): void {
-    this.#demandManaged(plan.root, 'restore');
+    demandManaged(plan.root, 'restore');
     for (const { name } of plan.children) this.demandNewName(plan.root, name, 'restore');
     graft(this.core, caller, plan);
   }
@@ -469,18 +474,12 @@ export class Vfs implements FileSystem {
     return this.#cids.isCid(name);
   }
 
-  #demandManaged(ino: Ino, op: string): void {
-    if (ino >= CONTROL_INO_FROM) {
-      throw new OpError('read-only', op, { hint: 'content by CID and control files never change' });
-    }
-  }
-
   /**
    * A name that may be made or removed: in a managed tree, and not a CID's.
    * @throws OpError read-only, busy.
    */
   demandNewName(parent: Ino, name: Name, op: string): void {
-    this.#demandManaged(parent, op);
+    demandManaged(parent, op);
     if (this.#isCidName(parent, name)) {
       throw new OpError('read-only', op, { hint: 'this name means content by CID' });
     }
@@ -489,7 +488,7 @@ export class Vfs implements FileSystem {
 
   #managedFile(fh: Fh, op: string): OpenFile {
     const file = this.core.handles.get(fh);
-    this.#demandManaged(file.ino, op);
+    demandManaged(file.ino, op);
     return file;
   }
 }

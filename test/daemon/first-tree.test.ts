@@ -1,8 +1,10 @@
 /** What a new state directory begins with. */
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { CID } from '../../src/content/content.ts';
 import { restoreFirst } from '../../src/daemon/first-tree.ts';
+import { readSnapshot } from '../../src/sync/sync.ts';
 import { RememberedLog } from '../fakes/log.ts';
+import { Names } from '../fakes/names.ts';
 import { Origin } from '../fakes/origin.ts';
 import { Fixture, failureOf } from '../sync/fixture.ts';
 
@@ -27,8 +29,8 @@ afterEach(async () => {
 });
 
 function begin(from: string, signal = here.signal) {
-  const { vfs, journal, contents, dag, sealer, filling } = here;
-  const core = { vfs, journal, contents, dag, sealer, filling };
+  const { vfs, journal, contents, dag, sealer, filling, names } = here;
+  const core = { vfs, journal, contents, dag, sealer, filling, names };
   return restoreFirst({ core, from, uid: 0, log: new RememberedLog(), signal });
 }
 
@@ -72,9 +74,46 @@ test('ends with the daemon, whatever the node does', async () => {
   expect(await beginning).toBe(reason);
 });
 
-test.each([
-  ['/ipns/example.org', 'unsupported'],
-  ['no-cid', 'invalid-cid'],
-])('is nothing that is no CID: %s', async (from, failure) => {
-  expect((await failureOf(begin(from))).failure).toBe(failure);
+test('is nothing that is no CID', async () => {
+  expect((await failureOf(begin('no-cid'))).failure).toBe('invalid-cid');
+});
+
+describe('of a name', () => {
+  let names: Names;
+  beforeEach(() => {
+    names = new Names();
+    here.names.attach(() => names);
+  });
+
+  test('is what it means when it is asked first, and stays that', async () => {
+    names.point('site', `/ipfs/${snapshot}`);
+    await begin('/ipns/site');
+    const tree = here.tree('/ipfs');
+    there.write('/ipfs/docs/b', 'published later');
+    names.point('site', `/ipfs/${(await there.publish('/ipfs')).snapshot}`);
+    await begin('/ipns/site');
+    expect(here.tree('/ipfs')).toEqual(tree);
+    expect(names.asked).toEqual(['site!']);
+  });
+
+  test('is what lies behind it when that is named', async () => {
+    const { tree } = await readSnapshot(there.dag, snapshot, there.signal);
+    names.point('site', `/ipfs/${tree}`);
+    await begin('/ipns/site/docs');
+    expect(here.inode('/ipfs/a')).toMatchObject({ size: 14 });
+  });
+
+  test('is nothing at all when nobody knows the name', async () => {
+    expect((await failureOf(begin('/ipns/site'))).failure).toBe('name-not-resolved');
+    expect(here.journal.dentries.isEmpty(here.ino('/ipfs'))).toBe(true);
+    names.point('site', `/ipfs/${snapshot}`);
+    await begin('/ipns/site');
+    expect(here.inode('/ipfs/docs/a').size).toBe(14);
+  });
+
+  test('is never put over what is there', async () => {
+    here.write('/ipfs/mine', 'mine');
+    names.point('site', `/ipfs/${snapshot}`);
+    expect((await failureOf(begin('/ipns/site'))).failure).toBe('not-empty');
+  });
 });

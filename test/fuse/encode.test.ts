@@ -112,6 +112,15 @@ describe('a reply', () => {
     expect(attr.readBigUInt64LE(0)).toBe(0n);
   });
 
+  test('of a name that may mean something else soon is kept for the whole seconds that it holds', () => {
+    const link = (validMs: number) => {
+      const { body } = replyOf({ bodyMax: 128 }, (r) => r.entry({ ...inode(), validMs }));
+      return [body.readBigUInt64LE(16), body.readBigUInt64LE(24), body.readBigUInt64LE(32)];
+    };
+    expect(link(2999.5)).toEqual([2n, TEN_YEARS_S, 0n]);
+    expect(link(999)).toEqual([0n, TEN_YEARS_S, 0n]);
+  });
+
   test('with attributes is a fuse_attr_out', () => {
     const { body } = replyOf({ bodyMin: 104, bodyMax: 104 }, (r) => r.attributes(inode()));
     expect(body.readBigUInt64LE(0)).toBe(TEN_YEARS_S);

@@ -10,13 +10,14 @@ import { OpError } from '../../src/base/errors.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { Redactor } from '../../src/base/redaction.ts';
 import { BlockStore, ContentStore, Dag, HashPool, Sealer } from '../../src/content/content.ts';
-import { contentReader } from '../../src/daemon/content-reader.ts';
+import { contentReader, nameReader } from '../../src/daemon/content-reader.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
 import { Loops } from '../../src/daemon/loops.ts';
 import { defaultSettings } from '../../src/daemon/settings.ts';
 import { JournalSync } from '../../src/daemon/stable.ts';
 import { inheritedFrom } from '../../src/fuse/fuse.ts';
 import { Journal } from '../../src/journal/journal.ts';
+import { NameResolver } from '../../src/node/node.ts';
 import { TOOLS } from '../../src/tools/inventory.ts';
 import { KernelLocks } from '../../src/tools/locks.ts';
 import { Cursors, Jobs, JournaledCalls, JournaledJobs, Registry } from '../../src/tools/tools.ts';
@@ -76,12 +77,14 @@ export class World {
     this.blocks = new BlockStore({ journal, contents });
     this.dag = new Dag(this.blocks);
     this.sealer = new Sealer({ journal, contents, hasher: this.#hasher, clock, log });
+    const names = new NameResolver({ clock });
     this.vfs = new Vfs({
       journal,
       content: contents,
       clock,
       syncJournal: () => journalSync.sync(),
       contentReader: contentReader(this.dag),
+      nameReader: nameReader(names),
       controlFiles: [{ name: 'status.json', render: () => Buffer.from('{"health":"ok"}\n') }],
       owner: { uid: 0, gid: 0 },
       stateDirectory: directory,
@@ -98,6 +101,7 @@ export class World {
     const filling = fillingAlone({ contents, blocks, sealer, clock, log, signal: this.signal });
     this.engine = ipfsPorts({
       ...{ journal, contents, blocks, dag, sealer, filling, clock, syncJournal },
+      ...{ vfs: this.vfs, names },
       ...{ home: 'embedded', kubo: undefined, version: '9.8.7', diskBytes: () => 2 ** 40 },
       ...{ keys: join(directory, 'keys'), log: this.log, loops: this.#loops },
       sync: defaultSettings().sync,

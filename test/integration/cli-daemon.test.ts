@@ -48,7 +48,12 @@ describe('a daemon', () => {
     const status = await daemon.json<Record<string, unknown>>(['status']);
     expect(status).toMatchObject({
       pid: daemon.pid,
-      mounts: [{ mount_point: daemon.mountPoint, trees: [{ path: '/ipfs' }, { path: '/mem' }] }],
+      mounts: [
+        {
+          mount_point: daemon.mountPoint,
+          trees: [{ path: '/ipfs' }, { path: '/ipns' }, { path: '/mem' }],
+        },
+      ],
       driver: 'native',
       dirty: { files: expect.any(Number), bytes: expect.any(Number) },
       services: [],
@@ -328,7 +333,7 @@ test('what the configuration says holds: read-only, without /mem, other limits',
   await using daemon = await TestDaemon.start({
     configuration: '[mount]\nread_only = true\n[memory]\nenabled = false\n[log]\nlevel = "warn"\n',
   });
-  expect(await daemon.run('ls')).toBe('ipfs\n');
+  expect(await daemon.run('ls')).toBe('ipfs\nipns\n');
   const { stderr } = await daemon.attempt('touch', ['ipfs/a']);
   expect(stderr).toContain('Read-only file system');
   expect(await daemon.json(['status'])).toMatchObject({ mounts: [{ read_only: true }] });

@@ -242,13 +242,13 @@ test('a configuration that cannot be used any more costs no mount: the last good
     if (bad === undefined) rmSync(file);
     else writeFileSync(file, bad);
     await daemon.crash();
-    expect(await daemon.shell('cat ipfs/a; ls')).toBe('kept\nipfs\n');
+    expect(await daemon.shell('cat ipfs/a; ls')).toBe('kept\nipfs\nipns\n');
   }
   expect(daemon.output.match(/"msg":"the settings before it hold"/g)).toHaveLength(bads.length);
   expect(daemon.output).toContain('colour: there is no such key');
   writeFileSync(file, '[memory]\nenabled = true\n');
   await daemon.crash();
-  expect(await daemon.shell('ls')).toBe('ipfs\nmem\n');
+  expect(await daemon.shell('ls')).toBe('ipfs\nipns\nmem\n');
   writeFileSync(file, good);
   await daemon.crash();
   // Nobody goes on with a mount that is not there: whoever makes one hears what is wrong.

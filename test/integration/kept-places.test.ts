@@ -119,7 +119,7 @@ test('a mount outlives the directory in which it was asked for, and the names th
     rmSync(typed, { recursive: true });
     await daemon.shell('echo kept > ipfs/a');
     if (args.length === 0) await crash(daemon, { run: daemon.runDirectory });
-    expect(await daemon.shell('cat ipfs/a; ls')).toBe('kept\nipfs\n');
+    expect(await daemon.shell('cat ipfs/a; ls')).toBe('kept\nipfs\nipns\n');
     const status = await daemon.json<Status>(['status']);
     for (const pid of [status.pid, status.keeper ?? status.pid]) {
       expect(readlinkSync(`/proc/${pid}/cwd`)).toBe('/');

@@ -59,7 +59,7 @@ test('npm start mounts at ~/kitfs, says how to use it, and Ctrl-C unmounts', asy
   expect(output()).toContain(join(home, 'run', 'mcp.sock'));
   const shell = (script: string) => run('timeout', ['20', 'sh', '-euc', script], { cwd: home });
   const { stdout } = await shell('echo hello > kitfs/ipfs/a; cat kitfs/ipfs/a; ls kitfs');
-  expect(stdout).toBe('hello\nipfs\nmem\n');
+  expect(stdout).toBe('hello\nipfs\nipns\nmem\n');
   const ended = once(child, 'exit');
   // What a terminal does: the signal reaches the whole foreground group.
   process.kill(-(child.pid ?? 0), 'SIGINT');

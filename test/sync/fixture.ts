@@ -19,8 +19,9 @@ import {
   HashPool,
   Sealer,
 } from '../../src/content/content.ts';
-import { contentReader } from '../../src/daemon/content-reader.ts';
+import { contentReader, nameReader } from '../../src/daemon/content-reader.ts';
 import { Journal } from '../../src/journal/journal.ts';
+import { NameResolver } from '../../src/node/node.ts';
 import {
   type Published,
   Publisher,
@@ -57,6 +58,8 @@ export class Fixture {
   readonly dag: Dag;
   readonly builder: Builder;
   readonly filling: Filling;
+  /** Of a node that a test attaches. */
+  readonly names = new NameResolver(this);
   readonly vfs: Vfs;
   readonly publisher: Publisher;
   readonly restorer: Restorer;
@@ -93,6 +96,7 @@ export class Fixture {
       syncJournal,
       filling: this.filling,
       contentReader: contentReader(this.filling.dag),
+      nameReader: nameReader(this.names),
       controlFiles: [],
       owner: { uid: 0, gid: 0 },
       stateDirectory: directory,

@@ -20,11 +20,12 @@ import {
   HashPool,
   Sealer,
 } from '../../src/content/content.ts';
-import { contentReader } from '../../src/daemon/content-reader.ts';
+import { contentReader, nameReader } from '../../src/daemon/content-reader.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
 import { Loops } from '../../src/daemon/loops.ts';
 import { parseSettings } from '../../src/daemon/settings.ts';
 import { Journal } from '../../src/journal/journal.ts';
+import { NameResolver } from '../../src/node/node.ts';
 import { type Ceiling, UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
 import type { CallResult } from '../../src/tools/envelope.ts';
@@ -119,12 +120,14 @@ export class Fixture {
     this.sealer = new Sealer({ journal, contents, hasher: this.#hasher, clock, log });
     const { blocks, sealer } = this;
     this.builder = new Builder({ journal, contents, blocks, sealer });
+    const names = new NameResolver({ clock });
     this.vfs = new Vfs({
       journal,
       content: contents,
       clock,
       syncJournal: () => native.fdatasyncMany([journal.walFd]),
       contentReader: contentReader(this.dag),
+      nameReader: nameReader(names),
       controlFiles: [{ name: 'status.json', render: () => Buffer.from('{"health":"ok"}\n') }],
       owner: { uid: 0, gid: 0 },
       stateDirectory: directory,
@@ -160,6 +163,8 @@ export class Fixture {
         sync: ON_DEMAND,
         home: kubo === undefined ? 'embedded' : 'kubo',
         kubo,
+        vfs: this.vfs,
+        names,
         keys: join(directory, 'keys'),
         version: '9.8.7',
         diskBytes: () => 2 ** 40,

@@ -14,6 +14,7 @@ import {
   type ContentReader,
   HandleTable,
   type Inherited,
+  type NameReader,
   recover,
   resolve,
   Vfs,
@@ -70,10 +71,16 @@ export class Fixture {
   readonly #clock = new SystemClock();
 
   readonly #reader: ContentReader;
+  readonly #names: NameReader | undefined;
 
-  constructor(directory = mkdtempSync(join(tmpdir(), 'kitfs-vfs-')), reader = NOTHING_HERE) {
+  constructor(
+    directory = mkdtempSync(join(tmpdir(), 'kitfs-vfs-')),
+    reader = NOTHING_HERE,
+    names?: NameReader,
+  ) {
     this.directory = directory;
     this.#reader = reader;
+    this.#names = names;
     [this.journal, this.content, this.vfs] = this.#open();
   }
 
@@ -150,6 +157,7 @@ export class Fixture {
       clock,
       syncJournal: () => native.fdatasyncMany([journal.walFd]),
       contentReader: this.#reader,
+      nameReader: this.#names,
       controlFiles: [{ name: 'status.json', render: () => Buffer.from('{}\n') }],
       owner: { uid: 0, gid: 0 },
       stateDirectory: this.directory,
