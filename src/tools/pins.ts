@@ -102,6 +102,35 @@ export async function syncedAfterwards<Data>(
   return data;
 }
 
+export interface SetPin {
+  readonly type: PinRow['type'];
+  readonly name: string | null;
+  /** Before, as that or as more. */
+  readonly wasPinned: boolean;
+  readonly isChanged: boolean;
+}
+
+/**
+ * Sees that there is the row of a pin, in the transaction that records it. A name stays unless another
+ * is given; a recursive pin stays what it is; the time is that of the first.
+ */
+export function setPin(
+  journal: Journal,
+  tx: Tx,
+  cid: CID,
+  wanted: { readonly type: PinRow['type']; readonly name: string | undefined },
+): SetPin {
+  const key = blockKey(cid);
+  const known = journal.contents.pin(key);
+  const name = wanted.name ?? known?.name ?? null;
+  const type = known?.type === 'recursive' ? known.type : wanted.type;
+  const wasPinned = known?.type === type;
+  const isChanged = !wasPinned || known.name !== name;
+  const { time_s, time_ns } = wasPinned ? known : { time_s: tx.now.s, time_ns: tx.now.ns };
+  if (isChanged) journal.contents.setPin({ cid: key, type, name, time_s, time_ns });
+  return { type, name, wasPinned, isChanged };
+}
+
 export interface PinRecord {
   readonly kind: OpKind;
   /** undefined: it is about a path alone. */
@@ -132,6 +161,21 @@ export function recordPin(context: ToolContext, tx: Tx, record: PinRecord): numb
     after,
     state,
     error,
+  });
+}
+
+/** The pin of what a call stored, when it asks for one, and its record, in one transaction. */
+export function recordStored<Input extends { pin: boolean; pin_name?: string | undefined }>(
+  context: ToolContext,
+  root: CID,
+  input: Input,
+  recordOf: (named: Input) => PinRecord,
+): number {
+  const { journal } = context.ports.vfs.core;
+  return journal.commit((tx) => {
+    const wanted = { type: 'recursive', name: input.pin_name } as const;
+    const name = input.pin ? setPin(journal, tx, root, wanted).name : null;
+    return recordPin(context, tx, recordOf({ ...input, pin_name: name ?? input.pin_name }));
   });
 }
 

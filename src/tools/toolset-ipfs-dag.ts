@@ -13,7 +13,7 @@ import {
 import { blockOf, type MadeBlock, nodeAt, refsOf } from '../node/node.ts';
 import { rooted } from './content-paths.ts';
 import { changeOutside } from './outside.ts';
-import { demandAll, keepBlocks, recordPin, syncedAfterwards } from './pins.ts';
+import { demandAll, keepBlocks, recordStored, syncedAfterwards } from './pins.ts';
 import { planOf } from './plans.ts';
 import * as schema from './schema.ts';
 import { type RecordResult, recordTool, type ToolContext } from './tool.ts';
@@ -237,15 +237,5 @@ function record(
   input: PutInput,
   block: Pick<MadeBlock, 'cid' | 'bytes'>,
 ): number {
-  const { journal } = context.ports.vfs.core;
-  const key = blockKey(block.cid);
-  return journal.commit((tx) => {
-    const known = journal.contents.pin(key);
-    const name = input.pin_name ?? known?.name ?? null;
-    const time = { time_s: tx.now.s, time_ns: tx.now.ns };
-    if (input.pin && (known?.type !== 'recursive' || known.name !== name)) {
-      journal.contents.setPin({ cid: key, type: 'recursive', name, ...time });
-    }
-    return recordPin(context, tx, recordOf(input, block));
-  });
+  return recordStored(context, block.cid, input, (named) => recordOf(named, block));
 }

@@ -4,7 +4,7 @@ import { OpError } from '../base/errors.ts';
 import { blockKey, type CID } from '../content/content.ts';
 import { located } from './content-paths.ts';
 import { changeOutside } from './outside.ts';
-import { keepBlocks, presentBlocks, recordPin, syncedAfterwards } from './pins.ts';
+import { keepBlocks, presentBlocks, recordPin, setPin, syncedAfterwards } from './pins.ts';
 import { planOf } from './plans.ts';
 import * as schema from './schema.ts';
 import { type RecordResult, recordTool, type ToolContext } from './tool.ts';
@@ -125,11 +125,8 @@ function moveHere(context: ToolContext, move: Move): number {
     demandPinned(context, move);
     const old = journal.contents.pin(blockKey(from));
     const made = journal.contents.pin(blockKey(to));
-    const time = { time_s: tx.now.s, time_ns: tx.now.ns };
-    const name = made?.name ?? old?.name ?? null;
-    if (made?.type !== 'recursive' || made.name !== name) {
-      journal.contents.setPin({ cid: blockKey(to), type: 'recursive', name, ...time });
-    }
+    const name = made?.name ?? old?.name ?? undefined;
+    setPin(journal, tx, to, { type: 'recursive', name });
     if (unpin && !from.equals(to)) journal.contents.deletePin(blockKey(from));
     return recordPin(context, tx, recordOf(move));
   });

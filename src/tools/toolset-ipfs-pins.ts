@@ -14,6 +14,7 @@ import {
   pinsOf,
   pinTypeOf,
   recordPin,
+  setPin,
   syncedAfterwards,
 } from './pins.ts';
 import { planOf } from './plans.ts';
@@ -124,19 +125,11 @@ function pin(
   tell: (pinned: Pinned) => RecordResult<unknown>,
 ): Pinned {
   const { journal } = context.ports.vfs.core;
-  const key = blockKey(cid);
   return journal.commit((tx) => {
-    // Looked up only now: the blocks took their time.
-    const known = journal.contents.pin(key);
-    const kept = name ?? known?.name ?? null;
-    const wasPinned = known?.type === type || known?.type === 'recursive';
-    if (wasPinned && known.name === kept) return { name: kept, wasPinned, seq: undefined };
-    const time = wasPinned ? known : { time_s: tx.now.s, time_ns: tx.now.ns };
-    const { time_s, time_ns } = time;
-    const kind = known?.type === 'recursive' ? known.type : type;
-    journal.contents.setPin({ cid: key, type: kind, name: kept, time_s, time_ns });
-    const seq = recordPin(context, tx, { kind: 'pin_add', cid, after: { type: kind, name: kept } });
-    const pinned = { name: kept, wasPinned, seq };
+    const { isChanged, wasPinned, ...after } = setPin(journal, tx, cid, { type, name });
+    if (!isChanged) return { name: after.name, wasPinned, seq: undefined };
+    const seq = recordPin(context, tx, { kind: 'pin_add', cid, after });
+    const pinned = { name: after.name, wasPinned, seq };
     context.keep(() => tell(pinned));
     return pinned;
   });

@@ -8,7 +8,7 @@ import { rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type Name, nameOfText, textOf } from '../base/ids.ts';
 import { isDirectory } from '../base/posix.ts';
-import { type Built, blockKey, type CID, type Dag, type Profile } from '../content/content.ts';
+import type { Built, CID, Dag, Profile } from '../content/content.ts';
 import {
   type Assembled,
   assemble,
@@ -25,7 +25,7 @@ import { sliceResult } from './envelope.ts';
 import { mimeOf, SNIFFED_BYTES } from './mime.ts';
 import { changeOutside } from './outside.ts';
 import { ipfsUri } from './paths.ts';
-import { type PinRecord, recordPin, syncedAfterwards } from './pins.ts';
+import { type PinRecord, recordStored, syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
 import type { Plan } from './results.ts';
 import * as schema from './schema.ts';
@@ -285,17 +285,7 @@ function record(
   made: Added,
   root: { readonly cid: CID },
 ): number {
-  const { journal } = context.ports.vfs.core;
-  const key = blockKey(root.cid);
-  return journal.commit((tx) => {
-    const known = journal.contents.pin(key);
-    const name = input.pin_name ?? known?.name ?? null;
-    const time = { time_s: tx.now.s, time_ns: tx.now.ns };
-    if (input.pin && (known?.type !== 'recursive' || known.name !== name)) {
-      journal.contents.setPin({ cid: key, type: 'recursive', name, ...time });
-    }
-    return recordPin(context, tx, recordOf({ ...input, pin_name: name ?? undefined }, made, root));
-  });
+  return recordStored(context, root.cid, input, (named) => recordOf(named, made, root));
 }
 
 function recordOf(input: AddInput, { size }: Added, { cid }: { readonly cid: CID }): PinRecord {

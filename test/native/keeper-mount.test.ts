@@ -24,6 +24,15 @@ describe('a mount that nobody will serve any more', () => {
     const lines = mountinfo().split('\n');
     return lines.map((line) => line.split(' ')).find((words) => words[4] === inTable)?.[2];
   };
+  /** A mount in which a client waits for its daemon, and of whose connection another process has a descriptor. */
+  const hung = async () => {
+    const { talker } = await serving();
+    const other = (await talker.ask('mount', place, 'kitfs', true)) as number;
+    const client = spawn('stat', ['--file-system', place], { stdio: 'ignore' });
+    const wait = () => readFileSync(`/proc/${client.pid}/wchan`, 'utf8');
+    await expect.poll(wait).toContain('fuse');
+    return { talker, other, ended: once(client, 'exit') };
+  };
   afterEach(() => void spawnSync('umount', ['--lazy', place]));
   afterAll(() => rmSync(place, { recursive: true }));
 
@@ -51,13 +60,8 @@ describe('a mount that nobody will serve any more', () => {
   });
 
   test('lets nobody wait, whoever else has a descriptor of its connection', async () => {
-    const { talker } = await serving();
+    const { talker, other, ended } = await hung();
     using _ = talker;
-    const other = (await talker.ask('mount', place, 'kitfs', true)) as number;
-    const client = spawn('stat', ['--file-system', place], { stdio: 'ignore' });
-    const wait = () => readFileSync(`/proc/${client.pid}/wchan`, 'utf8');
-    await expect.poll(wait).toContain('fuse');
-    const ended = once(client, 'exit');
     talker.process.kill('SIGTERM');
     await talker.ended;
     expect(await ended).toEqual([1, null]);
@@ -65,13 +69,8 @@ describe('a mount that nobody will serve any more', () => {
   });
 
   test('lets nobody wait either where another one is mounted over it', async () => {
-    const { talker } = await serving();
+    const { talker, other, ended } = await hung();
     using _ = talker;
-    const other = (await talker.ask('mount', place, 'kitfs', true)) as number;
-    const client = spawn('stat', ['--file-system', place], { stdio: 'ignore' });
-    const wait = () => readFileSync(`/proc/${client.pid}/wchan`, 'utf8');
-    await expect.poll(wait).toContain('fuse');
-    const ended = once(client, 'exit');
     spawnSync('mount', ['-t', 'tmpfs', 'none', place]);
     const control = '/sys/fs/fuse/connections';
     if (readdirSync(control).length === 0) spawnSync('mount', ['-t', 'fusectl', 'none', control]);

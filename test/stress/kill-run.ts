@@ -16,6 +16,8 @@ import { Hearing, killDaemons, medianOf } from './killer.ts';
 import { buildProgram } from './program.ts';
 
 const CLIENTS = 4;
+/** The directory in which each client has one of its own. */
+const TREES = 'work';
 const STALL_MS_MAX = 500;
 const BYSTANDERS = [clone, synchronise, keepLedgers, ask];
 
@@ -124,7 +126,7 @@ export async function surviveKills({ kills, runMsMax, stallStartsMax }: KillRun)
   const records = join(daemon.directory, 'records');
   mkdirSync(records);
   const held = await plantHeld(daemon);
-  const args = ['work', records, String(SEED), String(CLIENTS), ...held];
+  const args = [TREES, records, String(SEED), String(CLIENTS), ...held];
   const clients = new Clients(daemon, program, args);
   await clients.begun;
 
@@ -167,7 +169,7 @@ export async function surviveKills({ kills, runMsMax, stallStartsMax }: KillRun)
     const lines = readFileSync(join(records, `${client}.txt`), 'utf8')
       .trimEnd()
       .split('\n');
-    expect(recordsOf(daemon.state, `/ipfs/work/client${client}/tree`)).toEqual(lines);
+    expect(recordsOf(daemon.state, join('/ipfs', TREES, `client${client}`, 'tree'))).toEqual(lines);
   }
   expect(worst).toBeLessThan(Math.max(STALL_MS_MAX, stallStartsMax * (start ?? 0)));
 }
