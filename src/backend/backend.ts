@@ -9,12 +9,16 @@ export type {
   NetworkStats,
   NodeKey,
   NodeVersion,
+  PeerAddresses,
   Published,
   PublishOptions,
+  PubsubFacet,
+  PubsubMessage,
   RepoOptions,
   RepoStat,
   Resolved,
   ResolveOptions,
+  RoutingFacet,
   StatsFacet,
 } from './network.ts';
 export type { AddEntry, IpfsNode, KuboNode, NodeKind, Pin, PinType } from './node.ts';

@@ -14,6 +14,7 @@ import type { Journal } from '../journal/journal.ts';
 import { EmbeddedNode, Keys, Nodes } from '../node/node.ts';
 import { Publisher, Restorer, Uploads } from '../sync/sync.ts';
 import type { IpfsPorts } from '../tools/ports-ipfs.ts';
+import { Subscriptions } from '../tools/tools.ts';
 
 import type { Loops } from './loops.ts';
 
@@ -61,6 +62,7 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
       publisher: new Publisher(ports),
       restorer: new Restorer(ports),
       uploads,
+      subscriptions: new Subscriptions(parts.clock),
     },
   };
 }

@@ -44,6 +44,7 @@ export const OP_KINDS = [
   'dag_put',
   'fetch',
   'name_publish',
+  'pubsub_publish',
   'checkpoint',
   'repair',
 ] as const;

@@ -12,6 +12,14 @@ import { ipfsNamePublish, ipfsNameResolve } from './toolset-ipfs-names.ts';
 import { ipfsId, ipfsStats, ipfsSwarmPeers, ipfsVersion } from './toolset-ipfs-node.ts';
 import { ipfsPinUpdate } from './toolset-ipfs-pin-update.ts';
 import { ipfsPinAdd, ipfsPinLs, ipfsPinRm } from './toolset-ipfs-pins.ts';
+import {
+  ipfsPubsubPeers,
+  ipfsPubsubPublish,
+  ipfsPubsubRead,
+  ipfsPubsubSubscribe,
+  ipfsPubsubUnsubscribe,
+} from './toolset-ipfs-pubsub.ts';
+import { ipfsDhtFindpeer, ipfsDhtFindprovs, ipfsDhtQuery } from './toolset-ipfs-routing.ts';
 import { fsJournalGetHistory } from './toolset-journal.ts';
 import { vfsSyncFromIpfs, vfsSyncToIpfs } from './toolset-sync.ts';
 import { systemHealth } from './toolset-system.ts';
@@ -58,8 +66,16 @@ export const TOOLS: readonly Tool[] = [
   ipfsDagGet,
   ipfsDagPut,
   // Toolset ipfs_net.
+  ipfsDhtFindpeer,
+  ipfsDhtFindprovs,
+  ipfsDhtQuery,
   ipfsNamePublish,
   ipfsNameResolve,
+  ipfsPubsubPublish,
+  ipfsPubsubSubscribe,
+  ipfsPubsubRead,
+  ipfsPubsubUnsubscribe,
+  ipfsPubsubPeers,
   // Toolset coordination.
   jobGet,
   jobCancel,

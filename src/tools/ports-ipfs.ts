@@ -2,6 +2,7 @@
 import type { BlockStore, Builder, Dag } from '../content/content.ts';
 import type { EmbeddedNode, Nodes } from '../node/node.ts';
 import type { Publisher, Restorer, Uploads } from '../sync/sync.ts';
+import type { Subscriptions } from './subscriptions.ts';
 
 export interface IpfsPorts {
   readonly ipfs: {
@@ -14,5 +15,7 @@ export interface IpfsPorts {
     readonly restorer: Restorer;
     /** Settles what is owed to stores outside. */
     readonly uploads: Uploads;
+    /** Topics that agents listen to. */
+    readonly subscriptions: Subscriptions;
   };
 }

@@ -211,7 +211,9 @@ export class Registry {
       throw new OpError('internal', name, { hint: `${starts} daemons ended while it ran` });
     }
     const { key, values } = call;
-    const session = { ...call.session, ceiling: ceilingFrom(call.session.ceiling) };
+    const ceiling = ceilingFrom(call.session.ceiling);
+    // Whoever began it is gone; what a connection may hold, this call cannot have.
+    const session = { ...call.session, ceiling, closed: AbortSignal.abort() };
     demandTool(tool, session);
     const input = validate(tool.input, values, name);
     demandPlaces(tool, input, session);

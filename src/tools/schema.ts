@@ -133,6 +133,8 @@ export const metadata = () =>
 
 const encodingName = z.enum(['utf-8', 'base64']);
 
+export const encoding = () => encodingName;
+
 /** Tag `+node`. */
 export const node = { node: z.enum(['embedded', 'kubo']).optional() };
 /** Tag `+local`. */

@@ -25,7 +25,6 @@ const OTHER_OPERATIONS = [
   'mfs_rm',
   'mfs_chcid',
   'name_publish',
-  'pubsub_publish',
   'backend_register',
   'backend_remove',
   'backend_store',
