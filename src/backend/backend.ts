@@ -3,6 +3,15 @@ export type { CallOptions } from './call.ts';
 export { parseEndpoint } from './kubo/endpoint.ts';
 export { type KuboOptions, openKubo } from './kubo/kubo.ts';
 export type {
+  MfsCopied,
+  MfsEdits,
+  MfsEntry,
+  MfsFacet,
+  MfsHash,
+  MfsLook,
+  MfsStat,
+} from './mfs.ts';
+export type {
   DhtTable,
   Identity,
   NameFacet,
