@@ -55,7 +55,7 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   const ports = { ...parts, builder, onOwed, syncJournal: () => parts.syncJournal() };
   return {
     ipfs: {
-      nodes: new Nodes({ home, kubo, dag, embedded: embeddedNode(parts) }),
+      nodes: new Nodes({ home, kubo, dag, embedded: embeddedNode({ ...parts, builder }) }),
       blocks,
       dag,
       builder,
@@ -67,13 +67,10 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   };
 }
 
-const embeddedNode = (parts: EngineParts): EmbeddedNode => {
-  const { journal, version, clock } = parts;
-  return new EmbeddedNode({
-    journal,
-    version,
-    clock,
+const embeddedNode = (parts: EngineParts & { readonly builder: Builder }): EmbeddedNode =>
+  new EmbeddedNode({
+    ...parts,
     keys: new Keys(parts.keys),
     diskBytes: () => parts.diskBytes(),
+    syncJournal: () => parts.syncJournal(),
   });
-};

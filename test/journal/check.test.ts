@@ -186,6 +186,8 @@ const OFFENCES: readonly Offence[] = [
   { rule: 'target-fields', sql: 'UPDATE sync_target SET held_tree = NULL' },
   { rule: 'target-fields', sql: `UPDATE sync_target SET held_tree = x'01'` },
   { rule: 'target-fields', sql: `UPDATE sync_target SET wanted_tree = x'01', held_tree = x'01'` },
+  { rule: 'mfs-root', sql: `INSERT INTO meta VALUES ('mfs_root', '0155')` },
+  { rule: 'mfs-root', sql: `INSERT INTO meta VALUES ('mfs_root', 'no')` },
 ];
 
 describe('an offence is found against', () => {
