@@ -237,6 +237,8 @@ export const NODE_REFUSAL_BYTES_MAX = 64 * 1024;
 export const NODE_CONNECTION_KEPT_MS = 60_000;
 /** Changes of MFS that Kubo may hold back before it is told to write them; it refuses the 257th. */
 export const MFS_UNFLUSHED_MAX = 128;
+/** Zeros that one write may fill a hole of MFS with; Kubo writes each of them. */
+export const MFS_HOLE_BYTES_MAX = 1024 * 1024 * 1024;
 /** Kubo drops what is longer than some 1,048,400 bytes and says nothing. */
 export const PUBSUB_BYTES_MAX = 1_000_000;
 /** Topics that one connection listens to; messages kept of all topics together, with what each costs. */

@@ -45,6 +45,12 @@ export const OP_KINDS = [
   'fetch',
   'name_publish',
   'pubsub_publish',
+  'mfs_mkdir',
+  'mfs_write',
+  'mfs_cp',
+  'mfs_mv',
+  'mfs_rm',
+  'mfs_chcid',
   'checkpoint',
   'repair',
 ] as const;

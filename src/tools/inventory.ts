@@ -21,6 +21,15 @@ import {
 } from './toolset-ipfs-pubsub.ts';
 import { ipfsDhtFindpeer, ipfsDhtFindprovs, ipfsDhtQuery } from './toolset-ipfs-routing.ts';
 import { fsJournalGetHistory } from './toolset-journal.ts';
+import { ipfsFilesFlush, ipfsFilesLs, ipfsFilesRead, ipfsFilesStat } from './toolset-mfs.ts';
+import {
+  ipfsFilesChcid,
+  ipfsFilesCp,
+  ipfsFilesMkdir,
+  ipfsFilesMv,
+  ipfsFilesRm,
+  ipfsFilesWrite,
+} from './toolset-mfs-change.ts';
 import { vfsSyncFromIpfs, vfsSyncToIpfs } from './toolset-sync.ts';
 import { systemHealth } from './toolset-system.ts';
 import { vfsLs, vfsRead, vfsStat } from './toolset-vfs.ts';
@@ -76,6 +85,17 @@ export const TOOLS: readonly Tool[] = [
   ipfsPubsubRead,
   ipfsPubsubUnsubscribe,
   ipfsPubsubPeers,
+  // Toolset mfs.
+  ipfsFilesMkdir,
+  ipfsFilesLs,
+  ipfsFilesStat,
+  ipfsFilesRead,
+  ipfsFilesWrite,
+  ipfsFilesCp,
+  ipfsFilesMv,
+  ipfsFilesRm,
+  ipfsFilesFlush,
+  ipfsFilesChcid,
   // Toolset coordination.
   jobGet,
   jobCancel,

@@ -18,12 +18,6 @@ import { recordTool, type ToolContext } from './tool.ts';
 const OTHER_OPERATIONS = [
   'dag_put',
   'pin_update',
-  'mfs_mkdir',
-  'mfs_write',
-  'mfs_cp',
-  'mfs_mv',
-  'mfs_rm',
-  'mfs_chcid',
   'name_publish',
   'backend_register',
   'backend_remove',

@@ -101,6 +101,24 @@ describe('over a journal', () => {
       before: [['ipfs_add', { content: 'hello world' }]],
       values: { ipfs_path: CID, allow_offline: true },
     },
+    ipfs_files_mkdir: { values: { path: '/d' } },
+    ipfs_files_write: { values: { path: '/f', content: 'x' } },
+    ipfs_files_cp: {
+      before: [['ipfs_files_write', { path: '/f', content: 'x' }]],
+      values: { source: '/f', destination: '/g' },
+    },
+    ipfs_files_mv: {
+      before: [['ipfs_files_write', { path: '/f', content: 'x' }]],
+      values: { source: '/f', destination: '/g' },
+    },
+    ipfs_files_rm: {
+      before: [['ipfs_files_write', { path: '/f', content: 'x' }]],
+      values: { path: '/f' },
+    },
+    ipfs_files_chcid: {
+      before: [['ipfs_files_mkdir', { path: '/d' }]],
+      values: { path: '/d', hash: 'sha2-512' },
+    },
   };
   /** Those that need a network, whose law is that of `kubo-net-tools.test.ts`. */
   const OVER_A_NETWORK = ['ipfs_pubsub_publish'];
