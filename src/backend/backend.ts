@@ -3,18 +3,31 @@ export type { CallOptions } from './call.ts';
 export { parseEndpoint } from './kubo/endpoint.ts';
 export { type KuboOptions, openKubo } from './kubo/kubo.ts';
 export type {
+  MfsCopied,
+  MfsEdits,
+  MfsEntry,
+  MfsFacet,
+  MfsHash,
+  MfsLook,
+  MfsStat,
+} from './mfs.ts';
+export type {
   DhtTable,
   Identity,
   NameFacet,
   NetworkStats,
   NodeKey,
   NodeVersion,
+  PeerAddresses,
   Published,
   PublishOptions,
+  PubsubFacet,
+  PubsubMessage,
   RepoOptions,
   RepoStat,
   Resolved,
   ResolveOptions,
+  RoutingFacet,
   StatsFacet,
 } from './network.ts';
 export type { AddEntry, IpfsNode, KuboNode, NodeKind, Pin, PinType } from './node.ts';

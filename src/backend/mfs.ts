@@ -25,13 +25,14 @@ export interface MfsFacet {
   mkdir(path: string, options: MfsMkdirOptions): Promise<{ created: boolean; cid: CID }>;
   /**
    * Writes into a file. Without `truncate` what is longer stays; a hole is zeros.
-   * @throws OpError not-found, is-directory, not-directory, and what reading `content` throws.
+   * @throws OpError not-found, is-directory, not-directory, version-conflict, and what reading
+   *   `content` throws.
    */
   write(
     path: string,
     content: AsyncIterable<Uint8Array>,
     options: MfsWriteOptions,
-  ): Promise<MfsStat>;
+  ): Promise<MfsWritten>;
   /**
    * Links a DAG under a name; no bytes move. `source` is a path of MFS, or `/ipfs/<cid>[/sub]`.
    * `destination` is the full name, never "into this directory". Only a file is overwritten.
@@ -67,11 +68,18 @@ export interface MfsFacet {
   place(path: string, cid: CID, options: CallOptions): Promise<{ previous?: CID }>;
 }
 
+/** What looks at the tree. */
+export type MfsLook = Pick<MfsFacet, 'stat' | 'ls'>;
+/** What an agent changes in it. */
+export type MfsEdits = Pick<MfsFacet, 'mkdir' | 'write' | 'cp' | 'mv' | 'rm' | 'chcid'>;
+
 export type MfsHash = 'sha2-256' | 'sha2-512' | 'blake2b-256';
 
 export interface MfsStatOptions extends CallOptions {
   /** Also walk it, and tell how much of it is here. */
   readonly withLocal?: boolean | undefined;
+  /** See to it first that what it tells of can be read by its CID. */
+  readonly flushed?: boolean | undefined;
 }
 
 export interface MfsStat {
@@ -86,6 +94,12 @@ export interface MfsStat {
   readonly mode?: number;
   readonly mtime?: Instant;
   readonly local?: { readonly complete: boolean; readonly size: number };
+}
+
+export interface MfsWritten extends MfsStat {
+  /** There was no such file. */
+  readonly created: boolean;
+  readonly previous?: CID | undefined;
 }
 
 export interface MfsEntry {
@@ -122,6 +136,8 @@ export interface MfsWriteOptions extends MfsChangeOptions {
   readonly truncate?: boolean | undefined;
   readonly create?: boolean | undefined;
   readonly parents?: boolean | undefined;
+  /** What the file must be before. @throws OpError version-conflict. */
+  readonly expected?: CID | undefined;
 }
 
 export interface MfsCopyOptions extends MfsChangeOptions {
@@ -132,6 +148,8 @@ export interface MfsCopyOptions extends MfsChangeOptions {
 export interface MfsCopied {
   readonly cid: CID;
   readonly overwritten: boolean;
+  /** What was overwritten. */
+  readonly previous?: CID | undefined;
   /** Whether every block is here, where that is known. */
   readonly complete?: boolean;
 }

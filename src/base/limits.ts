@@ -249,8 +249,19 @@ export const NODE_REFUSAL_BYTES_MAX = 64 * 1024;
 export const NODE_CONNECTION_KEPT_MS = 60_000;
 /** Changes of MFS that Kubo may hold back before it is told to write them; it refuses the 257th. */
 export const MFS_UNFLUSHED_MAX = 128;
+/** Zeros that one write may fill a hole of MFS with; Kubo writes each of them. */
+export const MFS_HOLE_BYTES_MAX = 1024 * 1024 * 1024;
 /** Kubo drops what is longer than some 1,048,400 bytes and says nothing. */
 export const PUBSUB_BYTES_MAX = 1_000_000;
+/** Topics that one connection listens to; messages kept of all topics together, with what each costs. */
+export const SUBSCRIPTIONS_PER_CONNECTION_MAX = 32;
+export const MESSAGES_KEPT_BYTES_MAX = 64 * 1024 * 1024;
+export const MESSAGE_OVERHEAD_BYTES = 256;
+/** Payload of one answer that reads messages; one message is always given. */
+export const MESSAGES_READ_BYTES_MAX = 256 * 1024;
+/** Pause before a topic that broke off is listened to again; it doubles until something is heard. */
+export const SUBSCRIPTION_RETRY_MS_MIN = 250;
+export const SUBSCRIPTION_RETRY_MS_MAX = 30_000;
 
 /** Names of others that are remembered, and how long at least and at most, whatever their records say. */
 export const NAMES_KEPT_MAX = 1024;

@@ -19,7 +19,7 @@ import type { BlockStore } from './blocks.ts';
 import { blockKey, DAG_PB_CODEC, RAW_CODEC } from './cid.ts';
 import type { ContentStore } from './content.ts';
 import { type Profile, rawCid } from './hash.ts';
-import { PendingBlocks } from './pending.ts';
+import { type BlockTaker, PendingBlocks } from './pending.ts';
 import type { Sealer } from './seal.ts';
 
 /** Children given to the importer before other work gets its turn. */
@@ -37,6 +37,8 @@ export interface BuildOptions {
   readonly mtime?: { readonly s: number; readonly ns: number } | undefined;
   /** Compute, and store nothing. */
   readonly dryRun?: boolean | undefined;
+  /** Where blocks go instead of the store. */
+  readonly into?: BlockTaker | undefined;
 }
 
 export interface Built {
@@ -120,7 +122,8 @@ export class Builder {
     if (size <= chunkBytes) return this.#addChunk(Buffer.concat(head), options);
     const all = joined(head, pieces);
     const isPlain = options.mode === undefined && options.mtime === undefined;
-    const isRange = isPlain && options.profile === 'unixfs-v1-2025' && options.dryRun !== true;
+    const isStored = options.dryRun !== true && options.into === undefined;
+    const isRange = isPlain && options.profile === 'unixfs-v1-2025' && isStored;
     return isRange ? this.#addContent(all, signal) : this.#import(all, options);
   }
 
@@ -144,7 +147,7 @@ export class Builder {
     if (children.length === 0) return this.#addNode(unixfs, options);
     const { importer } = await import('ipfs-unixfs-importer');
     const root = { cid: nodeOf(unixfs, options.profile).cid, unixfs, size: 0n, path: ROOT };
-    const pending = new PendingBlocks(this.#blocks, options);
+    const pending = new PendingBlocks(options.into ?? this.#blocks, options);
     const dagBuilder: NonNullable<ImporterOptions['dagBuilder']> = async function* () {
       yield async () => ({ ...root, originalPath: ROOT });
       for (const [index, { name, cid, cumulativeSize }] of children.entries()) {
@@ -206,7 +209,7 @@ export class Builder {
       const node = new UnixFS({ type: 'file', data: bytes, ...metadata });
       return { ...this.#addNode(node, options), size: bytes.length };
     }
-    const pending = new PendingBlocks(this.#blocks, options);
+    const pending = new PendingBlocks(options.into ?? this.#blocks, options);
     const cid = rawCid(bytes);
     pending.add(cid, bytes);
     const { length: size } = bytes;
@@ -215,7 +218,7 @@ export class Builder {
 
   #addNode(unixfs: UnixFS, options: BuildOptions): Built {
     const { cid, bytes } = nodeOf(unixfs, options.profile);
-    const pending = new PendingBlocks(this.#blocks, options);
+    const pending = new PendingBlocks(options.into ?? this.#blocks, options);
     pending.add(cid, bytes);
     return { cid, size: 0, cumulativeSize: bytes.length, ...pending.settle() };
   }
@@ -223,7 +226,7 @@ export class Builder {
   /** Many chunks, each a block of its own: leaves with a wrapping are no ranges of the bytes. */
   async #import(source: AsyncIterable<Uint8Array>, options: BuildOptions): Promise<Built> {
     const { importFile } = await import('ipfs-unixfs-importer');
-    const pending = new PendingBlocks(this.#blocks, options);
+    const pending = new PendingBlocks(options.into ?? this.#blocks, options);
     const metadata = metadataOf(options);
     // As Kubo: a file with metadata has no raw leaves.
     const leaves = Object.keys(metadata).length === 0 ? {} : { rawLeaves: false };

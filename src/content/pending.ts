@@ -5,8 +5,10 @@ import type { BlockStore, StoredBlock } from './blocks.ts';
 /** Bytes gathered before they are stored. */
 const PENDING_BYTES_MAX = 4 * 1024 * 1024;
 
+export type BlockTaker = Pick<BlockStore, 'has' | 'putAll'>;
+
 export class PendingBlocks {
-  readonly #blocks: BlockStore;
+  readonly #blocks: BlockTaker;
   readonly #isDry: boolean;
   readonly #seen = new Set<string>();
   #pending: StoredBlock[] = [];
@@ -14,7 +16,7 @@ export class PendingBlocks {
   #added = 0;
 
   /** With `dryRun` blocks are only counted. */
-  constructor(blocks: BlockStore, { dryRun }: { readonly dryRun?: boolean | undefined }) {
+  constructor(blocks: BlockTaker, { dryRun }: { readonly dryRun?: boolean | undefined }) {
     this.#blocks = blocks;
     this.#isDry = dryRun === true;
   }

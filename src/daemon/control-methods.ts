@@ -155,13 +155,14 @@ function demand<T>(schema: z.ZodType<T>, params: JsonObject, method: string): T 
   throw new OpError('invalid-argument', method, { hint });
 }
 
-const sessionOf = ({ peer, session }: ControlCall, version: string): Session => ({
+const sessionOf = ({ peer, session, signal }: ControlCall, version: string): Session => ({
   id: session,
   surface: 'cli',
   peer,
   principal: `uid:${peer.uid}`,
   client: { name: 'kitfs', version },
   ceiling: UNLIMITED,
+  closed: signal,
 });
 
 /**
@@ -171,8 +172,20 @@ const sessionOf = ({ peer, session }: ControlCall, version: string): Session => 
 function plainEnvelope(result: CallResult): Envelope {
   if (result.structuredContent !== undefined) return result.structuredContent;
   const envelope = result._meta?.[ENVELOPE_META] as Extract<Envelope, { status: 'success' }>;
+  const data = envelope.data as JsonObject;
+  const { messages } = data;
+  if (Array.isArray(messages)) {
+    const shown = messages.map((message: JsonObject) => withContent(message, result));
+    return { ...envelope, data: { ...data, messages: shown } };
+  }
   const content = result.content.slice(1).map(bytesIn).join('');
-  return { ...envelope, data: { ...(envelope.data as JsonObject), content } };
+  return { ...envelope, data: { ...data, content } };
+}
+
+/** One of several messages, with what its block holds. */
+function withContent(message: JsonObject, { content }: CallResult): JsonObject {
+  const block = content[Number(message['block'])];
+  return block === undefined ? message : { ...message, content: bytesIn(block) };
 }
 
 function bytesIn(block: CallResult['content'][number]): string {

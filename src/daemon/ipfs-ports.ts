@@ -15,6 +15,7 @@ import type { Actor, Journal } from '../journal/journal.ts';
 import { EmbeddedNode, Keys, type NameResolver, Nodes } from '../node/node.ts';
 import { Background, Follower, Ladder, Pace, Publisher, Restorer, Uploads } from '../sync/sync.ts';
 import type { IpfsPorts } from '../tools/ports-ipfs.ts';
+import { Subscriptions } from '../tools/tools.ts';
 import { bringUpToDate, type Caller, followings, type Vfs } from '../vfs/vfs.ts';
 import type { Loops } from './loops.ts';
 import { meaningOf } from './meaning.ts';
@@ -70,7 +71,7 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   parts.loops.start('uploads', (signal) => uploads.run(signal));
   parts.loops.start('publishing', (signal) => background.run(signal));
   parts.loops.start('ladder', (signal) => ladder.run(clock, signal));
-  const nodes = new Nodes({ home, kubo, dag, embedded: embeddedNode(parts) });
+  const nodes = new Nodes({ home, kubo, dag, embedded: embeddedNode({ ...parts, builder }) });
   parts.names.attach(() => nodes.state(undefined, 'resolve a name').names);
   const restorer = new Restorer(ports);
   const follower = followerOf(parts, restorer);
@@ -78,6 +79,7 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   return {
     ipfs: {
       nodes,
+      subscriptions: new Subscriptions(clock),
       ...{ blocks, dag, builder, publisher, restorer, follower, uploads, ladder },
       unpublished: () => background.unpublished,
       finish: async (signal, path) => {
@@ -118,13 +120,10 @@ function followerOf(parts: EngineParts, restorer: Restorer): Follower {
   });
 }
 
-const embeddedNode = (parts: EngineParts): EmbeddedNode => {
-  const { journal, version, clock } = parts;
-  return new EmbeddedNode({
-    journal,
-    version,
-    clock,
+const embeddedNode = (parts: EngineParts & { readonly builder: Builder }): EmbeddedNode =>
+  new EmbeddedNode({
+    ...parts,
     keys: new Keys(parts.keys),
     diskBytes: () => parts.diskBytes(),
+    syncJournal: () => parts.syncJournal(),
   });
-};

@@ -1,4 +1,4 @@
-/** The rules of what was published. In the order in which they are repaired. */
+/** The rules of what was published, and of the mutable tree. In the order in which they are repaired. */
 import { type Invariant, isDirectory } from './invariant.ts';
 import { TARGET_STATES } from './targets.ts';
 
@@ -41,5 +41,12 @@ export const SYNC: readonly Invariant[] = [
         OR (t.state IN ('stored', 'pinned') AND (t.held_tree IS NOT t.wanted_tree
           OR t.held_snapshot IS NOT t.wanted_snapshot))
         OR NOT ${isHere('t.wanted_tree')} OR NOT ${isHere('t.wanted_snapshot')}`,
+  },
+  {
+    name: 'mfs-root',
+    scope: 'content',
+    severity: 'loss',
+    sql: `SELECT 'a CID whose block is here' AS expected, m.value AS actual
+      FROM meta m WHERE m.key = 'mfs_root' AND NOT ${isHere('unhex(m.value)')}`,
   },
 ];

@@ -1,6 +1,7 @@
 /** How rows of what was published are put in order: what they tell of can be made again. */
 import type { Mend } from './mending.ts';
-import { repaired } from './mending.ts';
+import { repaired, SETTLED } from './mending.ts';
+import { quarantineBytes } from './mending-bytes.ts';
 
 const publishedFields: Mend = (mending, { ino }) => {
   mending.run('DELETE FROM published WHERE ino = ?', ino);
@@ -28,7 +29,17 @@ const targetFields: Mend = (mending, { target, published: path }) => {
   return repaired('the store is asked again for all of it, or nothing is owed');
 };
 
+/** The tree begins empty again; what the root was is kept, for its other blocks may be here. */
+const mfsRoot: Mend = (mending) => {
+  const row = mending.get<{ value: string }>(`SELECT value FROM meta WHERE key = 'mfs_root'`);
+  if (row === undefined) return SETTLED;
+  mending.run(`DELETE FROM meta WHERE key = 'mfs_root'`);
+  const done = quarantineBytes(mending, 'mfs-root', Buffer.from(String(row.value)));
+  return { ...done, action: `the mutable tree is empty; its root was put aside: ${done.action}` };
+};
+
 export const SYNC_MENDS: Readonly<Record<string, Mend>> = {
   'published-fields': publishedFields,
   'target-fields': targetFields,
+  'mfs-root': mfsRoot,
 };

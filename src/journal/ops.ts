@@ -44,6 +44,13 @@ export const OP_KINDS = [
   'dag_put',
   'fetch',
   'name_publish',
+  'pubsub_publish',
+  'mfs_mkdir',
+  'mfs_write',
+  'mfs_cp',
+  'mfs_mv',
+  'mfs_rm',
+  'mfs_chcid',
   'checkpoint',
   'repair',
 ] as const;

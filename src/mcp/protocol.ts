@@ -98,6 +98,7 @@ export class Connection implements Session {
   readonly #transport: SocketTransport;
   readonly #calls = new Map<RequestId, AbortController>();
   readonly #running = new Set<Promise<unknown>>();
+  readonly #closing = new AbortController();
   #onClose: () => void = () => {};
 
   constructor(socket: Socket, options: ConnectionOptions, ports: ConnectionPorts) {
@@ -138,6 +139,10 @@ export class Connection implements Session {
     return this.#ceiling;
   }
 
+  get closed(): AbortSignal {
+    return this.#closing.signal;
+  }
+
   /** Whatever a client calls itself: the command line has a socket of its own. */
   get surface(): Session['surface'] {
     return 'mcp';
@@ -160,9 +165,9 @@ export class Connection implements Session {
   }
 
   #closed(): void {
-    for (const controller of this.#calls.values()) {
-      controller.abort(new OpError('cancelled', 'call', { hint: 'the connection closed' }));
-    }
+    const reason = new OpError('cancelled', 'call', { hint: 'the connection closed' });
+    for (const controller of this.#calls.values()) controller.abort(reason);
+    this.#closing.abort(reason);
     this.#onClose();
   }
 

@@ -10,22 +10,20 @@ import type {
   RepoStat,
   StatsFacet,
 } from '../backend/backend.ts';
-import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import type { CID } from '../content/content.ts';
 import { cidOfBytes } from '../content/content.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Keys } from './keys.ts';
+import { EmbeddedMfs, type MfsParts } from './mfs.ts';
 import { EmbeddedNames } from './names.ts';
 import { isPeerId } from './peer-id.ts';
 
 /** Of the state directory; there is one so far. */
 const REPOSITORY = 'kitfs-state@1';
 
-export interface EmbeddedOptions {
-  readonly journal: Journal;
+export interface EmbeddedOptions extends MfsParts {
   readonly keys: Keys;
-  readonly clock: Clock;
   /** Of kitfs. */
   readonly version: string;
   /** Bytes that the disk of the block store has in all. */
@@ -40,12 +38,14 @@ export interface HeldBlock {
 export class EmbeddedNode {
   readonly kind = 'embedded';
   readonly names: EmbeddedNames;
+  readonly mfs: EmbeddedMfs;
   readonly stats: StatsFacet;
   readonly #journal: Journal;
 
   constructor(options: EmbeddedOptions) {
     this.#journal = options.journal;
     this.names = new EmbeddedNames(options);
+    this.mfs = new EmbeddedMfs(options);
     this.stats = new EmbeddedStats(options);
   }
 

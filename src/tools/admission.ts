@@ -2,7 +2,7 @@
 import { OpError } from '../base/errors.ts';
 import { nameOfText } from '../base/ids.ts';
 import { isAllowed, outside } from './ceiling.ts';
-import { placeOfContent } from './paths.ts';
+import { placeOfContent, placeOfMfs } from './paths.ts';
 import { placesIn } from './schema.ts';
 import type { Session, Tool } from './tool.ts';
 
@@ -20,7 +20,8 @@ export function demandTool(tool: Tool, { ceiling }: Bounded): void {
 export function demandPlaces(tool: Tool, input: unknown, { ceiling: { scope } }: Bounded): void {
   if (scope === undefined) return;
   for (const { kind, text } of placesIn(tool.input, input)) {
-    const path = kind === 'tree' ? text : placeOfContent(text);
+    const isMfs = kind === 'mfs' && !text.startsWith('/ipfs/');
+    const path = kind === 'tree' ? text : isMfs ? placeOfMfs(text) : placeOfContent(text);
     // What is no path of content is refused by its tool, and empty means none.
     if (path !== undefined && !scope.covers(nameOfText(path))) throw outside(tool.name, text);
   }

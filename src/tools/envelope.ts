@@ -175,13 +175,27 @@ export function sliceResult(slice: Slice): ContentResult {
   };
 }
 
+/** How a whole object travels: as asked, or as text when it is. @throws OpError encoding. */
+export const encodingOf = (
+  bytes: Buffer,
+  encoding: Slice['encoding'],
+  op: string,
+): Encoded['encoding'] =>
+  encodedSlice({ op, bytes, offset: 0, size: bytes.length, encoding }).encoding;
+
 interface Encoded {
   readonly bytes: Buffer;
   readonly encoding: 'utf-8' | 'base64';
 }
 
 /** UTF-8 when the slice is, apart from a code point that its end cuts; else base64. */
-function encodedSlice({ op, bytes, offset, size, encoding }: Slice): Encoded {
+function encodedSlice({
+  op,
+  bytes,
+  offset,
+  size,
+  encoding,
+}: Pick<Slice, 'op' | 'bytes' | 'offset' | 'size' | 'encoding'>): Encoded {
   if (encoding === 'base64') return { bytes, encoding };
   // At the end of the object nothing was cut: a broken code point there is not text.
   const isCut = offset + bytes.length < size;

@@ -12,7 +12,24 @@ import { ipfsNamePublish, ipfsNameResolve } from './toolset-ipfs-names.ts';
 import { ipfsId, ipfsStats, ipfsSwarmPeers, ipfsVersion } from './toolset-ipfs-node.ts';
 import { ipfsPinUpdate } from './toolset-ipfs-pin-update.ts';
 import { ipfsPinAdd, ipfsPinLs, ipfsPinRm } from './toolset-ipfs-pins.ts';
+import {
+  ipfsPubsubPeers,
+  ipfsPubsubPublish,
+  ipfsPubsubRead,
+  ipfsPubsubSubscribe,
+  ipfsPubsubUnsubscribe,
+} from './toolset-ipfs-pubsub.ts';
+import { ipfsDhtFindpeer, ipfsDhtFindprovs, ipfsDhtQuery } from './toolset-ipfs-routing.ts';
 import { fsJournalGetHistory } from './toolset-journal.ts';
+import { ipfsFilesFlush, ipfsFilesLs, ipfsFilesRead, ipfsFilesStat } from './toolset-mfs.ts';
+import {
+  ipfsFilesChcid,
+  ipfsFilesCp,
+  ipfsFilesMkdir,
+  ipfsFilesMv,
+  ipfsFilesRm,
+  ipfsFilesWrite,
+} from './toolset-mfs-change.ts';
 import { vfsSyncFromIpfs, vfsSyncToIpfs } from './toolset-sync.ts';
 import { systemHealth } from './toolset-system.ts';
 import { vfsLs, vfsRead, vfsStat } from './toolset-vfs.ts';
@@ -58,8 +75,27 @@ export const TOOLS: readonly Tool[] = [
   ipfsDagGet,
   ipfsDagPut,
   // Toolset ipfs_net.
+  ipfsDhtFindpeer,
+  ipfsDhtFindprovs,
+  ipfsDhtQuery,
   ipfsNamePublish,
   ipfsNameResolve,
+  ipfsPubsubPublish,
+  ipfsPubsubSubscribe,
+  ipfsPubsubRead,
+  ipfsPubsubUnsubscribe,
+  ipfsPubsubPeers,
+  // Toolset mfs.
+  ipfsFilesMkdir,
+  ipfsFilesLs,
+  ipfsFilesStat,
+  ipfsFilesRead,
+  ipfsFilesWrite,
+  ipfsFilesCp,
+  ipfsFilesMv,
+  ipfsFilesRm,
+  ipfsFilesFlush,
+  ipfsFilesChcid,
   // Toolset coordination.
   jobGet,
   jobCancel,

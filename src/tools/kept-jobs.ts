@@ -20,7 +20,7 @@ export interface KeptJobCall {
   readonly requestId: string;
   readonly toolCallId?: string | undefined;
   /** Who called, and what it might do at most then: the job goes on within that. */
-  readonly session: Omit<Session, 'ceiling'> & { readonly ceiling: KeptCeiling };
+  readonly session: Omit<Session, 'ceiling' | 'closed'> & { readonly ceiling: KeptCeiling };
   readonly startedAt: Instant;
   readonly timeoutMs: number;
 }

@@ -13,13 +13,15 @@ export interface OutsideChange<T, Data> {
   /** As far as it is known before. */
   readonly record: PinRecord;
   readonly make: () => Promise<T>;
+  /** What is known of it only then. */
+  readonly outcome?: (made: T) => Partial<PinRecord>;
   readonly tell: (made: T) => RecordResult<Data>;
 }
 
 /** @throws what `make` throws. */
 export async function changeOutside<T, Data>(
   context: ToolContext,
-  { record, make, tell }: OutsideChange<T, Data>,
+  { record, make, outcome = () => ({}), tell }: OutsideChange<T, Data>,
 ): Promise<RecordResult<Data>> {
   const { vfs } = context.ports;
   const { journal } = vfs.core;
@@ -30,14 +32,14 @@ export async function changeOutside<T, Data>(
     made = await make();
   } catch (cause) {
     const { failure } = asOpError(cause, record.kind);
-    const outcome = { ...record, state: 'failed', error: CODE_OF[failure] } as const;
-    journal.commit((tx) => recordPin(context, tx, outcome));
+    const failed = { ...record, state: 'failed', error: CODE_OF[failure] } as const;
+    journal.commit((tx) => recordPin(context, tx, failed));
     throw cause;
   }
   const told = tell(made);
   const seq = journal.group(() => {
     context.keep(() => told);
-    return journal.commit((tx) => recordPin(context, tx, record));
+    return journal.commit((tx) => recordPin(context, tx, { ...record, ...outcome(made) }));
   });
   return { ...told, seq };
 }

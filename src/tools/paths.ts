@@ -65,6 +65,12 @@ export function placeOfContent(text: string): string | undefined {
   return ['', parsed.kind, root, ...parsed.segments].join('/');
 }
 
+/** A path of MFS as a path of the tree, where MFS is seen. */
+export const placeOfMfs = (path: string): string => (path === '/' ? '/mfs' : `/mfs${path}`);
+
+/** `/a b` of MFS → `kitfs://mfs/a%20b`. */
+export const mfsUri = (path: string): string => `kitfs://mfs/${encodeSegments(path)}`;
+
 /** `kitfs://ipfs/<cid>[/sub]`. */
 export const ipfsUri = (cid: string, segments: readonly string[] = []): string =>
   ['kitfs://ipfs', cid, ...segments.map((segment) => encodeURIComponent(segment))].join('/');

@@ -136,6 +136,8 @@ export interface PinRecord {
   /** undefined: it is about a path alone. */
   readonly cid: CID | undefined;
   readonly path?: Name | undefined;
+  /** Of two ends the one it came from. */
+  readonly oldPath?: Name | undefined;
   readonly size?: number | undefined;
   readonly after: Readonly<Record<string, unknown>>;
   readonly oldCid?: CID | undefined;
@@ -146,7 +148,7 @@ export interface PinRecord {
 /** The record of a change of pins, in the transaction of the change. */
 export function recordPin(context: ToolContext, tx: Tx, record: PinRecord): number {
   const { journal } = context.ports.vfs.core;
-  const { kind, cid, oldCid, path, size, after, state, error } = record;
+  const { kind, cid, oldCid, path, oldPath, size, after, state, error } = record;
   return tx.record({
     kind,
     actor: journal.actors.intern(context.caller.actor()),
@@ -154,6 +156,7 @@ export function recordPin(context: ToolContext, tx: Tx, record: PinRecord): numb
     parent: 0,
     name: '' as Name,
     path: path ?? (`/ipfs/${cid}` as Name),
+    oldPath,
     group: context.requestId,
     size,
     cid: cid === undefined ? undefined : Buffer.from(cid.bytes),

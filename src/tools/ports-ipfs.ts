@@ -3,6 +3,7 @@ import type { Name } from '../base/ids.ts';
 import type { BlockStore, Builder, Dag } from '../content/content.ts';
 import type { EmbeddedNode, Nodes } from '../node/node.ts';
 import type { Follower, Ladder, Publisher, Restorer, Unpublished, Uploads } from '../sync/sync.ts';
+import type { Subscriptions } from './subscriptions.ts';
 
 export interface IpfsPorts {
   readonly ipfs: {
@@ -27,5 +28,7 @@ export interface IpfsPorts {
      * @throws the signal's reason.
      */
     finish(signal: AbortSignal, path?: Name): Promise<void>;
+    /** Topics that agents listen to. */
+    readonly subscriptions: Subscriptions;
   };
 }

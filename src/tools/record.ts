@@ -115,6 +115,7 @@ const WITHOUT_INVERSE: ReadonlySet<OpKind> = new Set([
   'repair',
   'dag_put',
   'name_publish',
+  'pubsub_publish',
   'fetch',
 ]);
 

@@ -13,7 +13,7 @@ import { JOB_STARTS_MAX, RESULT_BYTES_MAX } from '../base/limits.ts';
 import type { Redactor } from '../base/redaction.ts';
 import { demandPlaces, demandTool } from './admission.ts';
 import { callerOf } from './caller.ts';
-import { type Ceiling, ceilingFrom, isAllowed } from './ceiling.ts';
+import { type Ceiling, ceilingFrom, isAllowed, type Scope } from './ceiling.ts';
 import {
   type CallResult,
   contentCall,
@@ -35,7 +35,7 @@ import {
   wrongKey,
 } from './repeats.ts';
 import { validate } from './schema.ts';
-import { seenWithin } from './seen.ts';
+import { scopeOfAnswers, seenWithin } from './seen.ts';
 import { settled } from './settled.ts';
 import { isJob, isRepeatedBy, timeoutOf, waitOf } from './terms.ts';
 import type { ContentResult, Progress, RecordResult, Session, Tool, ToolContext } from './tool.ts';
@@ -181,7 +181,7 @@ export class Registry {
         this.#resume(job).catch((error: unknown) => {
           const result = this.#told(asOpError(error, call.tool), {
             requestId: call.requestId,
-            ceiling: ceilingFrom(call.session.ceiling),
+            scope: ceilingFrom(call.session.ceiling).scope,
           });
           this.#noted(() => keptJobs.ended(id, result));
           this.#ports.log.warn({ err: error, job: id }, 'a job could not go on');
@@ -211,7 +211,9 @@ export class Registry {
       throw new OpError('internal', name, { hint: `${starts} daemons ended while it ran` });
     }
     const { key, values } = call;
-    const session = { ...call.session, ceiling: ceilingFrom(call.session.ceiling) };
+    const ceiling = ceilingFrom(call.session.ceiling);
+    // Whoever began it is gone; what a connection may hold, this call cannot have.
+    const session = { ...call.session, ceiling, closed: AbortSignal.abort() };
     demandTool(tool, session);
     const input = validate(tool.input, values, name);
     demandPlaces(tool, input, session);
@@ -443,12 +445,12 @@ export class Registry {
   }
 
   #success(
-    { requestId, startedMs, session }: Call,
+    { tool, requestId, startedMs, session }: Call,
     outcome: RecordResult<unknown> | ContentResult,
   ) {
     const elapsedMs = this.#ports.clock.monotonicMs() - startedMs;
     const envelope = successEnvelope(outcome, { requestId, elapsedMs });
-    const { scope } = session.ceiling;
+    const scope = scopeOfAnswers(tool, session);
     return scope === undefined ? envelope : { ...envelope, data: seenWithin(scope, envelope.data) };
   }
 
@@ -462,13 +464,12 @@ export class Registry {
       const fields = { request_id: requestId, tool: tool.name, err: error };
       this.#ports.log.error(fields, 'a tool threw what it must not');
     }
-    const envelope = this.#told(known, { requestId, ceiling: session.ceiling });
+    const envelope = this.#told(known, { requestId, scope: scopeOfAnswers(tool, session) });
     return { envelope, result: recordCall(envelope) };
   }
 
-  #told(error: OpError, to: { readonly requestId: string; readonly ceiling: Ceiling }) {
-    const { scope } = to.ceiling;
-    const told = this.#redactor.value(errorEnvelope(error, to.requestId));
+  #told(error: OpError, { requestId, scope }: { requestId: string; scope: Scope | undefined }) {
+    const told = this.#redactor.value(errorEnvelope(error, requestId));
     return scope === undefined ? told : (seenWithin(scope, told) as typeof told);
   }
 }

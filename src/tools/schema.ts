@@ -48,8 +48,11 @@ const treePath = z
   })
   .overwrite(withoutTrailingSlash);
 
-/** Which parameters name places, and how: a path of the tree, or content by CID or name. */
-const placing = z.registry<{ readonly kind: 'tree' | 'content' }>();
+/** A path of the tree; content by CID or name; a path of MFS, or content that begins with `/ipfs/`. */
+type PlaceKind = 'tree' | 'content' | 'mfs';
+
+/** Which parameters name places, and how. */
+const placing = z.registry<{ readonly kind: PlaceKind }>();
 
 /** Absolute path inside the tree, a `/` at its end dropped. `namesOf` (paths.ts) takes it apart. */
 export const path = (description = 'absolute path in the tree') =>
@@ -74,12 +77,36 @@ const ipfsPathText = z.string().superRefine((value, context) => {
 export const ipfsPath = (description = '<cid>[/sub], /ipfs/<cid>[/sub] or /ipns/<name>[/sub]') =>
   ipfsPathText.describe(description).register(placing, { kind: 'content' });
 
+/** What looks like a path of content is one, to Kubo too. */
+const isOfMfs = (value: string): boolean => !/^\/(ipfs|ipns)(\/|$)/.test(value);
+const mfsText = treePath.superRefine((value, context) => {
+  if (!isOfMfs(value)) {
+    const expected = 'a path of MFS, not of content (/ipfs, /ipns)';
+    context.addIssue(faulty({ failure: 'invalid-path', expected }));
+  }
+});
+/** Absolute path inside MFS. */
+export const mfsPath = (description = 'absolute path in MFS') =>
+  mfsText.describe(description).register(placing, { kind: 'mfs' });
+
+const mfsSourceText = z
+  .string()
+  .superRefine((value, context) => {
+    const kind = value.startsWith('/ipfs/') ? ipfsPathText : mfsText;
+    const [issue] = kind.safeParse(value).error?.issues ?? [];
+    if (issue?.code === 'custom') context.addIssue({ code: 'custom', params: issue.params });
+  })
+  .overwrite(withoutTrailingSlash);
+/** A path of MFS, or content: what begins with `/ipfs/`. */
+export const mfsSource = () =>
+  mfsSourceText.describe('path in MFS, or /ipfs/<cid>[/sub]').register(placing, { kind: 'mfs' });
+
 /** What a mount starts with: an IPFS path, or nothing. `parseIpfsPath` takes it apart. */
 export const source = () => text(0, 4096).default('').register(placing, { kind: 'content' });
 
 /** A place that a call names, in its own words. */
 export interface NamedPlace {
-  readonly kind: 'tree' | 'content';
+  readonly kind: PlaceKind;
   readonly text: string;
 }
 
@@ -132,6 +159,8 @@ export const metadata = () =>
     });
 
 const encodingName = z.enum(['utf-8', 'base64']);
+
+export const encoding = () => encodingName;
 
 /** Tag `+node`. */
 export const node = { node: z.enum(['embedded', 'kubo']).optional() };

@@ -8,11 +8,18 @@ import { type Name, nameOfText } from '../base/ids.ts';
 import { REDACTED } from '../base/redaction.ts';
 import type { Scope } from './ceiling.ts';
 import { placeOfTreeUri } from './paths.ts';
+import type { Session, Tool } from './tool.ts';
 
 /** Fields that hold a path of the tree, or one of content. What is relative is no path of it. */
 const PATHS = ['path', 'old_path', 'mount_point', 'source', 'destination', 'kept_as'] as const;
 /** By the first of these an item of a list is about one place. */
 const SUBJECTS = ['path', 'mount_point'] as const;
+
+/** What the tools of MFS tell of are the places they were asked about, in words of their own. */
+export const scopeOfAnswers = (
+  { toolset }: Pick<Tool, 'toolset'>,
+  { ceiling: { scope } }: Pick<Session, 'ceiling'>,
+): Scope | undefined => (toolset === 'mfs' ? undefined : scope);
 
 type Fields = Readonly<Record<string, unknown>>;
 

@@ -16,6 +16,11 @@ interface Asked {
   readonly input: Input;
 }
 
+interface Bounded {
+  readonly tool: Pick<Tool, 'deadline'>;
+  readonly input: Input;
+}
+
 /** Whether running it twice would be seen. */
 export const isRepeatedBy = (tool: Tool, input: Input): boolean =>
   tool.changes === 'journal' && input['dry_run'] !== true;
@@ -23,7 +28,7 @@ export const isRepeatedBy = (tool: Tool, input: Input): boolean =>
 export const isJob = (tool: Tool, input: Input): boolean =>
   tool.job === true && (tool.kind === 'record' || input['output_path'] !== undefined);
 
-export function timeoutOf({ tool, input }: Asked): number {
+export function timeoutOf({ tool, input }: Bounded): number {
   const asked = input['timeout_ms'];
   return typeof asked === 'number' ? asked : DEADLINE_MS[tool.deadline];
 }

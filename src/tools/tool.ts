@@ -76,6 +76,8 @@ export interface Session {
   readonly client: { readonly name: string; readonly version: string } | undefined;
   /** What may be asked at most, whatever the rights of the peer. */
   readonly ceiling: Ceiling;
+  /** Aborts when the connection closes. */
+  readonly closed: AbortSignal;
 }
 
 export interface Progress {

@@ -18,4 +18,5 @@ export { JournaledJobs } from './kept-jobs.ts';
 export type { Ports } from './ports.ts';
 export { Registry } from './registry.ts';
 export { IDEMPOTENCY_META, JournaledCalls } from './repeats.ts';
+export { Subscriptions } from './subscriptions.ts';
 export type { Peer, Progress, Session, Tool } from './tool.ts';

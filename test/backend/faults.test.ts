@@ -47,6 +47,7 @@ describe('what Kubo says in a refusal', () => {
     ['ipld: could not find bafy', 'content-missing'],
     ['failed to fetch all nodes', 'content-missing'],
     ['walk failed: error traversing node at "x": could not load link "y"', 'content-missing'],
+    ['not unixfs node (proto or raw)', 'unsupported'],
     ['mismatch in content integrity, expected: a, got: b', 'integrity'],
     ['write /repo/blocks/x: no space left on device', 'no-space'],
     ['produced block is over 2MiB: big blocks', 'payload-too-large'],

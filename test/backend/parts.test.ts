@@ -5,8 +5,8 @@ import { demandBytesOf } from '../../src/backend/backend.ts';
 import { isWithin, normalPath, parentOf } from '../../src/backend/kubo/mfs-paths.ts';
 import { multipart } from '../../src/backend/kubo/multipart.ts';
 import { millisecondsOf } from '../../src/backend/kubo/stats.ts';
-import { Turns } from '../../src/backend/kubo/turns.ts';
 import { Fields } from '../../src/backend/kubo/wire.ts';
+import { Turns } from '../../src/base/turns.ts';
 import { CountingRandom } from '../fakes/random.ts';
 import { all, rawBlock, streamOf, text } from './engine.ts';
 

@@ -72,6 +72,13 @@ export const CALLS: readonly Corruption[] = [
     found: ['tool-job-ended'],
   },
   {
+    title: 'a mutable tree whose root is not here',
+    check: 'mfs-root',
+    plant: sql(`INSERT INTO meta VALUES ('mfs_root', '0155')`),
+    outcome: 'quarantined',
+    found: ['mfs-root'],
+  },
+  {
     title: 'a job that nobody began, and one that ended without a result',
     check: 'job-fields',
     plant: sql(`UPDATE tool_job SET starts = -1 WHERE id = 'ended';

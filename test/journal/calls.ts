@@ -4,6 +4,9 @@ import { JournaledJobs, type KeptJobCall } from '../../src/tools/kept-jobs.ts';
 import { JournaledCalls, ticketOf } from '../../src/tools/repeats.ts';
 import { session } from '../tools/sample.ts';
 
+/** Whether the connection is closed is nobody's concern later. */
+const { closed: _, ...of } = session(7);
+
 /** A call that a daemon goes on with. */
 export const CALL: KeptJobCall = {
   tool: 'vfs_rm',
@@ -11,7 +14,7 @@ export const CALL: KeptJobCall = {
   key: 'k',
   requestId: 'r',
   toolCallId: undefined,
-  session: { ...session(7), ceiling: { readOnly: false, tools: ['vfs_rm'], places: ['/ipfs'] } },
+  session: { ...of, ceiling: { readOnly: false, tools: ['vfs_rm'], places: ['/ipfs'] } },
   startedAt: { s: 1, ns: 2 },
   timeoutMs: 300_000,
 };

@@ -202,6 +202,8 @@ const OFFENCES: readonly Offence[] = [
   { rule: 'target-fields', sql: 'UPDATE sync_target SET held_seq = 1, wanted_seq = 0' },
   { rule: 'target-fields', sql: 'UPDATE sync_target SET wanted_seq = 1000' },
   { rule: 'target-fields', sql: 'UPDATE sync_target SET wanted_ino = -1' },
+  { rule: 'mfs-root', sql: `INSERT INTO meta VALUES ('mfs_root', '0155')` },
+  { rule: 'mfs-root', sql: `INSERT INTO meta VALUES ('mfs_root', 'no')` },
 ];
 
 describe('an offence is found against', () => {

@@ -120,13 +120,13 @@ const NAMING = TOOLS.flatMap((tool) =>
 /** A call all of whose places lie inside, apart from that of `name`. */
 function callWith(tool: Tool, name: string, place: string): Record<string, unknown> {
   const inside = Object.fromEntries(
-    NAMING.filter((row) => row.tool === tool && row.kind === 'tree').map((row) => [
+    NAMING.filter((row) => row.tool === tool && row.kind !== 'content').map((row) => [
       row.name,
-      `/ipfs/in/${row.name}`,
+      row.kind === 'mfs' ? `/in/${row.name}` : `/ipfs/in/${row.name}`,
     ]),
   );
   const { content: _content, ...example } = tool.example as Record<string, unknown>;
-  const isContent = tool.name === 'vfs_write';
+  const isContent = ['vfs_write', 'ipfs_files_write'].includes(tool.name);
   return { ...example, ...inside, ...(isContent ? { content: 'x' } : {}), [name]: place };
 }
 
@@ -144,20 +144,22 @@ describe('outside its scope', () => {
   test.each(NAMING.map(({ tool, name, kind }) => ({ tool, name, kind, of: tool.name })))(
     'nothing is reached by $name of $of, and nothing is told',
     async ({ tool, name, kind }) => {
-      const places =
-        kind === 'content'
-          ? [CID, ...(name === 'cid' ? [] : [`/ipfs/${CID}/x`])]
-          : [
-              '/',
-              '/ipfs',
-              '/ipfs/out',
-              '/ipfs/out/secret.txt',
-              '/ipfs/out/absent',
-              '/ipfs/inside/near.txt',
-              `/ipfs/${CID}`,
-              '/.kitfs/status.json',
-            ];
-      for (const place of places) {
+      const places = {
+        content: [CID, ...(name === 'cid' ? [] : [`/ipfs/${CID}/x`])],
+        mfs: ['/', '/out', '/inside/near', ...(name === 'source' ? ['/mfs/in'] : [])],
+        tree: [
+          '/',
+          '/ipfs',
+          '/ipfs/out',
+          '/ipfs/out/secret.txt',
+          '/ipfs/out/absent',
+          '/ipfs/inside/near.txt',
+          `/ipfs/${CID}`,
+          '/.kitfs/status.json',
+        ],
+      };
+      if (kind === 'mfs') fixture.ceiling = within('/mfs/in');
+      for (const place of places[kind]) {
         const call = callWith(tool, name, place);
         if (kind === 'content' && 'backend' in tool.input.shape) call['backend'] = 'ipfs';
         const told = await fixture.refused(tool.name, call, 'POLICY_DENIED');

@@ -99,6 +99,9 @@ export class Fixture {
   mountDir: string | undefined = '/mnt/kitfs';
   /** Of every call. */
   ceiling: Ceiling = UNLIMITED;
+  /** Over which calls come. */
+  connection = 'session-1';
+  readonly #connections = new Map<string, AbortController>();
   readonly #loops = new Loops(this);
   readonly #hasher = new HashPool();
   readonly #stop = new AbortController();
@@ -175,7 +178,19 @@ export class Fixture {
     this.registry = new Registry({ tools, ports: this.ports, redactor: new Redactor() });
   }
 
+  /** Closes a connection, as an agent that goes away. */
+  hangUp(id: string): void {
+    this.#connection(id).abort();
+  }
+
+  #connection(id: string): AbortController {
+    const known = this.#connections.get(id) ?? new AbortController();
+    this.#connections.set(id, known);
+    return known;
+  }
+
   async close(): Promise<void> {
+    for (const id of this.#connections.keys()) this.hangUp(id);
     await this.ports.jobs.close();
     this.#stop.abort();
     await this.#loops.stop();
@@ -194,7 +209,8 @@ export class Fixture {
   ): Promise<CallResult> {
     const tool = this.registry.get(name);
     if (tool === undefined) throw new Error(`there is no tool ${name}`);
-    const session = sessionOf(peer, this.ceiling);
+    const { ceiling, connection: id } = this;
+    const session = sessionOf(peer, { id, ceiling, closed: this.#connection(id).signal });
     return await this.registry.call(tool, values, session, { signal: this.#stop.signal, key });
   }
 
@@ -331,9 +347,8 @@ export const KERNEL: Caller = {
 };
 
 export function sessionOf(
-  peer: Partial<Peer> = {},
-  ceiling = UNLIMITED,
-  id = 'session-1',
+  peer: Partial<Peer>,
+  { ceiling, closed, id }: Pick<Session, 'ceiling' | 'closed' | 'id'>,
 ): Session {
   const whole = { ...ROOT_PEER, ...peer };
   return {
@@ -343,5 +358,6 @@ export function sessionOf(
     principal: `uid:${whole.uid}`,
     client: { name: 'test', version: '1.0' },
     ceiling,
+    closed,
   };
 }

@@ -61,8 +61,26 @@ const HEADS: Readonly<Record<string, string>> = {
   ipfs_block_get: 'R-IO ipfs_core',
   ipfs_dag_get: 'R-IO ipfs_core',
   ipfs_dag_put: '--IO ipfs_core',
+  ipfs_dht_findpeer: 'R-IO ipfs_net',
+  ipfs_dht_findprovs: 'R-IO ipfs_net',
+  ipfs_dht_query: 'R-IO ipfs_net',
   ipfs_name_publish: '-D-O ipfs_net',
   ipfs_name_resolve: 'R-IO ipfs_net',
+  ipfs_pubsub_publish: '---O ipfs_net',
+  ipfs_pubsub_subscribe: '---O ipfs_net',
+  ipfs_pubsub_read: 'R-I- ipfs_net',
+  ipfs_pubsub_unsubscribe: '--I- ipfs_net',
+  ipfs_pubsub_peers: 'R-IO ipfs_net',
+  ipfs_files_mkdir: '--I- mfs',
+  ipfs_files_ls: 'R-I- mfs',
+  ipfs_files_stat: 'R-I- mfs',
+  ipfs_files_read: 'R-I- mfs',
+  ipfs_files_write: '-D-- mfs',
+  ipfs_files_cp: '-DI- mfs',
+  ipfs_files_mv: '-D-- mfs',
+  ipfs_files_rm: '-DI- mfs',
+  ipfs_files_flush: '--I- mfs',
+  ipfs_files_chcid: '--I- mfs',
   fs_journal_get_history: 'R-I- journal',
   job_get: 'R-I- coordination',
   job_cancel: '--I- coordination',
@@ -72,7 +90,14 @@ const HEADS: Readonly<Record<string, string>> = {
 /** Of no block that any test has. */
 const ABSENT = 'bafkreiacndfy443ter6qr2tmbbdhadvxxheowwf75s6zehscklu6ezxmta';
 
-const CONTENT_TOOLS = ['vfs_read', 'ipfs_cat', 'ipfs_get', 'ipfs_block_get'];
+const CONTENT_TOOLS = [
+  'vfs_read',
+  'ipfs_cat',
+  'ipfs_get',
+  'ipfs_block_get',
+  'ipfs_pubsub_read',
+  'ipfs_files_read',
+];
 
 /** Objects that hold what the caller makes up. */
 const OPEN_OBJECTS = new Set(['metadata', 'labels', 'arguments', 'value']);
@@ -248,6 +273,14 @@ describe('tools that only read', () => {
       ipfs_refs_local: [{}, { limit: 1 }],
       ipfs_block_stat: [{ cid: `${root}` }, { cid: ABSENT }],
       ipfs_block_get: [{ cid: `${root}` }, { cid: ABSENT }],
+      ipfs_dht_findpeer: [{ peer_id: 'x' }],
+      ipfs_dht_findprovs: [{ cid: ABSENT }],
+      ipfs_dht_query: [{ peer_id: 'x' }],
+      ipfs_pubsub_read: [{ subscription_id: 'x'.repeat(22) }],
+      ipfs_pubsub_peers: [{}, { topic: 't' }],
+      ipfs_files_ls: [{}, { path: '/none' }],
+      ipfs_files_stat: [{ path: '/' }, { path: '/none' }],
+      ipfs_files_read: [{ path: '/none' }, { path: '/' }],
       fs_journal_get_history: [{}, { path: '/ipfs', recursive: true, limit: 1 }],
       job_get: [{}, { job_id: 'x'.repeat(22) }],
       system_health: [{}],

@@ -242,4 +242,5 @@ export const session = (uid = 0): Session => ({
   principal: `uid:${uid}`,
   client: { name: 'test', version: '1' },
   ceiling: UNLIMITED,
+  closed: new AbortController().signal,
 });

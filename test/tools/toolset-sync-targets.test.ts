@@ -91,7 +91,7 @@ test('the progress of a publication goes on with what is sent', async () => {
   const reports: Progress[] = [];
   const tool = world.registry.get('vfs_sync_to_ipfs');
   if (tool === undefined) throw new Error('there is one');
-  const session = sessionOf({}, UNLIMITED);
+  const session = sessionOf({}, { id: 'session-1', ceiling: UNLIMITED, closed: calling().signal });
   const progress = (report: Progress) => void reports.push(report);
   await world.registry.call(tool, { path: '/ipfs/d' }, session, { ...calling(), progress });
   const last = reports.at(-1);

@@ -43,6 +43,7 @@ export const FAULTS: readonly Fault[] = [
   { text: /produced block is over/, failure: 'payload-too-large' },
   { text: /[nN]ot a directory|can only update directories/, failure: 'not-directory' },
   { text: /was not a file|path is a directory|is a directory$/, failure: 'is-directory' },
+  { text: /not unixfs node|is not UnixFS/i, failure: 'unsupported' },
   { text: /offset was past end of file/, failure: 'offset-past-end' },
   {
     text: /cannot delete root|cannot change CID format of the MFS root|invalid path/,

@@ -15,6 +15,7 @@
 import type { CID } from 'multiformats/cid';
 import { OpError } from '../../base/errors.ts';
 import { MFS_UNFLUSHED_MAX, NODE_CALLS_WAITING_MAX } from '../../base/limits.ts';
+import { Turns } from '../../base/turns.ts';
 import type { CallOptions } from '../call.ts';
 import type {
   MfsChangeOptions,
@@ -29,6 +30,7 @@ import type {
   MfsStat,
   MfsStatOptions,
   MfsWriteOptions,
+  MfsWritten,
 } from '../mfs.ts';
 import { UNFLUSHED } from './faults.ts';
 import { demandNotRoot, isWithin, normalPath, parentOf } from './mfs-paths.ts';
@@ -36,7 +38,6 @@ import { kindOf, statOf } from './mfs-stat.ts';
 import { oneFile } from './multipart.ts';
 import type { Ask, Rpc } from './rpc.ts';
 import type { Lane } from './transport.ts';
-import { Turns } from './turns.ts';
 import { invalid } from './wire.ts';
 
 /** Behind the name of what is put in its place. */
@@ -53,11 +54,15 @@ export class KuboMfs implements MfsFacet {
   }
 
   async stat(path: string, options: MfsStatOptions): Promise<MfsStat | undefined> {
-    return await this.#stat(normalPath(path, `files/stat ${path}`), options);
+    const op = `files/stat ${path}`;
+    const { flushed = false } = options;
+    using deadline = this.#rpc.deadline(op, options, options.withLocal === true ? 'long' : 'short');
+    if (flushed && this.#unflushed > 0) await this.flush('/', deadline.options);
+    return await this.#stat(normalPath(path, op), { ...options, ...deadline.options });
   }
 
   async #stat(path: string, options: MfsStatOptions): Promise<MfsStat | undefined> {
-    const { withLocal = false, ...within } = options;
+    const { withLocal = false, flushed: _, ...within } = options;
     const ask = {
       command: 'files/stat',
       args: [path],
@@ -150,16 +155,17 @@ export class KuboMfs implements MfsFacet {
     given: string,
     content: AsyncIterable<Uint8Array>,
     options: MfsWriteOptions,
-  ): Promise<MfsStat> {
+  ): Promise<MfsWritten> {
     const op = `files/write ${given}`;
     const path = normalPath(given, op);
     const { offset = 0, truncate = false, create = false, parents = false, flush = true } = options;
-    const change = async (within: () => CallOptions): Promise<MfsStat> => {
+    const change = async (within: () => CallOptions): Promise<MfsWritten> => {
       const before = create
         ? await this.#stat(path, within())
         : await this.#demand(path, op, within());
       if (before?.type === 'directory')
         throw new OpError('is-directory', op, { details: { path } });
+      demandVersion(path, op, options.expected, before);
       await this.#roomForOne(within);
       let sent = 0;
       const counted = async function* () {
@@ -179,7 +185,8 @@ export class KuboMfs implements MfsFacet {
       this.#count(ask);
       const after = await this.#demand(path, op, within());
       const size = Math.max(truncate ? 0 : (before?.size ?? 0), sent === 0 ? 0 : offset + sent);
-      if (after.size >= size) return after;
+      const written = { ...after, created: before === undefined, previous: before?.cid };
+      if (after.size >= size) return written;
       throw invalid(op, `the file has ${after.size} bytes and not ${size}`);
     };
     return await this.#change(op, options, change, 'long');
@@ -194,15 +201,15 @@ export class KuboMfs implements MfsFacet {
     if (isMfs) demandApart(source, destination, op);
     return await this.#change(op, options, async (within) => {
       const { cid } = await this.#demand(source, op, within());
-      const overwritten = await this.#freed(destination, op, options, within);
+      const freed = await this.#freed(destination, op, options, within);
       const { parents = false, flush = true } = options;
       const ask = {
         command: 'files/cp',
         args: [source, destination],
-        query: { parents, flush, force: overwritten },
+        query: { parents, flush, force: freed.overwritten },
       };
       const made = await this.#settle(ask, within, () => this.#ifIs(destination, cid, within));
-      return { cid: made.cid, overwritten };
+      return { cid: made.cid, ...freed };
     });
   }
 
@@ -214,13 +221,13 @@ export class KuboMfs implements MfsFacet {
     demandApart(source, destination, op);
     return await this.#change(op, options, async (within) => {
       const { cid, type } = await this.#demand(source, op, within());
-      const overwritten = await this.#freed(destination, op, options, within);
-      if (overwritten && type === 'directory') {
+      const freed = await this.#freed(destination, op, options, within);
+      if (freed.overwritten && type === 'directory') {
         throw new OpError('not-directory', op, { details: { path: destination } });
       }
       await this.#parent(destination, op, options, within);
       await this.#move(source, destination, { cid, flush: options.flush, within });
-      return { cid, overwritten };
+      return { cid, ...freed };
     });
   }
 
@@ -323,18 +330,18 @@ export class KuboMfs implements MfsFacet {
     await this.#settle(ask, within, () => this.#ifIs(path, cid, within));
   }
 
-  /** Sees to it that what is at a name may be replaced. @returns whether there is anything. */
+  /** Sees to it that what is at a name may be replaced. @returns what there is. */
   async #freed(
     path: string,
     op: string,
     { overwrite = false }: MfsCopyOptions,
     within: () => CallOptions,
-  ): Promise<boolean> {
+  ): Promise<{ readonly overwritten: boolean; readonly previous?: CID }> {
     const there = await this.#stat(path, within());
-    if (there === undefined) return false;
+    if (there === undefined) return { overwritten: false };
     if (!overwrite) throw new OpError('exists', op, { details: { path } });
     if (there.type === 'directory') throw new OpError('is-directory', op, { details: { path } });
-    return true;
+    return { overwritten: true, previous: there.cid };
   }
 
   /** Sees to it that there is a directory for a name. @throws OpError not-found, not-directory. */
@@ -410,6 +417,18 @@ export class KuboMfs implements MfsFacet {
   #count({ query }: Ask): void {
     if (query?.['flush'] === false) this.#unflushed += 1;
   }
+}
+
+/** @throws OpError version-conflict. */
+function demandVersion(
+  path: string,
+  op: string,
+  expected: CID | undefined,
+  before: MfsStat | undefined,
+): void {
+  if (expected === undefined || before?.cid.equals(expected) === true) return;
+  const partial = before === undefined ? { exists: false } : { version: before.cid.toString() };
+  throw new OpError('version-conflict', op, { details: { path, partial } });
 }
 
 interface Moving {

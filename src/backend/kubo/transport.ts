@@ -13,9 +13,9 @@ import {
   NODE_CONNECTION_KEPT_MS,
   NODE_SUBSCRIPTIONS_MAX,
 } from '../../base/limits.ts';
+import { Turns } from '../../base/turns.ts';
 import { Answer, type Uploading } from './answer.ts';
 import type { Address } from './endpoint.ts';
-import { Turns } from './turns.ts';
 
 /**
  * `short` for what is answered at once; `long` for what streams, so that questions asked while a

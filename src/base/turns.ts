@@ -2,7 +2,7 @@
  * Bounded concurrency: so many at once, so many who wait, in the order they came. Waiting ends with
  * the caller's signal.
  */
-import { OpError } from '../../base/errors.ts';
+import { OpError } from './errors.ts';
 
 export class Turns {
   readonly #waitingMax: number;
