@@ -78,6 +78,8 @@ export const DIFFERENCES_MAX = 1_000_000;
 export const PUBLISHED_FILES_AT_ONCE = 256;
 /** Bytes copied or compared before other work gets its turn. */
 export const RESTORED_PIECE_BYTES = 1024 * 1024;
+/** Blocks travel together, in pieces of at least so much. */
+export const CAR_PIECE_BYTES = 256 * 1024;
 
 /** Rows held in memory before the least recently used clean one goes. */
 export const INODES_CACHED_MAX = 65_536;

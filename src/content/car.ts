@@ -1,5 +1,8 @@
 /** A DAG as a CAR (version 1): the form in which blocks travel. */
+import { encode } from '@ipld/dag-cbor';
+import { varint } from 'multiformats';
 import type { CID } from 'multiformats/cid';
+import { CAR_PIECE_BYTES } from '../base/limits.ts';
 import type { StoredBlock } from './blocks.ts';
 import type { Dag } from './dag.ts';
 
@@ -8,49 +11,43 @@ import type { Dag } from './dag.ts';
  * @throws OpError content-missing for a missing block, integrity, unsupported; the signal's reason.
  *   Bytes that came before are then worth nothing.
  */
-export function exportCar(dag: Dag, root: CID, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const blocks = async function* (either: AbortSignal) {
-    for await (const { cid } of dag.walk(root, either)) {
-      yield { cid, bytes: await dag.block(cid, either) };
+export async function* exportCar(
+  dag: Dag,
+  root: CID,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const blocks = async function* () {
+    for await (const { cid } of dag.walk(root, signal)) {
+      yield { cid, bytes: await dag.block(cid, signal) };
     }
   };
-  return carOf([root], blocks, signal);
+  yield* carOf([root], blocks());
 }
 
 /**
- * Certain blocks as the bytes of a CAR with these roots, each asked for when the reader has taken those
- * before it. @throws what `blocks` throws; the signal's reason.
+ * Certain blocks as the bytes of a CAR with these roots (https://ipld.io/specs/transport/car/carv1),
+ * in pieces of some size, each made when the reader has taken the one before. Blocks are many, and most
+ * are small: what handles a piece at a time should not handle thousands.
+ * @throws what `blocks` throws.
  */
 export async function* carOf(
   roots: readonly CID[],
-  blocks: (signal: AbortSignal) => AsyncIterable<StoredBlock>,
-  signal: AbortSignal,
+  blocks: AsyncIterable<StoredBlock>,
 ): AsyncGenerator<Uint8Array> {
-  const { CarWriter } = await import('@ipld/car');
-  const { writer, out } = CarWriter.create([...roots]);
-  const left = new AbortController();
-  const either = AbortSignal.any([signal, left.signal]);
-  const write = async () => {
-    try {
-      for await (const block of blocks(either)) await writer.put(block);
-    } finally {
-      await writer.close();
-    }
-  };
-  // Settles always, so that no rejection is left alone while the reader takes its time.
-  const written = write().then(
-    () => undefined,
-    (error: unknown) => ({ error }),
-  );
-  const chunks = out[Symbol.asyncIterator]();
-  try {
-    for (let next = await chunks.next(); !next.done; next = await chunks.next()) yield next.value;
-    const failed = await written;
-    if (failed !== undefined) throw failed.error;
-  } finally {
-    // The reader may leave early: the writer waits for its bytes to be taken, so take them.
-    left.abort();
-    for (let next = await chunks.next(); !next.done; ) next = await chunks.next();
-    await written;
+  const header = encode({ version: 1, roots });
+  let parts: Uint8Array[] = [lengthOf(header.length), header];
+  let size = 0;
+  for await (const { cid, bytes } of blocks) {
+    const length = cid.bytes.length + bytes.length;
+    parts.push(lengthOf(length), cid.bytes, bytes);
+    size += length;
+    if (size < CAR_PIECE_BYTES) continue;
+    yield Buffer.concat(parts);
+    parts = [];
+    size = 0;
   }
+  if (parts.length > 0) yield Buffer.concat(parts);
 }
+
+const lengthOf = (value: number): Uint8Array =>
+  varint.encodeTo(value, new Uint8Array(varint.encodingLength(value)));

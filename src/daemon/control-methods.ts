@@ -1,6 +1,7 @@
 /** What the command line may ask of a daemon. Everything else goes through `call`, as a tool. */
 import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
+import { turn } from '../base/turn.ts';
 import { exportCar, parseCid } from '../content/content.ts';
 import type { JsonObject } from '../mcp/frames.ts';
 import { UNLIMITED } from '../tools/ceiling.ts';
@@ -90,7 +91,7 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
       if (tool === undefined) return plainEnvelope(registry.refuse(unknownTool(name)));
       const session = sessionOf(call, version);
       const { signal } = call;
-      const progress = (value: unknown) => void call.part(value).catch(() => {}); // It hung up.
+      const progress = newestOf(call.part);
       const options = { signal, key, progress };
       const envelope = plainEnvelope(await registry.call(tool, values, session, options));
       const isCut = envelope.status === 'error' && envelope.error_code === 'CANCELLED';
@@ -126,6 +127,24 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
       const { compareSnapshots } = await import('./snapshots.ts');
       return compareSnapshots(parts().core, named, call);
     },
+  };
+}
+
+/** Tells the newest of what happens, when the reader has taken what it was told before. */
+function newestOf(tell: (value: unknown) => Promise<void>): (value: unknown) => void {
+  let newest: unknown;
+  let isTelling = false;
+  const tellOn = async () => {
+    for (isTelling = true; newest !== undefined; await turn()) {
+      const value = newest;
+      newest = undefined;
+      await tell(value);
+    }
+    isTelling = false;
+  };
+  return (value) => {
+    newest = value;
+    if (!isTelling) tellOn().catch(() => undefined); // It hung up.
   };
 }
 

@@ -5,7 +5,7 @@
  * What came from elsewhere in the other DAG may be named too: that costs its bytes once more, and
  * nothing else. Memory: what waits is bounded by depth times fanout.
  */
-import { blockKey, type CID, type Dag, type DagChild } from '../content/content.ts';
+import { blockKey, type CID, type Dag, type DagChild, RAW_CODEC } from '../content/content.ts';
 
 /** Blocks remembered, so that none comes twice; beyond, some may. */
 const SEEN_MAX = 1_000_000;
@@ -17,26 +17,30 @@ interface Pair {
 }
 
 /**
- * Blocks below `root`, parents first, without those that are below `base` at the same place.
+ * Blocks below `root`, parents first and some at a time, without those that are below `base` at the
+ * same place.
  * @throws OpError content-missing, integrity, unsupported; the signal's reason.
  */
 export async function* missing(
   dag: Dag,
   { root, base }: { readonly root: CID; readonly base: CID | undefined },
   signal: AbortSignal,
-): AsyncGenerator<CID> {
+): AsyncGenerator<readonly CID[]> {
   const seen = new Set<string>();
-  const waiting: Pair[] = [{ cid: root, base }];
+  const isNew = (cid: CID): boolean => {
+    if (seen.size >= SEEN_MAX) seen.clear();
+    return seen.size < seen.add(keyOf(cid)).size;
+  };
+  const isBase = base !== undefined && keyOf(base) === keyOf(root);
+  const waiting: Pair[] = isBase ? [] : [{ cid: root, base }];
   for (let pair = waiting.pop(); pair !== undefined; pair = waiting.pop()) {
     signal.throwIfAborted();
-    const key = keyOf(pair.cid);
-    if (seen.has(key) || (pair.base !== undefined && keyOf(pair.base) === key)) continue;
-    if (seen.size >= SEEN_MAX) seen.clear();
-    seen.add(key);
-    yield pair.cid;
+    if (!isNew(pair.cid)) continue;
     const links = await dag.children(pair.cid, signal);
-    if (links.length === 0) continue;
-    waiting.push(...paired(links, await linksOfBase(dag, pair.base, signal)).reverse());
+    const lacking = paired(links, await linksOfBase(dag, pair.base, signal));
+    const leaves = lacking.map(({ cid }) => cid).filter((cid) => cid.code === RAW_CODEC);
+    yield [pair.cid, ...leaves.filter(isNew)];
+    waiting.push(...lacking.filter(({ cid }) => cid.code !== RAW_CODEC).reverse());
   }
 }
 

@@ -201,11 +201,12 @@ class Upload {
     total.blocks += 1;
     total.bytes += record.bytes.length;
     const done = { blocks: 0, bytes: 0 };
-    const blocks = async function* (signal: AbortSignal) {
-      yield* counted([record], done);
-      for (const pair of pairs) yield* counted(read(dag, missing(dag, pair, signal), signal), done);
+    const { signal } = this.#run;
+    const blocks = async function* () {
+      yield record;
+      for (const pair of pairs) yield* read(dag, missing(dag, pair, signal), signal);
     };
-    const car = carOf(roots, blocks, this.#run.signal);
+    const car = carOf(roots, counted(blocks(), done));
     const { progress, through = (bytes) => bytes } = this.#run;
     const told = telling(car, () => progress({ ...done, total }));
     const imported = await this.#node.content.importCar(through(told), {
@@ -275,8 +276,8 @@ const textOf = (key: Buffer): string => keyOf(cidOfBytes(key));
 /** What is pinned, all of it recursively: the tree first. */
 const rootsOf = ({ tree, manifest, record }: Whole): CID[] => [tree, manifest, record];
 
-/** Blocks counted before other work gets its turn. */
-const BLOCKS_PER_TURN = 256;
+/** Blocks read before other work gets its turn. */
+const BLOCKS_PER_TURN = 16;
 
 /** What is missing, counted. It is walked again to be sent: to remember it would be a block's CID each. */
 async function amountOf(
@@ -286,10 +287,10 @@ async function amountOf(
 ): Promise<{ blocks: number; bytes: number }> {
   const total = { blocks: 0, bytes: 0 };
   for (const pair of pairs) {
-    for await (const cid of missing(dag, pair, signal)) {
-      total.blocks += 1;
-      total.bytes += dag.sizeOf(cid) ?? 0;
-      if (total.blocks % BLOCKS_PER_TURN === 0) await turn();
+    for await (const cids of missing(dag, pair, signal)) {
+      total.blocks += cids.length;
+      for (const cid of cids) total.bytes += dag.sizeOf(cid) ?? 0;
+      await turn();
     }
   }
   return total;
@@ -297,15 +298,21 @@ async function amountOf(
 
 async function* read(
   dag: Dag,
-  cids: AsyncIterable<CID>,
+  some: AsyncIterable<readonly CID[]>,
   signal: AbortSignal,
 ): AsyncGenerator<StoredBlock> {
-  for await (const cid of cids) yield { cid, bytes: await dag.block(cid, signal) };
+  let count = 0;
+  for await (const cids of some) {
+    for (const cid of cids) {
+      yield { cid, bytes: await dag.block(cid, signal) };
+      if (++count % BLOCKS_PER_TURN === 0) await turn();
+    }
+  }
 }
 
 /** Blocks and their bytes, added up as they are asked for. */
 async function* counted(
-  blocks: Iterable<StoredBlock> | AsyncIterable<StoredBlock>,
+  blocks: AsyncIterable<StoredBlock>,
   total: { blocks: number; bytes: number },
 ): AsyncGenerator<StoredBlock> {
   for await (const block of blocks) {

@@ -5,7 +5,15 @@ import { encode as encodePb, prepare } from '@ipld/dag-pb';
 import { UnixFS } from 'ipfs-unixfs';
 import { create as digestOf } from 'multiformats/hashes/digest';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type BlockStore, type Built, CID, Dag, exportCar } from '../../src/content/content.ts';
+import {
+  type BlockStore,
+  type Built,
+  CID,
+  carOf,
+  Dag,
+  exportCar,
+  rawCid,
+} from '../../src/content/content.ts';
 import { Fixture, noise } from './fixture.ts';
 
 let fixture: Fixture;
@@ -264,6 +272,19 @@ describe('a CAR', () => {
     for (const { cid, bytes } of read) {
       expect(Buffer.from(blocks.get(cid) ?? []).equals(bytes)).toBe(true);
     }
+  });
+
+  test('of many small blocks comes in few pieces', async () => {
+    const blocks = async function* () {
+      for (let i = 0; i < 1000; i++) {
+        const bytes = Buffer.alloc(1000, `${i} `);
+        yield { cid: rawCid(bytes), bytes };
+      }
+    };
+    const pieces = await collected(carOf([rawCid(Buffer.from('root'))], blocks()));
+    expect(pieces.length).toBeLessThan(8);
+    const reader = await CarReader.fromBytes(Buffer.concat(pieces));
+    expect(await collected(reader.blocks())).toHaveLength(1000);
   });
 
   test('of an incomplete DAG fails with the name of what is missing', async () => {
