@@ -12,7 +12,12 @@ import { LRUCache } from 'lru-cache';
 import type { CID } from 'multiformats/cid';
 import { OpError } from '../base/errors.ts';
 import { type Name, nameOf } from '../base/ids.ts';
-import { DAG_LEAVES_CACHED_BYTES_MAX, DAG_NODES_CACHED_BYTES_MAX } from '../base/limits.ts';
+import {
+  DAG_LEAVES_CACHED_BYTES_MAX,
+  DAG_NODES_CACHED_BYTES_MAX,
+  FETCHES_AT_ONCE_MAX,
+} from '../base/limits.ts';
+import { inTurns } from '../base/together.ts';
 import { turn } from '../base/turn.ts';
 import { DAG_PB_CODEC, RAW_CODEC } from './cid.ts';
 import { CODEC_NAMES, codecName, decodeValue, linksIn } from './codecs.ts';
@@ -149,12 +154,27 @@ export class Dag {
   async *list(cid: CID, signal: AbortSignal): AsyncGenerator<DagLink> {
     const node = await this.#directory(cid, signal);
     const prefixLength = node.type === 'HAMT_SHARD' ? prefixOf(cid, node) : 0;
+    if (node.type === 'HAMT_SHARD') await this.#bringShards(node, prefixLength, signal);
     for (const { Name: name = '', Hash, Tsize = 0 } of node.links) {
       signal.throwIfAborted();
       const isShard = node.type === 'HAMT_SHARD' && name.length === prefixLength;
       if (isShard) yield* this.list(Hash, signal);
       else yield { name: name.slice(prefixLength), cid: Hash, cumulativeSize: Tsize };
     }
+  }
+
+  /** Those of one shard that are elsewhere come together, not one after the other. */
+  async #bringShards(
+    { links }: UnixfsNode,
+    prefixLength: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const shards = links
+      .filter(({ Name: name = '', Hash }) => {
+        return name.length === prefixLength && this.#blocks.sizeOf(Hash) === undefined;
+      })
+      .map(({ Hash }) => Hash);
+    await inTurns(shards, FETCHES_AT_ONCE_MAX, (shard) => this.#directory(shard, signal));
   }
 
   /**

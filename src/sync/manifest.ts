@@ -18,7 +18,8 @@ import { create as digestOf } from 'multiformats/hashes/digest';
 import type { Instant } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { bytesOf, type Name, nameOf } from '../base/ids.ts';
-import { RESTORED_ENTRIES_MAX } from '../base/limits.ts';
+import { FETCHES_AT_ONCE_MAX, RESTORED_ENTRIES_MAX } from '../base/limits.ts';
+import { inTurns } from '../base/together.ts';
 import { turn } from '../base/turn.ts';
 import { CID, type Dag, type StoredBlock } from '../content/content.ts';
 import { Field } from './cbor.ts';
@@ -110,14 +111,19 @@ export async function readManifest(
   }
   const top = root.at('root');
   add(entries, await decoded(dag, top, '' as Name, signal), cid);
-  const waiting = waitingOf(top, '' as Name);
-  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+  const read = async (next: WaitingList): Promise<WaitingList[]> => {
+    const below: WaitingList[] = [];
     const prefix = next.path === '' ? '' : `${next.path}/`;
     for await (const field of namesIn(dag, next.list, signal)) {
       const path = `${prefix}${nameOf(field.at('name').bytes())}` as Name;
       add(entries, await decoded(dag, field, path, signal), cid);
-      waiting.push(...waitingOf(field, path));
+      below.push(...waitingOf(field, path));
     }
+    return below;
+  };
+  // Side by side: each list may have to be fetched.
+  for (let level = waitingOf(top, '' as Name); level.length > 0; ) {
+    level = (await inTurns(level, FETCHES_AT_ONCE_MAX, read)).flat();
   }
   return entries;
 }
@@ -229,6 +235,9 @@ function add(entries: Map<Name, ManifestEntry>, entry: ManifestEntry, cid: CID):
   throw new OpError('payload-too-large', `read manifest ${cid}`);
 }
 
+/** Parts of one list that are fetched together. */
+const PARTS_AT_ONCE = 16;
+
 /** Without those of the parts `known`. */
 async function* namesIn(
   dag: Dag,
@@ -248,10 +257,15 @@ async function* fieldsOf(
   parts: readonly Field[],
   signal: AbortSignal,
 ): AsyncGenerator<Field> {
-  for (const part of parts) {
-    const cid = part.cid();
-    yield* Field.ofBlock(await dag.block(cid, signal), cid).list();
-    await turn();
+  for (let at = 0; at < parts.length; at += PARTS_AT_ONCE) {
+    const cids = parts.slice(at, at + PARTS_AT_ONCE).map((part) => part.cid());
+    const blocks = await inTurns(cids, PARTS_AT_ONCE, async (cid) => {
+      return Field.ofBlock(await dag.block(cid, signal), cid);
+    });
+    for (const block of blocks) {
+      yield* block.list();
+      await turn();
+    }
   }
 }
 

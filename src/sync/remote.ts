@@ -6,7 +6,8 @@
 import type { Instant } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type Name, nameOfText } from '../base/ids.ts';
-import { NAME_BYTES_MAX, RESTORED_ENTRIES_MAX } from '../base/limits.ts';
+import { FETCHES_AT_ONCE_MAX, NAME_BYTES_MAX, RESTORED_ENTRIES_MAX } from '../base/limits.ts';
+import { inTurns } from '../base/together.ts';
 import { turn } from '../base/turn.ts';
 import { type CID, type Dag, type DagEntry, type DagLink, RAW_CODEC } from '../content/content.ts';
 import { isCbor } from './cbor.ts';
@@ -133,10 +134,10 @@ class Reader {
 
   async read(cid: CID, node: DagEntry): Promise<RemoteEntry> {
     const root = this.#entryOf('' as Name, '' as Name, cid, node);
-    const waiting: Directory[] = [{ entry: root, cid }];
-    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-      for (const below of await this.#directory(next)) waiting.push(below);
-      await turn();
+    // Side by side: of each of them a block may have to be fetched.
+    const read = (directory: Directory) => this.#directory(directory);
+    for (let level: Directory[] = [{ entry: root, cid }]; level.length > 0; ) {
+      level = (await inTurns(level, FETCHES_AT_ONCE_MAX, read)).flat();
     }
     return root;
   }
@@ -181,6 +182,7 @@ class Reader {
       add(lastOf(path), own, node);
     }
     entry.children.sort((one, other) => (one.name < other.name ? -1 : 1));
+    await turn();
     return below;
   }
 

@@ -21,9 +21,18 @@ import {
   type Sealer,
 } from '../content/content.ts';
 import type { Actor, Journal, OpRow } from '../journal/journal.ts';
-import { type Comparison, type Conflict, type CountName, compare } from './compare.ts';
+import {
+  type Comparison,
+  type Conflict,
+  type CountName,
+  compare,
+  type WaitingFile,
+} from './compare.ts';
 import { demandRoot } from './publish.ts';
 import { type RemoteTree, readRemote } from './remote.ts';
+
+/** Objects whose bytes are elsewhere that are made in one transaction. */
+const MADE_TOGETHER = 1024;
 
 /** Whoever may write the tree. Called inside the transaction that records the restoration. */
 export interface TreeWriter {
@@ -143,23 +152,56 @@ export class Restorer {
     { made, profile, dryRun }: Into,
     run: RestoreRun,
   ): Promise<void> {
-    const known = new Map<string, ContentId>();
     let bytes = 0;
-    for (const { remote, node } of files) {
-      const { cid, size } = remote;
-      if (cid === undefined || size === 0) continue;
-      const key = cid.toString();
-      const content =
-        known.get(key) ??
-        (await this.#shared(cid, size, run.signal)) ??
-        (await this.#elsewhere({ cid, size, profile }, dryRun ? undefined : made, run.signal)) ??
-        (await this.#copied(cid, size, dryRun ? undefined : made, run.signal));
-      known.set(key, content);
-      node.content = content;
-      if (!made.has(content)) node.cid = blockKey(cid);
-      bytes += size;
+    const give = ({ nodes, cid, size }: Bytes, id: ContentId) => {
+      for (const node of nodes) {
+        node.content = id;
+        if (!made.has(id)) node.cid = blockKey(cid);
+      }
+      bytes += size * nodes.length;
       run.progress({ bytes, bytesTotal });
+    };
+    const elsewhere: Bytes[] = [];
+    for (const one of bytesOf(files)) {
+      const id = await this.#here(one, dryRun ? undefined : made, run.signal);
+      if (id === undefined) elsewhere.push(one);
+      else give(one, id);
     }
+    for (let at = 0; at < elsewhere.length; at += MADE_TOGETHER) {
+      const some = elsewhere.slice(at, at + MADE_TOGETHER);
+      const ids = dryRun ? [] : this.#makeRemote(some, profile, made);
+      for (const [index, one] of some.entries()) give(one, ids[index] ?? NO_CONTENT);
+      await turn();
+      run.signal.throwIfAborted();
+    }
+  }
+
+  /** undefined: not every block of it is here, and nobody shows it yet. */
+  async #here(
+    { cid, size }: Bytes,
+    made: Set<ContentId> | undefined,
+    signal: AbortSignal,
+  ): Promise<ContentId | undefined> {
+    const { contents, dag } = this.#ports;
+    const shared = await this.#shared(cid, size, signal);
+    if (shared !== undefined) return shared;
+    const shown = contents.remote.find(cid);
+    if (shown?.size === size) return shown.id;
+    return (await isHere(dag, cid, signal)) ? this.#copied(cid, size, made, signal) : undefined;
+  }
+
+  /** An object for each, none of whose bytes are here. */
+  #makeRemote(
+    files: readonly Bytes[],
+    profile: string | undefined,
+    made: Set<ContentId>,
+  ): ContentId[] {
+    const { journal, contents } = this.#ports;
+    const ids = journal.commit(() => {
+      return files.map(({ cid, size }) => contents.remote.create({ cid, size, profile }));
+    });
+    for (const id of ids) made.add(id);
+    return ids;
   }
 
   /** An object that is here already, and is what it should be. */
@@ -167,25 +209,6 @@ export class Restorer {
     const row = this.#ports.journal.contents.byCid(blockKey(cid));
     if (row === undefined || row.size !== size || row.place === 'memory') return undefined;
     return (await this.#ports.sealer.verify(row.id, signal)) ? row.id : undefined;
-  }
-
-  /**
-   * An object for a file of which not every block is here; undefined when all are. Without `made`
-   * none is made.
-   */
-  async #elsewhere(
-    file: Parameters<ContentStore['remote']['create']>[0],
-    made: Set<ContentId> | undefined,
-    signal: AbortSignal,
-  ): Promise<ContentId | undefined> {
-    const { journal, contents, dag } = this.#ports;
-    const shown = contents.remote.find(file.cid);
-    if (shown?.size === file.size) return shown.id;
-    if (await isHere(dag, file.cid, signal)) return undefined;
-    if (made === undefined) return NO_CONTENT;
-    const id = journal.commit(() => contents.remote.create(file));
-    made.add(id);
-    return id;
   }
 
   /** A new object with the bytes of a file; without `made` they are only read, and verified. */
@@ -275,6 +298,26 @@ interface Into {
   /** That made the CIDs, if it is known. */
   readonly profile: string | undefined;
   readonly dryRun: boolean;
+}
+
+/** Bytes that are to be shown, by which files. */
+interface Bytes {
+  readonly cid: CID;
+  readonly size: number;
+  readonly nodes: WaitingFile['node'][];
+}
+
+function bytesOf(files: readonly WaitingFile[]): Iterable<Bytes> {
+  const known = new Map<string, Bytes>();
+  for (const { remote, node } of files) {
+    const { cid, size } = remote;
+    if (cid === undefined || size === 0) continue;
+    const key = `${size} ${cid}`;
+    const one = known.get(key) ?? { cid, size, nodes: [] };
+    one.nodes.push(node);
+    known.set(key, one);
+  }
+  return known.values();
 }
 
 async function isHere(dag: Dag, cid: CID, signal: AbortSignal): Promise<boolean> {

@@ -88,6 +88,7 @@ describe('of a name', () => {
   test('is what it means when it is asked first, and stays that', async () => {
     names.point('site', `/ipfs/${snapshot}`);
     await begin('/ipns/site');
+    await here.vfs.bring(here.ino('/ipfs/docs/a'));
     const tree = here.tree('/ipfs');
     there.write('/ipfs/docs/b', 'published later');
     names.point('site', `/ipfs/${(await there.publish('/ipfs')).snapshot}`);

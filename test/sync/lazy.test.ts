@@ -11,6 +11,7 @@ import { checkJournal } from '../../src/journal/journal.ts';
 import { chainOf } from '../../src/sync/sync.ts';
 import { walk } from '../../src/vfs/vfs.ts';
 import { noise } from '../content/fixture.ts';
+import { settle } from '../fakes/clock.ts';
 import { Origin } from '../fakes/origin.ts';
 import { Fixture, failureOf, ROOT } from './fixture.ts';
 
@@ -45,13 +46,13 @@ function makeTree(): void {
   there.vfs.write(ROOT, fh, Buffer.from('odd'), 0, false);
   there.vfs.release(fh);
   const tool = there.ino('/ipfs/t/tool');
-  there.vfs.setattr(ROOT, tool, { uid: 1000, gid: 1001 });
-  there.vfs.setattr(ROOT, tool, { mode: 0o6755 });
+  void there.vfs.setattr(ROOT, tool, { uid: 1000, gid: 1001 });
+  void there.vfs.setattr(ROOT, tool, { mode: 0o6755 });
   there.vfs.setxattr(ROOT, tool, nameOfText('user.short'), Buffer.from('value'), 'any');
   there.vfs.setxattr(ROOT, tool, nameOfText('trusted.long'), noise(5000), 'any');
   for (const name of ['sub/large', 'tool', 'link', 'empty', 'sub', 'pipe', 'small']) {
     const times = { atime: { s: 1_000_000, ns: 1 }, mtime: { s: -5, ns: 999_999_999 } };
-    there.vfs.setattr(ROOT, there.ino(`/ipfs/t/${name}`), times);
+    void there.vfs.setattr(ROOT, there.ino(`/ipfs/t/${name}`), times);
   }
 }
 
@@ -118,6 +119,39 @@ test('each block of names and metadata is asked for once, and kept', async () =>
   await here.restore(snapshot, '/ipfs/again');
   expect(origin.asked).toHaveLength(asked);
   expect(here.inode('/ipfs/again/small').content).toBe(here.inode('/ipfs/back/small').content);
+});
+
+test('who is far away is asked for all directories of a level at once, and for all shards of one', async () => {
+  there.mkdir('/ipfs/t');
+  there.mkdir('/ipfs/t/wide');
+  for (let at = 0; at < 30; at += 1) {
+    there.mkdir(`/ipfs/t/${at}`);
+    there.write(`/ipfs/t/${at}/file`, `${at}`);
+  }
+  for (let at = 0; at < 1500; at += 1) there.write(`/ipfs/t/wide/${'n'.repeat(200)}${at}`, '');
+  const { snapshot } = await publish();
+  let isOver = false;
+  origin.hold();
+  const restoring = restored(snapshot).finally(() => {
+    isOver = true;
+  });
+  let journeys = 0;
+  while (!isOver) {
+    const before = origin.asked.length;
+    // As long as its answers take, which are all on their way.
+    for (let at = 0; at < 100 && !isOver; at += 1) await settle();
+    if (origin.asked.length === before && !isOver) continue;
+    journeys += 1;
+    origin.release();
+    origin.hold();
+  }
+  origin.release();
+  await restoring;
+  expect(origin.asked.length).toBeGreaterThan(60 + 250);
+  // One after the other it would be one for each.
+  expect(journeys).toBeLessThan(origin.asked.length / 8);
+  const names = [...walk(here.vfs.core, ROOT, here.ino('/ipfs/back'))];
+  expect(names).toHaveLength(31 + 30 + 1500);
 });
 
 test('published again it has the same root and manifest, and nothing is fetched for it', async () => {
