@@ -6,7 +6,8 @@ export interface CallOptions {
   readonly signal: AbortSignal;
   /**
    * The whole call, waiting for its turn and reading a stream to its end included. When absent, the
-   * engine's own: short for questions, long for what moves or walks content.
+   * engine's own: short for questions, long for what walks content; for what moves content as long as there
+   * is any, a time in which nothing came or went.
    */
   readonly deadlineMs?: number | undefined;
 }

@@ -235,7 +235,10 @@ export const JOURNAL_SHOWN_RECORDS_MAX = 10_000;
 export const NODE_CALLS_WAITING_MAX = 4096;
 /** Subscriptions held open at one node; each has a connection of its own. */
 export const NODE_SUBSCRIPTIONS_MAX = 256;
-/** A call that only asks or changes a little, when the caller names no deadline; one that moves content. */
+/**
+ * When the caller names no deadline: of a call that only asks or changes a little; of one that walks content, or of
+ * one that moves it, how long nothing may come or go.
+ */
 export const NODE_CALL_MS = 30_000;
 export const NODE_TRANSFER_MS = 300_000;
 /** Repeats of a call that may be repeated, and the pause before the first; it doubles. */

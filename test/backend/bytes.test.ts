@@ -2,7 +2,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { IpfsNode } from '../../src/backend/backend.ts';
 import { OpError } from '../../src/base/errors.ts';
-import { settle } from '../fakes/clock.ts';
+import { NODE_TRANSFER_MS } from '../../src/base/limits.ts';
+import { settle, TurnedClock } from '../fakes/clock.ts';
 import { blockOf, calling, engineAt, rawBlock, streamOf, text } from './engine.ts';
 import { cutting, Server } from './server.ts';
 
@@ -131,6 +132,34 @@ describe('a body', () => {
     await expect(importing(10_000)).rejects.toEqual(failing('api-error'));
   });
 
+  test('may be on its way as long as there is more of it, and ends when nothing moves', async () => {
+    server.on('dag/import', ({ request }) => void request.resume());
+    const clock = new TurnedClock();
+    await using turned = engineAt(server.api, { clock });
+    let stall = never;
+    const stalled = new Promise<void>((resolve) => {
+      stall = resolve;
+    });
+    const car = async function* () {
+      for (let pieces = 0; pieces < 4; pieces++) {
+        yield PIECE;
+        await clock.turn(NODE_TRANSFER_MS - 1);
+      }
+      stall();
+      await new Promise(never);
+    };
+    const rejected = expect(turned.content.importCar(car(), options())).rejects.toEqual(
+      failing('timeout'),
+    );
+    const { query, response } = await server.called('dag/import');
+    expect(query.get('timeout')).toBeNull();
+    await stalled;
+    expect(response.closed).toBe(false);
+    await clock.turn(1);
+    await rejected;
+    expect(clock.sleeping).toBe(0);
+  });
+
   test('is sent once, whatever the node does', async () => {
     server.on('dag/import', ({ request, response }) => {
       request.resume();
@@ -139,6 +168,40 @@ describe('a body', () => {
     const imported = node.content.importCar(streamOf(PIECE), options());
     await expect(imported).rejects.toEqual(failing('not-running'));
     expect(server.count('dag/import')).toBe(1);
+  });
+});
+
+describe('an answer of many lines', () => {
+  test('may come as long as there is more of it, and ends when nothing moves', async () => {
+    const line = `{"Ref":"${LEAF.cid}","Err":""}\n`;
+    server.on('refs/local', ({ response }) => void response.write(line));
+    const clock = new TurnedClock();
+    await using turned = engineAt(server.api, { clock });
+    const lines = turned.content.refsLocal(calling())[Symbol.asyncIterator]();
+    for (let come = 1; come < 4; come++) {
+      expect((await lines.next()).value).toEqual({ cid: LEAF.cid });
+      await clock.turn(NODE_TRANSFER_MS - 1);
+      (await server.called('refs/local')).response.write(line);
+    }
+    expect((await lines.next()).value).toEqual({ cid: LEAF.cid });
+    const rejected = expect(lines.next()).rejects.toEqual(failing('timeout'));
+    await clock.turn(NODE_TRANSFER_MS);
+    await rejected;
+    expect(clock.sleeping).toBe(0);
+  });
+
+  test('ends with the deadline that its caller set, however much comes', async () => {
+    server.on('refs/local', ({ response }) => void response.write(`{"Ref":"${LEAF.cid}"}\n`));
+    const clock = new TurnedClock();
+    await using turned = engineAt(server.api, { clock });
+    const lines = turned.content.refsLocal({ ...calling(), deadlineMs: 1000 });
+    const listed = lines[Symbol.asyncIterator]();
+    await clock.turn(600);
+    await listed.next();
+    const rejected = expect(listed.next()).rejects.toEqual(failing('timeout'));
+    await clock.turn(1000);
+    await rejected;
+    expect((await server.called('refs/local')).query.get('timeout')).toBe('1000ms');
   });
 });
 

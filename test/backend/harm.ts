@@ -88,12 +88,14 @@ const DONE: readonly Harm[] = [
   },
 ];
 
-/** Of a body of so many bytes, each cut in the middle of a word or a line. */
-function inBody(bytes: number): Harm[] {
+/** Of a body of so many bytes, each cut in the middle of a word or a line; `lasts`: it never ends by itself. */
+function inBody(bytes: number, lasts: boolean): Harm[] {
   const [middle, almost] = [bytes >> 1, bytes - 2];
   const wrong = { ...once, failures: ['response-invalid', 'integrity'] } as const;
   // A subscription that ends politely is one whose node stopped.
   const short = { ...once, failures: ['response-invalid', 'integrity', 'not-running'] } as const;
+  // And so is one that is torn.
+  const torn = lasts ? ({ ...once, failures: ['not-running'] } as const) : wrong;
   const cut = (keepBytes: number, end: 'clean' | 'abort'): Fault => ({
     kind: 'truncate',
     keepBytes,
@@ -102,11 +104,11 @@ function inBody(bytes: number): Harm[] {
   return [
     { title: 'all but one byte missing', fault: cut(1, 'clean'), ...short },
     { title: 'the last two bytes missing', fault: cut(almost, 'clean'), ...short },
-    { title: 'a connection torn in the body', fault: cut(middle, 'abort'), ...wrong },
+    { title: 'a connection torn in the body', fault: cut(middle, 'abort'), ...torn },
     {
       title: 'connections torn in every body',
       fault: cut(1, 'abort'),
-      ...wrong,
+      ...torn,
       times: Infinity,
     },
     { title: 'a byte turned', fault: { kind: 'flip', atByte: middle }, ...wrong },
@@ -127,7 +129,7 @@ export function harmsOf({ path, status, bytes }: Passed): readonly Harm[] {
   const lasts = path.startsWith('pubsub/sub?');
   // The contract says that these bytes are not hashed.
   const isBelieved = path.startsWith('files/read?');
-  const harms = [...UNHEARD, ...(lasts ? [] : DONE), ...(bytes > 2 ? inBody(bytes) : [])];
+  const harms = [...UNHEARD, ...(lasts ? [] : DONE), ...(bytes > 2 ? inBody(bytes, lasts) : [])];
   const isKept = ({ fault }: Harm) => !(isBelieved && fault.kind === 'flip');
   // A refusal may lose its words, and is one all the same.
   const refused = ({ failures }: Harm) => [...failures, 'api-error'] as const;

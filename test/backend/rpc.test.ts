@@ -410,8 +410,13 @@ describe('a subscription', () => {
     if (!response.closed) await once(response, 'close');
   });
 
-  test('says when the node ended it', async () => {
-    server.on('pubsub/sub', ({ response }) => void response.end(`${message}\n`));
+  test.each([
+    ['ended it', (response: ServerResponse) => response.end()],
+    ['is gone', (response: ServerResponse) => response.socket?.end()],
+  ])('says when the node %s', async (_, end) => {
+    server.on('pubsub/sub', ({ response }) => {
+      response.write(`${message}\n`, () => void end(response));
+    });
     const subscription = await node.pubsub?.subscribe('t', calling());
     if (subscription === undefined) throw new Error('Kubo has topics');
     await expect(all(subscription)).rejects.toEqual(failing('not-running'));

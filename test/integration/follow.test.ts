@@ -183,6 +183,9 @@ test('a name on the mount leads to what it means now, and to that only as long a
 });
 
 test('an empty state directory begins with what a name means', async () => {
+  const news = told(NEWS);
+  await publish();
+  await news;
   await using third = await TestDaemon.start({
     configuration: home(nodes[1]),
     args: ['--from', `/ipns/${name}`],

@@ -1,6 +1,6 @@
 /** Trees that come to a real Kubo by themselves, over stops and kills of the daemon. */
 import { setTimeout as wait } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Status } from '../../src/daemon/status.ts';
 import { Server } from '../backend/server.ts';
 import { KuboNode } from '../services/kubo.ts';
@@ -14,6 +14,8 @@ beforeAll(async () => {
   kubo = await KuboNode.start();
 });
 afterAll(() => kubo.close());
+// What one daemon published is for the next one somebody else's, which it never replaces.
+afterEach(() => kubo.cli(['files', 'rm', '--force', '--recursive', '/kitfs']));
 
 const configured = (sync: string, api = kubo.api) => ({
   configuration: `[ipfs.kubo]\napi = "${api}"\n[sync]\n${sync}\n`,

@@ -1,6 +1,7 @@
 /**
  * One call's end: the caller's signal, its deadline and the engine's own end, in one signal whose
- * reason is always an operating error.
+ * reason is always an operating error. The deadline of what moves content as long as there is any is
+ * one without progress.
  */
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../../base/clock.ts';
@@ -12,24 +13,33 @@ const DEADLINE_MS_MAX = 2 ** 31 - 1;
 /** Said where nobody reads it: the signal would otherwise make an error, with a stack, each time. */
 const OVER = 'over';
 
+interface Ends extends CallOptions {
+  readonly deadlineMs: number;
+  /** It is a time without progress, and begins anew with each. */
+  readonly isIdle?: boolean;
+}
+
 export class Deadline implements Disposable {
   readonly #controller = new AbortController();
   /** Aborts when nobody needs to be told any more. */
   readonly #over = new AbortController();
   readonly #timer = new AbortController();
   readonly #clock: Clock;
-  readonly #untilMs: number;
+  /** How long nothing may move; undefined: the whole has an end. */
+  readonly #idleMs: number | undefined;
+  #untilMs: number;
   readonly op: string;
 
   /** @throws OpError cancelled or timeout: the signal is aborted already. */
   constructor(
     op: string,
-    { signal, deadlineMs }: CallOptions & { readonly deadlineMs: number },
+    { signal, deadlineMs, isIdle = false }: Ends,
     { clock, closed }: { readonly clock: Clock; readonly closed: AbortSignal },
   ) {
     this.op = op;
     this.#clock = clock;
     const lastsMs = Math.min(deadlineMs, DEADLINE_MS_MAX);
+    this.#idleMs = isIdle ? lastsMs : undefined;
     this.#untilMs = clock.monotonicMs() + lastsMs;
     for (const source of [closed, signal]) if (source.aborted) throw toldBy(source.reason, op);
     // One signal may end any number of calls; that is no leak, and Node need not say so.
@@ -38,10 +48,17 @@ export class Deadline implements Disposable {
       const onAbort = () => this.#end(toldBy(source.reason, op));
       source.addEventListener('abort', onAbort, { once: true, signal: this.#over.signal });
     }
-    clock.sleep(lastsMs, this.#timer.signal).then(
+    this.#wait(lastsMs).then(
       () => this.#end(new OpError('timeout', op)),
       () => {}, // The call was over first.
     );
+  }
+
+  /** Until the time is up, which may move on meanwhile. */
+  async #wait(lastsMs: number): Promise<void> {
+    for (let leftMs = lastsMs; leftMs > 0; leftMs = this.#untilMs - this.#clock.monotonicMs()) {
+      await this.#clock.sleep(leftMs, this.#timer.signal);
+    }
   }
 
   /** Aborts with an OpError. */
@@ -52,6 +69,16 @@ export class Deadline implements Disposable {
   /** Milliseconds that are left, at least 1. */
   get leftMs(): number {
     return Math.max(1, Math.ceil(this.#untilMs - this.#clock.monotonicMs()));
+  }
+
+  /** What to tell the node of the end; undefined: nothing, there is none while bytes move. */
+  get toldMs(): number | undefined {
+    return this.#idleMs === undefined ? this.leftMs : undefined;
+  }
+
+  /** Something came or went. */
+  moved(): void {
+    if (this.#idleMs !== undefined) this.#untilMs = this.#clock.monotonicMs() + this.#idleMs;
   }
 
   /** For a call within this one. */

@@ -2,7 +2,7 @@
  * Topics of a Kubo node. Topics and bytes travel as multibase base64url (`u…`); who sent a message is
  * a plain peer id.
  */
-import { OpError } from '../../base/errors.ts';
+import { codeOf, OpError } from '../../base/errors.ts';
 import { PUBSUB_BYTES_MAX } from '../../base/limits.ts';
 import type { CallOptions } from '../call.ts';
 import type { PubsubFacet, PubsubMessage, Subscription } from '../network.ts';
@@ -71,14 +71,15 @@ class Subscribed implements Subscription {
         yield messageOf(new Fields(jsonOf(line, deadline.op), deadline.op), deadline.op);
       }
     } catch (error) {
-      if (!this.#isOver) throw error;
+      if (this.#isOver) return;
+      throw isTorn(error) ? stopped(deadline.op, error) : error;
     } finally {
       this.#end();
     }
     if (this.#isOver) return;
     this.#isOver = true;
     // Kubo ends it politely when it stops.
-    throw new OpError('not-running', deadline.op, { details: { service: 'kubo' } });
+    throw stopped(deadline.op);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -92,6 +93,15 @@ class Subscribed implements Subscription {
     deadline[Symbol.dispose]();
   }
 }
+
+/** Nothing was wrong with what came: whoever sent it is gone. */
+const isTorn = (error: unknown): boolean =>
+  error instanceof OpError &&
+  error.failure === 'response-invalid' &&
+  codeOf(error.cause) === 'ECONNRESET';
+
+const stopped = (op: string, cause?: unknown): OpError =>
+  new OpError('not-running', op, { cause, details: { service: 'kubo' } });
 
 const messageOf = (fields: Fields, op: string): PubsubMessage => ({
   from: fields.text('from'),

@@ -130,18 +130,28 @@ export class Rpc {
     });
   }
 
-  /** One JSON value a line. Sent again only before it begins. @throws as `IpfsNode`. */
+  /**
+   * One JSON value a line. Sent again only before it begins. Without a deadline it may last as long as
+   * anything comes or goes.
+   * @throws as `IpfsNode`.
+   */
   async *lines(ask: Ask, options: CallOptions): AsyncGenerator<Fields, void, undefined> {
-    using deadline = this.#deadline(ask, options);
+    using deadline = this.#lasting(ask, options);
     using answer = await this.#repeated(ask, deadline, () => this.#sent(ask, deadline));
-    yield* linesOf(answer, deadline.op);
+    for await (const line of linesOf(answer, deadline.op)) {
+      deadline.moved();
+      yield line;
+    }
   }
 
-  /** The body as it comes. Sent again only before it begins. @throws as `IpfsNode`. */
+  /** The body as it comes. Sent again only before it begins; lasts as `lines`. @throws as `IpfsNode`. */
   async *stream(ask: Ask, options: CallOptions): AsyncGenerator<Buffer, void, undefined> {
-    using deadline = this.#deadline(ask, options);
+    using deadline = this.#lasting(ask, options);
     using answer = await this.#repeated(ask, deadline, () => this.#sent(ask, deadline));
-    yield* answer.chunks(Number.MAX_SAFE_INTEGER);
+    for await (const chunk of answer.chunks(Number.MAX_SAFE_INTEGER)) {
+      deadline.moved();
+      yield chunk;
+    }
   }
 
   /**
@@ -178,6 +188,13 @@ export class Rpc {
 
   #deadline(ask: Ask, options: CallOptions): Deadline {
     return this.deadline(opOf(ask), options, ask.lane);
+  }
+
+  /** How much content there is nobody knows here: when the caller sets no end, standing still is one. */
+  #lasting(ask: Ask, options: CallOptions): Deadline {
+    if (options.deadlineMs !== undefined) return this.#deadline(ask, options);
+    const ends = { ...options, deadlineMs: NODE_TRANSFER_MS, isIdle: true };
+    return new Deadline(opOf(ask), ends, { clock: this.clock, closed: this.#closed.signal });
   }
 
   /** Does it, and again as often as it may be and helps. */
@@ -236,10 +253,10 @@ export class Rpc {
       ...(body === undefined ? {} : { 'content-type': body.contentType }),
     };
     const outgoing = {
-      path: pathOf(ask, deadline.leftMs),
+      path: pathOf(ask, deadline.toldMs),
       lane: ask.lane ?? 'short',
       headers,
-      body: body?.chunks,
+      body: body === undefined ? undefined : moving(body.chunks, deadline),
     };
     return await this.#transport.send(this.#address, outgoing, { op, signal });
   }
@@ -274,16 +291,27 @@ function mayRepeat(ask: Ask, { failure, details }: OpError, repeats: number): bo
   return failure === 'not-running' || failure === 'response-invalid';
 }
 
-function pathOf({ command, args = [], query = {}, lane }: Ask, leftMs: number): string {
+function pathOf({ command, args = [], query = {}, lane }: Ask, leftMs: number | undefined): string {
   const pairs: [string, Value][] = args.map((arg) => ['arg', arg]);
   pairs.push(...Object.entries(query));
   // Kubo gives up too, when nobody waits for it any more.
-  if (lane !== 'held') pairs.push(['timeout', `${leftMs}ms`]);
+  if (lane !== 'held' && leftMs !== undefined) pairs.push(['timeout', `${leftMs}ms`]);
   const text = pairs
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name}=${encodeURIComponent(String(value))}`)
     .join('&');
   return `/api/v0/${command}?${text}`;
+}
+
+/** Bytes on their way out: the next piece is asked for when the node took the one before. */
+async function* moving(
+  chunks: AsyncIterable<Uint8Array>,
+  deadline: Deadline,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of chunks) {
+    deadline.moved();
+    yield chunk;
+  }
 }
 
 async function* linesOf(answer: Answer, op: string): AsyncGenerator<Fields, void, undefined> {
