@@ -24,7 +24,10 @@ import {
 import type { Journal, Root, TargetRow } from '../journal/journal.ts';
 import { isSameRoot } from './intend.ts';
 import { missing } from './missing.ts';
-import { readSnapshot } from './snapshot.ts';
+import { chainOf, readSnapshot } from './snapshot.ts';
+
+/** Earlier snapshots among which a tree is looked for: hours of them, and some milliseconds of work. */
+const EARLIER_MAX = 1000;
 
 export interface UploadPorts {
   readonly journal: Journal;
@@ -161,11 +164,33 @@ class Upload {
     const { held, wanted, sent } = this.#row;
     const known = new Set([wanted.tree, ...(held === undefined ? [] : [held.tree])].map(textOf));
     for (const text of sent) known.add(keyOf(parseCid(text)));
-    if (known.has(keyOf(there.cid))) return;
+    if (known.has(keyOf(there.cid)) || (await this.#wasOurs(there.cid))) return;
     throw new OpError('sync-conflict', this.#op, {
       hint: 'somebody else published there: merge it with vfs_sync_from_ipfs, or move it away',
       details: { partial: { version: there.cid.toString() } },
     });
+  }
+
+  /**
+   * Whether it is an earlier snapshot of this path: what a node puts in its MFS it may lose by a kill, and
+   * then shows what was there before.
+   */
+  async #wasOurs(tree: CID): Promise<boolean> {
+    const newest = cidOfBytes(this.#row.wanted.snapshot);
+    let looked = 0;
+    try {
+      for await (const { record } of chainOf(this.#ports.dag, newest, this.#run.signal)) {
+        if (keyOf(record.tree) === keyOf(tree)) return true;
+        looked += 1;
+        if (looked === EARLIER_MAX) return false;
+      }
+    } catch (error) {
+      // The chain ends where a record is lost.
+      const isEnd =
+        error instanceof OpError && ['content-missing', 'integrity'].includes(error.failure);
+      if (!isEnd) throw error;
+    }
+    return false;
   }
 
   /** All pins that are no consequence of others, by their CIDs. */

@@ -144,6 +144,28 @@ test('what somebody else published under our name is left alone', async () => {
   expect(row().held).toBeDefined();
 });
 
+test('a node whose MFS went back to an earlier snapshot of ours gets the place right again', async () => {
+  await want();
+  await attempt();
+  const first = fake.placed.get(placeOf(PATH));
+  if (first === undefined) throw new Error('it is placed');
+  for (const text of ['second', 'third']) {
+    world.write('/ipfs/t/f', text);
+    await want();
+    await attempt();
+  }
+  for (const change of [false, true]) {
+    // Kubo loses what was done in the third of a second before a kill; here more.
+    fake.placed.set(placeOf(PATH), first);
+    if (change) {
+      world.write('/ipfs/t/f', 'fourth');
+      await want();
+    }
+    await attempt();
+    await expectWhole();
+  }
+});
+
 test('a pin of another name stays, and keeps its name', async () => {
   await want();
   await attempt();
