@@ -1,6 +1,6 @@
 /** Trees that come to a real Kubo by themselves, over stops and kills of the daemon. */
 import { setTimeout as wait } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Status } from '../../src/daemon/status.ts';
 import { Server } from '../backend/server.ts';
 import { KuboNode } from '../services/kubo.ts';
@@ -14,6 +14,8 @@ beforeAll(async () => {
   kubo = await KuboNode.start();
 });
 afterAll(() => kubo.close());
+// What another daemon published there is nothing of the next one's.
+beforeEach(() => kubo.cli(['files', 'rm', '-r', '--force', '/kitfs']));
 
 const configured = (sync: string, api = kubo.api) => ({
   configuration: `[ipfs.kubo]\napi = "${api}"\n[sync]\n${sync}\n`,
@@ -134,6 +136,46 @@ describe('a file', () => {
     while ((await pins()).length < 3 && performance.now() < deadline) await wait(POLL_MS);
     expect(await pins()).toEqual(before);
     expect(await other.cli(['files', 'read', '/kitfs/ipfs/f'])).toBe('one\n');
+  });
+});
+
+describe('a node', () => {
+  const rungOf = (daemon: TestDaemon) =>
+    daemon.run('getfattr', ['--only-values', '-n', 'user.kitfs.durability', 'ipfs/f']);
+
+  test('that is away is believed no more: its files come down, and climb when it is back', async () => {
+    await using other = await KuboNode.start();
+    await using daemon = await TestDaemon.start(
+      configured('debounce_ms = 300\ncheck_s = 1', other.api),
+    );
+    await daemon.shell('echo one > ipfs/f');
+    await daemon.json(['wait', '--until', 'pinned', '/ipfs/f']);
+    await other.kill();
+    const deadline = performance.now() + ARRIVES_MS_MAX;
+    while ((await rungOf(daemon)) === 'pinned' && performance.now() < deadline) await wait(POLL_MS);
+    expect(await rungOf(daemon)).toBe('local');
+    await other.restart();
+    await daemon.json(['wait', '--until', 'pinned', '/ipfs/f']);
+  });
+
+  test('whose MFS went back to an earlier tree of ours shows the newest again', async () => {
+    await using other = await KuboNode.start();
+    const sync = 'debounce_ms = 300\ncheck_s = 1\nat_unmount = false';
+    await using daemon = await TestDaemon.start(configured(sync, other.api));
+    await daemon.shell('echo one > ipfs/f');
+    await daemon.json(['wait', '--until', 'pinned', '/ipfs/f']);
+    const first = (await other.cli(['files', 'stat', '--hash', '/kitfs/ipfs'])).trim();
+    await daemon.shell('echo two > ipfs/f');
+    await daemon.json(['wait', '--until', 'pinned', '/ipfs/f']);
+    await daemon.stop();
+    await other.cli(['files', 'rm', '-r', '/kitfs/ipfs']);
+    await other.cli(['files', 'cp', `/ipfs/${first}`, '/kitfs/ipfs']);
+    await daemon.restart();
+    const newest = () => other.cli(['files', 'read', '/kitfs/ipfs/f']);
+    const deadline = performance.now() + ARRIVES_MS_MAX;
+    while ((await newest()) !== 'two\n' && performance.now() < deadline) await wait(POLL_MS);
+    expect(await newest()).toBe('two\n');
+    expect((await statusOf(daemon)).uploads).toMatchObject([{ state: 'pinned' }]);
   });
 });
 
