@@ -114,7 +114,7 @@ class Upload {
     await this.#demandOurs();
     const before = await this.#pins();
     const roots = rootsOf(wanted);
-    if (roots.some((cid) => before.get(keyOf(cid))?.type !== 'recursive')) await this.#send(wanted);
+    if (roots.some((cid) => !isKept(before, cid))) await this.#send(wanted, before);
     for (const cid of roots) await this.#pin(cid, before);
     await this.#node.mfs.place(this.#place, wanted.tree, this.#call);
     await this.#demandThere(wanted);
@@ -193,21 +193,23 @@ class Upload {
     return false;
   }
 
-  /** All pins that are no consequence of others, by their CIDs. */
-  async #pins(): Promise<Map<string, Pin>> {
+  /** All pins that are no consequence of others. */
+  async #pins(): Promise<Pins> {
     const pins = new Map<string, Pin>();
     for (const type of ['direct', 'recursive'] as const) {
       for await (const pin of this.#node.pins.ls({ ...this.#call, type })) {
-        pins.set(keyOf(pin.cid), pin);
+        pins.set(pinOf(pin.cid), pin);
       }
     }
     return pins;
   }
 
-  async #send(wanted: Whole): Promise<void> {
+  async #send(wanted: Whole, before: Pins): Promise<void> {
     const { dag } = this.#ports;
     const roots = rootsOf(wanted);
-    const sent = new Set([...this.#row.sent, ...roots.map(String)]);
+    // What somebody else has pinned without a name is theirs.
+    const fresh = roots.filter((cid) => !isKept(before, cid));
+    const sent = new Set([...this.#row.sent, ...fresh.map(String)]);
     const { held, wanted: root, dueS = this.#ports.clock.now().s } = this.#row;
     const isLost = held !== undefined && isSameRoot(held, root);
     // They may be pinned before the node has answered, and nobody after a kill would know why.
@@ -253,13 +255,12 @@ class Upload {
     }
     const { tree, manifest } = await this.#wholeOf(held);
     const pins = await this.#pins();
-    const isKept = (cid: CID) => pins.get(keyOf(cid))?.type === 'recursive';
-    return isKept(tree) && isKept(manifest) ? { tree, manifest } : undefined;
+    return isKept(pins, tree) && isKept(pins, manifest) ? { tree, manifest } : undefined;
   }
 
   /** A pin that was there before, and is not ours, keeps its name. */
-  async #pin(cid: CID, before: ReadonlyMap<string, Pin>): Promise<void> {
-    const pin = before.get(keyOf(cid));
+  async #pin(cid: CID, before: Pins): Promise<void> {
+    const pin = before.get(pinOf(cid));
     const isOurs = pin?.name === this.#name || this.#row.sent.includes(cid.toString());
     if (pin !== undefined && !isOurs) return;
     await this.#node.pins.add(cid, { ...this.#call, name: this.#name });
@@ -270,7 +271,7 @@ class Upload {
     const placed = await this.#node.mfs.stat(this.#place, this.#call);
     const pins = await this.#pins();
     const isPlaced = placed !== undefined && keyOf(placed.cid) === keyOf(wanted.tree);
-    const isPinned = rootsOf(wanted).every((cid) => pins.get(keyOf(cid))?.type === 'recursive');
+    const isPinned = rootsOf(wanted).every((cid) => isKept(pins, cid));
     if (isPlaced && isPinned) return;
     throw new OpError('response-invalid', this.#op, {
       hint: `the node says that it has no ${isPlaced ? 'pin' : 'entry in MFS'} of what it took`,
@@ -279,8 +280,8 @@ class Upload {
 
   /** Our pins of before, and those that were left without a name by a kill. */
   async #letGo(roots: readonly CID[]): Promise<void> {
-    const wanted = new Set(roots.map(keyOf));
-    const sent = new Set(this.#row.sent.map((text) => keyOf(parseCid(text))));
+    const wanted = new Set(roots.map(pinOf));
+    const sent = new Set(this.#row.sent);
     for (const [key, { cid, type, name }] of await this.#pins()) {
       const isOurs = name === this.#name || (name === undefined && sent.has(key));
       if (!isOurs || wanted.has(key)) continue;
@@ -293,6 +294,11 @@ class Upload {
     }
   }
 }
+
+/** By the spelling of the CID: a node that is told of two has two pins, which keep the same blocks. */
+type Pins = ReadonlyMap<string, Pin>;
+const pinOf = (cid: CID): string => cid.toString();
+const isKept = (pins: Pins, cid: CID): boolean => pins.get(pinOf(cid))?.type === 'recursive';
 
 const keyOf = (cid: CID): string => blockKey(cid).toString('latin1');
 const textOf = (key: Buffer): string => keyOf(cidOfBytes(key));
