@@ -285,5 +285,9 @@ export const SYNC_RETRY_S_MAX = 300;
 export const SYNC_LOOK_MS = 500;
 /** Bytes copied because somebody has them open, by a publication that nobody asked for. */
 export const SYNC_COPIED_BYTES_MAX = 64 * 1024 * 1024;
+/** How long a file whose bytes of before are not kept may be written to before a publication copies it as it is. */
+export const SYNC_SETTLE_S = 5;
+/** How often it is looked whether such a file is closed. */
+export const SYNC_SETTLE_LOOK_MS = 20;
 /** How long a daemon that stops publishes what changed, and brings it to stores. */
 export const STOP_PUBLISH_MS_MAX = 10_000;

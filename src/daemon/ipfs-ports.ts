@@ -67,10 +67,10 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
     { ...parts, publisher, actor: daemonActor },
     { ...pace, targets },
   );
-  const ladder = new Ladder(parts.journal, pace);
+  const ladder = new Ladder(parts, pace);
   parts.loops.start('uploads', (signal) => uploads.run(signal));
   parts.loops.start('publishing', (signal) => background.run(signal));
-  parts.loops.start('ladder', (signal) => ladder.run(clock, signal));
+  parts.loops.start('ladder', (signal) => ladder.run(signal));
   const nodes = new Nodes({ home, kubo, dag, embedded: embeddedNode({ ...parts, builder }) });
   parts.names.attach(() => nodes.state(undefined, 'resolve a name').names);
   const restorer = new Restorer(ports);

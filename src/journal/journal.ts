@@ -51,6 +51,7 @@ export type { OpEntry, OpKind, OpRow, RequestId } from './ops.ts';
 export { OP_KINDS } from './ops.ts';
 export type { PublishedRow } from './published.ts';
 export { Retention, type RetentionPolicy } from './retention.ts';
+export type { WriteSessionRow } from './sessions.ts';
 export { loadEngine } from './sqlite.ts';
 export type { SuperblockRow, SyncedRow } from './superblocks.ts';
 export type { Held, Root, TargetRow } from './targets.ts';

@@ -9,11 +9,11 @@
 import pLimit from 'p-limit';
 import type { Clock } from '../base/clock.ts';
 import { asOpError, type OpError } from '../base/errors.ts';
-import type { Ino, Name, SuperblockId } from '../base/ids.ts';
+import { type Ino, type Name, NO_CONTENT, type SuperblockId } from '../base/ids.ts';
 import { SYNC_COPIED_BYTES_MAX, SYNC_LOOK_MS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { turn } from '../base/turn.ts';
-import type { Actor, Change, Journal, SuperblockRow } from '../journal/journal.ts';
+import type { Actor, Change, Journal, SuperblockRow, WriteSessionRow } from '../journal/journal.ts';
 import { retryDelayS } from './intend.ts';
 import type { Publisher } from './publish.ts';
 import { dueAtMs, type Unrest } from './rest.ts';
@@ -129,8 +129,8 @@ export class Background {
     for (const tree of this.#trees) {
       const { unrest } = tree;
       if (unrest === undefined || !isMeant(tree)) continue;
-      // Bytes that are being written are copied, and nobody has a turn meanwhile.
-      if (this.#openBytes(tree) > SYNC_COPIED_BYTES_MAX) continue;
+      // Nobody has a turn while they are copied.
+      if (this.#copiedBytes(tree) > SYNC_COPIED_BYTES_MAX) continue;
       await this.#publish(tree, unrest, signal);
     }
   }
@@ -146,9 +146,17 @@ export class Background {
     return dueMs !== undefined && dueMs <= this.#ports.clock.monotonicMs();
   }
 
-  #openBytes({ superblock }: Tree): number {
+  /** Of files that are being written, and whose bytes of before are not kept. */
+  #copiedBytes({ superblock }: Tree): number {
     const { journal } = this.#ports;
-    const inos = new Set(journal.sessions.all().map(({ ino }) => ino));
+    const isCopied = ({ oldContent, oldSize }: WriteSessionRow) =>
+      oldContent === NO_CONTENT && oldSize > 0;
+    const inos = new Set(
+      journal.sessions
+        .all()
+        .filter(isCopied)
+        .map(({ ino }) => ino),
+    );
     let bytes = 0;
     for (const ino of inos) {
       const row = journal.inodes.get(ino);

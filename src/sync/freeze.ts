@@ -2,15 +2,16 @@
  * A subtree as it is at one moment. Its rows are read in one go, with nothing in between; its bytes
  * are content objects that cannot change any more, and that the block store keeps from then on.
  *
- * Invariants: bytes that are being written are copied within the same transaction; an object that
- * is held keeps its bytes, whoever writes to the file gets another one.
+ * Invariants: of what is being written the version before is taken, or a copy of one moment
+ * (`writing.ts`); an object that is held keeps its bytes, whoever writes to the file gets another one.
  */
+import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
-import { COPY_BYTES_PER_CALL_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, isSymlink } from '../base/posix.ts';
 import type { ContentStore } from '../content/content.ts';
 import type { InodeRow, Journal, PublishedRow } from '../journal/journal.ts';
+import { type Kept, Writing } from './writing.ts';
 
 export interface FrozenEntry {
   readonly name: Name;
@@ -63,52 +64,59 @@ export interface FreezeOptions {
   readonly gate: Gate;
   readonly dryRun: boolean;
   readonly known?: Known | undefined;
+  /** Rather fails than copies what somebody began to write just now: see `Writing.demandSettled`. */
+  readonly isPatient?: boolean;
 }
 
 export interface FreezePorts {
   readonly journal: Journal;
   readonly contents: ContentStore;
+  readonly clock: Clock;
 }
 
 /**
  * Freezes the inode `root` and all below it. With `dryRun` nothing is held or copied, and what is
  * being written may change under the reader.
- * @throws OpError denied, not-found, no-space, io.
+ * @throws OpError denied, not-found, no-space, io; locked: somebody writes to it, and never stops.
  */
 export function freeze(
   ports: FreezePorts,
   root: Ino,
-  { gate, dryRun, known }: FreezeOptions,
+  { gate, dryRun, known, isPatient = false }: FreezeOptions,
 ): Frozen {
   const { journal } = ports;
   const head = { ...journal.head };
+  const writing = new Writing(ports);
+  if (isPatient) writing.demandSettled(rowOf(journal, root).superblock);
   const read = () => {
     known?.finish();
-    const entries = look(journal, root, { gate, known });
+    const entries = look(journal, root, { gate, known, writing });
     return { entries, journal: head, kept: keptOf(ports, entries) };
   };
   if (dryRun) return { ...read(), copies: new Set() };
   return journal.commit(() => {
     const seen = read();
-    return { ...seen, copies: keepBytes(ports, seen.entries) };
+    return { ...seen, copies: keepBytes(writing, seen.entries) };
   });
 }
 
 /** Entries for one page of a directory. */
 const NAMES_PER_PAGE = 1024;
 
-type Looking = Pick<FreezeOptions, 'gate' | 'known'>;
+interface Looking extends Pick<FreezeOptions, 'gate' | 'known'> {
+  readonly writing: Writing;
+}
 
-function look(journal: Journal, root: Ino, { gate, known }: Looking): FrozenEntry[] {
+function look(journal: Journal, root: Ino, { gate, known, writing }: Looking): MutableEntry[] {
   const row = rowOf(journal, root);
   const at = { name: '' as Name, path: '' as Name, row };
-  const top = entryOf(journal, { gate, known }, at);
-  const entries: FrozenEntry[] = [];
+  const top = entryOf(journal, { gate, known, writing }, at);
+  const entries: MutableEntry[] = [];
   const waiting: MutableEntry[] = [top];
   for (let entry = waiting.pop(); entry !== undefined; entry = waiting.pop()) {
     entries.push(entry);
     if (!isDirectory(entry.row.mode) || entry.published !== undefined) continue;
-    const looking = entry.isKnown ? { gate, known } : { gate, known: undefined };
+    const looking = { gate, known: entry.isKnown ? known : undefined, writing };
     const prefix = entry.path === '' ? '' : `${entry.path}/`;
     let after = '' as Name;
     for (;;) {
@@ -130,6 +138,7 @@ function look(journal: Journal, root: Ino, { gate, known }: Looking): FrozenEntr
 }
 
 interface MutableEntry extends FrozenEntry {
+  row: Readonly<InodeRow>;
   readonly children: MutableEntry[];
   /** Rows are believed of what is below. */
   readonly isKnown: boolean;
@@ -137,7 +146,7 @@ interface MutableEntry extends FrozenEntry {
 
 function entryOf(
   journal: Journal,
-  { gate, known }: Looking,
+  { gate, known, writing }: Looking,
   { name, path, row }: { readonly name: Name; readonly path: Name; readonly row: InodeRow },
 ): MutableEntry {
   const { ino, mode } = row;
@@ -150,8 +159,8 @@ function entryOf(
   return {
     name,
     path,
-    row,
-    content: row.content,
+    row: isRegular(mode) ? writing.rowOf(row) : row,
+    content: writing.contentOf(row),
     target: isSymlink(mode) ? journal.symlinks.get(ino) : undefined,
     xattrs: gate.seesTrusted ? xattrs : xattrs.filter((attribute) => !isTrusted(attribute)),
     isPrivate: !isForAll(mode) || xattrs.some((one) => isTrusted(one) || one.name === ACL_NAME),
@@ -182,55 +191,16 @@ function keptOf({ contents }: FreezePorts, entries: readonly FrozenEntry[]): Set
 }
 
 /** Gives every file an object that stays as it is; answers those made for it. */
-function keepBytes(ports: FreezePorts, entries: readonly FrozenEntry[]): Set<ContentId> {
+function keepBytes(writing: Writing, entries: readonly MutableEntry[]): Set<ContentId> {
   const copies = new Set<ContentId>();
-  const kept = new Map<Ino, ContentId>();
+  const known = new Map<Ino, Kept>();
   for (const entry of entries) {
-    const { row } = entry;
-    if (!isRegular(row.mode)) continue;
-    let content = kept.get(row.ino);
-    if (content === undefined) {
-      content = keepOne(ports.contents, row, copies);
-      kept.set(row.ino, content);
-    }
-    entry.content = content;
+    if (!isRegular(entry.row.mode)) continue;
+    const kept = known.get(entry.row.ino) ?? writing.keep(entry.row);
+    known.set(entry.row.ino, kept);
+    entry.content = kept.content;
+    entry.row = kept.row;
+    if (kept.isCopy) copies.add(kept.content);
   }
   return copies;
-}
-
-function keepOne(
-  contents: ContentStore,
-  row: Readonly<InodeRow>,
-  copies: Set<ContentId>,
-): ContentId {
-  if (row.size === 0) return NO_CONTENT;
-  const known = row.content === NO_CONTENT ? undefined : contents.row(row.content);
-  const isAtRest =
-    known !== undefined &&
-    known.state !== 'open' &&
-    known.place !== 'memory' &&
-    known.size === row.size;
-  if (isAtRest) {
-    contents.hold(row.content);
-    return row.content;
-  }
-  const copy = copyOf(contents, known === undefined ? NO_CONTENT : row.content);
-  if (contents.size(copy) !== row.size) contents.truncate(copy, row.size);
-  contents.hold(copy);
-  contents.freeze(copy);
-  copies.add(copy);
-  return copy;
-}
-
-function copyOf(contents: ContentStore, id: ContentId): ContentId {
-  if (id === NO_CONTENT) return contents.create('local');
-  const isMemory = contents.row(id)?.place === 'memory';
-  const fork = isMemory ? undefined : contents.fork(id);
-  if (fork !== undefined) return fork;
-  const copy = contents.create('local');
-  const size = contents.size(id);
-  for (let at = 0; at < size; ) {
-    at += contents.copy(id, at, copy, at, Math.min(COPY_BYTES_PER_CALL_MAX, size - at));
-  }
-  return copy;
 }

@@ -52,11 +52,34 @@ export const retryDelayS = (failures: number): number =>
 /** What time does not mend: tried again only when somebody asks. */
 const FINAL: ReadonlySet<Failure> = new Set(['sync-conflict', 'not-configured']);
 
-/** The row after an attempt that failed. What the store held it may hold still. */
-export function failed(row: TargetRow, failure: Failure, nowS: number): TargetRow {
+/** How long the question whether a store still has it may take, in seconds. */
+const ASKING_S_MAX = 60;
+
+const ageS = ({ checkedS = Number.NEGATIVE_INFINITY }: Pick<TargetRow, 'checkedS'>, nowS: number) =>
+  nowS - checkedS;
+
+/**
+ * Whether what the store said it holds counts still: for an interval, and until the question that comes
+ * then is answered, or failed.
+ */
+export function isBelieved(row: TargetRow, { nowS, checkS }: CheckedAt): boolean {
+  const { state, held, wanted } = row;
+  const isRefuted = state === 'failed' && held !== undefined && isSameRoot(held, wanted);
+  return !isRefuted && ageS(row, nowS) < checkS + ASKING_S_MAX;
+}
+
+export interface CheckedAt {
+  readonly nowS: number;
+  /** As `UploadLimits` has it. */
+  readonly checkS: number;
+}
+
+/** The row after an attempt that failed. What the store held it may hold still, and is believed to for a while. */
+export function failed(row: TargetRow, failure: Failure, { nowS, checkS }: CheckedAt): TargetRow {
   const attempts = row.attempts + 1;
   const isFinal = FINAL.has(failure);
-  const state = isHeld(row) && !isFinal ? row.state : 'failed';
+  const isStill = isHeld(row) && !isFinal && ageS(row, nowS) < checkS;
+  const state = isStill ? row.state : 'failed';
   return {
     ...row,
     state,

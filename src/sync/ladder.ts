@@ -11,7 +11,7 @@ import type { Ino } from '../base/ids.ts';
 import { SYNC_LOOK_MS } from '../base/limits.ts';
 import { turn } from '../base/turn.ts';
 import type { Held, Journal, TargetRow } from '../journal/journal.ts';
-import { isHeld } from './intend.ts';
+import { isBelieved, isHeld } from './intend.ts';
 import { Since, waysUp } from './since.ts';
 
 /** What a store has of a file, or of a directory with all that is in it. */
@@ -26,6 +26,8 @@ export interface Replica {
 export interface LadderPolicy {
   /** Stores that shall have a file before it is called replicated; undefined: none ever is. */
   readonly want: number | undefined;
+  /** How long a store is believed to have what it said it has, in seconds. */
+  readonly checkS: number;
 }
 
 interface Followed {
@@ -36,10 +38,17 @@ interface Followed {
 export class Ladder {
   readonly want: number | undefined;
   readonly #journal: Journal;
+  readonly #clock: Clock;
+  readonly #checkS: number;
   readonly #followed = new Map<string, Followed>();
 
-  constructor(journal: Journal, { want }: LadderPolicy) {
+  constructor(
+    { journal, clock }: { readonly journal: Journal; readonly clock: Clock },
+    { want, checkS }: LadderPolicy,
+  ) {
     this.#journal = journal;
+    this.#clock = clock;
+    this.#checkS = checkS;
     this.want = want;
   }
 
@@ -57,7 +66,7 @@ export class Ladder {
   }
 
   /** Keeps up with the journal, so that who asks need not wait. Until the signal aborts. */
-  async run(clock: Clock, signal: AbortSignal): Promise<void> {
+  async run(signal: AbortSignal): Promise<void> {
     for (;;) {
       for (const row of this.#journal.targets.all()) {
         const { since } = this.#follow(row) ?? {};
@@ -66,7 +75,7 @@ export class Ladder {
           signal.throwIfAborted();
         }
       }
-      await clock.sleep(SYNC_LOOK_MS, signal);
+      await this.#clock.sleep(SYNC_LOOK_MS, signal);
     }
   }
 
@@ -74,7 +83,8 @@ export class Ladder {
     const { target: store, wanted, checkedS, failure } = row;
     const facts = { store, checkedS, failure };
     const followed = this.#follow(row);
-    if (followed !== undefined && this.#isHeld(ino, followed)) {
+    const at = { nowS: this.#clock.now().s, checkS: this.#checkS };
+    if (followed !== undefined && isBelieved(row, at) && this.#isHeld(ino, followed)) {
       return { ...facts, state: followed.held.pin ? 'pinned' : 'stored' };
     }
     if (waysUp(this.#journal, ino, wanted.ino).length === 0) return undefined;

@@ -16,6 +16,7 @@ import {
   NO_CONTENT,
   type Seq,
 } from '../base/ids.ts';
+import { SYNC_SETTLE_LOOK_MS, SYNC_SETTLE_S } from '../base/limits.ts';
 import { isDirectory, isRegular } from '../base/posix.ts';
 import {
   type BlockStore,
@@ -34,7 +35,7 @@ import {
   type Counts,
 } from './assemble.ts';
 import { syncBlocks, syncContents } from './durable.ts';
-import { type Frozen, freeze, type Gate } from './freeze.ts';
+import { type Frozen, freeze, type Gate, type Known } from './freeze.ts';
 import { intended } from './intend.ts';
 import { rootAtimeOf } from './manifest.ts';
 import { pathsGone, type StoredManifest, storeManifest } from './manifest-lists.ts';
@@ -105,7 +106,7 @@ export class Publisher {
 
   /**
    * @throws OpError invalid-argument (`/`, or a mount inside), not-directory, unsupported (a tree
-   *   in memory), denied, version-conflict, no-space, integrity, io; the signal's reason.
+   *   in memory), denied, version-conflict, locked, no-space, integrity, io; the signal's reason.
    */
   publish(request: PublishRequest, run: Run): Promise<Published> {
     return this.#queue(() => this.#publish(request, run));
@@ -124,10 +125,8 @@ export class Publisher {
     this.#demandPublishable(request);
     const { journal, blocks } = this.#ports;
     const synced = journal.superblocks.synced(request.path);
-    const { root, gate } = request;
     const known = await recall(this.#ports, rememberedBy(request), run.signal);
-    this.#demandPublishable(request);
-    const frozen = freeze(this.#ports, root, { gate, dryRun: false, known });
+    const frozen = await this.#frozen(request, known, run.signal);
     try {
       const options: AssembleOptions = {
         profile: CONTENT_PROFILE,
@@ -143,6 +142,29 @@ export class Publisher {
     } catch (error) {
       this.#abandon(frozen);
       throw error;
+    }
+  }
+
+  /**
+   * Waits for what the kernel has still to tell of files that are closed already, and a while for whoever
+   * writes to a file whose bytes of before are not kept.
+   */
+  async #frozen(request: PublishRequest, known: Known, signal: AbortSignal): Promise<Frozen> {
+    const { clock } = this.#ports;
+    const { root, gate } = request;
+    const endMs = clock.monotonicMs() + SYNC_SETTLE_S * 1000;
+    if (this.#ports.journal.sessions.all().length > 0)
+      await clock.sleep(SYNC_SETTLE_LOOK_MS, signal);
+    for (let isLate = false; ; ) {
+      this.#demandPublishable(request);
+      try {
+        return freeze(this.#ports, root, { gate, dryRun: false, known, isPatient: !isLate });
+      } catch (error) {
+        const isLocked = error instanceof OpError && error.failure === 'locked';
+        if (!isLocked || isLate) throw error;
+      }
+      await clock.sleep(SYNC_SETTLE_LOOK_MS, signal);
+      isLate = clock.monotonicMs() >= endMs;
     }
   }
 

@@ -24,7 +24,10 @@ import {
 import type { Journal, Root, TargetRow } from '../journal/journal.ts';
 import { isSameRoot } from './intend.ts';
 import { missing } from './missing.ts';
-import { readSnapshot } from './snapshot.ts';
+import { chainOf, readSnapshot } from './snapshot.ts';
+
+/** Earlier snapshots among which a tree is looked for: hours of them, and some milliseconds of work. */
+const EARLIER_MAX = 1000;
 
 export interface UploadPorts {
   readonly journal: Journal;
@@ -111,7 +114,7 @@ class Upload {
     await this.#demandOurs();
     const before = await this.#pins();
     const roots = rootsOf(wanted);
-    if (roots.some((cid) => before.get(keyOf(cid))?.type !== 'recursive')) await this.#send(wanted);
+    if (roots.some((cid) => !isKept(before, cid))) await this.#send(wanted, before);
     for (const cid of roots) await this.#pin(cid, before);
     await this.#node.mfs.place(this.#place, wanted.tree, this.#call);
     await this.#demandThere(wanted);
@@ -161,28 +164,52 @@ class Upload {
     const { held, wanted, sent } = this.#row;
     const known = new Set([wanted.tree, ...(held === undefined ? [] : [held.tree])].map(textOf));
     for (const text of sent) known.add(keyOf(parseCid(text)));
-    if (known.has(keyOf(there.cid))) return;
+    if (known.has(keyOf(there.cid)) || (await this.#wasOurs(there.cid))) return;
     throw new OpError('sync-conflict', this.#op, {
       hint: 'somebody else published there: merge it with vfs_sync_from_ipfs, or move it away',
       details: { partial: { version: there.cid.toString() } },
     });
   }
 
-  /** All pins that are no consequence of others, by their CIDs. */
-  async #pins(): Promise<Map<string, Pin>> {
+  /**
+   * Whether it is an earlier snapshot of this path: what a node puts in its MFS it may lose by a kill, and
+   * then shows what was there before.
+   */
+  async #wasOurs(tree: CID): Promise<boolean> {
+    const newest = cidOfBytes(this.#row.wanted.snapshot);
+    let looked = 0;
+    try {
+      for await (const { record } of chainOf(this.#ports.dag, newest, this.#run.signal)) {
+        if (keyOf(record.tree) === keyOf(tree)) return true;
+        looked += 1;
+        if (looked === EARLIER_MAX) return false;
+      }
+    } catch (error) {
+      // The chain ends where a record is lost.
+      const isEnd =
+        error instanceof OpError && ['content-missing', 'integrity'].includes(error.failure);
+      if (!isEnd) throw error;
+    }
+    return false;
+  }
+
+  /** All pins that are no consequence of others. */
+  async #pins(): Promise<Pins> {
     const pins = new Map<string, Pin>();
     for (const type of ['direct', 'recursive'] as const) {
       for await (const pin of this.#node.pins.ls({ ...this.#call, type })) {
-        pins.set(keyOf(pin.cid), pin);
+        pins.set(pinOf(pin.cid), pin);
       }
     }
     return pins;
   }
 
-  async #send(wanted: Whole): Promise<void> {
+  async #send(wanted: Whole, before: Pins): Promise<void> {
     const { dag } = this.#ports;
     const roots = rootsOf(wanted);
-    const sent = new Set([...this.#row.sent, ...roots.map(String)]);
+    // What somebody else has pinned without a name is theirs.
+    const fresh = roots.filter((cid) => !isKept(before, cid));
+    const sent = new Set([...this.#row.sent, ...fresh.map(String)]);
     const { held, wanted: root, dueS = this.#ports.clock.now().s } = this.#row;
     const isLost = held !== undefined && isSameRoot(held, root);
     // They may be pinned before the node has answered, and nobody after a kill would know why.
@@ -229,13 +256,12 @@ class Upload {
     }
     const { tree, manifest } = await this.#wholeOf(held);
     const pins = await this.#pins();
-    const isKept = (cid: CID) => pins.get(keyOf(cid))?.type === 'recursive';
-    return isKept(tree) && isKept(manifest) ? { tree, manifest } : undefined;
+    return isKept(pins, tree) && isKept(pins, manifest) ? { tree, manifest } : undefined;
   }
 
   /** A pin that was there before, and is not ours, keeps its name. */
-  async #pin(cid: CID, before: ReadonlyMap<string, Pin>): Promise<void> {
-    const pin = before.get(keyOf(cid));
+  async #pin(cid: CID, before: Pins): Promise<void> {
+    const pin = before.get(pinOf(cid));
     const isOurs = pin?.name === this.#name || this.#row.sent.includes(cid.toString());
     if (pin !== undefined && !isOurs) return;
     await this.#node.pins.add(cid, { ...this.#call, name: this.#name });
@@ -246,7 +272,7 @@ class Upload {
     const placed = await this.#node.mfs.stat(this.#place, this.#call);
     const pins = await this.#pins();
     const isPlaced = placed !== undefined && keyOf(placed.cid) === keyOf(wanted.tree);
-    const isPinned = rootsOf(wanted).every((cid) => pins.get(keyOf(cid))?.type === 'recursive');
+    const isPinned = rootsOf(wanted).every((cid) => isKept(pins, cid));
     if (isPlaced && isPinned) return;
     throw new OpError('response-invalid', this.#op, {
       hint: `the node says that it has no ${isPlaced ? 'pin' : 'entry in MFS'} of what it took`,
@@ -255,8 +281,8 @@ class Upload {
 
   /** Our pins of before, and those that were left without a name by a kill. */
   async #letGo(roots: readonly CID[]): Promise<void> {
-    const wanted = new Set(roots.map(keyOf));
-    const sent = new Set(this.#row.sent.map((text) => keyOf(parseCid(text))));
+    const wanted = new Set(roots.map(pinOf));
+    const sent = new Set(this.#row.sent);
     for (const [key, { cid, type, name }] of await this.#pins()) {
       const isOurs = name === this.#name || (name === undefined && sent.has(key));
       if (!isOurs || wanted.has(key)) continue;
@@ -269,6 +295,11 @@ class Upload {
     }
   }
 }
+
+/** By the spelling of the CID: a node that is told of two has two pins, which keep the same blocks. */
+type Pins = ReadonlyMap<string, Pin>;
+const pinOf = (cid: CID): string => cid.toString();
+const isKept = (pins: Pins, cid: CID): boolean => pins.get(pinOf(cid))?.type === 'recursive';
 
 const keyOf = (cid: CID): string => blockKey(cid).toString('latin1');
 const textOf = (key: Buffer): string => keyOf(cidOfBytes(key));

@@ -153,7 +153,7 @@ export class Uploads {
     const row = journal.commit(() => {
       const now = journal.targets.get(path, target);
       if (now === undefined || !isSameRoot(now.wanted, wanted)) return now;
-      const next = failed(now, error.failure, clock.now().s);
+      const next = failed(now, error.failure, { nowS: clock.now().s, checkS: this.#limits.checkS });
       journal.targets.put(next);
       return next;
     });

@@ -195,8 +195,8 @@ async function addPath(input: AddInput, context: ToolContext): Promise<Added> {
   const asker = askerOf(context, 'ipfs_add');
   const { vfs, sealer, ipfs } = context.ports;
   const inode = await source(asker, path, input.recursive);
-  const { journal, content: contents } = vfs.core;
-  const ports = { journal, contents, dag: ipfs.dag, builder: ipfs.builder, sealer };
+  const { journal, content: contents, clock } = vfs.core;
+  const ports = { journal, contents, clock, dag: ipfs.dag, builder: ipfs.builder, sealer };
   const profile: Profile = input.cid_profile;
   const assembled = await about(asker, path, async () => {
     const frozen = freeze(ports, inode.ino, { gate: gateOf(asker), dryRun: input.dry_run });

@@ -165,5 +165,5 @@ export class FakeNode {
 
 /** Blocks by their hash alone, as Kubo has them. */
 const blockOf = (cid: CID): string => Buffer.from(cid.multihash.bytes).toString('hex');
-/** Pins by their CID. */
-const pinOf = (cid: CID): string => (cid.version === 0 ? cid.toV1() : cid).toString();
+/** Pins by their CID, as it is spelled. */
+const pinOf = (cid: CID): string => cid.toString();

@@ -139,6 +139,46 @@ describe('a file', () => {
   });
 });
 
+describe('a node', () => {
+  const rungOf = (daemon: TestDaemon) =>
+    daemon.run('getfattr', ['--only-values', '-n', 'user.kitfs.durability', 'ipfs/f']);
+
+  test('that is away is believed no more: its files come down, and climb when it is back', async () => {
+    await using other = await KuboNode.start();
+    await using daemon = await TestDaemon.start(
+      configured('debounce_ms = 300\ncheck_s = 1', other.api),
+    );
+    await daemon.shell('echo one > ipfs/f');
+    await daemon.json(['wait', '--until', 'pinned', '/ipfs/f']);
+    await other.kill();
+    const deadline = performance.now() + ARRIVES_MS_MAX;
+    while ((await rungOf(daemon)) === 'pinned' && performance.now() < deadline) await wait(POLL_MS);
+    expect(await rungOf(daemon)).toBe('local');
+    await other.restart();
+    await daemon.json(['wait', '--until', 'pinned', '/ipfs/f']);
+  });
+
+  test('whose MFS went back to an earlier tree of ours shows the newest again', async () => {
+    await using other = await KuboNode.start();
+    const sync = 'debounce_ms = 300\ncheck_s = 1\nat_unmount = false';
+    await using daemon = await TestDaemon.start(configured(sync, other.api));
+    await daemon.shell('echo one > ipfs/f');
+    await daemon.json(['wait', '--until', 'pinned', '/ipfs/f']);
+    const first = (await other.cli(['files', 'stat', '--hash', '/kitfs/ipfs'])).trim();
+    await daemon.shell('echo two > ipfs/f');
+    await daemon.json(['wait', '--until', 'pinned', '/ipfs/f']);
+    await daemon.stop();
+    await other.cli(['files', 'rm', '-r', '/kitfs/ipfs']);
+    await other.cli(['files', 'cp', `/ipfs/${first}`, '/kitfs/ipfs']);
+    await daemon.restart();
+    const newest = () => other.cli(['files', 'read', '/kitfs/ipfs/f']);
+    const deadline = performance.now() + ARRIVES_MS_MAX;
+    while ((await newest()) !== 'two\n' && performance.now() < deadline) await wait(POLL_MS);
+    expect(await newest()).toBe('two\n');
+    expect((await statusOf(daemon)).uploads).toMatchObject([{ state: 'pinned' }]);
+  });
+});
+
 test('an upload that is under way at a stop was stopped, and did not fail', async () => {
   await using server = await Server.start();
   // It never answers.

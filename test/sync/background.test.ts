@@ -137,6 +137,11 @@ test('a large file that is being written is not copied for that', async () => {
   const { fh, ino } = world.openForWriting('/ipfs/f');
   world.vfs.write(ROOT, fh, Buffer.from('x'), 0, false);
   void world.vfs.setattr(ROOT, ino, { size: 65 * 1024 * 1024 });
+  await pass(INTERVAL_MS + LOOK_MS);
+  // As it was before, which takes no copy.
+  expect(paths()).toEqual(['/ipfs']);
+  requests = [];
+  await world.vfs.fsync(fh, false);
   world.vfs.write(ROOT, fh, Buffer.from('x'), 0, false);
   await pass(INTERVAL_MS * 2);
   await background.finish(stop.signal);

@@ -168,6 +168,13 @@ export class Fixture {
     return handle;
   }
 
+  /** A handle on a file as it is. */
+  overwriting(path: string) {
+    const handle = this.vfs.open(ROOT, this.ino(path), O_WRONLY, false);
+    if (handle instanceof Promise) throw new Error(`${path} is not in a managed tree`);
+    return handle;
+  }
+
   symlink(path: string, target: string): Ino {
     const { parent, name } = this.#place(path);
     return this.vfs.symlink(ROOT, parent, name, nameOfText(target)).ino;

@@ -1,7 +1,9 @@
 /** The laws of a moment that is kept: of memory, of holes, and of what was synced meanwhile. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { SystemClock } from '../../src/base/clock.ts';
 import { OpError } from '../../src/base/errors.ts';
 import { type Ino, nameOfText } from '../../src/base/ids.ts';
+import { SYNC_SETTLE_LOOK_MS, SYNC_SETTLE_S } from '../../src/base/limits.ts';
 import { freeze } from '../../src/sync/freeze.ts';
 import { noise } from '../content/fixture.ts';
 import { Fixture, failureOf, ROOT } from './fixture.ts';
@@ -14,7 +16,11 @@ beforeEach(() => {
 afterEach(() => world.close());
 
 const gate = { demandReadable: () => undefined, seesTrusted: true };
-const ports = () => ({ journal: world.journal, contents: world.contents });
+const ports = () => ({
+  journal: world.journal,
+  contents: world.contents,
+  clock: world.clock,
+});
 
 test('what is not there cannot be frozen or published', async () => {
   const absent = 4_000_000 as Ino;
@@ -51,23 +57,56 @@ test('a file that is all hole is published as zeros', async () => {
   expect(hole.toString()).toBe(zeros.toString());
 });
 
-test('two publications of what is being written share nothing but its bytes', async () => {
+test('what is written behind an fsync has copies of its moments, which share nothing but bytes', async () => {
   const handle = world.openForWriting('/ipfs/t/log');
   world.vfs.write(ROOT, handle.fh, Buffer.from('one'), 0, false);
-  const first = await world.publish('/ipfs/t');
+  await world.vfs.fsync(handle.fh, false);
+  const moment = () => freeze(ports(), world.ino('/ipfs/t/log'), { gate, dryRun: false });
+  const first = moment();
   world.vfs.write(ROOT, handle.fh, Buffer.from('two'), 0, false);
-  const second = await world.publish('/ipfs/t');
+  const second = moment();
+  world.vfs.write(ROOT, handle.fh, Buffer.from('and more'), 0, false);
   world.vfs.release(handle.fh);
-  const read = async ({ root }: typeof first) => {
-    const cid = await world.dag.resolve(root, ['log'], world.signal);
-    return (await world.dag.readRange(cid, { position: 0, length: 9 }, world.signal)).toString();
+  const read = ({ entries: [entry], copies }: typeof first) => {
+    if (entry === undefined) throw new Error('nothing was frozen');
+    expect([...copies]).toEqual([entry.content]);
+    const bytes = Buffer.alloc(entry.row.size);
+    world.contents.read(entry.content, bytes, 0, bytes.length, 0);
+    return bytes.toString();
   };
-  expect([await read(first), await read(second)]).toEqual(['one', 'two']);
+  expect([read(first), read(second)]).toEqual(['one', 'two']);
+});
+
+test('a file that is written to behind an fsync gets some time, and is then published as it is', async () => {
+  const handle = world.openForWriting('/ipfs/t/log');
+  world.vfs.write(ROOT, handle.fh, Buffer.from('one'), 0, false);
+  await world.vfs.fsync(handle.fh, false);
+  world.vfs.write(ROOT, handle.fh, Buffer.from('two'), 0, false);
+  const patient = () =>
+    freeze(ports(), world.ino('/ipfs/t'), { gate, dryRun: false, isPatient: true });
+  expect(patient).toThrow(expect.objectContaining({ failure: 'locked' }));
+  const clock = new (class extends SystemClock {
+    override now() {
+      const { s, ns } = super.now();
+      return { s: s + SYNC_SETTLE_S, ns };
+    }
+  })();
+  const later = freeze({ ...ports(), clock }, world.ino('/ipfs/t'), {
+    ...{ gate, dryRun: false, isPatient: true },
+  });
+  expect(later.copies.size).toBe(1);
+  const published = world.publish('/ipfs/t');
+  setTimeout(() => world.vfs.release(handle.fh), SYNC_SETTLE_LOOK_MS);
+  const { root } = await published;
+  const file = await world.dag.resolve(root, ['log'], world.signal);
+  const range = { position: 0, length: 9 };
+  expect((await world.dag.readRange(file, range, world.signal)).toString()).toBe('two');
 });
 
 test('a publication given up before its copies were sealed leaves none of them', async () => {
-  const handle = world.openForWriting('/ipfs/t/log');
-  world.vfs.write(ROOT, handle.fh, noise(100_000), 0, false);
+  // All hole: it has no object yet.
+  world.mknod('/ipfs/t/hole', 0o100644);
+  void world.vfs.setattr(ROOT, world.ino('/ipfs/t/hole'), { size: 100_000 });
   const objects = () => world.journal.contents.page(0, 100).map(({ id }) => id);
   const before = objects();
   const stop = new AbortController();
@@ -81,7 +120,6 @@ test('a publication given up before its copies were sealed leaves none of them',
   });
   expect((await failureOf(work)).message).toBe('enough');
   expect(objects()).toEqual(before);
-  world.vfs.release(handle.fh);
 });
 
 test('a sync of the same path meanwhile makes the later one fail', async () => {

@@ -47,8 +47,8 @@ function change(handle: Handle): void {
 }
 
 function publish(metadata: boolean) {
-  const { journal, contents, dag, builder, sealer, signal } = world;
-  const ports = { journal, contents, dag, builder, sealer };
+  const { journal, contents, clock, dag, builder, sealer, signal } = world;
+  const ports = { journal, contents, clock, dag, builder, sealer };
   const frozen = freeze(ports, world.ino('/ipfs/t'), { gate: GATE, dryRun: false });
   const options = { profile: 'unixfs-v1-2025', metadata, dryRun: false } as const;
   return assemble(ports, frozen, options, { signal, progress: () => undefined });

@@ -2,15 +2,21 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Name, nameOfText } from '../../src/base/ids.ts';
 import type { TargetRow } from '../../src/journal/journal.ts';
+import { failed } from '../../src/sync/intend.ts';
 import { Ladder } from '../../src/sync/ladder.ts';
+import { TurnedClock } from '../fakes/clock.ts';
 import { Fixture, ROOT } from './fixture.ts';
 
 let world: Fixture;
 let ladder: Ladder;
+let clock: TurnedClock;
+
+const CHECK_S = 3600;
 
 beforeEach(() => {
   world = new Fixture();
-  ladder = new Ladder(world.journal, { want: undefined });
+  clock = new TurnedClock();
+  ladder = new Ladder({ journal: world.journal, clock }, { want: undefined, checkS: CHECK_S });
   world.mkdir('/ipfs/t');
   world.mkdir('/ipfs/t/sub');
   world.write('/ipfs/t/f', 'one');
@@ -27,7 +33,11 @@ const change = (path: string, by: (row: TargetRow) => Partial<TargetRow>, target
 /** Publishes a tree, and the store says that it has it. */
 async function hold(path: string, { pin = true, target = 'one' } = {}): Promise<void> {
   await world.publish(path, { targets: [target], pin });
-  const said = { state: pin ? 'pinned' : 'stored', dueS: undefined, checkedS: 5 } as const;
+  const said = {
+    state: pin ? 'pinned' : 'stored',
+    dueS: undefined,
+    checkedS: clock.now().s,
+  } as const;
   change(path, ({ wanted }) => ({ ...said, held: { ...wanted, pin } }), target);
 }
 
@@ -49,7 +59,7 @@ describe('a file', () => {
     expect(states('/ipfs/t/f')).toEqual(['queued']);
     await hold('/ipfs/t');
     expect(ladder.of(world.ino('/ipfs/t/sub/g'))).toEqual([
-      { store: 'one', state: 'pinned', checkedS: 5, failure: undefined },
+      { store: 'one', state: 'pinned', checkedS: clock.now().s, failure: undefined },
     ]);
     await hold('/ipfs/t', { pin: false });
     expect(states('/ipfs/t/f')).toEqual(['stored']);
@@ -152,6 +162,41 @@ test('a store that lost it has it no more, and one that failed says so', async (
   expect(ladder.of(world.ino('/ipfs/t/f'))).toMatchObject([
     { state: 'failed', failure: 'timeout' },
   ]);
+});
+
+describe('what a store said', () => {
+  const minute = 60;
+
+  test('counts until it should have said so again', async () => {
+    await hold('/ipfs/t');
+    await clock.turn(CHECK_S * 1000);
+    expect(states('/ipfs/t/f')).toEqual(['pinned']);
+    await clock.turn(minute * 1000);
+    expect(states('/ipfs/t/f')).toEqual(['queued']);
+    change('/ipfs/t', () => ({ checkedS: clock.now().s }));
+    expect(states('/ipfs/t/f')).toEqual(['pinned']);
+  });
+
+  test('counts no more when it was asked for again in vain', async () => {
+    await hold('/ipfs/t');
+    const later = { nowS: clock.now().s + CHECK_S, checkS: CHECK_S };
+    const early = { ...later, nowS: later.nowS - 1 };
+    change('/ipfs/t', (row) => failed(row, 'not-running', early));
+    expect(states('/ipfs/t/f')).toEqual(['pinned']);
+    change('/ipfs/t', (row) => failed(row, 'not-running', later));
+    expect(ladder.of(world.ino('/ipfs/t/f'))).toMatchObject([
+      { state: 'failed', failure: 'not-running' },
+    ]);
+  });
+
+  test('counts while it is given something newer, which it has not', async () => {
+    await hold('/ipfs/t');
+    world.write('/ipfs/t/f', 'changed');
+    await world.publish('/ipfs/t', { targets: ['one'] });
+    const at = { nowS: clock.now().s + 1, checkS: CHECK_S };
+    change('/ipfs/t', (row) => failed(row, 'not-running', at));
+    expect([states('/ipfs/t/f'), states('/ipfs/t/sub/g')]).toEqual([['failed'], ['pinned']]);
+  });
 });
 
 test('each store counts once, by the best of the trees that hold it there', async () => {

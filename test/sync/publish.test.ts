@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Name, nameOfText } from '../../src/base/ids.ts';
 import { S_IFCHR, S_IFIFO } from '../../src/base/posix.ts';
 import { blockKey, type CID } from '../../src/content/content.ts';
-import { readSnapshot } from '../../src/sync/sync.ts';
+import { readManifest, readSnapshot } from '../../src/sync/sync.ts';
 import { noise } from '../content/fixture.ts';
 import { Fixture, failureOf, ROOT } from './fixture.ts';
 
@@ -124,24 +124,27 @@ test('snapshots form a chain that names the moment in the journal', async () => 
   expect(oldest.journal.hash.equals(before.hash)).toBe(true);
 });
 
-test('a file that is being written is published as it was at that moment', async () => {
+test('a file that is being written is published as it was before', async () => {
   world.mkdir('/ipfs/t');
-  const handle = world.openForWriting('/ipfs/t/log');
-  world.vfs.write(ROOT, handle.fh, noise(200_000), 0, false);
-  let look = (): void => undefined;
-  const looked = new Promise<void>((resolve) => {
-    look = resolve;
-  });
-  const published = world.publish('/ipfs/t', {
-    gate: { demandReadable: () => look(), seesTrusted: true },
-  });
-  await looked;
-  world.vfs.write(ROOT, handle.fh, Buffer.from('later'), 0, false);
-  const { root } = await published;
-  world.vfs.release(handle.fh);
-  const file = await world.dag.resolve(root, ['log'], world.signal);
-  const range = { position: 0, length: 300_000 };
-  expect((await world.dag.readRange(file, range, world.signal)).equals(noise(200_000))).toBe(true);
+  world.write('/ipfs/t/f', noise(200_000));
+  await world.sealer.seal(world.inode('/ipfs/t/f').content, world.signal);
+  const { mtimeS, mtimeNs } = world.inode('/ipfs/t/f');
+  const handles = [world.openForWriting('/ipfs/t/new'), world.overwriting('/ipfs/t/f')];
+  for (const { fh } of handles) world.vfs.write(ROOT, fh, Buffer.from('later'), 150_000, false);
+  const { root, snapshot } = await world.publish('/ipfs/t');
+  const read = async (tree: CID, name: string) => {
+    const file = await world.dag.resolve(tree, [name], world.signal);
+    return world.dag.readRange(file, { position: 0, length: 300_000 }, world.signal);
+  };
+  expect((await read(root, 'f')).equals(noise(200_000))).toBe(true);
+  expect((await read(root, 'new')).length).toBe(0);
+  const { manifest } = await readSnapshot(world.dag, snapshot, world.signal);
+  const entries = await readManifest(world.dag, manifest, world.signal);
+  expect(entries.get(nameOfText('f'))?.mtime).toEqual({ s: mtimeS, ns: mtimeNs });
+  for (const { fh } of handles) world.vfs.release(fh);
+  const after = (await world.publish('/ipfs/t')).root;
+  expect((await read(after, 'f')).subarray(150_000, 150_005).toString()).toBe('later');
+  expect((await read(after, 'new')).length).toBe(150_005);
 });
 
 test('what was published stays whole when the tree goes on', async () => {
@@ -237,10 +240,10 @@ test('what cannot be published is refused with its reason, and nothing is record
   expect(world.journal.head.seq).toBe(seq);
 });
 
-test('an aborted publication leaves no snapshot, and no copy of what was being written', async () => {
+test('an aborted publication leaves no snapshot, and no copy', async () => {
   world.mkdir('/ipfs/t');
-  const handle = world.openForWriting('/ipfs/t/log');
-  world.vfs.write(ROOT, handle.fh, noise(100_000), 0, false);
+  world.mknod('/ipfs/t/hole', 0o100644);
+  void world.vfs.setattr(ROOT, world.ino('/ipfs/t/hole'), { size: 100_000 });
   const objects = () => world.journal.contents.page(0, 100).length;
   const before = objects();
   const stop = new AbortController();
@@ -252,7 +255,6 @@ test('an aborted publication leaves no snapshot, and no copy of what was being w
   expect((await failureOf(work)).message).toBe('enough');
   expect(world.journal.superblocks.synced(nameOfText('/ipfs/t'))).toBeUndefined();
   expect(objects()).toBe(before);
-  world.vfs.release(handle.fh);
 });
 
 describe('what stores shall have', () => {

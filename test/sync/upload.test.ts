@@ -1,6 +1,7 @@
 /** The laws of bringing a snapshot to a node, whatever fails on the way. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { nameOfText } from '../../src/base/ids.ts';
+import { cidOfBytes } from '../../src/content/content.ts';
 import { checkJournal, type TargetRow } from '../../src/journal/journal.ts';
 import { pinNameOf, placeOf, upload } from '../../src/sync/upload.ts';
 import { FakeNode } from '../fakes/node.ts';
@@ -144,6 +145,28 @@ test('what somebody else published under our name is left alone', async () => {
   expect(row().held).toBeDefined();
 });
 
+test('a node whose MFS went back to an earlier snapshot of ours gets the place right again', async () => {
+  await want();
+  await attempt();
+  const first = fake.placed.get(placeOf(PATH));
+  if (first === undefined) throw new Error('it is placed');
+  for (const text of ['second', 'third']) {
+    world.write('/ipfs/t/f', text);
+    await want();
+    await attempt();
+  }
+  for (const change of [false, true]) {
+    // Kubo loses what was done in the third of a second before a kill; here more.
+    fake.placed.set(placeOf(PATH), first);
+    if (change) {
+      world.write('/ipfs/t/f', 'fourth');
+      await want();
+    }
+    await attempt();
+    await expectWhole();
+  }
+});
+
 test('a pin of another name stays, and keeps its name', async () => {
   await want();
   await attempt();
@@ -154,6 +177,26 @@ test('a pin of another name stays, and keeps its name', async () => {
   await want();
   await attempt();
   expect(fake.pins.get(pinned[0])?.name).toBe('mine');
+});
+
+test('a pin of somebody else stays, also without a name, and ours beside it goes', async () => {
+  await want();
+  const tree = cidOfBytes(row().wanted.tree);
+  const theirs = [tree.toV0(), tree].map((cid) => ({ cid, type: 'recursive' as const }));
+  for (const pin of theirs) fake.pins.set(pin.cid.toString(), pin);
+  await attempt();
+  const unnamed = () =>
+    [...fake.pins.values()].filter(({ name }) => name === undefined).map(({ cid }) => String(cid));
+  expect(unnamed().sort()).toEqual(theirs.map(({ cid }) => String(cid)).sort());
+  fake.pins.delete(tree.toString());
+  await attempt();
+  // Now it is ours, beside theirs.
+  expect(fake.pins.get(tree.toString())?.name).toBe(pinNameOf(PATH));
+  world.write('/ipfs/t/f', 'changed');
+  await want();
+  await attempt();
+  expect(unnamed()).toEqual([tree.toV0().toString()]);
+  expect([...fake.pins.keys()]).not.toContain(tree.toString());
 });
 
 test('a node that lost what it held gets all of it', async () => {

@@ -139,13 +139,36 @@ test('what is held is asked for again, is lowered when it is gone, and brought a
   expect(row().state).toBe('pinned');
 });
 
-test('a store that is down when it is asked is believed still to have it', async () => {
+test('a store that is down when it is asked is not believed until it says again that it has it', async () => {
   start(nodeOf);
-  await ending(await want('one'));
-  fakes.get('one')?.failAt(0, 'before');
+  const wanted = await want('one');
+  await ending(wanted);
+  const fake = fakes.get('one');
+  fake?.failAt(0, 'before');
   await clock.turn(CHECK_S * 1000);
   while (row().attempts === 0) await clock.turn(0);
-  expect(row()).toMatchObject({ state: 'pinned', failure: 'not-running' });
+  expect(row()).toMatchObject({ state: 'failed', failure: 'not-running', held: wanted });
+  const imported = fake?.imported;
+  const again = ending(wanted);
+  await clock.turn(1000);
+  expect((await again).error).toBeUndefined();
+  expect(row()).toMatchObject({ state: 'pinned', attempts: 0, checkedS: clock.now().s });
+  expect(fake?.imported).toBe(imported);
+});
+
+test('a store that fails a later step of what it said it has is believed for the interval', async () => {
+  const fake = fakes.get('one');
+  start(nodeOf);
+  await ending(await want('one'));
+  world.write('/ipfs/t/f', 'two');
+  const calls = fake?.calls.length ?? 0;
+  await ending(await want('one'));
+  const last = (fake?.calls.length ?? 0) - calls - 1;
+  world.write('/ipfs/t/f', 'three');
+  fake?.failAt(last, 'before');
+  const wanted = await want('one');
+  expect((await ending(wanted)).error?.failure).toBe('not-running');
+  expect(row()).toMatchObject({ state: 'pinned', held: wanted, failure: 'not-running' });
 });
 
 test('who stops waiting does not stop the work, and the end of the loop leaves it owed', async () => {
@@ -221,7 +244,7 @@ describe('a row', () => {
   test('is tried later after each failure, up to a bound', () => {
     let tried: TargetRow = { ...held, state: 'queued', held: undefined };
     const delays = Array.from({ length: 12 }, () => {
-      tried = failed(tried, 'timeout', 0);
+      tried = failed(tried, 'timeout', { nowS: 0, checkS: CHECK_S });
       return tried.dueS;
     });
     expect(delays).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
