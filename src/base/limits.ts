@@ -10,6 +10,8 @@ export const SYMLINKS_MAX = 40;
 export const LINKS_MAX = 65_000;
 /** The unit of st_blocks; stat(2). */
 export const SECTOR_BYTES = 512;
+/** Directories above a file that are asked whether they are pinned; below more it counts as pinned. */
+export const DIRECTORY_LEVELS_MAX = 4096;
 /** XATTR_SIZE_MAX and XATTR_NAME_MAX of Linux. */
 export const XATTR_BYTES_MAX = 65_536;
 export const XATTR_NAME_BYTES_MAX = 255;

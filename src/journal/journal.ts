@@ -56,6 +56,7 @@ export type { SuperblockRow, SyncedRow } from './superblocks.ts';
 export type { Held, Root, TargetRow } from './targets.ts';
 export type { ToolJobRow } from './tool-jobs.ts';
 export type { Tx } from './transaction.ts';
+export { PINNED_HERE } from './xattrs.ts';
 
 /** A transaction that could await would hold the writer's lock across the world. */
 type NotAPromise<T> = T extends PromiseLike<unknown> ? never : T;
