@@ -185,23 +185,25 @@ export class RemoteContent {
   }
 
   /** Its name goes, not its bytes: whoever has the file mapped keeps them. */
-  #letFileGo(row: ContentRow): void {
-    const { id } = row;
+  #letFileGo({ id }: ContentRow): void {
     this.#objects.journal.commit((tx) => {
       this.#leaving.add(id);
       tx.onRollback(() => this.#leaving.delete(id));
     });
-    this.#objects.afterCommit(row, () => {
+    this.#objects.afterSync(() => {
       // What came again meanwhile lies in another file of that name.
       if (this.#leaving.delete(id)) this.#objects.files.remove(id, 'file');
     });
   }
 
-  /** All of it is here and was hashed again: at rest, about to be sealed. Inside a transaction. */
+  /**
+   * All of it is here and was hashed again: at rest, about to be sealed, on stable storage. Inside a
+   * transaction.
+   */
   freeze(id: ContentId): void {
     const row = this.#objects.rows.get(id);
     assert(row.state === 'remote', `content ${id} comes from elsewhere`);
-    this.#objects.rows.update(row, { state: 'open', cid: null, profile: null });
+    this.#objects.rows.update(row, { state: 'open', cid: null, profile: null, stable: 1 });
     this.#freeze(id);
     this.#here.delete(id);
   }

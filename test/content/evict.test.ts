@@ -35,14 +35,13 @@ afterEach(async () => {
 });
 
 /** A sealed file, of which the node has every block. */
-async function stored(bytes: Buffer, stable: 0 | 1 = 0): Promise<ContentId> {
+async function stored(bytes: Buffer): Promise<ContentId> {
   const id = here.makeFrozen(bytes);
   const cid = await here.sealer.seal(id, here.signal);
   for await (const { cid: block } of new Dag(here.blocks).walk(cid, here.signal)) {
     const found = here.blocks.get(block);
     if (found !== undefined) origin.put(block, found);
   }
-  if (stable === 1) await here.contents.fsync([id]);
   return id;
 }
 
@@ -68,6 +67,7 @@ describe.each([1, 4096, 65_536, 65_537, MIB, 3 * MIB + 17])('a file of %i bytes'
     const id = await stored(bytes);
     const cid = here.contents.row(id)?.cid;
     evict(id);
+    sync();
     expect(stateOf(id)).toBe('remote');
     expect(here.contents.remote.has(id, 0, 1)).toBe(false);
     if (size > 65_536) expect(existsSync(pathOf(id))).toBe(false);
@@ -78,6 +78,14 @@ describe.each([1, 4096, 65_536, 65_537, MIB, 3 * MIB + 17])('a file of %i bytes'
     expect(here.contents.row(id)?.cid).toEqual(cid);
     expect(findings()).toEqual([]);
   });
+});
+
+test('what came back is on the disk before it counts as here', async () => {
+  const id = await stored(noise(2 * MIB));
+  evict(id);
+  sync();
+  await broughtBack(id);
+  expect(here.contents.row(id)).toMatchObject({ state: 'sealed', stable: 1 });
 });
 
 test('inner nodes stay, so that only leaves are asked for', async () => {
@@ -92,7 +100,7 @@ test('inner nodes stay, so that only leaves are asked for', async () => {
 
 test('an eviction that is rolled back never was', async () => {
   const bytes = noise(2 * MIB);
-  const id = await stored(bytes, 1);
+  const id = await stored(bytes);
   const failing = () =>
     here.journal.commit(() => {
       here.contents.remote.evict(id);
@@ -108,9 +116,9 @@ test('an eviction that is rolled back never was', async () => {
   expect(existsSync(pathOf(id))).toBe(false);
 });
 
-describe('bytes that were fsynced', () => {
+describe('the bytes', () => {
   test('stay until the disk knows that they are let go', async () => {
-    const id = await stored(noise(2 * MIB), 1);
+    const id = await stored(noise(2 * MIB));
     evict(id);
     expect(statSync(pathOf(id)).size).toBe(2 * MIB);
     sync();
@@ -119,7 +127,7 @@ describe('bytes that were fsynced', () => {
 
   test('that come back before that are not taken away by it', async () => {
     const bytes = noise(2 * MIB);
-    const id = await stored(bytes, 1);
+    const id = await stored(bytes);
     evict(id);
     expect((await broughtBack(id)).equals(bytes)).toBe(true);
     sync();
@@ -127,9 +135,9 @@ describe('bytes that were fsynced', () => {
     expect(stateOf(id)).toBe('sealed');
   });
 
-  test('and that a kill left are removed by the next start, and nothing else is', async () => {
+  test('that a kill left are removed by the next start, and nothing else is', async () => {
     const bytes = noise(2 * MIB);
-    const [id, other] = [await stored(bytes, 1), await stored(noise(MIB, 2), 1)];
+    const [id, other] = [await stored(bytes), await stored(noise(MIB, 2))];
     evict(id);
     // The daemon is killed here: nothing that waited is done.
     const { journal, native, directory, memoryDirectory, clock } = here;
@@ -145,27 +153,31 @@ describe('bytes that were fsynced', () => {
   });
 
   test('are no stray while the disk does not know that they are let go', async () => {
-    const id = await stored(noise(2 * MIB), 1);
+    const id = await stored(noise(2 * MIB));
     evict(id);
     expect(await removeStrays(here.contents, here.signal)).toBe(0);
     expect(existsSync(pathOf(id))).toBe(true);
   });
 });
 
-test('whoever has the file open keeps its bytes, also when it comes back', async () => {
-  const bytes = noise(2 * MIB);
-  const id = await stored(bytes);
-  const fd = openSync(pathOf(id), 'r');
-  try {
-    evict(id);
-    await filling.bring(id, { from: MIB, to: 2 * MIB }, here.signal);
-    const seen = Buffer.alloc(bytes.length);
-    expect(readSync(fd, seen, 0, seen.length, 0)).toBe(bytes.length);
-    expect(seen.equals(bytes)).toBe(true);
-  } finally {
-    closeSync(fd);
-  }
-});
+test.each([true, false])(
+  'whoever has the file open keeps its bytes when it comes back; the disk knows: %s',
+  async (isKnown) => {
+    const bytes = noise(2 * MIB);
+    const id = await stored(bytes);
+    const fd = openSync(pathOf(id), 'r');
+    try {
+      evict(id);
+      if (isKnown) sync();
+      await filling.bring(id, { from: MIB, to: 2 * MIB }, here.signal);
+      const seen = Buffer.alloc(bytes.length);
+      expect(readSync(fd, seen, 0, seen.length, 0)).toBe(bytes.length);
+      expect(seen.equals(bytes)).toBe(true);
+    } finally {
+      closeSync(fd);
+    }
+  },
+);
 
 describe('what was fetched in part', () => {
   test('is dropped whole, and fetched again', async () => {
@@ -176,6 +188,7 @@ describe('what was fetched in part', () => {
     const row = here.contents.row(id);
     expect(row && here.contents.remote.bytesHere(row)).toBe(MIB);
     here.journal.commit(() => here.contents.remote.drop(id));
+    sync();
     expect(row && here.contents.remote.bytesHere(row)).toBe(0);
     expect(existsSync(pathOf(id))).toBe(false);
     expect(findings()).toEqual([]);
