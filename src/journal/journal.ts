@@ -42,6 +42,7 @@ export type {
   BlockRow,
   ContentRow,
   PinRow,
+  ShownRow,
 } from './contents.ts';
 export type { ListedInode, ListedRow } from './dentries.ts';
 export type { HistoryFilter, HistoryRecord } from './history.ts';
