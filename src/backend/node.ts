@@ -173,7 +173,7 @@ export interface PinFacet {
   /** Pins in any order. Indirect ones cost a walk of everything. */
   ls(options: PinListOptions): AsyncIterable<Pin>;
   /** How one CID is pinned; undefined: it is not. */
-  get(cid: CID, options: CallOptions): Promise<Pin | undefined>;
+  get(cid: CID, options: PinGetOptions): Promise<Pin | undefined>;
   /**
    * Pins `to` recursively before it lets go of `from` (unless `unpin` is false); the name goes
    * along. Done twice it is as once.
@@ -213,6 +213,11 @@ export interface PinAdded {
   readonly alreadyPinned: boolean;
   /** Blocks walked, where the engine counts them. */
   readonly blocks?: number;
+}
+
+export interface PinGetOptions extends CallOptions {
+  /** Only a pin of its own counts, and none that keeps it with others: that costs no walk. */
+  readonly own?: boolean | undefined;
 }
 
 export interface PinListOptions extends CallOptions {

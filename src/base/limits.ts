@@ -10,6 +10,8 @@ export const SYMLINKS_MAX = 40;
 export const LINKS_MAX = 65_000;
 /** The unit of st_blocks; stat(2). */
 export const SECTOR_BYTES = 512;
+/** Directories above a file that are asked whether they are pinned; below more it counts as pinned. */
+export const DIRECTORY_LEVELS_MAX = 4096;
 /** XATTR_SIZE_MAX and XATTR_NAME_MAX of Linux. */
 export const XATTR_BYTES_MAX = 65_536;
 export const XATTR_NAME_BYTES_MAX = 255;
@@ -291,3 +293,24 @@ export const SYNC_SETTLE_S = 5;
 export const SYNC_SETTLE_LOOK_MS = 20;
 /** How long a daemon that stops publishes what changed, and brings it to stores. */
 export const STOP_PUBLISH_MS_MAX = 10_000;
+
+/** How often it is looked whether more bytes of files are here than may be. */
+export const EVICTION_LOOK_MS = 1000;
+/** Files are looked through again after so long when nothing is known to have changed. */
+export const EVICTION_SURVEY_MS_MAX = 30_000;
+/** Of the time, the part that counting and looking through files may take: one in so many. */
+export const EVICTION_BUSY_PART = 5;
+/** Smaller files stay: a row and a pin cost as much as their bytes. */
+export const EVICTED_BYTES_MIN = 4096;
+/** Files chosen at once to go, and those that a store refused, remembered for so long. */
+export const EVICTED_AT_ONCE_MAX = 1024;
+export const EVICTION_REFUSED_MS = 60_000;
+/** Blocks that are needed here whatever stores have; beyond, no file goes. */
+export const BLOCKS_NEEDED_HERE_MAX = 1_000_000;
+/** How often pins of ours at a node are let go that keep what came back or is wanted no more. */
+export const EVICTION_UNPIN_MS = 600_000;
+/** How often pinned files that are elsewhere are looked for, and tried again when they could not be had. */
+export const GATHER_LOOK_MS = 1000;
+export const GATHER_RETRY_MS = 30_000;
+/** Pinned files that are elsewhere, remembered to be brought here. */
+export const PINNED_AWAY_MAX = 4096;

@@ -50,6 +50,7 @@ function textOf(status: Status): string {
     ['driver', `${driver}: ${driver_reason}`],
     ['passthrough', passthroughText(status)],
     ['dirty', dirty.files === 0 ? 'nothing' : `${dirty.files} files, ${sizeText(dirty.bytes)}`],
+    ...rowsOf('space', status.space === undefined ? [] : [spaceText(status.space)]),
     ...rowsOf('unpublished', status.unpublished.map(unpublishedText)),
     ...rowsOf('stores', status.uploads.map(uploadText)),
     ['journal', `${journal.seq} records`],
@@ -67,6 +68,18 @@ const rowsOf = (title: string, texts: readonly string[]): string[][] =>
 
 const unpublishedText = ({ path, due, error_code: code }: Status['unpublished'][number]): string =>
   `${shown(path)}: ${code === undefined ? '' : `${code}, `}published at ${timeText(due)}`;
+
+function spaceText(space: NonNullable<Status['space']>): string {
+  const { quota_bytes: quota, error_code: code } = space;
+  const facts = [
+    `${sizeText(space.cached_bytes)} of files here`,
+    ...(quota === undefined ? [] : [`${sizeText(quota)} may be`]),
+    `${sizeText(space.evictable_bytes)} may go`,
+    `${sizeText(space.pinned_bytes)} pinned`,
+    ...(code === undefined ? [] : [`the store cannot be asked: ${code}`]),
+  ];
+  return facts.join(', ');
+}
 
 type Upload = Status['uploads'][number];
 

@@ -469,11 +469,12 @@ export class ContentStore {
     return this.#objects.files.directoryOf(place);
   }
 
-  /** Removes the file of that name unless a row says that it is content; whether it did. */
+  /** Removes the file of that name unless a row says that bytes lie in it; whether it did. */
   removeStray(id: ContentId, place: BackingPlace): boolean {
     // Between transactions rows and files agree, so nothing may suspend between look and removal.
     assert(!this.#objects.journal.inTransaction, 'strays are removed outside transactions');
-    if (this.#objects.rows.find(id)?.place === place) return false;
+    const row = this.#objects.rows.find(id);
+    if (row?.place === place && !this.remote.isAway(row)) return false;
     this.#objects.files.remove(id, place);
     return true;
   }

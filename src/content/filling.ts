@@ -68,6 +68,11 @@ export class Filling {
     this.#sealWhole(id);
   }
 
+  /** Objects that were read from elsewhere lately, the latest last. */
+  recent(): readonly ContentId[] {
+    return [...this.#ends.keys()].reverse();
+  }
+
   /** Whether anybody can be asked for what is not here. */
   get isOffered(): boolean {
     return this.#options.fetcher.isOffered;

@@ -178,4 +178,9 @@ export class ContentObjects {
       }),
     );
   }
+
+  /** The same of bytes whose place the row gives up: whatever the disk was promised, it has had time to take them. */
+  afterSync(action: () => void): void {
+    this.journal.commit((tx) => tx.afterCommit(() => this.#afterSync(action)));
+  }
 }

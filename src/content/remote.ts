@@ -6,6 +6,7 @@
  * the page cache at least; after another boot it counts as never fetched. A read of what is not
  * here is content-missing, never zeros.
  */
+import { fdatasyncSync } from 'node:fs';
 import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
@@ -41,6 +42,8 @@ export class RemoteContent {
   readonly #objects: ContentObjects;
   readonly #freeze: (id: ContentId) => void;
   readonly #here = new LRUCache<ContentId, Ranges>({ max: REMOTE_REMEMBERED_MAX });
+  /** Whose files a loss of power may still need: the disk does not know yet that they are let go. */
+  readonly #leaving = new Set<ContentId>();
 
   /** `freeze` brings an open object to rest. */
   constructor(objects: ContentObjects, freeze: (id: ContentId) => void) {
@@ -137,11 +140,70 @@ export class RemoteContent {
     });
   }
 
-  /** All of it is here and was hashed again: at rest, about to be sealed. Inside a transaction. */
+  /** Bytes of remote content that are here. */
+  bytesHere(row: Readonly<ContentRow>): number {
+    return row.state === 'remote' ? this.#hereOf(row).total : 0;
+  }
+
+  /**
+   * Sealed content becomes remote: somebody else has its bytes, and here only inner nodes stay. The
+   * row first, and the bytes when it is as safe as they were: a kill or a loss of power in between
+   * finds one or the other whole.
+   */
+  evict(id: ContentId): void {
+    const row = this.#objects.rows.get(id);
+    assert(row.state === 'sealed' && row.cid !== null, `content ${id} has a CID to be had by`);
+    assert(row.place !== 'memory' && row.size > 0, `content ${id} lies on the disk`);
+    const { journal } = this.#objects;
+    journal.commit(() => {
+      journal.contents.deleteLeaves(id);
+      if (row.place === 'packed') journal.contents.deleteBytes(id);
+      else this.#letFileGo(row);
+      this.#objects.rows.update(row, { state: 'remote', stable: 0 });
+      this.#here.delete(id);
+    });
+  }
+
+  /** What was fetched of remote content is not kept: it can be fetched again. */
+  drop(id: ContentId): void {
+    const row = this.#objects.rows.get(id);
+    assert(row.state === 'remote', `content ${id} comes from elsewhere`);
+    const { journal } = this.#objects;
+    journal.commit((tx) => {
+      tx.onRollback(() => this.#here.delete(id));
+      if (this.#hereOf(row).total === 0) return;
+      journal.contents.deleteLeaves(id);
+      if (row.place === 'packed') journal.contents.deleteBytes(id);
+      else this.#letFileGo(row);
+      this.#here.delete(id);
+    });
+  }
+
+  /** Whether a file in the place of the object's would hold nothing of it that anybody may need. */
+  isAway(row: Readonly<ContentRow>): boolean {
+    return row.state === 'remote' && !this.#leaving.has(row.id) && this.bytesHere(row) === 0;
+  }
+
+  /** Its name goes, not its bytes: whoever has the file mapped keeps them. */
+  #letFileGo({ id }: ContentRow): void {
+    this.#objects.journal.commit((tx) => {
+      this.#leaving.add(id);
+      tx.onRollback(() => this.#leaving.delete(id));
+    });
+    this.#objects.afterSync(() => {
+      // What came again meanwhile lies in another file of that name.
+      if (this.#leaving.delete(id)) this.#objects.files.remove(id, 'file');
+    });
+  }
+
+  /**
+   * All of it is here and was hashed again: at rest, about to be sealed, on stable storage. Inside a
+   * transaction.
+   */
   freeze(id: ContentId): void {
     const row = this.#objects.rows.get(id);
     assert(row.state === 'remote', `content ${id} comes from elsewhere`);
-    this.#objects.rows.update(row, { state: 'open', cid: null, profile: null });
+    this.#objects.rows.update(row, { state: 'open', cid: null, profile: null, stable: 1 });
     this.#freeze(id);
     this.#here.delete(id);
   }
@@ -159,11 +221,19 @@ export class RemoteContent {
     const { files, journal } = this.#objects;
     // A file of before another boot, of which nothing counts, is begun anew.
     const isThere = this.#hereOf(row).total > 0;
+    if (!isThere) this.#clear(row.id);
     const fd = isThere ? files.descriptor(row.id, 'file') : this.#objects.makeFile(row.id, 'file');
     const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     assert(journal.inTransaction, 'content comes inside a transaction');
     attempt('write', row, () => writeAt({ fd, position }, buffer));
     files.changed(row.id);
+  }
+
+  /** Whoever has the file of before open or mapped keeps it as it is. */
+  #clear(id: ContentId): void {
+    const { files, journal } = this.#objects;
+    if (this.#leaving.delete(id)) fdatasyncSync(journal.walFd);
+    files.remove(id, 'file');
   }
 
   #hereOf(row: Readonly<ContentRow>): Ranges {

@@ -133,7 +133,8 @@ export class Sealer {
 
   /**
    * Hashes remote content that is all here, and seals it if it is what its CID says; content that
-   * somebody cut in a way of his own has another CID from then on, that of the same bytes.
+   * somebody cut in a way of his own has another CID from then on, that of the same bytes. The disk
+   * has them first: from then on nobody fetches them again.
    * @returns false: it is not. @throws OpError integrity, io, no-space; the signal's reason.
    */
   async sealRemote(id: ContentId, signal: AbortSignal): Promise<boolean> {
@@ -142,6 +143,7 @@ export class Sealer {
     const { cid, profile } = row;
     const hashed = await this.#hash(row, signal);
     if (profile === CONTENT_PROFILE && cid?.equals(hashed.cid) !== true) return false;
+    if (row.place === 'file') await this.#contents.losses.sync(id);
     const isStill = this.#contents.row(id) === row && this.#contents.remote.isWhole(row);
     if (!isStill) return true;
     this.#journal.commit(() => {

@@ -66,8 +66,8 @@ export async function openFaces(inputs: FacesInputs): Promise<Faces> {
   const { sources, mountPoint, readSecret, complain, patience, onAnswered, keptSocket } = inputs;
   const { access } = config.settings;
   const tokens = tokenDeskOf(access, { read: readSecret, tools: TOOL_NAMES, complain });
-  const { sync } = config.settings;
-  const outside = { nodes: inputs.nodes, state: inputs.state, sync };
+  const { sync, content } = config.settings;
+  const outside = { nodes: inputs.nodes, state: inputs.state, sync, content };
   const given = { core, clock, random, log, sources, mountPoint, redactor, onAnswered, ...outside };
   const tools = openTools(given);
   teardown.push('publish what changed', async () => {

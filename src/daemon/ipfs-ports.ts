@@ -49,16 +49,18 @@ export interface EngineParts {
 }
 
 /** The name of the Kubo that is configured, as a store. */
-const KUBO_TARGET = 'ipfs';
+export const KUBO_TARGET = 'ipfs';
 
 export function ipfsPorts(parts: EngineParts): IpfsPorts {
-  const { blocks, clock, dag, home, kubo } = parts;
+  const { blocks, clock, dag, filling, home, kubo } = parts;
   const builder = new Builder(parts);
   const nodeOf = (target: string) => (target === KUBO_TARGET ? kubo : undefined);
   const pace = paceOf(parts);
   const { bytesPerS, checkS, storesAtOnce: atOnce } = pace;
   const limit = bytesPerS === undefined ? undefined : new Pace(bytesPerS, clock);
-  const uploads = new Uploads({ ...parts, nodeOf }, { atOnce, checkS, pace: limit });
+  // What is not here any more the node may lack at another place of the tree.
+  const sources = { ...parts, dag: filling.dag, nodeOf };
+  const uploads = new Uploads(sources, { atOnce, checkS, pace: limit });
   const onOwed = () => uploads.notify();
   const ports = { ...parts, builder, onOwed, syncJournal: () => parts.syncJournal() };
   const publisher = new Publisher(ports);

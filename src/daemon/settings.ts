@@ -182,6 +182,18 @@ const sync = z
   .prefault({})
   .describe('How trees come to the home node by themselves, when that is a Kubo.');
 
+const content = z
+  .strictObject({
+    quota_mib: count(MIB)
+      .optional()
+      .describe(
+        'Bytes of files that may be here, in MiB. Beyond, those go that the home node has, and are ' +
+          'fetched when somebody reads them; any number when absent.',
+      ),
+  })
+  .prefault({})
+  .describe('What of the bytes of files is here.');
+
 const schema = z.strictObject({
   state: absolutePath
     .optional()
@@ -246,6 +258,7 @@ const schema = z.strictObject({
   access,
   ipfs,
   sync,
+  content,
   log: z
     .strictObject({
       level: z.enum(['error', 'warn', 'info']).default('info').describe('The least that is told.'),
@@ -320,6 +333,10 @@ export const paceOf = ({ sync }: Pick<Settings, 'sync'>) => ({
   checkS: sync.check_s,
   want: sync.want,
 });
+
+/** undefined: any number. */
+export const quotaBytesOf = ({ content: { quota_mib: mib } }: Pick<Settings, 'content'>) =>
+  mib === undefined ? undefined : mib * MIB;
 
 export const memoryBytesMax = ({ memory }: Settings): number => memory.size_max_mib * MIB;
 

@@ -3,7 +3,7 @@ import { type Clock, type Instant, rfc3339 } from '../base/clock.ts';
 import type { ChosenStatus } from '../fuse/chosen.ts';
 import type { MountStatus } from '../fuse/fuse.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { FollowState } from '../sync/sync.ts';
+import type { FollowState, Space } from '../sync/sync.ts';
 import type { ErrorCode } from '../tools/tools.ts';
 import type { Core } from '../vfs/vfs.ts';
 import type { Config } from './config.ts';
@@ -11,6 +11,7 @@ import type { ErrorRing } from './errors.ts';
 import { type Health, healthOf, type Phase } from './health.ts';
 import type { Loops } from './loops.ts';
 import { diskSpaceAt, type Reserve } from './room.ts';
+import { type SpaceStatus, spaceStatusOf } from './space.ts';
 import { type Syncing, type SyncStatus, syncStatusOf, syncTroublesOf } from './status-sync.ts';
 import { type TreeStatus, treesOf } from './trees.ts';
 
@@ -27,6 +28,7 @@ export interface StatusSources {
   readonly loops: Loops;
   readonly reserve: Reserve;
   readonly syncing: () => Syncing;
+  readonly space: () => Space | undefined;
   readonly driver: () => ChosenStatus;
   /** Copies that follow a name. */
   readonly followed: () => readonly FollowState[];
@@ -56,6 +58,8 @@ export interface Status extends SyncStatus {
   readonly passthrough: { readonly in_use: boolean; readonly reason?: string };
   /** Files whose bytes have no CID yet. */
   readonly dirty: { readonly files: number; readonly bytes: number };
+  /** Absent while nobody asked for a quota or a pin. */
+  readonly space?: SpaceStatus;
   readonly services: readonly never[];
   readonly journal: { readonly seq: number; readonly hash: string };
   readonly kernel: {
@@ -93,6 +97,7 @@ export function statusOf(sources: StatusSources): Status {
     passthrough: passthroughOf(driver),
     dirty: journal.contents.unsealed(),
     ...syncStatusOf(journal, sources.syncing()),
+    ...spaceStatusOf(sources.space()),
     services: [],
     journal: { seq, hash: hash.toString('hex') },
     kernel: kernelOf(driver),

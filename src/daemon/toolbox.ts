@@ -4,7 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import type { Redactor } from '../base/redaction.ts';
-import type { Follower } from '../sync/sync.ts';
+import type { Follower, Space } from '../sync/sync.ts';
 import { TOOLS } from '../tools/inventory.ts';
 import { KernelLocks } from '../tools/locks.ts';
 import {
@@ -21,6 +21,7 @@ import { ipfsPorts } from './ipfs-ports.ts';
 import type { ConfiguredNodes } from './nodes.ts';
 import { diskSpaceAt } from './room.ts';
 import type { Settings } from './settings.ts';
+import { openSpace } from './space.ts';
 import type { StateDirectory } from './state.ts';
 import type { StatusSources } from './status.ts';
 import { type Syncing, syncTroublesOf, uploadsOwed } from './status-sync.ts';
@@ -36,6 +37,7 @@ export interface ToolInputs {
   readonly nodes: ConfiguredNodes;
   readonly state: Pick<StateDirectory, 'keys' | 'content'>;
   readonly sync: Settings['sync'];
+  readonly content: Settings['content'];
   /** Told of every call that got its answer. */
   readonly onAnswered: () => void;
 }
@@ -49,6 +51,8 @@ export interface ToolParts {
   readonly syncing: () => Syncing;
   readonly finish: Ports['ipfs']['finish'];
   readonly follower: Follower;
+  /** What is known of the room of files. */
+  readonly space: () => Space | undefined;
 }
 
 export function openTools(inputs: ToolInputs): ToolParts {
@@ -62,7 +66,8 @@ export function openTools(inputs: ToolInputs): ToolParts {
   registry.resume();
   const { follower, uploads, unpublished, finish } = ports.ipfs;
   const syncing = () => ({ underWay: uploads.underWay, unpublished: unpublished() });
-  return { registry, jobs, follower, syncing, finish };
+  const evictor = openSpace({ ...inputs, ...inputs.nodes, ladder: ports.ipfs.ladder });
+  return { registry, jobs, follower, syncing, finish, space: () => evictor.space };
 }
 
 function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {

@@ -2,7 +2,7 @@
  * Rows of `content`, `packed`, `block` and `pin`: where bytes lie and what they hash to. The bytes
  * of content in files of their own are the business of `content/`.
  */
-import type { ContentId, SuperblockId } from '../base/ids.ts';
+import type { ContentId, Ino, SuperblockId } from '../base/ids.ts';
 import type { Counters } from './counters.ts';
 import type { Database, Statement } from './sqlite.ts';
 
@@ -54,6 +54,27 @@ export interface PinRow {
   readonly name: string | null;
   readonly time_s: number;
   readonly time_ns: number;
+}
+
+/** Bytes of files that are on the disk and have a CID, whole or in part. */
+export interface Tally {
+  readonly bytes: number;
+  /** Number of the last object that was looked at; null: there are no more. */
+  readonly last: ContentId | null;
+}
+
+/** A file and the object that it shows. */
+export interface ShownRow {
+  readonly ino: Ino;
+  readonly atimeS: number;
+  readonly atimeNs: number;
+  readonly content: ContentId;
+  readonly state: ContentState;
+  readonly size: number;
+  /** Bytes that are here: all of sealed content, what was fetched of remote content. */
+  readonly bytes: number;
+  readonly refs: number;
+  readonly profile: string | null;
 }
 
 /**
@@ -180,6 +201,16 @@ export class Contents {
     return this.#query('keptBytes').get() as number;
   }
 
+  /** Of at most `limit` objects above `after`; those in memory, and what no file shows, left out. */
+  tally(after: ContentId | 0, limit: number): Tally {
+    return this.#query('tally').get(after, limit) as Tally;
+  }
+
+  /** At most `limit` files above `after` whose content is known by its CID, and not in memory. */
+  shown(after: Ino | 0, limit: number): ShownRow[] {
+    return this.#query('shown').all(after, limit) as ShownRow[];
+  }
+
   releasedBytes(): number {
     return this.#query('releasedBytes').get() as number;
   }
@@ -276,6 +307,10 @@ export class Contents {
   }
 }
 
+/** Bytes of an object `c` that are on the disk. */
+const HERE = `iif(c.state = 'sealed', c.size, (SELECT coalesce(sum(b.size), 0) FROM block b
+  WHERE b.content = c.id AND b.position >= 0))`;
+
 const SQL = {
   get: 'SELECT * FROM content WHERE id = ?',
   insert: 'INSERT INTO content VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
@@ -300,6 +335,14 @@ const SQL = {
     FROM inode JOIN content ON content.id = inode.content
     WHERE state IN ('open', 'frozen') GROUP BY superblock`,
   keptBytes: `SELECT coalesce(sum(size), 0) FROM content WHERE state <> 'remote'`,
+  tally: `SELECT max(id) AS last, coalesce(sum(iif(state IN ('sealed', 'remote') AND refs > 0
+      AND place <> 'memory', ${HERE}, 0)), 0) AS bytes
+    FROM (SELECT id, size, state, place, refs FROM content WHERE id > ? ORDER BY id LIMIT ?) c`,
+  shown: `SELECT i.ino, i.atime_s AS atimeS, i.atime_ns AS atimeNs, c.id AS content, c.state, c.size,
+      ${HERE} AS bytes, c.refs, c.profile
+    FROM inode i JOIN content c ON c.id = i.content
+    WHERE i.ino > ? AND c.state IN ('sealed', 'remote') AND c.place <> 'memory'
+    ORDER BY i.ino LIMIT ?`,
   unstable: `SELECT id FROM content WHERE place = 'file' AND stable <> 1 AND id > ? ORDER BY id LIMIT ?`,
   page: 'SELECT * FROM content WHERE id > ? ORDER BY id LIMIT ?',
   byCid: `SELECT * FROM content WHERE cid = ? AND state = 'sealed' LIMIT 1`,

@@ -42,6 +42,7 @@ export type {
   BlockRow,
   ContentRow,
   PinRow,
+  ShownRow,
 } from './contents.ts';
 export type { ListedInode, ListedRow } from './dentries.ts';
 export type { HistoryFilter, HistoryRecord } from './history.ts';
@@ -57,6 +58,7 @@ export type { SuperblockRow, SyncedRow } from './superblocks.ts';
 export type { Held, Root, TargetRow } from './targets.ts';
 export type { ToolJobRow } from './tool-jobs.ts';
 export type { Tx } from './transaction.ts';
+export { PINNED_HERE } from './xattrs.ts';
 
 /** A transaction that could await would hold the writer's lock across the world. */
 type NotAPromise<T> = T extends PromiseLike<unknown> ? never : T;

@@ -16,6 +16,8 @@ export type MetaKey =
   | 'begun_from'
   /** Present once anything has had an access control list. */
   | 'acls'
+  /** Present once anything has had `user.kitfs.pin`. */
+  | 'pinned_here'
   /** CID of the root of the mutable tree, in hexadecimal; absent while nothing was written to it. */
   | 'mfs_root'
   /** By IPNS name (`k51…`): the record that its key last signed, in base64. */

@@ -1,6 +1,12 @@
-/** Extended attributes and the targets of symbolic links. */
+/**
+ * Extended attributes and the targets of symbolic links. One attribute is of this machine alone
+ * (`PINNED_HERE`): it is no part of what is listed, copied or published.
+ */
 import { bytesOf, type Ino, type Name, nameOf } from '../base/ids.ts';
 import type { Database, Statement } from './sqlite.ts';
+
+/** Whoever has it, a file or all below a directory, keeps the bytes here. */
+export const PINNED_HERE = 'user.kitfs.pin' as Name;
 
 export class Xattrs {
   readonly #get: Statement;
@@ -31,11 +37,19 @@ export class Xattrs {
     this.#remove.run(ino, bytesOf(name));
   }
 
+  /** Without that of this machine. */
   list(ino: Ino): Name[] {
-    return (this.#list.all(ino) as Buffer[]).map(nameOf);
+    const names = (this.#list.all(ino) as Buffer[]).map(nameOf);
+    return names.filter((name) => name !== PINNED_HERE);
   }
 
+  /** Without that of this machine. */
   all(ino: Ino): { name: Name; value: Buffer }[] {
+    return this.stored(ino).filter(({ name }) => name !== PINNED_HERE);
+  }
+
+  /** All there are, for who takes them away and may have to put them back. */
+  stored(ino: Ino): { name: Name; value: Buffer }[] {
     const rows = this.#all.all(ino) as { name: Buffer; value: Buffer }[];
     return rows.map(({ name, value }) => ({ name: nameOf(name), value }));
   }

@@ -65,6 +65,14 @@ export class Ladder {
     return [...best.values()];
   }
 
+  /** What a store holds that has the file as it is now; undefined: none has it. */
+  holding(ino: Ino): TargetRow | undefined {
+    return this.#journal.targets.all().find((row) => {
+      const followed = this.#follow(row);
+      return followed !== undefined && this.#isHeld(ino, followed);
+    });
+  }
+
   /** Keeps up with the journal, so that who asks need not wait. Until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     for (;;) {

@@ -451,7 +451,7 @@ const isSameRow = (one: SyncedRow | undefined, other: SyncedRow | undefined): bo
   one?.seq === other?.seq;
 
 /** How `ipfs_pin_ls` tells that the pin belongs to a path. */
-const pinNameOf = (path: Name): string =>
+export const pinNameOf = (path: Name): string =>
   `sync ${isUtf8Name(path) ? Buffer.from(path, 'latin1').toString('utf8') : path}`;
 
 const rememberedBy = ({ root, unixfsMetadata: hasMetadata }: PublishRequest) => ({

@@ -34,6 +34,7 @@ import { LiveFiles } from './live.ts';
 import { MountTable, type Superblock } from './mounts.ts';
 import { Pathnames } from './pathnames.ts';
 import { mayGiveTo } from './permissions.ts';
+import { PinnedHere } from './pinned-here.ts';
 
 export interface CoreOptions {
   readonly journal: Journal;
@@ -72,6 +73,7 @@ export class Core {
   readonly handles: Handles;
   readonly mounts: MountTable;
   readonly pathnames: Pathnames;
+  readonly pinnedHere: PinnedHere;
   /** Inodes without a name that somebody still holds, and some that have one again or are gone. */
   readonly orphans = new Set<Ino>();
   invalidator: Invalidator = NOBODY;
@@ -98,6 +100,7 @@ export class Core {
     this.filling = options.filling;
     this.history = new History(journal);
     this.mounts = new MountTable();
+    this.pinnedHere = new PinnedHere(journal);
     this.live = new LiveFiles({
       ...{ content, clock, table },
       charge: ({ superblock }, bytes) => this.mounts.charge(superblock, 0, bytes),

@@ -29,7 +29,7 @@ function demandPresent(
 export function obituary(core: Core, row: InodeRow): Partial<OpEntry> {
   const target = isSymlink(row.mode) ? core.journal.symlinks.get(row.ino) : undefined;
   const xattrs = core.journal.xattrs
-    .all(row.ino)
+    .stored(row.ino)
     .map(({ name, value }) => [base64Of(name), value.toString('base64')]);
   return {
     oldSize: row.size,

@@ -1,6 +1,7 @@
 /**
  * Extended attributes (xattr(7)): user, trusted, security, and POSIX ACLs. Virtual attributes
- * (`user.ipfs.cid`, `user.kitfs.*`) answer to getxattr, are never listed, and cannot be set.
+ * (`user.ipfs.cid`, `user.kitfs.*`) answer to getxattr, are never listed, and cannot be set, but for
+ * `user.kitfs.pin`.
  */
 import { CID } from 'multiformats/cid';
 import { OpError } from '../base/errors.ts';
@@ -8,17 +9,23 @@ import { type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
 import { XATTR_BYTES_MAX, XATTR_NAME_BYTES_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, R_OK, S_ISVTX, W_OK } from '../base/posix.ts';
 import { rawCid } from '../content/content.ts';
-import type { InodeRow, Tx } from '../journal/journal.ts';
+import { type InodeRow, PINNED_HERE, type Tx } from '../journal/journal.ts';
 import { changeAcl, isAcl } from './acl-change.ts';
 import type { Caller } from './contract.ts';
 import type { Core } from './core.ts';
 import { durabilityOf } from './durability.ts';
 import { demand, demandOwner } from './permissions.ts';
+import { demandPin, notePin } from './pinned-here.ts';
 
 const CAPABILITY = 'security.capability' as Name;
 
 const isVirtual = (name: Name): boolean =>
   name === 'user.ipfs.cid' || name.startsWith('user.kitfs.');
+
+/** @throws OpError not-permitted: it is only read. */
+function demandSettable(name: Name, op: string): void {
+  if (isVirtual(name) && name !== PINNED_HERE) throw new OpError('not-permitted', op);
+}
 
 function demandNamespace(row: InodeRow, name: Name, op: string): void {
   if (name.length > XATTR_NAME_BYTES_MAX) throw new OpError('range', op);
@@ -72,6 +79,8 @@ function virtual(core: Core, row: InodeRow, name: Name): Buffer | undefined {
       const cid = cidOf(core, row);
       return cid === undefined ? undefined : Buffer.from(cid.toString());
     }
+    case PINNED_HERE:
+      return core.journal.xattrs.get(row.ino, name);
     case 'user.kitfs.version':
       return Buffer.from(versionOf(row));
     case 'user.kitfs.durability':
@@ -117,8 +126,9 @@ export function setxattr(
     return;
   }
   core.demandWritable(row, 'setxattr');
-  if (isVirtual(name)) throw new OpError('not-permitted', 'setxattr');
+  demandSettable(name, 'setxattr');
   demandNamespace(row, name, 'setxattr');
+  if (name === PINNED_HERE) demandPin(value);
   if (value.length > XATTR_BYTES_MAX) throw new OpError('attribute-too-big', 'setxattr');
   demandWrite(caller, row, name, 'setxattr');
   const old = core.journal.xattrs.get(ino, name);
@@ -127,6 +137,7 @@ export function setxattr(
   core.journal.commit((tx) => {
     if (name === CAPABILITY) core.incapable.delete(row);
     core.journal.xattrs.set(ino, name, value);
+    if (name === PINNED_HERE) notePin(core, tx);
     core.touchChange(tx, row);
     core.record(tx, caller, 'setxattr', {
       ino,
@@ -165,7 +176,7 @@ export function removexattr(core: Core, caller: Caller, ino: Ino, name: Name): v
     return;
   }
   core.demandWritable(row, 'removexattr');
-  if (isVirtual(name)) throw new OpError('not-permitted', 'removexattr');
+  demandSettable(name, 'removexattr');
   demandNamespace(row, name, 'removexattr');
   demandWrite(caller, row, name, 'removexattr');
   const old = core.journal.xattrs.get(ino, name);

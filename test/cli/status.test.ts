@@ -24,6 +24,7 @@ const STATUS = {
   dirty: { files: 2, bytes: 2048 },
   uploads: [] as object[],
   unpublished: [] as object[],
+  space: undefined as object | undefined,
   journal: { seq: 12 },
   kernel: { requests: 5, handles: 1 },
   agents: 3,
@@ -92,6 +93,18 @@ test.each([
   [48 * 3600, '2 days'],
 ])('up for %d seconds is up %s', async (uptime_s, text) => {
   expect(await shown({ uptime_s })).toContain(`1.2.3, pid 7, up ${text}\n`);
+});
+
+test('what files take here is shown once somebody limits or pins it, and why nothing can go', async () => {
+  expect(await shown()).not.toMatch(/^space/m);
+  const space = { cached_bytes: 3072, evictable_bytes: 2048, pinned_bytes: 1024 };
+  expect(await shown({ space })).toMatch(
+    /^space +3.0 KiB of files here, 2.0 KiB may go, 1.0 KiB pinned$/m,
+  );
+  const error_code = 'IPFS_DAEMON_NOT_RUNNING';
+  expect(await shown({ space: { ...space, quota_bytes: 4096, error_code } })).toMatch(
+    /here, 4.0 KiB may be, .* pinned, the store cannot be asked: IPFS_DAEMON_NOT_RUNNING$/m,
+  );
 });
 
 const ROOT = { root_cid: 'bafynew', snapshot_cid: 'bafysnap' };

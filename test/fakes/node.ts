@@ -4,6 +4,7 @@
  */
 import { CarBlockIterator } from '@ipld/car';
 import type { IpfsNode, Pin } from '../../src/backend/backend.ts';
+import { digestKind } from '../../src/base/digests.ts';
 import { OpError } from '../../src/base/errors.ts';
 import { type CID, Dag, parseCid } from '../../src/content/content.ts';
 
@@ -68,7 +69,7 @@ export class FakeNode {
   get node(): IpfsNode {
     const used: Used = {
       content: this.#content(),
-      pins: { ...this.#pins(), get: unused, update: unused },
+      pins: { ...this.#pins(), update: unused },
       mfs: this.#mfs(),
     };
     return { kind: 'kubo', endpoint: 'fake', ...used } as IpfsNode;
@@ -91,7 +92,15 @@ export class FakeNode {
       add: unused,
       exportCar: unused,
       refsLocal: unused,
-      ...{ blockGet: unused, blockStat: unused, hasBlocks: unused, blockPut: unused },
+      ...{ blockStat: unused, hasBlocks: unused, blockPut: unused },
+      blockGet: (cid) =>
+        this.#call('blockGet', () => {
+          const bytes = this.blocks.get(blockOf(cid));
+          if (bytes === undefined) throw new OpError('content-missing', `get block ${cid}`);
+          const digest = digestKind(cid.multihash.code)?.digest(bytes) ?? bytes;
+          if (Buffer.compare(digest, cid.multihash.digest) === 0) return bytes;
+          throw new OpError('integrity', `get block ${cid}`);
+        }),
       importCar: (car, { pinRoots }) =>
         this.#call('importCar', async () => {
           const reader = await CarBlockIterator.fromIterable(car);
@@ -118,8 +127,9 @@ export class FakeNode {
     this.pins.set(pinOf(pin.cid), { cid: pin.cid, type, ...(name === undefined ? {} : { name }) });
   }
 
-  #pins(): Pick<IpfsNode['pins'], 'add' | 'rm' | 'ls'> {
+  #pins(): Pick<IpfsNode['pins'], 'add' | 'rm' | 'ls' | 'get'> {
     return {
+      get: (cid) => this.#call('pins.get', () => this.pins.get(pinOf(cid))),
       add: (cid, { recursive = true, name }) =>
         this.#call('pins.add', async () => {
           const named = name === undefined ? {} : { name };
@@ -164,6 +174,6 @@ export class FakeNode {
 }
 
 /** Blocks by their hash alone, as Kubo has them. */
-const blockOf = (cid: CID): string => Buffer.from(cid.multihash.bytes).toString('hex');
+export const blockOf = (cid: CID): string => Buffer.from(cid.multihash.bytes).toString('hex');
 /** Pins by their CID, as it is spelled. */
 const pinOf = (cid: CID): string => cid.toString();

@@ -7,6 +7,7 @@ import type {
   PinAdded,
   PinAddOptions,
   PinFacet,
+  PinGetOptions,
   PinListOptions,
   PinOptions,
   PinType,
@@ -24,7 +25,7 @@ export class KuboPins implements PinFacet {
 
   async add(cid: CID, options: PinAddOptions): Promise<PinAdded> {
     using deadline = this.#rpc.deadline(`pin/add ${cid}`, options, 'long');
-    const before = await this.#direct(cid, deadline.options);
+    const before = await this.#own(cid, deadline.options);
     // A recursive pin keeps the block too: it is never made less.
     const recursive = options.recursive !== false || before?.type === 'recursive';
     const type = recursive ? 'recursive' : 'direct';
@@ -98,8 +99,8 @@ export class KuboPins implements PinFacet {
     }
   }
 
-  get(cid: CID, options: CallOptions): Promise<Pin | undefined> {
-    return this.#look(cid, 'all', options);
+  get(cid: CID, options: PinGetOptions): Promise<Pin | undefined> {
+    return options.own === true ? this.#own(cid, options) : this.#look(cid, 'all', options);
   }
 
   async update(from: CID, to: CID, options: PinUpdateOptions): Promise<void> {
@@ -142,7 +143,7 @@ export class KuboPins implements PinFacet {
     }
   }
 
-  async #direct(cid: CID, options: CallOptions): Promise<Pin | undefined> {
+  async #own(cid: CID, options: CallOptions): Promise<Pin | undefined> {
     const recursive = await this.#look(cid, 'recursive', options);
     return recursive ?? (await this.#look(cid, 'direct', options));
   }
