@@ -4,7 +4,6 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import type { Redactor } from '../base/redaction.ts';
-import type { Follower } from '../sync/sync.ts';
 import { TOOLS } from '../tools/inventory.ts';
 import { KernelLocks } from '../tools/locks.ts';
 import {
@@ -24,6 +23,7 @@ import type { Settings } from './settings.ts';
 import type { StateDirectory } from './state.ts';
 import type { StatusSources } from './status.ts';
 import { type Syncing, syncTroublesOf, uploadsOwed } from './status-sync.ts';
+import type { Stepping } from './trees.ts';
 
 export interface ToolInputs {
   readonly core: CoreParts;
@@ -48,7 +48,7 @@ export interface ToolParts {
   readonly jobs: Jobs;
   readonly syncing: () => Syncing;
   readonly finish: Ports['ipfs']['finish'];
-  readonly follower: Follower;
+  readonly stepping: () => Stepping;
 }
 
 export function openTools(inputs: ToolInputs): ToolParts {
@@ -60,9 +60,13 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const { redactor, onAnswered } = inputs;
   const registry = new Registry({ tools: TOOLS, ports, redactor, onAnswered });
   registry.resume();
-  const { follower, uploads, unpublished, finish } = ports.ipfs;
-  const syncing = () => ({ underWay: uploads.underWay, unpublished: unpublished() });
-  return { registry, jobs, follower, syncing, finish };
+  const { follower, mfsTrees, uploads, unpublished, finish } = ports.ipfs;
+  const mfs = () => mfsTrees.states();
+  const stepping = () => ({ followed: follower.states(), mfs: mfs() });
+  const syncing = () => ({
+    ...{ underWay: uploads.underWay, unpublished: unpublished(), mfs: mfs() },
+  });
+  return { registry, jobs, stepping, syncing, finish };
 }
 
 function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {

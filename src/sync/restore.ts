@@ -8,11 +8,8 @@
 
 import { OpError } from '../base/errors.ts';
 import type { PlannedEntry, TreePlan } from '../base/graft.ts';
-import { type ContentId, type Ino, type Name, NO_CONTENT, type Seq } from '../base/ids.ts';
-import { RESTORED_PIECE_BYTES } from '../base/limits.ts';
-import { turn } from '../base/turn.ts';
+import type { ContentId, Ino, Name, Seq } from '../base/ids.ts';
 import {
-  blockKey,
   type CID,
   type ContentStore,
   cidOfBytes,
@@ -21,6 +18,7 @@ import {
   type Sealer,
 } from '../content/content.ts';
 import type { Actor, Journal, OpRow } from '../journal/journal.ts';
+import { Bringer } from './bring.ts';
 import { type Comparison, type Conflict, type CountName, compare } from './compare.ts';
 import { demandRoot } from './publish.ts';
 import { type RemoteTree, readRemote } from './remote.ts';
@@ -89,9 +87,11 @@ export interface RestoreRun {
 
 export class Restorer {
   readonly #ports: RestorerPorts;
+  readonly #bringer: Bringer;
 
   constructor(ports: RestorerPorts) {
     this.#ports = ports;
+    this.#bringer = new Bringer(ports);
   }
 
   /**
@@ -124,7 +124,7 @@ export class Restorer {
     try {
       const profile = tree.snapshot?.record.cidProfile;
       const into = { made, profile, dryRun: request.dryRun };
-      await this.#fill(compared, into, run);
+      await this.#bringer.bring(compared, into, run);
       run.signal.throwIfAborted();
       if (request.dryRun) {
         const rehearsed = journal.rehearse(() => request.writer.write(plan));
@@ -132,83 +132,9 @@ export class Restorer {
       }
       return this.#swap(request, { tree, plan, compared }, { ...facts, rehearsed: [] });
     } catch (error) {
-      this.#abandon(made);
+      this.#bringer.abandon(made);
       throw error;
     }
-  }
-
-  /** Gives every file of the plan its bytes, verified; each content once. */
-  async #fill(
-    { files, bytes: bytesTotal }: Comparison,
-    { made, profile, dryRun }: Into,
-    run: RestoreRun,
-  ): Promise<void> {
-    const known = new Map<string, ContentId>();
-    let bytes = 0;
-    for (const { remote, node } of files) {
-      const { cid, size } = remote;
-      if (cid === undefined || size === 0) continue;
-      const key = cid.toString();
-      const content =
-        known.get(key) ??
-        (await this.#shared(cid, size, run.signal)) ??
-        (await this.#elsewhere({ cid, size, profile }, dryRun ? undefined : made, run.signal)) ??
-        (await this.#copied(cid, size, dryRun ? undefined : made, run.signal));
-      known.set(key, content);
-      node.content = content;
-      if (!made.has(content)) node.cid = blockKey(cid);
-      bytes += size;
-      run.progress({ bytes, bytesTotal });
-    }
-  }
-
-  /** An object that is here already, and is what it should be. */
-  async #shared(cid: CID, size: number, signal: AbortSignal): Promise<ContentId | undefined> {
-    const row = this.#ports.journal.contents.byCid(blockKey(cid));
-    if (row === undefined || row.size !== size || row.place === 'memory') return undefined;
-    return (await this.#ports.sealer.verify(row.id, signal)) ? row.id : undefined;
-  }
-
-  /**
-   * An object for a file of which not every block is here; undefined when all are. Without `made`
-   * none is made.
-   */
-  async #elsewhere(
-    file: Parameters<ContentStore['remote']['create']>[0],
-    made: Set<ContentId> | undefined,
-    signal: AbortSignal,
-  ): Promise<ContentId | undefined> {
-    const { journal, contents, dag } = this.#ports;
-    const shown = contents.remote.find(file.cid);
-    if (shown?.size === file.size) return shown.id;
-    if (await isHere(dag, file.cid, signal)) return undefined;
-    if (made === undefined) return NO_CONTENT;
-    const id = journal.commit(() => contents.remote.create(file));
-    made.add(id);
-    return id;
-  }
-
-  /** A new object with the bytes of a file; without `made` they are only read, and verified. */
-  async #copied(
-    cid: CID,
-    size: number,
-    made: Set<ContentId> | undefined,
-    signal: AbortSignal,
-  ): Promise<ContentId> {
-    const { journal, contents, dag } = this.#ports;
-    const id = made === undefined ? NO_CONTENT : journal.commit(() => contents.create('local'));
-    made?.add(id);
-    for (let at = 0; at < size; at += RESTORED_PIECE_BYTES) {
-      const length = Math.min(RESTORED_PIECE_BYTES, size - at);
-      const bytes = await dag.readRange(cid, { position: at, length }, signal);
-      if (bytes.length !== length) {
-        throw new OpError('integrity', `read ${cid}`, { hint: 'its sizes do not add up' });
-      }
-      if (id !== NO_CONTENT) journal.commit(() => contents.write(id, bytes, at));
-      await turn();
-    }
-    if (id !== NO_CONTENT) journal.commit(() => contents.freeze(id));
-    return id;
   }
 
   /** The tree, the row of the path and the record: one transaction, with nothing in between. */
@@ -255,32 +181,6 @@ export class Restorer {
       return restored;
     });
   }
-
-  /** What nobody shows goes; what is sealed may be somebody's block by now, and stays. */
-  #abandon(made: ReadonlySet<ContentId>): void {
-    const { journal, contents } = this.#ports;
-    journal.commit(() => {
-      for (const id of made) {
-        const row = contents.row(id);
-        if (row !== undefined && row.state !== 'sealed' && row.refs === 0) contents.discard(id);
-      }
-    });
-  }
-}
-
-/** What files get their bytes with. */
-interface Into {
-  /** Objects made for it. */
-  readonly made: Set<ContentId>;
-  /** That made the CIDs, if it is known. */
-  readonly profile: string | undefined;
-  readonly dryRun: boolean;
-}
-
-async function isHere(dag: Dag, cid: CID, signal: AbortSignal): Promise<boolean> {
-  if (dag.sizeOf(cid) === undefined) return false;
-  for await (const { size } of dag.walk(cid, signal)) if (size === undefined) return false;
-  return true;
 }
 
 function demandNoConflict({ policy, cid }: RestoreRequest, { conflicts }: Comparison): void {
