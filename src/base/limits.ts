@@ -314,3 +314,15 @@ export const GATHER_LOOK_MS = 1000;
 export const GATHER_RETRY_MS = 30_000;
 /** Pinned files that are elsewhere, remembered to be brought here. */
 export const PINNED_AWAY_MAX = 4096;
+/** How soon a change in a tree of kind `mfs` is brought to the node, when nobody writes to it any more. */
+export const MFS_PUSH_MS = 200;
+/** How often the mutable tree of the node is asked whether it changed. */
+export const MFS_LOOK_MS = 1000;
+/** What was brought there so long ago, and is there, stays: Kubo writes its root within 0.3 s. */
+export const MFS_CONFIRM_MS = 2000;
+/** Changes that are brought in one go. */
+export const MFS_CHANGES_MAX = 1024;
+/** How long a tool that changed the mutable tree waits until the mounts show it. */
+export const MFS_SHOWN_MS_MAX = 3000;
+/** Longest pause between two attempts when the node does not answer. */
+export const MFS_RETRY_S_MAX = 8;

@@ -1,6 +1,6 @@
 /** `kitfs status`: what is mounted, what waits for its CID, and how the daemon is. */
 import type { Command } from 'commander';
-import type { FollowStatus, Status } from '../daemon/daemon.ts';
+import type { FollowStatus, MfsStatus, Status } from '../daemon/daemon.ts';
 import {
   type Ending,
   type JsonOption,
@@ -111,18 +111,27 @@ export const passthroughText = ({ passthrough }: Status): string =>
 
 type Tree = Status['mounts'][number]['trees'][number];
 
-const treeText = ({ path, kind, read_only, volatile, follows }: Tree): string =>
+const treeText = ({ path, kind, read_only, volatile, follows, mfs }: Tree): string =>
   [
     `  ${path}: ${kind}`,
     ...(read_only ? ['read-only'] : []),
     ...(volatile ? ['gone when the daemon stops'] : []),
     ...(follows === undefined ? [] : [followText(follows)]),
+    ...(mfs === undefined ? [] : [mfsText(mfs)]),
   ].join(', ');
 
 /** What a copy follows, and how current it is. */
 export function followText({ name, checked_at: at, error }: FollowStatus): string {
   const asked = at === undefined ? 'not asked since the start' : `as of ${at.slice(0, 19)}Z`;
   return `follows ${shown(name)}, ${asked}${error === undefined ? '' : `; ${shown(error.text)}`}`;
+}
+
+/** What of the node's tree is shown, and how far the two are in step. */
+function mfsText({ source, waiting: { files, bytes }, checked_at: at, error }: MfsStatus): string {
+  const asked = at === undefined ? 'not asked since the start' : `as of ${at.slice(0, 19)}Z`;
+  const late = files === 0 ? '' : `; ${files} names with ${bytes} bytes wait for the node`;
+  const trouble = error === undefined ? '' : `; ${shown(error.text)}`;
+  return `shows ${shown(source)} of MFS, ${asked}${late}${trouble}`;
 }
 
 function durationText(seconds: number): string {

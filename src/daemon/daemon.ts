@@ -41,7 +41,7 @@ export type {
   SnapshotList,
 } from './snapshots.ts';
 export type { Status } from './status.ts';
-export type { FollowStatus } from './trees.ts';
+export type { FollowStatus, MfsStatus } from './trees.ts';
 export { packageVersion } from './version.ts';
 
 /**

@@ -13,12 +13,30 @@ import {
 } from '../content/content.ts';
 import type { Actor, Journal } from '../journal/journal.ts';
 import { EmbeddedNode, Keys, type NameResolver, Nodes } from '../node/node.ts';
-import { Background, Follower, Ladder, Pace, Publisher, Restorer, Uploads } from '../sync/sync.ts';
+import {
+  Background,
+  Follower,
+  Ladder,
+  MfsTrees,
+  Pace,
+  Publisher,
+  Restorer,
+  Uploads,
+} from '../sync/sync.ts';
 import type { IpfsPorts } from '../tools/ports-ipfs.ts';
 import { Subscriptions } from '../tools/tools.ts';
-import { bringUpToDate, type Caller, followings, type Vfs } from '../vfs/vfs.ts';
+import {
+  bringFromMfs,
+  bringUpToDate,
+  type Caller,
+  followings,
+  isWrittenTo,
+  mfsMounts,
+  type Vfs,
+} from '../vfs/vfs.ts';
 import type { Loops } from './loops.ts';
 import { meaningOf } from './meaning.ts';
+import { mfsEndOf } from './mfs-end.ts';
 import { paceOf, type Settings } from './settings.ts';
 
 export interface EngineParts {
@@ -78,13 +96,17 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   const restorer = new Restorer(ports);
   const follower = followerOf(parts, restorer);
   parts.loops.start('following', (signal) => follower.run(signal));
+  const mfsTrees = mfsTreesOf({ ...parts, builder }, nodes, limit);
+  parts.loops.start('mutable trees', (signal) => mfsTrees.run(signal));
   return {
     ipfs: {
       nodes,
       subscriptions: new Subscriptions(clock),
-      ...{ blocks, dag, builder, publisher, restorer, follower, uploads, ladder },
+      ...{ blocks, dag, builder, publisher, restorer, follower, mfsTrees, uploads, ladder },
       unpublished: () => background.unpublished,
       finish: async (signal, path) => {
+        // What does not arrive is told of by who unmounts, and goes on with the next daemon.
+        if (path === undefined) await mfsTrees.settle(signal).catch(() => undefined);
         if (!pace.isAtUnmount) return;
         await background.finish(signal, path);
         if (path !== undefined) return;
@@ -104,14 +126,43 @@ const daemonActor = (): Actor => ({
   pid: process.pid,
 });
 
+const ownerOf = () => ({ uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });
+
+/** The daemon, where it changes trees by itself. */
+const daemonCaller = (): Caller => {
+  const owner = ownerOf();
+  const actor = (): Actor => ({ surface: 'daemon', ...owner });
+  return { ...{ ...owner, groups: [], checked: false }, actor };
+};
+
+function mfsTreesOf(
+  parts: EngineParts & { readonly builder: Builder },
+  nodes: IpfsPorts['ipfs']['nodes'],
+  pace: Pace | undefined,
+): MfsTrees {
+  const { vfs, filling, dag, home, journal } = parts;
+  const { core } = vfs;
+  const caller = daemonCaller();
+  const end = mfsEndOf(nodes.state(undefined, 'show the tree of the home node'), journal);
+  return new MfsTrees({
+    ...parts,
+    ...{ end, isRoot: caller.uid === 0 },
+    reach: () => (home === 'kubo' && filling.isOffered ? filling.keeping() : dag),
+    through: pace?.through(filling.signal),
+    syncJournal: () => parts.syncJournal(),
+    mounts: {
+      all: () => mfsMounts(core),
+      bring: (tree, plan) => bringFromMfs(core, caller, tree, plan),
+      isWritten: (ino) => isWrittenTo(core, ino),
+    },
+  });
+}
+
 function followerOf(parts: EngineParts, restorer: Restorer): Follower {
   const { vfs, names, filling, dag, clock, log } = parts;
   const { core } = vfs;
-  const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-  const caller: Caller = {
-    ...{ ...owner, groups: [], checked: false },
-    actor: () => ({ surface: 'daemon', ...owner }),
-  };
+  const owner = ownerOf();
+  const caller = daemonCaller();
   return new Follower({
     ...{ restorer, clock, log, owner },
     copies: {

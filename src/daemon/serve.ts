@@ -438,11 +438,11 @@ export class Daemon {
       errors: this.#errors,
       loops: core.loops,
       reserve: core.reserve,
-      syncing: () => this.#faces?.tools.syncing() ?? { underWay: [], unpublished: [] },
+      syncing: () => this.#faces?.tools.syncing() ?? { underWay: [], unpublished: [], mfs: [] },
       space: () => this.#faces?.tools.space(),
       driver: () => fuse.status(),
       connections: () => this.#faces?.mcp.connections ?? 0,
-      followed: () => this.#faces?.tools.follower.states() ?? [],
+      stepping: () => this.#faces?.tools.stepping() ?? { followed: [], mfs: [] },
       keeper: () => (this.#keeper?.isAlive === true ? this.#keeper.pid : undefined),
     };
   }

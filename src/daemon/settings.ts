@@ -241,6 +241,15 @@ const schema = z.strictObject({
     })
     .prefault({})
     .describe('The tree in memory.'),
+  mounts: z
+    .strictObject({
+      mfs: z
+        .boolean()
+        .default(false)
+        .describe('Whether the mutable tree of the home node is mounted at /mfs.'),
+    })
+    .prefault({})
+    .describe('Trees that are mounted from the start.'),
   history: z
     .strictObject({
       keep_days: count(DAY_S)

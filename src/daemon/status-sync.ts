@@ -3,7 +3,7 @@ import { rfc3339 } from '../base/clock.ts';
 import { textOf } from '../base/ids.ts';
 import { cidOfBytes } from '../content/content.ts';
 import type { Journal, Root, TargetRow } from '../journal/journal.ts';
-import type { UnderWay, Unpublished } from '../sync/sync.ts';
+import type { MfsState, UnderWay, Unpublished } from '../sync/sync.ts';
 import type { ErrorCode } from '../tools/codes.ts';
 import { CODE_OF } from '../tools/errors.ts';
 
@@ -11,6 +11,7 @@ import { CODE_OF } from '../tools/errors.ts';
 export interface Syncing {
   readonly underWay: readonly UnderWay[];
   readonly unpublished: readonly Unpublished[];
+  readonly mfs: readonly MfsState[];
 }
 
 interface RootStatus {
@@ -54,7 +55,10 @@ export interface SyncStatus {
   readonly unpublished: readonly UnpublishedStatus[];
 }
 
-export function syncStatusOf({ targets }: Journal, { underWay, unpublished }: Syncing): SyncStatus {
+export function syncStatusOf(
+  { targets }: Journal,
+  { underWay, unpublished }: Omit<Syncing, 'mfs'>,
+): SyncStatus {
   return {
     uploads: targets.all().map((row) => uploadOf(row, underWay)),
     unpublished: unpublished.map(({ path, dueS, error }) => ({
@@ -72,7 +76,10 @@ export const withoutRoots = <T extends SyncStatus>(status: T) => ({
 });
 
 /** What of it does not work as it should. A store that is not configured any more is nobody's trouble. */
-export const syncTroublesOf = ({ targets }: Journal, { unpublished }: Syncing) => [
+export const syncTroublesOf = (
+  { targets }: Journal,
+  { unpublished, mfs }: Omit<Syncing, 'underWay'>,
+) => [
   ...targets.all().flatMap(({ path, target, failure, attempts }) => {
     if (failure === undefined || failure === 'not-configured') return [];
     const times = attempts === 1 ? 'once' : `${attempts} times`;
@@ -82,6 +89,11 @@ export const syncTroublesOf = ({ targets }: Journal, { unpublished }: Syncing) =
   ...unpublished.flatMap(({ path, error }) => {
     if (error === undefined) return [];
     const text = `${textOf(path)} could not be published, and is tried again`;
+    return [{ error_code: CODE_OF[error.failure], text }];
+  }),
+  ...mfs.flatMap(({ path, error, waiting: { files } }) => {
+    if (error === undefined) return [];
+    const text = `${textOf(path)} is not in step with MFS, ${files} names wait, and is tried again`;
     return [{ error_code: CODE_OF[error.failure], text }];
   }),
 ];

@@ -3,7 +3,7 @@ import { type Clock, type Instant, rfc3339 } from '../base/clock.ts';
 import type { ChosenStatus } from '../fuse/chosen.ts';
 import type { MountStatus } from '../fuse/fuse.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { FollowState, Space } from '../sync/sync.ts';
+import type { Space } from '../sync/sync.ts';
 import type { ErrorCode } from '../tools/tools.ts';
 import type { Core } from '../vfs/vfs.ts';
 import type { Config } from './config.ts';
@@ -13,7 +13,7 @@ import type { Loops } from './loops.ts';
 import { diskSpaceAt, type Reserve } from './room.ts';
 import { type SpaceStatus, spaceStatusOf } from './space.ts';
 import { type Syncing, type SyncStatus, syncStatusOf, syncTroublesOf } from './status-sync.ts';
-import { type TreeStatus, treesOf } from './trees.ts';
+import { type Stepping, type TreeStatus, treesOf } from './trees.ts';
 
 export interface StatusSources {
   readonly config: Config;
@@ -30,8 +30,8 @@ export interface StatusSources {
   readonly syncing: () => Syncing;
   readonly space: () => Space | undefined;
   readonly driver: () => ChosenStatus;
-  /** Copies that follow a name. */
-  readonly followed: () => readonly FollowState[];
+  /** Copies that follow a name, and trees of MFS. */
+  readonly stepping: () => Stepping;
   /** Connections of agents. */
   readonly connections: () => number;
   /** Process id; undefined: nobody would start this daemon again. */
@@ -91,7 +91,7 @@ export function statusOf(sources: StatusSources): Status {
     keeper: sources.keeper() ?? null,
     version,
     health: currentHealth(sources),
-    mounts: mountsOf(driver, config, treesOf(core, sources.followed())),
+    mounts: mountsOf(driver, config, treesOf(core, sources.stepping())),
     driver: driver.driver,
     driver_reason: driver.reason,
     passthrough: passthroughOf(driver),

@@ -4,7 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import type { Redactor } from '../base/redaction.ts';
-import type { Follower, Space } from '../sync/sync.ts';
+import type { Space } from '../sync/sync.ts';
 import { TOOLS } from '../tools/inventory.ts';
 import { KernelLocks } from '../tools/locks.ts';
 import {
@@ -25,6 +25,7 @@ import { openSpace } from './space.ts';
 import type { StateDirectory } from './state.ts';
 import type { StatusSources } from './status.ts';
 import { type Syncing, syncTroublesOf, uploadsOwed } from './status-sync.ts';
+import type { Stepping } from './trees.ts';
 
 export interface ToolInputs {
   readonly core: CoreParts;
@@ -50,7 +51,7 @@ export interface ToolParts {
   readonly jobs: Jobs;
   readonly syncing: () => Syncing;
   readonly finish: Ports['ipfs']['finish'];
-  readonly follower: Follower;
+  readonly stepping: () => Stepping;
   /** What is known of the room of files. */
   readonly space: () => Space | undefined;
 }
@@ -64,10 +65,14 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const { redactor, onAnswered } = inputs;
   const registry = new Registry({ tools: TOOLS, ports, redactor, onAnswered });
   registry.resume();
-  const { follower, uploads, unpublished, finish } = ports.ipfs;
-  const syncing = () => ({ underWay: uploads.underWay, unpublished: unpublished() });
+  const { follower, mfsTrees, uploads, unpublished, finish } = ports.ipfs;
+  const mfs = () => mfsTrees.states();
+  const stepping = () => ({ followed: follower.states(), mfs: mfs() });
+  const syncing = () => ({
+    ...{ underWay: uploads.underWay, unpublished: unpublished(), mfs: mfs() },
+  });
   const evictor = openSpace({ ...inputs, ...inputs.nodes, ladder: ports.ipfs.ladder });
-  return { registry, jobs, follower, syncing, finish, space: () => evictor.space };
+  return { registry, jobs, stepping, syncing, finish, space: () => evictor.space };
 }
 
 function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {

@@ -127,6 +127,9 @@ export interface BrokenRow {
   readonly name?: Buffer;
   /** The inode it names. */
   readonly child?: Ino;
+  /** A row of what the mutable tree of the node had, by its directory and name. */
+  readonly directory?: Ino;
+  readonly seen?: Buffer;
   readonly superblock?: SuperblockId;
   /** A write session. */
   readonly session?: number;

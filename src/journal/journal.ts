@@ -20,6 +20,7 @@ import { Counters } from './counters.ts';
 import { Dentries } from './dentries.ts';
 import { Inodes } from './inodes.ts';
 import { Meta } from './meta.ts';
+import { MfsSeen } from './mfs-seen.ts';
 import { admit, admitCurrent, migrate } from './migrations.ts';
 import { groupHash, type OpRow, Ops, type RequestId } from './ops.ts';
 import { PublishedDirectories } from './published.ts';
@@ -48,6 +49,7 @@ export type { ListedInode, ListedRow } from './dentries.ts';
 export type { HistoryFilter, HistoryRecord } from './history.ts';
 export { History } from './history.ts';
 export type { InodeRow } from './inodes.ts';
+export type { SeenRow, SeenState } from './mfs-seen.ts';
 export type { OpEntry, OpKind, OpRow, RequestId } from './ops.ts';
 export { OP_KINDS } from './ops.ts';
 export type { PublishedRow } from './published.ts';
@@ -84,6 +86,8 @@ export class Journal {
   readonly dentries: Dentries;
   readonly inodes: Inodes;
   readonly meta: Meta;
+  /** What the mutable tree of the node had. */
+  readonly mfsSeen: MfsSeen;
   readonly ops: Ops;
   readonly published: PublishedDirectories;
   readonly sessions: WriteSessions;
@@ -137,6 +141,7 @@ export class Journal {
       this.dentries = new Dentries(this.#db, this.counters);
       this.inodes = new Inodes(this.#db, this.counters);
       this.meta = new Meta(this.#db);
+      this.mfsSeen = new MfsSeen(this.#db);
       this.ops = new Ops(this.#db);
       this.published = new PublishedDirectories(this.#db);
       this.sessions = new WriteSessions(this.#db, this.counters);

@@ -38,8 +38,15 @@ const mfsRoot: Mend = (mending) => {
   return { ...done, action: `the mutable tree is empty; its root was put aside: ${done.action}` };
 };
 
+/** Without its row a name is compared with what is there, and both are kept where they differ. */
+const mfsSeenFields: Mend = (mending, { directory, seen }) => {
+  mending.run('DELETE FROM mfs_seen WHERE parent = ? AND name = ?', directory, seen);
+  return repaired('the name is compared again with the mutable tree of the node');
+};
+
 export const SYNC_MENDS: Readonly<Record<string, Mend>> = {
   'published-fields': publishedFields,
   'target-fields': targetFields,
   'mfs-root': mfsRoot,
+  'mfs-seen-fields': mfsSeenFields,
 };

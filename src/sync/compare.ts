@@ -380,7 +380,7 @@ const seenOf = ({ ino, version }: InodeRow): Seen => ({ ino, version });
 /** Entries for one page of a directory. */
 const NAMES_PER_PAGE = 1024;
 
-function namesIn(journal: Journal, directory: Ino): Map<Name, InodeRow> {
+export function namesIn(journal: Journal, directory: Ino): Map<Name, InodeRow> {
   const rows = new Map<Name, InodeRow>();
   let after = '' as Name;
   for (;;) {
@@ -394,7 +394,7 @@ function namesIn(journal: Journal, directory: Ino): Map<Name, InodeRow> {
   }
 }
 
-function removalOf(journal: Journal, name: Name, row: InodeRow): PlannedRemoval {
+export function removalOf(journal: Journal, name: Name, row: InodeRow): PlannedRemoval {
   const hasNames = isDirectory(row.mode);
   const below = hasNames ? namesIn(journal, row.ino) : new Map<Name, InodeRow>();
   return {

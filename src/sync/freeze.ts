@@ -100,6 +100,16 @@ export function freeze(
   });
 }
 
+/** Copies nobody has named yet go; what is sealed may be somebody's block by now, and stays. */
+export function unfreeze({ journal, contents }: FreezePorts, { copies }: Frozen): void {
+  journal.commit(() => {
+    for (const id of copies) {
+      const row = contents.row(id);
+      if (row !== undefined && row.state !== 'sealed' && row.refs === 0) contents.discard(id);
+    }
+  });
+}
+
 /** Entries for one page of a directory. */
 const NAMES_PER_PAGE = 1024;
 

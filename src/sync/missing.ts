@@ -7,6 +7,9 @@
  */
 import { blockKey, type CID, type Dag, type DagChild, RAW_CODEC } from '../content/content.ts';
 
+/** Of a DAG only its links are read. */
+export type Links = Pick<Dag, 'children' | 'sizeOf'>;
+
 /** Blocks remembered, so that none comes twice; beyond, some may. */
 const SEEN_MAX = 1_000_000;
 
@@ -22,7 +25,7 @@ interface Pair {
  * @throws OpError content-missing, integrity, unsupported; the signal's reason.
  */
 export async function* missing(
-  dag: Dag,
+  dag: Links,
   { root, base }: { readonly root: CID; readonly base: CID | undefined },
   signal: AbortSignal,
 ): AsyncGenerator<readonly CID[]> {
@@ -48,7 +51,7 @@ const keyOf = (cid: CID): string => blockKey(cid).toString('latin1');
 
 /** What is not here any more cannot be compared with. */
 async function linksOfBase(
-  dag: Dag,
+  dag: Links,
   base: CID | undefined,
   signal: AbortSignal,
 ): Promise<readonly DagChild[]> {

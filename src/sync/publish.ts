@@ -35,7 +35,7 @@ import {
   type Counts,
 } from './assemble.ts';
 import { syncBlocks, syncContents } from './durable.ts';
-import { type Frozen, freeze, type Gate, type Known } from './freeze.ts';
+import { type Frozen, freeze, type Gate, type Known, unfreeze } from './freeze.ts';
 import { intended } from './intend.ts';
 import { rootAtimeOf } from './manifest.ts';
 import { pathsGone, type StoredManifest, storeManifest } from './manifest-lists.ts';
@@ -140,7 +140,7 @@ export class Publisher {
       const made = { frozen, assembled, manifest, synced, before };
       return await this.#finish(request, made, run.signal);
     } catch (error) {
-      this.#abandon(frozen);
+      unfreeze(this.#ports, frozen);
       throw error;
     }
   }
@@ -387,17 +387,6 @@ export class Publisher {
       const published = { ...same, seq };
       request.onRecord?.(published);
       return published;
-    });
-  }
-
-  /** Copies nobody has named yet go; what is sealed may be somebody's block by now, and stays. */
-  #abandon({ copies }: Frozen): void {
-    const { journal, contents } = this.#ports;
-    journal.commit(() => {
-      for (const id of copies) {
-        const row = contents.row(id);
-        if (row !== undefined && row.state !== 'sealed' && row.refs === 0) contents.discard(id);
-      }
     });
   }
 }

@@ -91,6 +91,23 @@ export async function readRemote(
   return { cid: tree, snapshot, root: await reader.read(tree, entry) };
 }
 
+/** What a link of a directory leads to: a tree of its own, without a manifest. */
+export async function readLink(dag: Dag, link: DagLink, signal: AbortSignal): Promise<RemoteEntry> {
+  return new Reader(dag, new Map(), signal).read(link.cid, await linked(dag, link, signal));
+}
+
+/** A raw block that is elsewhere is a file of as many bytes as its link says, or is damaged. */
+export async function linked(
+  dag: Dag,
+  { cid, cumulativeSize }: DagLink,
+  signal: AbortSignal,
+): Promise<DagEntry> {
+  const isHere = dag.sizeOf(cid) !== undefined;
+  if (isHere || cid.code !== RAW_CODEC) return dag.entryOf(cid, signal);
+  const plain = { cid, mode: undefined, mtime: undefined, target: undefined };
+  return { ...plain, type: 'raw', size: cumulativeSize, cumulativeSize };
+}
+
 async function snapshotAt(dag: Dag, cid: CID, signal: AbortSignal) {
   return { cid, record: await readSnapshot(dag, cid, signal) };
 }
@@ -134,9 +151,10 @@ class Reader {
 
   async read(cid: CID, node: DagEntry): Promise<RemoteEntry> {
     const root = this.#entryOf('' as Name, '' as Name, cid, node);
+    const directories: Directory[] = root.type === 'directory' ? [{ entry: root, cid }] : [];
     // Side by side: of each of them a block may have to be fetched.
     const read = (directory: Directory) => this.#directory(directory);
-    for (let level: Directory[] = [{ entry: root, cid }]; level.length > 0; ) {
+    for (let level = directories; level.length > 0; ) {
       level = (await inTurns(level, FETCHES_AT_ONCE_MAX, read)).flat();
     }
     return root;
@@ -167,7 +185,7 @@ class Reader {
     let some: DagLink[] = [];
     const addSome = async () => {
       // Together: a block of each may have to be fetched.
-      const nodes = await Promise.all(some.map((link) => this.#nodeOf(link)));
+      const nodes = await Promise.all(some.map((link) => linked(this.#dag, link, this.#signal)));
       for (const [at, { name, cid: child }] of some.entries()) {
         add(nameOfText(name), child, nodes[at]);
       }
@@ -184,14 +202,6 @@ class Reader {
     entry.children.sort((one, other) => (one.name < other.name ? -1 : 1));
     await turn();
     return below;
-  }
-
-  /** A raw block that is elsewhere is a file of as many bytes as its link says, or is damaged. */
-  async #nodeOf({ cid, cumulativeSize }: DagLink): Promise<DagEntry> {
-    const isHere = this.#dag.sizeOf(cid) !== undefined;
-    if (isHere || cid.code !== RAW_CODEC) return this.#dag.entryOf(cid, this.#signal);
-    const plain = { cid, mode: undefined, mtime: undefined, target: undefined };
-    return { ...plain, type: 'raw', size: cumulativeSize, cumulativeSize };
   }
 
   #entryOf(name: Name, path: Name, cid: CID, node: DagEntry) {

@@ -8,11 +8,8 @@
 
 import { OpError } from '../base/errors.ts';
 import type { PlannedEntry, TreePlan } from '../base/graft.ts';
-import { type ContentId, type Ino, type Name, NO_CONTENT, type Seq } from '../base/ids.ts';
-import { RESTORED_PIECE_BYTES } from '../base/limits.ts';
-import { turn } from '../base/turn.ts';
+import type { ContentId, Ino, Name, Seq } from '../base/ids.ts';
 import {
-  blockKey,
   type CID,
   type ContentStore,
   cidOfBytes,
@@ -21,18 +18,10 @@ import {
   type Sealer,
 } from '../content/content.ts';
 import type { Actor, Journal, OpRow } from '../journal/journal.ts';
-import {
-  type Comparison,
-  type Conflict,
-  type CountName,
-  compare,
-  type WaitingFile,
-} from './compare.ts';
+import { Bringer } from './bring.ts';
+import { type Comparison, type Conflict, type CountName, compare } from './compare.ts';
 import { demandRoot } from './publish.ts';
 import { type RemoteTree, readRemote } from './remote.ts';
-
-/** Objects whose bytes are elsewhere that are made in one transaction. */
-const MADE_TOGETHER = 1024;
 
 /** Whoever may write the tree. Called inside the transaction that records the restoration. */
 export interface TreeWriter {
@@ -98,9 +87,11 @@ export interface RestoreRun {
 
 export class Restorer {
   readonly #ports: RestorerPorts;
+  readonly #bringer: Bringer;
 
   constructor(ports: RestorerPorts) {
     this.#ports = ports;
+    this.#bringer = new Bringer(ports);
   }
 
   /**
@@ -133,7 +124,7 @@ export class Restorer {
     try {
       const profile = tree.snapshot?.record.cidProfile;
       const into = { made, profile, dryRun: request.dryRun };
-      await this.#fill(compared, into, run);
+      await this.#bringer.bring(compared, into, run);
       run.signal.throwIfAborted();
       if (request.dryRun) {
         const rehearsed = journal.rehearse(() => request.writer.write(plan));
@@ -141,97 +132,9 @@ export class Restorer {
       }
       return this.#swap(request, { tree, plan, compared }, { ...facts, rehearsed: [] });
     } catch (error) {
-      this.#abandon(made);
+      this.#bringer.abandon(made);
       throw error;
     }
-  }
-
-  /** Gives every file of the plan its bytes, verified; each content once. */
-  async #fill(
-    { files, bytes: bytesTotal }: Comparison,
-    { made, profile, dryRun }: Into,
-    run: RestoreRun,
-  ): Promise<void> {
-    let bytes = 0;
-    const give = ({ nodes, cid, size }: Bytes, id: ContentId) => {
-      for (const node of nodes) {
-        node.content = id;
-        if (!made.has(id)) node.cid = blockKey(cid);
-      }
-      bytes += size * nodes.length;
-      run.progress({ bytes, bytesTotal });
-    };
-    const elsewhere: Bytes[] = [];
-    for (const one of bytesOf(files)) {
-      const id = await this.#here(one, dryRun ? undefined : made, run.signal);
-      if (id === undefined) elsewhere.push(one);
-      else give(one, id);
-    }
-    for (let at = 0; at < elsewhere.length; at += MADE_TOGETHER) {
-      const some = elsewhere.slice(at, at + MADE_TOGETHER);
-      const ids = dryRun ? [] : this.#makeRemote(some, profile, made);
-      for (const [index, one] of some.entries()) give(one, ids[index] ?? NO_CONTENT);
-      await turn();
-      run.signal.throwIfAborted();
-    }
-  }
-
-  /** undefined: not every block of it is here, and nobody shows it yet. */
-  async #here(
-    { cid, size }: Bytes,
-    made: Set<ContentId> | undefined,
-    signal: AbortSignal,
-  ): Promise<ContentId | undefined> {
-    const { contents, dag } = this.#ports;
-    const shared = await this.#shared(cid, size, signal);
-    if (shared !== undefined) return shared;
-    const shown = contents.remote.find(cid);
-    if (shown?.size === size) return shown.id;
-    return (await isHere(dag, cid, signal)) ? this.#copied(cid, size, made, signal) : undefined;
-  }
-
-  /** An object for each, none of whose bytes are here. */
-  #makeRemote(
-    files: readonly Bytes[],
-    profile: string | undefined,
-    made: Set<ContentId>,
-  ): ContentId[] {
-    const { journal, contents } = this.#ports;
-    const ids = journal.commit(() => {
-      return files.map(({ cid, size }) => contents.remote.create({ cid, size, profile }));
-    });
-    for (const id of ids) made.add(id);
-    return ids;
-  }
-
-  /** An object that is here already, and is what it should be. */
-  async #shared(cid: CID, size: number, signal: AbortSignal): Promise<ContentId | undefined> {
-    const row = this.#ports.journal.contents.byCid(blockKey(cid));
-    if (row === undefined || row.size !== size || row.place === 'memory') return undefined;
-    return (await this.#ports.sealer.verify(row.id, signal)) ? row.id : undefined;
-  }
-
-  /** A new object with the bytes of a file; without `made` they are only read, and verified. */
-  async #copied(
-    cid: CID,
-    size: number,
-    made: Set<ContentId> | undefined,
-    signal: AbortSignal,
-  ): Promise<ContentId> {
-    const { journal, contents, dag } = this.#ports;
-    const id = made === undefined ? NO_CONTENT : journal.commit(() => contents.create('local'));
-    made?.add(id);
-    for (let at = 0; at < size; at += RESTORED_PIECE_BYTES) {
-      const length = Math.min(RESTORED_PIECE_BYTES, size - at);
-      const bytes = await dag.readRange(cid, { position: at, length }, signal);
-      if (bytes.length !== length) {
-        throw new OpError('integrity', `read ${cid}`, { hint: 'its sizes do not add up' });
-      }
-      if (id !== NO_CONTENT) journal.commit(() => contents.write(id, bytes, at));
-      await turn();
-    }
-    if (id !== NO_CONTENT) journal.commit(() => contents.freeze(id));
-    return id;
   }
 
   /** The tree, the row of the path and the record: one transaction, with nothing in between. */
@@ -278,52 +181,6 @@ export class Restorer {
       return restored;
     });
   }
-
-  /** What nobody shows goes; what is sealed may be somebody's block by now, and stays. */
-  #abandon(made: ReadonlySet<ContentId>): void {
-    const { journal, contents } = this.#ports;
-    journal.commit(() => {
-      for (const id of made) {
-        const row = contents.row(id);
-        if (row !== undefined && row.state !== 'sealed' && row.refs === 0) contents.discard(id);
-      }
-    });
-  }
-}
-
-/** What files get their bytes with. */
-interface Into {
-  /** Objects made for it. */
-  readonly made: Set<ContentId>;
-  /** That made the CIDs, if it is known. */
-  readonly profile: string | undefined;
-  readonly dryRun: boolean;
-}
-
-/** Bytes that are to be shown, by which files. */
-interface Bytes {
-  readonly cid: CID;
-  readonly size: number;
-  readonly nodes: WaitingFile['node'][];
-}
-
-function bytesOf(files: readonly WaitingFile[]): Iterable<Bytes> {
-  const known = new Map<string, Bytes>();
-  for (const { remote, node } of files) {
-    const { cid, size } = remote;
-    if (cid === undefined || size === 0) continue;
-    const key = `${size} ${cid}`;
-    const one = known.get(key) ?? { cid, size, nodes: [] };
-    one.nodes.push(node);
-    known.set(key, one);
-  }
-  return known.values();
-}
-
-async function isHere(dag: Dag, cid: CID, signal: AbortSignal): Promise<boolean> {
-  if (dag.sizeOf(cid) === undefined) return false;
-  for await (const { size } of dag.walk(cid, signal)) if (size === undefined) return false;
-  return true;
 }
 
 function demandNoConflict({ policy, cid }: RestoreRequest, { conflicts }: Comparison): void {

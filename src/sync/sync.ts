@@ -15,6 +15,8 @@ export { type FrozenEntry, freeze, type Gate } from './freeze.ts';
 export { Gatherer } from './gather.ts';
 export { Ladder } from './ladder.ts';
 export { readManifest } from './manifest.ts';
+export type { MfsEditing, MfsEnd } from './mfs-end.ts';
+export { type MfsState, MfsTrees } from './mfs-trees.ts';
 export { Pace } from './pace.ts';
 export { type Published, Publisher, type PublishRequest } from './publish.ts';
 export { type Restored, type RestoreRequest, Restorer } from './restore.ts';

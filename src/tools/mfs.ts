@@ -8,6 +8,7 @@
 import type { CallOptions, MfsEdits, MfsLook, MfsStat, NodeKind } from '../backend/backend.ts';
 import { OpError } from '../base/errors.ts';
 import { nameOfText } from '../base/ids.ts';
+import { MFS_SHOWN_MS_MAX } from '../base/limits.ts';
 import type { CID } from '../content/content.ts';
 import type { OpKind } from '../journal/journal.ts';
 import type { AskedNode } from '../node/node.ts';
@@ -140,15 +141,17 @@ export async function changeMfs<T, Data>(
     const settled = await check({ mfs: node.mfs, op, signal });
     if (dryRun) return plan(settled === undefined);
     if (settled !== undefined) return { data: settled, node: kind };
-    return changeOutside(context, {
+    const answer = await changeOutside(context, {
       record,
       make: () => make(node.mfs, { signal }),
       outcome,
       tell: (made) => ({ data: tell(made), node: kind }),
     });
+    await shown(context, kind);
+    return answer;
   }
   const { journal } = ports.vfs.core;
-  return node.mfs.edit(op, signal, async (draft) => {
+  const answer = await node.mfs.edit(op, signal, async (draft) => {
     const settled = await check({ mfs: draft, op, signal });
     if (settled !== undefined) return dryRun ? plan(false) : { data: settled, node: kind };
     const made = await make(draft, { signal });
@@ -162,6 +165,16 @@ export async function changeMfs<T, Data>(
     });
     return { ...told, seq };
   });
+  if (!dryRun) await shown(context, kind);
+  return answer;
+}
+
+/** Mounts of MFS show it by then; one that cannot says why in its state. */
+async function shown({ ports, signal }: ToolContext, kind: NodeKind): Promise<void> {
+  const { nodes, mfsTrees } = ports.ipfs;
+  if (kind !== nodes.home) return;
+  const within = AbortSignal.any([signal, AbortSignal.timeout(MFS_SHOWN_MS_MAX)]);
+  await mfsTrees.settle(within).catch(() => undefined);
 }
 
 const recordOf = <T, Data>(change: MfsChange<T, Data>): PinRecord => {

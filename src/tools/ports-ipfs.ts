@@ -2,7 +2,15 @@
 import type { Name } from '../base/ids.ts';
 import type { BlockStore, Builder, Dag } from '../content/content.ts';
 import type { EmbeddedNode, Nodes } from '../node/node.ts';
-import type { Follower, Ladder, Publisher, Restorer, Unpublished, Uploads } from '../sync/sync.ts';
+import type {
+  Follower,
+  Ladder,
+  MfsTrees,
+  Publisher,
+  Restorer,
+  Unpublished,
+  Uploads,
+} from '../sync/sync.ts';
 import type { Subscriptions } from './subscriptions.ts';
 
 export interface IpfsPorts {
@@ -16,6 +24,8 @@ export interface IpfsPorts {
     readonly restorer: Restorer;
     /** Keeps copies of what names mean current. */
     readonly follower: Follower;
+    /** Keeps trees that show the mutable tree of the home node in step with it. */
+    readonly mfsTrees: MfsTrees;
     /** Settles what is owed to stores outside. */
     readonly uploads: Uploads;
     /** What stores have of the tree. */

@@ -38,13 +38,16 @@ const NAMES_POINT = '/ipns';
 const KINDS: Readonly<Record<string, { readonly kind: string; readonly volatile: boolean }>> = {
   ipfs: { kind: 'ipfs', volatile: false },
   ipns: { kind: 'ipns', volatile: false },
+  mfs: { kind: 'mfs', volatile: false },
   memory: { kind: 'memory', volatile: true },
 };
 /** Built in by name, and of no use until they are configured. */
-const UNCONFIGURED: ReadonlySet<string> = new Set(['mfs', 'local']);
+const UNCONFIGURED: ReadonlySet<string> = new Set(['local']);
 
 /** What a tree of these kinds can do. */
 const CAPABILITIES = ['posix', 'hardlinks', 'symlinks', 'special-files', 'xattrs', 'history'];
+/** What MFS holds has one name, and is a file, a directory or a link. */
+const MFS_CAPABILITIES = ['posix', 'symlinks', 'xattrs', 'history'];
 
 const options = z.strictObject({
   refresh_s: schema.int(1, 86_400).default(60),
@@ -86,11 +89,11 @@ export const vfsMount = recordTool({
   title: 'Mount a tree',
   description:
     'Show a tree of a backend at a mount point, also in the live kernel mount: ipfs (empty, ' +
-    'or started from an IPFS path), ipns (read-only, follows a name) or memory (gone at ' +
-    'unmount). The same mount again is no error.',
+    'or started from an IPFS path), ipns (read-only, follows a name), mfs (a directory of ' +
+    'MFS, both ways) or memory (gone at unmount). The same mount again is no error.',
   hints: { readOnly: false, destructive: false, idempotent: true, openWorld: true },
   changes: 'journal',
-  requires: { backends: ['ipfs', 'ipns', 'memory'] },
+  requires: { backends: ['ipfs', 'ipns', 'mfs', 'memory'] },
   input: mountInput,
   example: { backend: 'memory', mount_point: '/scratch' },
   output: z.object({
@@ -103,7 +106,7 @@ export const vfsMount = recordTool({
     const { mount_point: point } = given;
     demandOwner(asker, point);
     const { kind, volatile } = kindOf(asker, given);
-    const input = kind === 'ipns' ? { ...given, source: nameIn(asker.tool, given) } : given;
+    const input = { ...given, source: sourceOf(asker.tool, kind, given) };
     const existing = identicalMount(asker, input);
     if (existing !== undefined) {
       return {
@@ -112,6 +115,7 @@ export const vfsMount = recordTool({
       };
     }
     if (kind === 'ipns' && input.source !== '') return follow(asker, input, context);
+    if (kind === 'mfs') return showMfs(asker, input, context);
     const staged = await stageSource(asker, input, volatile, context);
     try {
       return await change(asker, context, {
@@ -133,6 +137,48 @@ export const vfsMount = recordTool({
     }
   },
 });
+
+/** As it is kept. @throws OpError invalid-argument, unsupported. */
+function sourceOf(tool: string, kind: string, input: MountInput): string {
+  if (kind === 'ipns') return nameIn(tool, input);
+  if (kind !== 'mfs') return input.source;
+  const parsed = schema.mfsPath().safeParse(input.source === '' ? '/' : input.source);
+  if (parsed.success) return parsed.data;
+  const issue = { argument: 'source', reason: 'format', expected: 'an absolute path in MFS' };
+  throw new OpError('invalid-argument', tool, { details: { issues: [issue] } });
+}
+
+/** A tree of MFS, which shows what is there when the answer comes; without an answer, later. */
+async function showMfs(asker: Asker, input: MountInput, context: ToolContext) {
+  const { source, mount_point: point } = input;
+  const { nodes, mfsTrees } = context.ports.ipfs;
+  const { mfs } = nodes.state(undefined, asker.tool);
+  const there = await mfs.stat(source, { signal: context.signal });
+  const details = { kind: 'path', path: source };
+  if (there === undefined) throw new OpError('not-found', `${asker.tool} ${source}`, { details });
+  if (there.type !== 'directory') {
+    throw new OpError('not-directory', `${asker.tool} ${source}`, { details });
+  }
+  const tell = (made: Mounted) => ({
+    data: { ...mountedObject(context, made), ...optionsOf(made), existed: false },
+    warnings: withoutEffect(input, context),
+  });
+  let mounted: Mounted | undefined;
+  const answer = await change(asker, context, {
+    path: point,
+    dryRun: false,
+    make: () => {
+      const path = realPoint(asker, point);
+      mounted = mountTree(asker, input, { path, fill: undefined }, context);
+      return mounted;
+    },
+    tell,
+  });
+  if (mounted === undefined) return answer;
+  // What keeps it from being shown is in the state of the mount.
+  await mfsTrees.settle(context.signal, mounted.mountPoint).catch(() => undefined);
+  return { ...answer, ...tell(mounted) };
+}
 
 /** A tree that follows a name: mounted when all of what the name means is there. */
 async function follow(asker: Asker, input: MountInput, context: ToolContext) {
@@ -362,7 +408,10 @@ function mountedObject(context: ToolContext, { mountId, mountPoint, superblock }
   const { journal } = context.ports.vfs.core;
   const { backend, kind, source, readOnly } = superblock;
   const point = textOf(mountPoint);
-  const root = journal.superblocks.synced(mountPoint)?.rootCid;
+  const root =
+    kind === 'mfs'
+      ? journal.mfsSeen.get(superblock.root, '' as Name)?.agreed?.cid
+      : journal.superblocks.synced(mountPoint)?.rootCid;
   return {
     mount_id: mountId,
     mount_point: point,
@@ -372,14 +421,16 @@ function mountedObject(context: ToolContext, { mountId, mountPoint, superblock }
     read_only: readOnly,
     ...localPathOf(context, point),
     ...(root === undefined ? {} : { root_cid: cidOfBytes(root).toString() }),
-    capabilities: CAPABILITIES,
+    capabilities: kind === 'mfs' ? MFS_CAPABILITIES : CAPABILITIES,
     state: isDegraded(context, mountId) ? ('degraded' as const) : ('ready' as const),
   };
 }
 
-/** It follows a name, and what that means now is not known, or cannot be had. */
-const isDegraded = ({ ports }: ToolContext, mountId: string): boolean =>
-  ports.ipfs.follower.states().some((one) => one.mountId === mountId && one.error !== undefined);
+/** It is to be in step with something else, and what that is now is not known, or cannot be had. */
+const isDegraded = ({ ports: { ipfs } }: ToolContext, mountId: string): boolean =>
+  [...ipfs.follower.states(), ...ipfs.mfsTrees.states()].some(
+    (one) => one.mountId === mountId && one.error !== undefined,
+  );
 
 function optionsOf({ superblock }: Mounted): { options: Record<string, unknown> } {
   const { mount_point: _, shown: __, ...given } = superblock.options;

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
 import { type Ino, NO_CONTENT, nameOfText, textOf } from '../base/ids.ts';
+import { MFS_SHOWN_MS_MAX } from '../base/limits.ts';
 import {
   type Inode,
   isHeldByKernel,
@@ -13,7 +14,7 @@ import {
 } from '../vfs/vfs.ts';
 import { type Asker, askerOf, change } from './places.ts';
 import * as schema from './schema.ts';
-import { recordTool } from './tool.ts';
+import { recordTool, type ToolContext } from './tool.ts';
 import { amount, demandOwner, handlesIn } from './toolset-vfs-mount.ts';
 
 export const vfsUnmount = recordTool({
@@ -25,7 +26,8 @@ export const vfsUnmount = recordTool({
   title: 'Unmount a tree',
   description:
     'Take a tree out of sight; its files stay and are back when it is mounted there again, ' +
-    'but a memory tree is discarded (force). With force also open files are closed.',
+    'but a memory tree is discarded (force). What an mfs tree has and MFS not is brought there ' +
+    'first. With force also open files are closed.',
   hints: { readOnly: false, destructive: true, idempotent: true, openWorld: false },
   changes: 'journal',
   input: schema.input({
@@ -52,7 +54,9 @@ export const vfsUnmount = recordTool({
     if (!dryRun) {
       demandIdle(asker, mounted, force);
       await context.ports.ipfs.finish(context.signal, mounted.mountPoint);
+      await bringAway(asker, mounted, force, context);
     }
+    const pending = pendingOf(mounted, context);
     const flushed = dryRun ? { files: 0, bytes: 0 } : await flush(asker.vfs, mounted);
     return change(asker, context, {
       path: point,
@@ -63,8 +67,7 @@ export const vfsUnmount = recordTool({
           mount_point: point,
           unmounted: true,
           flushed,
-          // Everything lies in the own store, and no other store is attached to a tree.
-          pending: { files: 0, bytes: 0 },
+          pending,
           closed: [...closed],
           discarded: { files, bytes },
         },
@@ -81,6 +84,41 @@ function mountedAt({ vfs, tool }: Asker, point: string): Mounted {
     hint: 'see vfs_list_mounts',
     details: { kind: 'mount', mount_point: point },
   });
+}
+
+/**
+ * Brings to MFS what it does not have yet, up to the deadline of the call; with `force` it may stay
+ * here, and goes on when the tree is mounted again.
+ * @throws OpError io: it cannot leave.
+ */
+async function bringAway(
+  { tool }: Asker,
+  mounted: Mounted,
+  force: boolean,
+  { ports, signal }: ToolContext,
+): Promise<void> {
+  if (mounted.superblock.kind !== 'mfs') return;
+  const { mfsTrees } = ports.ipfs;
+  const within = force ? AbortSignal.any([signal, AbortSignal.timeout(MFS_SHOWN_MS_MAX)]) : signal;
+  try {
+    await mfsTrees.settle(within, mounted.mountPoint);
+  } catch (cause) {
+    signal.throwIfAborted();
+    const { files, bytes } = pendingOf(mounted, { ports });
+    if (force || files === 0) return;
+    throw new OpError('io', `${tool} ${textOf(mounted.mountPoint)}`, {
+      hint: 'what is not in MFS yet stays here with force, until it is mounted again',
+      details: { backend: 'mfs', partial: { files, bytes } },
+      cause,
+    });
+  }
+}
+
+/** Data that is to go elsewhere, and is only here. */
+function pendingOf({ mountId }: Mounted, { ports }: Pick<ToolContext, 'ports'>) {
+  const state = ports.ipfs.mfsTrees.states().find((one) => one.mountId === mountId);
+  const { files, bytes } = state?.waiting ?? { files: 0, bytes: 0 };
+  return { files, bytes };
 }
 
 interface Opened {

@@ -23,6 +23,7 @@ import type { Caller, Opened } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
 import { enterDirect, planOf } from './direct.ts';
 import type { OpenFile } from './handles.ts';
+import { demandHolds, demandHoldsNode } from './mfs-names.ts';
 import { openNow, shareOut } from './open.ts';
 import { demandDirectoryWrite } from './permissions.ts';
 import { isDoubtful } from './unclean.ts';
@@ -38,6 +39,7 @@ function demandFree(core: Core, caller: Caller, parent: Ino, name: Name, op: str
     throw new OpError('exists', op);
   }
   core.demandWritable(directory, op);
+  demandHolds(core, directory, name, op);
   // A directory that was removed but is still somebody's working directory takes nothing.
   if (directory.nlink === 0) throw new OpError('not-found', op);
   demandDirectoryWrite(caller, directory, op);
@@ -89,6 +91,7 @@ export function mknod(
   const directory = demandFree(core, caller, parent, name, 'mknod');
   const type = (mode & S_IFMT) === 0 ? S_IFREG : mode & S_IFMT;
   if (!NODE_TYPES.has(type)) throw new OpError('invalid', 'mknod');
+  if (type !== S_IFREG) demandHoldsNode(core, directory, 'mknod');
   const isDevice = type === S_IFCHR || type === S_IFBLK;
   if (isDevice && !caller.checked && caller.uid !== 0) {
     throw new OpError('not-permitted', 'mknod', { hint: 'only root makes devices' });
@@ -147,6 +150,8 @@ export function link(core: Core, caller: Caller, ino: Ino, parent: Ino, name: Na
   const row = core.inodes.get(ino);
   if (isDirectory(row.mode)) throw new OpError('not-permitted', 'link');
   if (row.superblock !== directory.superblock) throw new OpError('cross-mount', 'link');
+  // What has no name yet (O_TMPFILE) gets its one.
+  if (row.nlink > 0) demandHoldsNode(core, directory, 'link');
   if (row.nlink >= LINKS_MAX) throw new OpError('too-many-links', 'link');
   return core.journal.commit((tx) => {
     const oldPath = core.pathnames.ofInode(ino);

@@ -7,6 +7,7 @@ import type { InodeRow, Tx } from '../journal/journal.ts';
 import type { Caller, RenameFlags } from './contract.ts';
 import type { Core } from './core.ts';
 import { mountsInside, parentOf } from './lookup.ts';
+import { demandHolds } from './mfs-names.ts';
 import { demand, demandDirectoryWrite, demandRemoval } from './permissions.ts';
 import { dropName, obituary } from './remove.ts';
 
@@ -72,6 +73,7 @@ function demandAllowed(core: Core, move: Move, exchanges: boolean): void {
     throw new OpError('cross-mount', 'rename', { hint: 'copy and remove' });
   }
   core.demandWritable(fromDirectory, 'rename');
+  demandHolds(core, toDirectory, move.to.name, 'rename');
   if (toDirectory.nlink === 0) throw new OpError('not-found', 'rename');
   demandRemoval(caller, fromDirectory, source, 'rename');
   if (target === undefined) demandDirectoryWrite(caller, toDirectory, 'rename');

@@ -79,6 +79,7 @@ export { bringUpToDate, type Following, fillCopy, followings } from './following
 export { HandleTable, type TablePlace } from './handle-table.ts';
 export type { Passthrough } from './live.ts';
 export { mountsInside } from './lookup.ts';
+export { bringFromMfs, isWrittenTo, mfsMounts } from './mfs-trees.ts';
 export type { MountRequest, UnmountResult } from './mounting.ts';
 export { dropVolatile, mount, recover, unmount } from './mounting.ts';
 export type { Mounted } from './mounts.ts';

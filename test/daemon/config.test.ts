@@ -220,6 +220,7 @@ test('every setting is told with a type and a sentence, and defaults are those t
     'mount.driver',
     'memory.enabled',
     'memory.size_max_mib',
+    'mounts.mfs',
     'history.keep_days',
     'history.records_max',
     'history.old_bytes_max_mib',

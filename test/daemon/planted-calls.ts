@@ -72,6 +72,12 @@ export const CALLS: readonly Corruption[] = [
     found: ['tool-job-ended'],
   },
   {
+    title: 'what MFS had in a directory that is gone',
+    check: 'mfs-seen-fields',
+    plant: sql(`INSERT INTO mfs_seen VALUES (999, x'61', x'0155', 7, 1, 0, NULL, 0, 0)`),
+    outcome: 'repaired',
+  },
+  {
     title: 'a mutable tree whose root is not here',
     check: 'mfs-root',
     plant: sql(`INSERT INTO meta VALUES ('mfs_root', '0155')`),

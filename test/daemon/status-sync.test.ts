@@ -12,7 +12,7 @@ import type { TargetRow } from '../../src/journal/journal.ts';
 import { Fixture } from '../sync/fixture.ts';
 
 const PATH = nameOfText('/ipfs/t');
-const IDLE = { underWay: [], unpublished: [] };
+const IDLE = { underWay: [], unpublished: [], mfs: [] };
 
 let world: Fixture;
 beforeEach(() => {

@@ -7,7 +7,8 @@ import { mount, unmount } from '../../src/vfs/vfs.ts';
 import { CountingRandom } from '../fakes/random.ts';
 import { Fixture, ROOT } from '../vfs/fixture.ts';
 
-const settings = { memory: { enabled: false } } as Settings;
+const settings = { memory: { enabled: false }, mounts: { mfs: false } } as Settings;
+const withMfs = { ...settings, mounts: { mfs: true } };
 
 /** It has `/ipfs` and `/mem`, as before there was `/ipns`. */
 let fixture: Fixture;
@@ -16,10 +17,10 @@ beforeEach(() => {
 });
 afterEach(() => fixture.close());
 
-function begin(): string[] {
+function begin(given = settings): string[] {
   const { core } = fixture.vfs;
   const owner = { uid: 0, gid: 0 };
-  mountFirstTrees({ core, settings, random: new CountingRandom(), owner });
+  mountFirstTrees({ core, settings: given, random: new CountingRandom(), owner });
   return core.mounts.mounts().map(({ mountPoint }) => textOf(mountPoint));
 }
 
@@ -44,4 +45,14 @@ test.each(['/ipns', '/ipns/mine'])('what somebody has at %s stays there', (point
     parents: true,
   });
   expect(begin()).toEqual(['/ipfs', point]);
+});
+
+test('/mfs is there when it is switched on, once, and stays away when somebody unmounted it', () => {
+  expect(begin(withMfs)).toEqual(['/ipfs', '/ipns', '/mfs']);
+  const { superblock } = fixture.vfs.core.mounts.mountAt('/mfs' as Name) ?? {};
+  expect(superblock).toMatchObject({ kind: 'mfs', source: '/', readOnly: false, volatile: false });
+  fixture.reopen();
+  expect(begin(withMfs)).toEqual(['/ipfs', '/ipns', '/mfs']);
+  unmount(fixture.vfs.core, ROOT, '/mfs' as Name);
+  expect(begin(withMfs)).toEqual(['/ipfs', '/ipns']);
 });

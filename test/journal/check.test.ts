@@ -14,6 +14,10 @@ interface Offence {
   readonly at?: Readonly<Record<string, unknown>>;
 }
 
+/** A row of `/d`, where the tree is of kind `mfs`. */
+const seenOfMfs = (columns: string) =>
+  `UPDATE superblock SET kind = 'mfs'; INSERT INTO mfs_seen VALUES (2, ${columns})`;
+
 /** Inodes of `plantTree`: 1 `/`, 2 `d`, 3 `sub`, 4 `f`, 5 `g`, 6 `empty`, 7 `s`, 8 unlinked. */
 const OFFENCES: readonly Offence[] = [
   {
@@ -202,6 +206,18 @@ const OFFENCES: readonly Offence[] = [
   { rule: 'target-fields', sql: 'UPDATE sync_target SET held_seq = 1, wanted_seq = 0' },
   { rule: 'target-fields', sql: 'UPDATE sync_target SET wanted_seq = 1000' },
   { rule: 'target-fields', sql: 'UPDATE sync_target SET wanted_ino = -1' },
+  {
+    rule: 'mfs-seen-fields',
+    sql: `INSERT INTO mfs_seen VALUES (2, x'61', x'01', 4, 1, 0, NULL, 0, 0)`,
+  },
+  {
+    rule: 'mfs-seen-fields',
+    sql: `INSERT INTO mfs_seen VALUES (99, x'61', x'01', 4, 1, 0, NULL, 0, 0)`,
+  },
+  { rule: 'mfs-seen-fields', sql: seenOfMfs(`x'61', x'01', 4, 1, 3, NULL, 0, 0`) },
+  { rule: 'mfs-seen-fields', sql: seenOfMfs(`x'61', NULL, 0, 0, 0, NULL, 0, 0`) },
+  { rule: 'mfs-seen-fields', sql: seenOfMfs(`x'61', x'01', 4, -2, 0, NULL, 0, 0`) },
+  { rule: 'mfs-seen-fields', sql: seenOfMfs(`x'', x'01', 4, 1, 0, NULL, 0, 0`) },
   { rule: 'mfs-root', sql: `INSERT INTO meta VALUES ('mfs_root', '0155')` },
   { rule: 'mfs-root', sql: `INSERT INTO meta VALUES ('mfs_root', 'no')` },
 ];

@@ -31,7 +31,7 @@ let told: Ino[];
 beforeEach(() => {
   fake = new FakeNode();
   world = new Fixture({ blockGet: (cid, call) => fake.node.content.blockGet(cid, call) });
-  ladder = new Ladder(world.journal, { want: undefined });
+  ladder = new Ladder(world, { want: undefined, checkS: 3600 });
   said = [];
   away = [];
   told = [];

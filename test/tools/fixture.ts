@@ -13,10 +13,12 @@ import { nameOfText } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { Redactor } from '../../src/base/redaction.ts';
 import {
+  BlockFetcher,
   BlockStore,
   Builder,
   ContentStore,
   Dag,
+  Filling,
   HashPool,
   Sealer,
 } from '../../src/content/content.ts';
@@ -39,7 +41,6 @@ import { JournaledCalls } from '../../src/tools/repeats.ts';
 import { dryRunSchema, jobStartedSchema } from '../../src/tools/results.ts';
 import type { Peer, Session, Tool } from '../../src/tools/tool.ts';
 import { type Caller, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
-import { fillingAlone } from '../fakes/alone.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { CountingRandom } from '../fakes/random.ts';
 import { mountTree } from '../vfs/mount-tree.ts';
@@ -59,6 +60,9 @@ const ROOT_PEER: Peer = { uid: 0, gid: 0, groups: [], pid: process.pid };
 
 /** Trees are published when a test asks for it. */
 const { sync: ON_DEMAND } = parseSettings('[sync]\ndebounce_ms = 0', 'config.toml');
+
+/** Trees of MFS are brought in step when a test, or a tool, asks for it. */
+const ON_CALL = 'mutable trees';
 
 /** What stands for the daemon, to be changed by a test. */
 class FakeDaemon {
@@ -123,18 +127,22 @@ export class Fixture {
     this.sealer = new Sealer({ journal, contents, hasher: this.#hasher, clock, log });
     const { blocks, sealer } = this;
     this.builder = new Builder({ journal, contents, blocks, sealer });
+    const { signal } = this.#stop;
+    const fetcher = new BlockFetcher({ origin: () => kubo?.content, clock });
+    const filling = new Filling({ contents, blocks, fetcher, sealer, log, signal });
     const names = new NameResolver({ clock });
     this.vfs = new Vfs({
       journal,
       content: contents,
       clock,
       syncJournal: () => native.fdatasyncMany([journal.walFd]),
-      contentReader: contentReader(this.dag),
+      filling,
+      contentReader: contentReader(filling.dag),
       nameReader: nameReader(names),
       controlFiles: [{ name: 'status.json', render: () => Buffer.from('{"health":"ok"}\n') }],
       owner: { uid: 0, gid: 0 },
       stateDirectory: directory,
-      signal: this.#stop.signal,
+      signal,
     });
     recover(this.vfs.core, { uid: 0, gid: 0 });
     mountTree(this.vfs, ROOT, { point: '/ipfs', mode: 0o777 });
@@ -159,10 +167,14 @@ export class Fixture {
         blocks,
         dag: this.dag,
         sealer,
-        filling: fillingAlone({ contents, blocks, sealer, clock, log, signal: this.#stop.signal }),
+        filling,
         clock,
         log,
-        loops: this.#loops,
+        loops: {
+          start: (name, run) => {
+            if (name !== ON_CALL) this.#loops.start(name, run);
+          },
+        },
         sync: ON_DEMAND,
         home: kubo === undefined ? 'embedded' : 'kubo',
         kubo,
@@ -310,6 +322,7 @@ export class Fixture {
     // Not `read` for what is packed: that refuses damaged bytes, which are some test's subject.
     const isPacked = this.content.row(id as ContentId)?.place === 'packed';
     if (isPacked) return this.journal.contents.bytes(id as ContentId)?.toString('latin1') ?? '';
+    if (!this.content.remote.has(id as ContentId, 0, size)) return 'elsewhere';
     const bytes = Buffer.alloc(size);
     this.content.read(id as ContentId, bytes, 0, size, 0);
     return bytes.toString('latin1');

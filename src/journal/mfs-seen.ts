@@ -1,0 +1,115 @@
+/**
+ * Rows of `mfs_seen`: for each name of a tree of kind `mfs`, what the mutable tree of the node had
+ * under it, and the file here that was the same, when the two last agreed; and what was to be put
+ * there since, which is durable before the node hears of it.
+ */
+import { bytesOf, type Ino, type Name, nameOf } from '../base/ids.ts';
+import type { Database, Statement } from './sqlite.ts';
+
+/** One state of a name, on both sides. */
+export interface SeenState {
+  /** Block key of its root, there. */
+  readonly cid: Buffer;
+  /** Here. */
+  readonly ino: Ino;
+  /** Of a file the one that has these bytes; of a directory 0; -1 is no version at all. */
+  readonly version: number;
+}
+
+export interface SeenRow {
+  readonly parent: Ino;
+  /** '' in the row of the root, whose `parent` it is itself. */
+  readonly name: Name;
+  /** undefined: nothing was there. */
+  readonly agreed: SeenState | undefined;
+  /** undefined: nothing is under way. */
+  readonly next:
+    | {
+        /** Whether the node said that it has it; else it may have. */
+        readonly isDone: boolean;
+        /** undefined: the name was to go. */
+        readonly to: SeenState | undefined;
+      }
+    | undefined;
+}
+
+interface Raw {
+  parent: Ino;
+  name: Buffer;
+  cid: Buffer | null;
+  ino: Ino;
+  version: number;
+  pending: number;
+  next_cid: Buffer | null;
+  next_ino: Ino;
+  next_version: number;
+}
+
+/** Values of `pending`. */
+const [SETTLED, INTENDED, DONE] = [0, 1, 2];
+
+export class MfsSeen {
+  readonly #get: Statement;
+  readonly #of: Statement;
+  readonly #put: Statement;
+  readonly #delete: Statement;
+  readonly #pending: Statement;
+
+  constructor(db: Database) {
+    this.#get = db.prepare('SELECT * FROM mfs_seen WHERE parent = ? AND name = ?');
+    this.#of = db.prepare(`SELECT * FROM mfs_seen WHERE parent = ? AND name <> x'' ORDER BY name`);
+    this.#put = db.prepare(`INSERT OR REPLACE INTO mfs_seen VALUES (${'?, '.repeat(8)}?)`);
+    this.#delete = db.prepare('DELETE FROM mfs_seen WHERE parent = ? AND name = ?');
+    this.#pending = db.prepare('SELECT DISTINCT parent FROM mfs_seen WHERE pending > 0').pluck();
+  }
+
+  get(parent: Ino, name: Name): SeenRow | undefined {
+    const raw = this.#get.get(parent, bytesOf(name)) as Raw | undefined;
+    return raw === undefined ? undefined : rowOf(raw);
+  }
+
+  /** The names of a directory, without the row of a root. */
+  of(parent: Ino): Map<Name, SeenRow> {
+    return new Map((this.#of.all(parent) as Raw[]).map(rowOf).map((row) => [row.name, row]));
+  }
+
+  /** Directories with names of which something is under way, of all trees. */
+  pending(): Ino[] {
+    return this.#pending.all() as Ino[];
+  }
+
+  /** Inside a transaction, as `delete`. A row that says nothing is none. */
+  put({ parent, name, agreed, next }: SeenRow): void {
+    if (agreed === undefined && next === undefined) {
+      this.delete(parent, name);
+      return;
+    }
+    this.#put.run(
+      parent,
+      bytesOf(name),
+      agreed?.cid ?? null,
+      agreed?.ino ?? 0,
+      agreed?.version ?? 0,
+      next === undefined ? SETTLED : next.isDone ? DONE : INTENDED,
+      next?.to?.cid ?? null,
+      next?.to?.ino ?? 0,
+      next?.to?.version ?? 0,
+    );
+  }
+
+  delete(parent: Ino, name: Name): void {
+    this.#delete.run(parent, bytesOf(name));
+  }
+}
+
+function rowOf(raw: Raw): SeenRow {
+  const { cid, ino, version, pending, next_cid, next_ino, next_version } = raw;
+  const to =
+    next_cid === null ? undefined : { cid: next_cid, ino: next_ino, version: next_version };
+  return {
+    parent: raw.parent,
+    name: nameOf(raw.name),
+    agreed: cid === null ? undefined : { cid, ino, version },
+    next: pending === SETTLED ? undefined : { isDone: pending === DONE, to },
+  };
+}

@@ -1,0 +1,179 @@
+/**
+ * Bytes for files that are to be made: shared with what is here, copied out of blocks, or left
+ * elsewhere and fetched when they are read.
+ *
+ * Invariant: no byte that was not verified reaches a file.
+ */
+import { OpError } from '../base/errors.ts';
+import { type ContentId, NO_CONTENT } from '../base/ids.ts';
+import { RESTORED_PIECE_BYTES } from '../base/limits.ts';
+import { turn } from '../base/turn.ts';
+import {
+  blockKey,
+  type CID,
+  type ContentStore,
+  type Dag,
+  type Sealer,
+} from '../content/content.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { Comparison, WaitingFile } from './compare.ts';
+
+/** Objects whose bytes are elsewhere that are made in one transaction. */
+const MADE_TOGETHER = 1024;
+
+export interface BringerPorts {
+  readonly journal: Journal;
+  readonly contents: ContentStore;
+  readonly dag: Dag;
+  readonly sealer: Pick<Sealer, 'verify'>;
+}
+
+/** What files get their bytes with. */
+export interface Into {
+  /** Objects made for it. */
+  readonly made: Set<ContentId>;
+  /** That made the CIDs, if it is known. */
+  readonly profile: string | undefined;
+  readonly dryRun: boolean;
+}
+
+export interface BringRun {
+  readonly signal: AbortSignal;
+  readonly progress: (done: { readonly bytes: number; readonly bytesTotal: number }) => void;
+}
+
+export class Bringer {
+  readonly #ports: BringerPorts;
+
+  constructor(ports: BringerPorts) {
+    this.#ports = ports;
+  }
+
+  /**
+   * Gives every file its bytes, verified; each content once.
+   * @throws OpError content-missing, integrity, no-space, io; the signal's reason.
+   */
+  async bring(
+    { files, bytes: bytesTotal }: Pick<Comparison, 'files' | 'bytes'>,
+    { made, profile, dryRun }: Into,
+    run: BringRun,
+  ): Promise<void> {
+    let bytes = 0;
+    const give = ({ nodes, cid, size }: Bytes, id: ContentId) => {
+      for (const node of nodes) {
+        node.content = id;
+        if (!made.has(id)) node.cid = blockKey(cid);
+      }
+      bytes += size * nodes.length;
+      run.progress({ bytes, bytesTotal });
+    };
+    const elsewhere: Bytes[] = [];
+    for (const one of bytesOf(files)) {
+      const id = await this.#here(one, dryRun ? undefined : made, run.signal);
+      if (id === undefined) elsewhere.push(one);
+      else give(one, id);
+    }
+    for (let at = 0; at < elsewhere.length; at += MADE_TOGETHER) {
+      const some = elsewhere.slice(at, at + MADE_TOGETHER);
+      const ids = dryRun ? [] : this.#makeRemote(some, profile, made);
+      for (const [index, one] of some.entries()) give(one, ids[index] ?? NO_CONTENT);
+      await turn();
+      run.signal.throwIfAborted();
+    }
+  }
+
+  /** undefined: not every block of it is here, and nobody shows it yet. */
+  async #here(
+    { cid, size }: Bytes,
+    made: Set<ContentId> | undefined,
+    signal: AbortSignal,
+  ): Promise<ContentId | undefined> {
+    const { contents, dag } = this.#ports;
+    const shared = await this.#shared(cid, size, signal);
+    if (shared !== undefined) return shared;
+    const shown = contents.remote.find(cid);
+    if (shown?.size === size) return shown.id;
+    return (await isHere(dag, cid, signal)) ? this.#copied(cid, size, made, signal) : undefined;
+  }
+
+  /** An object for each, none of whose bytes are here. */
+  #makeRemote(
+    files: readonly Bytes[],
+    profile: string | undefined,
+    made: Set<ContentId>,
+  ): ContentId[] {
+    const { journal, contents } = this.#ports;
+    const ids = journal.commit(() => {
+      return files.map(({ cid, size }) => contents.remote.create({ cid, size, profile }));
+    });
+    for (const id of ids) made.add(id);
+    return ids;
+  }
+
+  /** An object that is here already, and is what it should be. */
+  async #shared(cid: CID, size: number, signal: AbortSignal): Promise<ContentId | undefined> {
+    const row = this.#ports.journal.contents.byCid(blockKey(cid));
+    if (row === undefined || row.size !== size || row.place === 'memory') return undefined;
+    return (await this.#ports.sealer.verify(row.id, signal)) ? row.id : undefined;
+  }
+
+  /** A new object with the bytes of a file; without `made` they are only read, and verified. */
+  async #copied(
+    cid: CID,
+    size: number,
+    made: Set<ContentId> | undefined,
+    signal: AbortSignal,
+  ): Promise<ContentId> {
+    const { journal, contents, dag } = this.#ports;
+    const id = made === undefined ? NO_CONTENT : journal.commit(() => contents.create('local'));
+    made?.add(id);
+    for (let at = 0; at < size; at += RESTORED_PIECE_BYTES) {
+      const length = Math.min(RESTORED_PIECE_BYTES, size - at);
+      const bytes = await dag.readRange(cid, { position: at, length }, signal);
+      if (bytes.length !== length) {
+        throw new OpError('integrity', `read ${cid}`, { hint: 'its sizes do not add up' });
+      }
+      if (id !== NO_CONTENT) journal.commit(() => contents.write(id, bytes, at));
+      await turn();
+    }
+    if (id !== NO_CONTENT) journal.commit(() => contents.freeze(id));
+    return id;
+  }
+
+  /** What nobody shows goes; what is sealed may be somebody's block by now, and stays. */
+  abandon(made: ReadonlySet<ContentId>): void {
+    const { journal, contents } = this.#ports;
+    journal.commit(() => {
+      for (const id of made) {
+        const row = contents.row(id);
+        if (row !== undefined && row.state !== 'sealed' && row.refs === 0) contents.discard(id);
+      }
+    });
+  }
+}
+
+/** Bytes that are to be shown, by which files. */
+interface Bytes {
+  readonly cid: CID;
+  readonly size: number;
+  readonly nodes: WaitingFile['node'][];
+}
+
+function bytesOf(files: readonly WaitingFile[]): Iterable<Bytes> {
+  const known = new Map<string, Bytes>();
+  for (const { remote, node } of files) {
+    const { cid, size } = remote;
+    if (cid === undefined || size === 0) continue;
+    const key = `${size} ${cid}`;
+    const one = known.get(key) ?? { cid, size, nodes: [] };
+    one.nodes.push(node);
+    known.set(key, one);
+  }
+  return known.values();
+}
+
+async function isHere(dag: Dag, cid: CID, signal: AbortSignal): Promise<boolean> {
+  if (dag.sizeOf(cid) === undefined) return false;
+  for await (const { size } of dag.walk(cid, signal)) if (size === undefined) return false;
+  return true;
+}

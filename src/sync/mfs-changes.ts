@@ -1,0 +1,135 @@
+/**
+ * What was changed in a tree of kind `mfs` since the node had the same: the smallest set of names
+ * that are to be put, or to go.
+ *
+ * Invariant: nothing is brought while somebody writes to it; it is looked at again afterwards.
+ */
+import type { Ino, Name } from '../base/ids.ts';
+import { isUtf8Name, textOf } from '../base/ids.ts';
+import { isDirectory } from '../base/posix.ts';
+import type { InodeRow, Journal, SeenRow } from '../journal/journal.ts';
+import { namesIn } from './compare.ts';
+import { isState, lastOf } from './mfs-judge.ts';
+
+export interface MfsChange {
+  readonly parent: Ino;
+  readonly name: Name;
+  /** From the root of the tree: `/a/b`. */
+  readonly path: string;
+  readonly row: SeenRow | undefined;
+  /** put: all of it. mkdir: only the directory; what is in it follows. */
+  readonly kind: 'put' | 'mkdir' | 'rm';
+  /** What is here; undefined of what goes. */
+  readonly here: InodeRow | undefined;
+}
+
+export interface ChangesPorts {
+  readonly journal: Journal;
+  isWritten(ino: Ino): boolean;
+}
+
+export interface MfsChanges {
+  /** Directories before what is in them, and what goes last. */
+  readonly changes: readonly MfsChange[];
+  /** Directories that are to be looked at again, and those above them. */
+  readonly again: ReadonlySet<Ino>;
+  /** There are more than were asked for. */
+  readonly isCut: boolean;
+}
+
+/** With nothing in between. `isDirty`: whether anything may have changed in or below a directory. */
+export function changesOf(
+  ports: ChangesPorts,
+  root: Ino,
+  { isDirty, limit }: { readonly isDirty: (ino: Ino) => boolean; readonly limit: number },
+): MfsChanges {
+  return new Collecting(ports, isDirty, limit).run(root);
+}
+
+class Collecting {
+  readonly #ports: ChangesPorts;
+  readonly #isDirty: (ino: Ino) => boolean;
+  readonly #limit: number;
+  readonly #puts: MfsChange[] = [];
+  readonly #removals: MfsChange[] = [];
+  readonly #again = new Set<Ino>();
+  #isCut = false;
+
+  constructor(ports: ChangesPorts, isDirty: (ino: Ino) => boolean, limit: number) {
+    this.#ports = ports;
+    this.#isDirty = isDirty;
+    this.#limit = limit;
+  }
+
+  run(root: Ino): MfsChanges {
+    this.#directory(root, '', this.#isDirty);
+    const changes = [...this.#puts, ...this.#removals];
+    return { changes, again: this.#again, isCut: this.#isCut };
+  }
+
+  #directory(ino: Ino, path: string, isDirty: (ino: Ino) => boolean): void {
+    if (!isDirty(ino)) return;
+    const { journal } = this.#ports;
+    const rows = journal.mfsSeen.of(ino);
+    for (const [name, here] of namesIn(journal, ino)) {
+      const row = rows.get(name);
+      rows.delete(name);
+      const below = `${path}/${textOf(name)}`;
+      // Of what was begun the node is asked first whether it has it.
+      const isOpen = row?.next?.isDone === false || !isUtf8Name(name);
+      if (isOpen) this.#lookAgain(ino);
+      else this.#name({ parent: ino, name, path: below, row, here }, isDirty);
+    }
+    for (const [name, row] of rows) {
+      if (row.next?.isDone === false) this.#lookAgain(ino);
+      else if (lastOf(row) !== undefined) {
+        const gone = { parent: ino, name, path: `${path}/${textOf(name)}`, row };
+        this.#add(this.#removals, { ...gone, kind: 'rm', here: undefined });
+      }
+    }
+  }
+
+  #name(
+    change: Omit<MfsChange, 'kind' | 'here'> & { readonly here: InodeRow },
+    isDirty: (ino: Ino) => boolean,
+  ): void {
+    const { here, row, parent, path } = change;
+    const isSame = isState(lastOf(row), here);
+    if (!isDirectory(here.mode)) {
+      if (this.#ports.isWritten(here.ino)) this.#lookAgain(parent);
+      else if (!isSame) this.#add(this.#puts, { ...change, kind: 'put' });
+    } else if (isSame) this.#directory(here.ino, path, isDirty);
+    else if (!this.#isBusy(here.ino)) this.#add(this.#puts, { ...change, kind: 'put' });
+    else {
+      this.#add(this.#puts, { ...change, kind: 'mkdir' });
+      this.#directory(here.ino, path, () => true);
+    }
+  }
+
+  /** Whether somebody writes to anything in it. */
+  #isBusy(ino: Ino): boolean {
+    for (const here of namesIn(this.#ports.journal, ino).values()) {
+      const isBusy = isDirectory(here.mode)
+        ? this.#isBusy(here.ino)
+        : this.#ports.isWritten(here.ino);
+      if (isBusy) return true;
+    }
+    return false;
+  }
+
+  #add(changes: MfsChange[], change: MfsChange): void {
+    if (this.#puts.length + this.#removals.length < this.#limit) changes.push(change);
+    else {
+      this.#isCut = true;
+      this.#lookAgain(change.parent);
+    }
+  }
+
+  #lookAgain(ino: Ino): void {
+    const { inodes } = this.#ports.journal;
+    for (let at: Ino | 0 = ino; at !== 0 && !this.#again.has(at); ) {
+      this.#again.add(at);
+      at = inodes.get(at)?.parent ?? 0;
+    }
+  }
+}
