@@ -212,18 +212,14 @@ export class Daemon {
     const keeper = this.#keeper;
     const kept = await takeKept(native, keeper);
     this.#isTakenOver = kept.mount !== undefined;
+    const place = { dir: config.mountPoint, recordPath: state.mounted, native };
     const mountPoint =
-      kept.mount?.mountPoint ??
-      (await prepareMountPoint({
-        dir: config.mountPoint,
-        recordPath: state.mounted,
-        native,
-        clock: this.#clock,
-      }));
+      kept.mount?.mountPoint ?? (await prepareMountPoint({ ...place, clock: this.#clock }));
     this.#mountPoint = mountPoint;
     await control.listen();
     const nodes = await openNodes(config.settings.ipfs, this.#means); // It ends after all that uses it.
-    const core = (this.#core = this.#openCore(state, native, kept, nodes));
+    const core = this.#openCore(state, native, kept, nodes);
+    this.#core = core;
     teardown.push('answer no more', async () => {
       this.#stopping.abort();
       await control.quiesce(this.#patience());

@@ -27,14 +27,15 @@ async function between(before: CID, after: CID, dag = world.dag) {
 }
 
 /** The differences that a change of the tree makes. */
-async function madeBy(change: () => void) {
+async function madeBy(change: () => Promise<void> | void) {
   const before = await snapshot();
-  change();
+  await change();
   return between(before, await snapshot());
 }
 
-const setTime = (path: string, s: number) =>
-  world.vfs.setattr(ROOT, world.ino(path), { mtime: { s, ns: 0 } });
+const setTime = async (path: string, s: number): Promise<void> => {
+  await world.vfs.setattr(ROOT, world.ino(path), { mtime: { s, ns: 0 } });
+};
 
 test('a name that is made, with all below it, is created; one that goes is deleted', async () => {
   const made = await madeBy(() => {
@@ -52,10 +53,10 @@ test('a name that is made, with all below it, is created; one that goes is delet
 });
 
 test('other bytes are told also when nothing else shows them', async () => {
-  setTime('/ipfs/t/d/file', 5);
-  const made = await madeBy(() => {
+  await setTime('/ipfs/t/d/file', 5);
+  const made = await madeBy(async () => {
     world.write('/ipfs/t/d/file', 'after!');
-    setTime('/ipfs/t/d/file', 5);
+    await setTime('/ipfs/t/d/file', 5);
   });
   expect(made).toEqual([{ path: 'd/file', change: 'changed', type: 'file', what: ['content'] }]);
 });
@@ -112,9 +113,9 @@ test('a name that is no text has its bytes compared too', async () => {
 });
 
 test('when a file was read, and when names in a directory changed, is no difference', async () => {
-  const made = await madeBy(() => {
-    world.vfs.setattr(ROOT, world.ino('/ipfs/t/kept'), { atime: { s: 9, ns: 9 } });
-    setTime('/ipfs/t/d', 9);
+  const made = await madeBy(async () => {
+    await world.vfs.setattr(ROOT, world.ino('/ipfs/t/kept'), { atime: { s: 9, ns: 9 } });
+    await setTime('/ipfs/t/d', 9);
   });
   expect(made).toEqual([]);
 });

@@ -152,10 +152,10 @@ describe('who may not see all of it', () => {
 
   test('is not given by what uid 0 published what he may not read', async () => {
     plant();
-    world.vfs.setattr(ROOT, world.ino('/ipfs/t/a/b/c/f'), { mode: 0o600 });
+    await world.vfs.setattr(ROOT, world.ino('/ipfs/t/a/b/c/f'), { mode: 0o600 });
     await world.publish('/ipfs/t');
     expect((await failureOf(publishAs('/ipfs/t'))).failure).toBe('denied');
-    world.vfs.setattr(ROOT, world.ino('/ipfs/t/a/b/c/f'), { mode: 0o604 });
+    await world.vfs.setattr(ROOT, world.ino('/ipfs/t/a/b/c/f'), { mode: 0o604 });
     await world.publish('/ipfs/t');
     await publishAs('/ipfs/t');
     expect((await fromNothing()).changed).toBe(false);

@@ -91,7 +91,7 @@ describe('a pin', () => {
   test('is set by who may write the file, and by nobody else', async () => {
     expect((await failing(() => pin('/ipfs/g', callerOf(7)))).failure).toBe('denied');
     expect(told('/ipfs/g')).toBeUndefined();
-    world.vfs.setattr(ROOT, world.ino('/ipfs/g'), { uid: 7 });
+    await world.vfs.setattr(ROOT, world.ino('/ipfs/g'), { uid: 7 });
     pin('/ipfs/g', callerOf(7));
     expect(told('/ipfs/g')).toBe('1');
   });
