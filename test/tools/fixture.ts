@@ -39,7 +39,7 @@ import { JournaledCalls } from '../../src/tools/repeats.ts';
 import { dryRunSchema, jobStartedSchema } from '../../src/tools/results.ts';
 import type { Peer, Session, Tool } from '../../src/tools/tool.ts';
 import { type Caller, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
-import { fillingAlone } from '../fakes/alone.ts';
+import { fillingFrom } from '../fakes/alone.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { CountingRandom } from '../fakes/random.ts';
 import { mountTree } from '../vfs/mount-tree.ts';
@@ -124,17 +124,21 @@ export class Fixture {
     const { blocks, sealer } = this;
     this.builder = new Builder({ journal, contents, blocks, sealer });
     const names = new NameResolver({ clock });
+    const { signal } = this.#stop;
+    const parts = { contents, blocks, sealer, clock, log, signal };
+    const filling = fillingFrom(kubo?.content, parts);
     this.vfs = new Vfs({
       journal,
       content: contents,
       clock,
       syncJournal: () => native.fdatasyncMany([journal.walFd]),
+      filling,
       contentReader: contentReader(this.dag),
       nameReader: nameReader(names),
       controlFiles: [{ name: 'status.json', render: () => Buffer.from('{"health":"ok"}\n') }],
       owner: { uid: 0, gid: 0 },
       stateDirectory: directory,
-      signal: this.#stop.signal,
+      signal,
     });
     recover(this.vfs.core, { uid: 0, gid: 0 });
     mountTree(this.vfs, ROOT, { point: '/ipfs', mode: 0o777 });
@@ -159,7 +163,7 @@ export class Fixture {
         blocks,
         dag: this.dag,
         sealer,
-        filling: fillingAlone({ contents, blocks, sealer, clock, log, signal: this.#stop.signal }),
+        filling,
         clock,
         log,
         loops: this.#loops,
