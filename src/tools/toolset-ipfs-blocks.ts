@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
 import { ROOT_INO } from '../base/ids.ts';
 import { SNAPSHOT_ITEMS_MAX } from '../base/limits.ts';
-import { type CID, codecName, parseCid } from '../content/content.ts';
+import { type CID, codecName, parseCid, RAW_CODEC } from '../content/content.ts';
 import { type EmbeddedNode, type Ref, refsOf } from '../node/node.ts';
 import { contentLocalPath, located } from './content-paths.ts';
 import { sliceResult } from './envelope.ts';
@@ -134,6 +134,8 @@ export const ipfsRefs = recordTool({
   }),
   run: async (input, context) => {
     const { cid, reach } = await located(context, input, 'ipfs_refs');
+    // Nobody reads it to tell that it has no links, but it must be somewhere.
+    if (cid.code === RAW_CODEC) await reach.stat(cid, context.signal);
     const request = { tool: 'ipfs_refs', principal: context.principal, arguments: input };
     const walk: Walk = { complete: true };
     const { items, ...fields } = await context.ports.cursors.page(request, async () => {

@@ -86,6 +86,7 @@ export const ipfsNamePublish = recordTool({
       return { data: { dry_run: true as const, plan } };
     }
     if (node.kind === 'kubo') {
+      await demandKey(node.names, input, options);
       const make = async () => {
         await keyFor(node.names, input, options);
         return node.names.publish(path, options);

@@ -115,6 +115,27 @@ describe('what Kubo alone has', () => {
     expect((await world.bytes('/ipfs/got')).equals(bytes)).toBe(true);
   });
 
+  test('becomes a tree, from below its root too; our own node alone has nothing of it', async () => {
+    await kubo.rpc.bytes('files/mkdir?arg=/from/sub&parents=true&cid-version=1');
+    await kubo.rpc.bytes('files/write?arg=/from/sub/f&create=true', Buffer.from('far away'));
+    const { Hash: root } = await kubo.rpc.json<{ Hash: string }>('files/stat?arg=/from');
+    const values = { ipfs_path: `${root}/sub`, path: '/ipfs/tree' };
+    await world.refused(
+      'vfs_sync_from_ipfs',
+      { ...values, node: 'embedded' },
+      'CONTENT_NOT_AVAILABLE',
+    );
+    await world.refused(
+      'vfs_sync_from_ipfs',
+      { ...values, ipfs_path: root, node: 'embedded' },
+      'CONTENT_NOT_AVAILABLE',
+    );
+    expect(await world.done('vfs_sync_from_ipfs', { ...values, node: 'kubo' })).toMatchObject({
+      counts: { created: 1 },
+    });
+    expect(await world.text('/ipfs/tree/f')).toBe('far away');
+  });
+
   test('and nobody else is not waited for when only what is local is asked for', async () => {
     const absent = 'bafkreiacndfy443ter6qr2tmbbdhadvxxheowwf75s6zehscklu6ezxmta';
     const values = { ipfs_path: absent, local_only: true };
