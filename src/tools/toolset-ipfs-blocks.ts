@@ -37,9 +37,10 @@ export const ipfsBlockStat = recordTool({
     hash: z.string(),
     local: z.boolean(),
   }),
-  run: async (input, { ports, signal }) => {
+  run: async (input, { ports, signal, timeoutMs: deadlineMs }) => {
     const op = 'ipfs_block_stat';
-    const reach = ports.ipfs.nodes.content(input.node, { op, localOnly: input.local_only });
+    const request = { op, localOnly: input.local_only, deadlineMs };
+    const reach = ports.ipfs.nodes.content(input.node, request);
     const cid = parseCid(input.cid);
     const { size, local } = await reach.stat(cid, signal);
     const data = { cid: cid.toString(), size, codec: codecText(cid), hash: hashText(cid), local };
@@ -66,7 +67,8 @@ export const ipfsBlockGet = contentTool({
     const op = 'ipfs_block_get';
     const { offset, length, encoding } = input;
     const { nodes } = context.ports.ipfs;
-    const reach = nodes.content(input.node, { op, localOnly: input.local_only });
+    const request = { op, localOnly: input.local_only, deadlineMs: context.timeoutMs };
+    const reach = nodes.content(input.node, request);
     const cid = parseCid(input.cid);
     const whole = Buffer.from(await reach.dag.block(cid, context.signal));
     const codec = codecText(cid);
