@@ -10,6 +10,8 @@ export interface ReachRequest {
   readonly op: string;
   /** Nobody is asked who would have to ask others. */
   readonly localOnly: boolean;
+  /** Of each call of a node; the node's own when absent. */
+  readonly deadlineMs?: number | undefined;
 }
 
 export interface Reach {
@@ -28,7 +30,7 @@ interface Sources {
   readonly kubo?: IpfsNode | undefined;
 }
 
-export function reachOver({ localOnly }: ReachRequest, { dag, kubo }: Sources): Reach {
+export function reachOver({ localOnly, deadlineMs }: ReachRequest, { dag, kubo }: Sources): Reach {
   if (kubo === undefined) return embedded(dag ?? new Dag(NOTHING));
   let isAsked = dag === undefined;
   const blocks: BlockSource = {
@@ -36,7 +38,7 @@ export function reachOver({ localOnly }: ReachRequest, { dag, kubo }: Sources): 
       const own = dag?.sizeOf(cid) === undefined ? undefined : await dag.block(cid, signal);
       if (own !== undefined) return own;
       isAsked = true;
-      return kubo.content.blockGet(cid, { signal, local: localOnly });
+      return kubo.content.blockGet(cid, { signal, deadlineMs, local: localOnly });
     },
     sizeOf: (cid) => dag?.sizeOf(cid),
   };
@@ -47,8 +49,8 @@ export function reachOver({ localOnly }: ReachRequest, { dag, kubo }: Sources): 
       const size = dag?.sizeOf(cid);
       if (size !== undefined) return { size, local: true };
       isAsked = true;
-      const [isHeld = false] = await kubo.content.hasBlocks([cid], { signal });
-      const stat = await kubo.content.blockStat(cid, { signal, local: localOnly });
+      const [isHeld = false] = await kubo.content.hasBlocks([cid], { signal, deadlineMs });
+      const stat = await kubo.content.blockStat(cid, { signal, deadlineMs, local: localOnly });
       return { size: stat.size, local: isHeld };
     },
     node: () => (isAsked ? 'kubo' : 'embedded'),

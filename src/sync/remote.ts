@@ -70,6 +70,21 @@ export interface ReadRemoteOptions {
 export async function readRemote(
   dag: Dag,
   cid: CID,
+  { mayLackBytes, signal: asked }: ReadRemoteOptions,
+): Promise<RemoteTree> {
+  // Of blocks that are fetched together, the others are not waited for when one cannot be had.
+  const ended = new AbortController();
+  try {
+    const signal = AbortSignal.any([asked, ended.signal]);
+    return await readTree(dag, cid, { mayLackBytes, signal });
+  } finally {
+    ended.abort(new OpError('cancelled', `restore ${cid}`));
+  }
+}
+
+async function readTree(
+  dag: Dag,
+  cid: CID,
   { mayLackBytes, signal }: ReadRemoteOptions,
 ): Promise<RemoteTree> {
   const snapshot = isCbor(cid) ? await snapshotAt(dag, cid, signal) : undefined;

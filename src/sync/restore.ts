@@ -60,6 +60,8 @@ export interface RestoreRequest {
   readonly group?: string | undefined;
   /** The root of the last sync, as text; the call fails when it is another one. */
   readonly expectedRoot?: string | undefined;
+  /** Nobody is asked for what is not here, and there is nothing of which a part is elsewhere. */
+  readonly isAlone?: boolean | undefined;
   /** All checks, and nothing changed. */
   readonly dryRun: boolean;
   /** Called in the transaction that changes the tree, with what `restore` will answer. */
@@ -101,7 +103,7 @@ export class Restorer {
   async restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {
     const { journal, filling } = this.#ports;
     const op = `restore ${request.cid}`;
-    const mayLackBytes = filling.isOffered;
+    const mayLackBytes = filling.isOffered && request.isAlone !== true;
     const dag = mayLackBytes ? filling.keeping() : this.#ports.dag;
     const synced = journal.superblocks.synced(request.path);
     demandRoot(synced, request.expectedRoot, op);

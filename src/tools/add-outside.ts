@@ -90,7 +90,10 @@ export async function addOutside(
   const found = added.cid.toString();
   if (found === root.toString()) return;
   throw new OpError('integrity', `add ${root}`, {
-    hint: `the node made ${found} of it; nothing of it is to be trusted`,
+    hint:
+      `the node made ${found} of it: the bytes changed meanwhile, or it shards large directories by ` +
+      'another measure (Import.UnixFSHAMTDirectorySizeEstimation is not block); vfs_sync_to_ipfs ' +
+      'brings it the tree that was made here',
     details: { cid: root.toString(), partial: { cid: found } },
   });
 }

@@ -110,9 +110,9 @@ export async function located(
   input: ContentInput,
   op: string,
 ): Promise<ContentRead> {
-  const { ports, signal } = context;
+  const { ports, signal, timeoutMs: deadlineMs } = context;
   const { node, local_only: localOnly = false } = input;
-  const reach = ports.ipfs.nodes.content(node, { op, localOnly });
+  const reach = ports.ipfs.nodes.content(node, { op, localOnly, deadlineMs });
   const path = await withoutName(context, input, op);
   return { ...(await locate(reach.dag, path, { op, signal })), reach, op };
 }
@@ -124,7 +124,8 @@ export async function rooted(
   op: string,
 ): Promise<Pick<Located, 'cid' | 'segments'> & { readonly reach: Reach }> {
   const { node, local_only: localOnly = false } = input;
-  const reach = context.ports.ipfs.nodes.content(node, { op, localOnly });
+  const request = { op, localOnly, deadlineMs: context.timeoutMs };
+  const reach = context.ports.ipfs.nodes.content(node, request);
   const parsed = parseIpfsPath(await withoutName(context, input, op));
   if (parsed?.kind !== 'ipfs') throw new OpError('invalid-cid', `${op} ${input.ipfs_path}`);
   return { reach, cid: parsed.cid, segments: parsed.segments };

@@ -401,6 +401,7 @@ export class Registry {
       principal: session.principal,
       session,
       signal,
+      timeoutMs: timeoutOf(call),
       requestId,
       progress: (next: Progress) => {
         last = last === undefined ? next : monotonic(last, next);

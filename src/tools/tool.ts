@@ -96,6 +96,8 @@ export interface ToolContext {
   readonly session: Session;
   /** Aborts at the deadline, when the call or job is cancelled, and when the connection closes. */
   readonly signal: AbortSignal;
+  /** What the whole call or job may take: for a node, whose own deadline may be another. */
+  readonly timeoutMs: number;
   readonly requestId: string;
   /** Cheap: may be called for every item. */
   progress(progress: Progress): void;

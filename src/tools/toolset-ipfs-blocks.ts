@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
 import { ROOT_INO } from '../base/ids.ts';
 import { SNAPSHOT_ITEMS_MAX } from '../base/limits.ts';
-import { type CID, codecName, parseCid } from '../content/content.ts';
+import { type CID, codecName, parseCid, RAW_CODEC } from '../content/content.ts';
 import { type EmbeddedNode, type Ref, refsOf } from '../node/node.ts';
 import { contentLocalPath, located } from './content-paths.ts';
 import { sliceResult } from './envelope.ts';
@@ -37,9 +37,10 @@ export const ipfsBlockStat = recordTool({
     hash: z.string(),
     local: z.boolean(),
   }),
-  run: async (input, { ports, signal }) => {
+  run: async (input, { ports, signal, timeoutMs: deadlineMs }) => {
     const op = 'ipfs_block_stat';
-    const reach = ports.ipfs.nodes.content(input.node, { op, localOnly: input.local_only });
+    const request = { op, localOnly: input.local_only, deadlineMs };
+    const reach = ports.ipfs.nodes.content(input.node, request);
     const cid = parseCid(input.cid);
     const { size, local } = await reach.stat(cid, signal);
     const data = { cid: cid.toString(), size, codec: codecText(cid), hash: hashText(cid), local };
@@ -66,7 +67,8 @@ export const ipfsBlockGet = contentTool({
     const op = 'ipfs_block_get';
     const { offset, length, encoding } = input;
     const { nodes } = context.ports.ipfs;
-    const reach = nodes.content(input.node, { op, localOnly: input.local_only });
+    const request = { op, localOnly: input.local_only, deadlineMs: context.timeoutMs };
+    const reach = nodes.content(input.node, request);
     const cid = parseCid(input.cid);
     const whole = Buffer.from(await reach.dag.block(cid, context.signal));
     const codec = codecText(cid);
@@ -134,6 +136,8 @@ export const ipfsRefs = recordTool({
   }),
   run: async (input, context) => {
     const { cid, reach } = await located(context, input, 'ipfs_refs');
+    // Nobody reads it to tell that it has no links, but it must be somewhere.
+    if (cid.code === RAW_CODEC) await reach.stat(cid, context.signal);
     const request = { tool: 'ipfs_refs', principal: context.principal, arguments: input };
     const walk: Walk = { complete: true };
     const { items, ...fields } = await context.ports.cursors.page(request, async () => {

@@ -58,7 +58,7 @@ export const ipfsNamePublish = recordTool({
   output: publishOutput,
   run: async (input, context) => {
     const op = 'ipfs_name_publish';
-    const { ports, signal } = context;
+    const { ports, signal, timeoutMs: deadlineMs } = context;
     const node = ports.ipfs.nodes.state(input.node, op);
     if (input.ttl_s > input.lifetime_s) {
       throw schema.combination(op, 'ttl_s', 'at most lifetime_s');
@@ -66,6 +66,7 @@ export const ipfsNamePublish = recordTool({
     const path = await publishedPath(input, context, op);
     const options: PublishOptions = {
       signal,
+      deadlineMs,
       key: input.key,
       lifetimeS: input.lifetime_s,
       ttlS: input.ttl_s,
@@ -86,6 +87,7 @@ export const ipfsNamePublish = recordTool({
       return { data: { dry_run: true as const, plan } };
     }
     if (node.kind === 'kubo') {
+      await demandKey(node.names, input, options);
       const make = async () => {
         await keyFor(node.names, input, options);
         return node.names.publish(path, options);
@@ -189,10 +191,10 @@ export const ipfsNameResolve = recordTool({
     valid_until: z.string().optional(),
     from: z.enum(['local', 'network']),
   }),
-  run: async (input, { ports, signal }) => {
+  run: async (input, { ports, signal, timeoutMs: deadlineMs }) => {
     const node = ports.ipfs.nodes.state(input.node, 'ipfs_name_resolve');
     const { recursive, no_cache: noCache, ipns_name: name } = input;
-    const found = await node.names.resolve(name, { signal, recursive, noCache });
+    const found = await node.names.resolve(name, { signal, deadlineMs, recursive, noCache });
     const parsed = parseIpfsPath(found.path);
     const isRoot = parsed?.kind === 'ipfs' && parsed.segments.length === 0;
     const { sequence, validUntil } = found;

@@ -78,15 +78,14 @@ export const ipfsPinUpdate = recordTool({
       });
       return { ...tell(), seq };
     }
-    const { signal } = context;
-    if (input.dry_run) {
-      const found = await node.pins.get(from, { signal });
-      if (found?.type !== 'recursive') throw notPinned(from, found?.type);
-      return dryRun(context, () => void recordMove(context, move));
-    }
+    const { signal, timeoutMs: deadlineMs } = context;
+    // The node would take a move that was made already for this one.
+    const found = await node.pins.get(from, { signal });
+    if (found?.type !== 'recursive') throw notPinned(from, found?.type);
+    if (input.dry_run) return dryRun(context, () => void recordMove(context, move));
     return changeOutside(context, {
       record: recordOf(move),
-      make: () => node.pins.update(from, to, { unpin, signal }),
+      make: () => node.pins.update(from, to, { unpin, signal, deadlineMs }),
       tell,
     });
   },

@@ -92,10 +92,10 @@ async function pinOutside(
   { recursive, pin_name: name }: { recursive: boolean; pin_name?: string | undefined },
 ): Promise<RecordResult<z.input<typeof addOutput>>> {
   const onProgress = (done: number) => context.progress({ done, unit: 'blocks' });
-  const { signal } = context;
+  const { signal, timeoutMs: deadlineMs } = context;
   return changeOutside(context, {
     record: { kind: 'pin_add', cid, after: { type: typeBy(recursive), name: name ?? null } },
-    make: () => node.pins.add(cid, { recursive, name, onProgress, signal }),
+    make: () => node.pins.add(cid, { recursive, name, onProgress, signal, deadlineMs }),
     tell: (made) => ({
       data: {
         cid: cid.toString(),

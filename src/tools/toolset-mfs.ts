@@ -134,7 +134,8 @@ export const ipfsFilesRead = contentTool({
     if (found === undefined) throw fault('not-found', { op }, path);
     if (found.type === 'directory') throw fault('is-directory', { op }, path);
     const { cid } = found;
-    const reach = nodes.content(input.node, { op, localOnly: false });
+    const { timeoutMs: deadlineMs } = context;
+    const reach = nodes.content(input.node, { op, localOnly: false, deadlineMs });
     const name = path.slice(path.lastIndexOf('/') + 1);
     const read = { op, cid, root: cid, segments: [], uri: mfsUri(path), name, reach };
     const slice = { ipfs_path: path, offset, length, encoding };

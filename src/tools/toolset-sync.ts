@@ -6,10 +6,10 @@ import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
 import { type Ino, type Name, nameOfText, textOf } from '../base/ids.ts';
 import { isDirectory, R_OK } from '../base/posix.ts';
-import { blockKey, cidOfBytes } from '../content/content.ts';
+import { blockKey, type CID, cidOfBytes } from '../content/content.ts';
 import type { Published, Restored, Sent, Conflict as SyncConflict } from '../sync/sync.ts';
 import { CONTROL_INO_FROM, climbed, type Inode, isPermitted } from '../vfs/vfs.ts';
-import { gateOf, locate, withoutName } from './content-paths.ts';
+import { gateOf, located } from './content-paths.ts';
 import { type Durability, durabilitySchema, replicaObject } from './entries.ts';
 import { syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
@@ -313,12 +313,10 @@ export const vfsSyncFromIpfs = recordTool({
   run: async (input, context) => {
     const asker = askerOf(context, 'vfs_sync_from_ipfs');
     const { path } = input;
-    demandEmbedded(input, context);
     const policy = policyOf(input);
     const { signal, ports } = context;
-    const { dag } = ports.ipfs;
-    const source = await withoutName(context, { ipfs_path: input.ipfs_path }, asker.tool);
-    const { cid } = await locate(dag, source, { op: asker.tool, signal });
+    const { cid, reach } = await located(context, input, asker.tool);
+    await reach.stat(cid, signal);
     const at = destination(asker, input);
     const onRecord = (made: Restored) => context.keep(() => toldOf(asker, path, made));
     const restored = await about(asker, path, () =>
@@ -328,13 +326,6 @@ export const vfsSyncFromIpfs = recordTool({
     return toldOf(asker, path, restored);
   },
 });
-
-/** @throws OpError unsupported, not-configured: trees are restored from what is kept here. */
-function demandEmbedded({ node, ipfs_path: path }: FromInput, { ports }: ToolContext): void {
-  const op = `vfs_sync_from_ipfs ${path}`;
-  if (ports.ipfs.nodes.state(node ?? 'embedded', op).kind === 'embedded') return;
-  throw new OpError('unsupported', op, { hint: 'bring it here first, with ipfs_get' });
-}
 
 /** The answer: what was done or, when nothing was recorded, the plan. */
 function toldOf(asker: Asker, path: string, restored: Restored) {
@@ -412,7 +403,7 @@ async function restore(
   asker: Asker,
   context: ToolContext,
   wanted: Destination & {
-    readonly cid: Awaited<ReturnType<typeof locate>>['cid'];
+    readonly cid: CID;
     readonly policy: 'fail' | 'keep_remote';
     readonly input: FromInput;
     readonly onRecord: (restored: Restored) => void;
@@ -432,6 +423,7 @@ async function restore(
     actor: () => caller.actor(),
     group: caller.group,
     expectedRoot: input.expected_version,
+    isAlone: input.node === 'embedded',
     dryRun: input.dry_run,
     onRecord,
   };

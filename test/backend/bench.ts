@@ -4,10 +4,11 @@ import { isDeepStrictEqual } from 'node:util';
 import { expect } from 'vitest';
 import type { IpfsNode } from '../../src/backend/backend.ts';
 import { OpError } from '../../src/base/errors.ts';
+import { NODE_TRANSFER_MS } from '../../src/base/limits.ts';
 import { settle, TurnedClock } from '../fakes/clock.ts';
 import { FaultyProxy, type Passed } from '../services/faulty-proxy.ts';
 import { all, engineAt } from './engine.ts';
-import { type Harm, harmsAgainOf, harmsOf } from './harm.ts';
+import { type Harm, harmsAgainOf, harmsOf, harmsOfPlaceOf } from './harm.ts';
 import { FIXED, type Method, type Trial } from './trials.ts';
 
 /** Of a clock that is turned: no test waits for it. */
@@ -147,7 +148,8 @@ export class Bench implements AsyncDisposable {
     for (const [at, passed] of calls.entries()) {
       const command = passed.path.split('?')[0] ?? '';
       // The place of a look in a method matters only for how far the method had come.
-      for (const harm of seen.has(command) ? harmsAgainOf(passed) : harmsOf(passed)) {
+      const again = this.#method.isLong ? harmsOfPlaceOf(passed) : harmsAgainOf(passed);
+      for (const harm of seen.has(command) ? again : harmsOf(passed)) {
         const faults = await this.#harmed(at, harm, value);
         const what = `call ${at} (${command}), ${harm.title}`;
         wrong.push(...faults.map((fault) => `${what}: ${fault}`));
@@ -166,7 +168,8 @@ export class Bench implements AsyncDisposable {
     const running = outcomeOf(trial.run(this.#node, options));
     if (harm.fault.kind === 'hang') {
       await Promise.race([running, planted.struck]);
-      await this.#clock.turn(DEADLINE_MS);
+      // Longer than any deadline, those too that nobody named.
+      await this.#clock.turn(NODE_TRANSFER_MS);
       if (lasts) controller.abort();
     }
     const outcome = await ended(running);

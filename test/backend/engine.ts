@@ -6,7 +6,7 @@ import { CID } from 'multiformats/cid';
 import { create } from 'multiformats/hashes/digest';
 import {
   demandBytesOf,
-  type IpfsNode,
+  type KuboNode,
   type KuboOptions,
   openKubo,
 } from '../../src/backend/backend.ts';
@@ -14,7 +14,7 @@ import { SystemClock } from '../../src/base/clock.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { Secret } from '../../src/base/secrets.ts';
 
-export const engineAt = (api: string, more: Partial<KuboOptions> = {}): IpfsNode =>
+export const engineAt = (api: string, more: Partial<KuboOptions> = {}): KuboNode =>
   openKubo({
     api,
     requestsMax: 8,

@@ -33,6 +33,8 @@ export interface Method {
   };
   /** It lasts until its signal aborts, whatever its deadline. */
   readonly lasts?: true;
+  /** Of very many calls: a question that it asks again is left without an answer, and not harmed in all other ways. */
+  readonly isLong?: true;
 }
 
 type Of<F extends string, T> = `${F}.${Exclude<keyof T & string, 'network'>}`;

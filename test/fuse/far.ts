@@ -1,9 +1,9 @@
 /** A tree with one file whose bytes are with a node, and nowhere here. */
-import { nameOfText } from '../../src/base/ids.ts';
-import { blockKey, CONTENT_PROFILE } from '../../src/content/content.ts';
+import { CONTENT_PROFILE } from '../../src/content/content.ts';
 import { noise } from '../content/fixture.ts';
 import { type Manner, Origin } from '../fakes/origin.ts';
-import { Fixture, ROOT } from '../sync/fixture.ts';
+import { plantFar } from '../sync/far.ts';
+import { Fixture } from '../sync/fixture.ts';
 
 /** Three blocks and a bit. */
 export const FAR_BYTES = noise(3 * 1024 * 1024 + 17);
@@ -38,18 +38,6 @@ export class Far {
       this.#origin.put(block, there.blocks.get(block) ?? Buffer.alloc(0));
     }
     await there.close();
-    const { journal, contents, vfs } = this.here;
-    const size = FAR_BYTES.length;
-    journal.commit(() => {
-      const content = contents.remote.create({ cid, size, profile: CONTENT_PROFILE });
-      const node = { type: 'file', content, size, cid: blockKey(cid) } as const;
-      const name = nameOfText('far');
-      vfs.graft(ROOT, {
-        root: this.here.ino('/ipfs'),
-        linksFrom: [],
-        metadata: {},
-        children: [{ action: 'make', name, replaces: undefined, node, metadata: {}, children: [] }],
-      });
-    });
+    plantFar(this.here, 'far', cid, FAR_BYTES.length);
   }
 }

@@ -42,9 +42,10 @@ for name, target in (('to', 'same'), ('up', '../../sub/deep'), ('nowhere', 'is n
                      ('long', 'n/' * 1000), ('odd', 'ünï \\n\\t"')):
     os.symlink(target, 'sub/deep/' + name)
 os.makedirs('odd')
-for name in (' ', 'a b', ' lead', 'trail ', 'new\\nline', 'tab\\t', '-n', '--', '...', '..a', '~', '*', '?', '#1', '100%',
-             '%2F', '%', 'a\\\\b', 'q"uote', "q'uote", '\\x01', '\\x7f', 'é', 'e\\u0301', 'ünï', '日本', '\\U0001f5fb',
-             '\\u202e', '\\ufeffbom', 'CON', 'a:b', 'x' * 255, 'ü' * 127, 'Links', 'Data', '0', '00', 'FF', 'FFa'):
+for name in (' ', 'a b', ' lead', 'trail ', 'new\\nline', 'tab\\t', '-n', '--', '...', '..a', '~', '*', '?', '#1',
+             '100%', '%2F', '%', 'a\\\\b', 'q"uote', "q'uote", '\\x01', '\\x7f', 'é', 'e\\u0301', 'ünï', '日本',
+             '\\U0001f5fb', '\\u202e', '\\ufeffbom', 'CON', 'a:b', 'x' * 255,
+             'ü' * 127, 'Links', 'Data', '0', '00', 'FF', 'FFa'):
     put('odd/' + name, name.encode())
 # Sharded by any measure; then exactly as large as a directory may be that is not sharded, and one byte more. Such a
 # link is 44 bytes and its name, and the directory 4.

@@ -5,11 +5,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openKubo } from '../../src/backend/backend.ts';
 import { SystemClock } from '../../src/base/clock.ts';
+import { nameOfText } from '../../src/base/ids.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { TOOLS } from '../../src/tools/inventory.ts';
 import { noise } from '../content/fixture.ts';
 import { KuboNode } from '../services/kubo.ts';
-import { type Facts, Fixture } from '../tools/fixture.ts';
+import { type Facts, Fixture, ROOT } from '../tools/fixture.ts';
 
 let kubo: KuboNode;
 let world: Fixture;
@@ -84,6 +85,38 @@ describe('what is added', () => {
   );
 });
 
+describe('a directory of a size at which not all agree whether it is sharded', () => {
+  const NAMES = Array.from({ length: 4500 }, (_, at) => `${at}`.padStart(20, 'n'));
+  const values = { path: '/ipfs/d', recursive: true, timeout_ms: 60_000 };
+  const plant = async (at: Fixture) => {
+    await at.done('vfs_mkdir', { path: '/ipfs/d' });
+    const parent = at.ino('/ipfs/d');
+    at.journal.commit(() => {
+      for (const name of NAMES) at.vfs.symlink(ROOT, parent, nameOfText(name), nameOfText('x'));
+    });
+  };
+
+  test('is refused with what to do when Kubo measures it as it does by default', async () => {
+    await plant(world);
+    const answer = await world.ask('ipfs_add', values);
+    expect(answer).toMatchObject({ status: 'error', error_code: 'INTEGRITY_MISMATCH' });
+    expect(answer.error).toContain('Import.UnixFSHAMTDirectorySizeEstimation');
+  });
+
+  test('has one root on both when Kubo measures blocks', async () => {
+    const settings = { 'Import.UnixFSHAMTDirectorySizeEstimation': 'block' };
+    await using measuring = await KuboNode.start({ settings });
+    const at = open(measuring.api);
+    try {
+      await plant(at);
+      const { cid } = await at.done('ipfs_add', values);
+      expect(await at.done('ipfs_add', { ...values, node: 'embedded' })).toMatchObject({ cid });
+    } finally {
+      await at.close();
+    }
+  });
+});
+
 describe('what Kubo alone has', () => {
   test('is read in slices, listed and looked at, verified, and told as from Kubo', async () => {
     const bytes = noise(2 * 1024 * 1024, 2);
@@ -113,6 +146,27 @@ describe('what Kubo alone has', () => {
     expect(plan).toMatchObject({ counts: { fetch: 1 } });
     expect(await world.done('ipfs_get', values)).toMatchObject({ files: 1, bytes: bytes.length });
     expect((await world.bytes('/ipfs/got')).equals(bytes)).toBe(true);
+  });
+
+  test('becomes a tree, from below its root too; our own node alone has nothing of it', async () => {
+    await kubo.rpc.bytes('files/mkdir?arg=/from/sub&parents=true&cid-version=1');
+    await kubo.rpc.bytes('files/write?arg=/from/sub/f&create=true', Buffer.from('far away'));
+    const { Hash: root } = await kubo.rpc.json<{ Hash: string }>('files/stat?arg=/from');
+    const values = { ipfs_path: `${root}/sub`, path: '/ipfs/tree' };
+    await world.refused(
+      'vfs_sync_from_ipfs',
+      { ...values, node: 'embedded' },
+      'CONTENT_NOT_AVAILABLE',
+    );
+    await world.refused(
+      'vfs_sync_from_ipfs',
+      { ...values, ipfs_path: root, node: 'embedded' },
+      'CONTENT_NOT_AVAILABLE',
+    );
+    expect(await world.done('vfs_sync_from_ipfs', { ...values, node: 'kubo' })).toMatchObject({
+      counts: { created: 1 },
+    });
+    expect(await world.text('/ipfs/tree/f')).toBe('far away');
   });
 
   test('and nobody else is not waited for when only what is local is asked for', async () => {

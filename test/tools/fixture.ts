@@ -13,12 +13,10 @@ import { nameOfText } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { Redactor } from '../../src/base/redaction.ts';
 import {
-  BlockFetcher,
   BlockStore,
   Builder,
   ContentStore,
   Dag,
-  Filling,
   HashPool,
   Sealer,
 } from '../../src/content/content.ts';
@@ -41,6 +39,7 @@ import { JournaledCalls } from '../../src/tools/repeats.ts';
 import { dryRunSchema, jobStartedSchema } from '../../src/tools/results.ts';
 import type { Peer, Session, Tool } from '../../src/tools/tool.ts';
 import { type Caller, recover, resolve, Vfs } from '../../src/vfs/vfs.ts';
+import { fillingFrom } from '../fakes/alone.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { CountingRandom } from '../fakes/random.ts';
 import { mountTree } from '../vfs/mount-tree.ts';
@@ -127,10 +126,10 @@ export class Fixture {
     this.sealer = new Sealer({ journal, contents, hasher: this.#hasher, clock, log });
     const { blocks, sealer } = this;
     this.builder = new Builder({ journal, contents, blocks, sealer });
-    const { signal } = this.#stop;
-    const fetcher = new BlockFetcher({ origin: () => kubo?.content, clock });
-    const filling = new Filling({ contents, blocks, fetcher, sealer, log, signal });
     const names = new NameResolver({ clock });
+    const { signal } = this.#stop;
+    const parts = { contents, blocks, sealer, clock, log, signal };
+    const filling = fillingFrom(kubo?.content, parts);
     this.vfs = new Vfs({
       journal,
       content: contents,
