@@ -210,7 +210,7 @@ class Upload {
   async #send(wanted: Whole, before: Pins): Promise<void> {
     const { dag } = this.#ports;
     const roots = rootsOf(wanted);
-    // What somebody else has pinned without a name is theirs.
+    // To pin what is pinned takes its name away, and the pin itself for a moment, which may be all there is.
     const fresh = roots.filter((cid) => !isKept(before, cid));
     const sent = new Set([...this.#row.sent, ...fresh.map(String)]);
     const { held, wanted: root, dueS = this.#ports.clock.now().s } = this.#row;
@@ -235,7 +235,7 @@ class Upload {
       yield* counted([record], done);
       for (const pair of pairs) yield* counted(read(dag, missing(dag, pair, signal), signal), done);
     };
-    const car = carOf(roots, blocks, this.#run.signal);
+    const car = carOf(fresh, blocks, this.#run.signal);
     const { progress, through = (bytes) => bytes } = this.#run;
     const told = telling(car, () => progress({ ...done, total }));
     const imported = await this.#node.content.importCar(through(told), {
@@ -244,7 +244,7 @@ class Upload {
       sent: () => done,
     });
     const taken = new Set(imported.roots.map(keyOf));
-    if (!roots.every((cid) => taken.has(keyOf(cid)))) {
+    if (!fresh.every((cid) => taken.has(keyOf(cid)))) {
       throw new OpError('response-invalid', this.#op, { hint: 'the node took other roots' });
     }
   }

@@ -7,7 +7,7 @@ import { checkJournal, type TargetRow } from '../../src/journal/journal.ts';
 import { lateAmong, sentCids } from '../../src/sync/sent.ts';
 import { pinNameOf, placeOf, upload } from '../../src/sync/upload.ts';
 import { FakeNode } from '../fakes/node.ts';
-import { Fixture, failureOf } from './fixture.ts';
+import { Fixture, failureOf, ROOT } from './fixture.ts';
 
 const PATH = nameOfText('/ipfs/t');
 
@@ -201,6 +201,37 @@ test('a pin of somebody else stays, also without a name, and ours beside it goes
   await attempt();
   expect(unnamed()).toEqual([tree.toV0().toString()]);
   expect([...fake.pins.keys()]).not.toContain(tree.toString());
+});
+
+test('of a tree that is there under another manifest nothing is pinned again, and no pin loses its name', async () => {
+  await want();
+  await attempt();
+  const tree = row().wanted.tree;
+  await world.vfs.setattr(ROOT, world.ino('/ipfs/t/f'), { mode: 0o600 });
+  await want();
+  expect(row().wanted.tree.equals(tree)).toBe(true);
+  const { calls } = fake;
+  calls.length = 0;
+  fake.failAt(7, 'before');
+  const { node } = fake;
+  const pinned = () => fake.pins.get(cidOfBytes(tree).toString())?.name;
+  const watching = {
+    ...node,
+    content: {
+      ...node.content,
+      importCar: (...args: Parameters<typeof node.content.importCar>) =>
+        node.content.importCar(...args).finally(() => {
+          expect(pinned()).toBe(pinNameOf(PATH));
+        }),
+    },
+  };
+  const run = { signal: world.signal, progress: () => undefined };
+  await failureOf(upload(world, watching, row(), run));
+  expect(calls).toContain('importCar');
+  expect(pinned()).toBe(pinNameOf(PATH));
+  fake.heal();
+  await attempt();
+  await expectWhole();
 });
 
 test('what a node pins behind the attempt that was cut off goes with the next tree', async () => {
