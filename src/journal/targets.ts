@@ -43,7 +43,10 @@ export interface TargetRow {
   readonly failure: Failure | undefined;
   /** The last one that the store said it has whole. */
   readonly held: Held | undefined;
-  /** Roots that may be pinned there without a name, as text: sent, and not cleared away yet. */
+  /**
+   * Roots that may be pinned there without a name: sent, and not cleared away yet. A CID, and behind a space the second
+   * until which an attempt that was cut off may do it.
+   */
   readonly sent: readonly string[];
   /** Second at which the store last said so. */
   readonly checkedS: number | undefined;

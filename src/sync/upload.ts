@@ -24,6 +24,7 @@ import {
 import type { Journal, Root, TargetRow } from '../journal/journal.ts';
 import { isSameRoot } from './intend.ts';
 import { missing } from './missing.ts';
+import { lateAmong, sentCids } from './sent.ts';
 import { chainOf, readSnapshot } from './snapshot.ts';
 
 /** Earlier snapshots among which a tree is looked for: hours of them, and some milliseconds of work. */
@@ -110,6 +111,7 @@ class Upload {
   }
 
   async run(): Promise<TargetRow> {
+    const interrupted = this.#row.sent;
     const wanted = await this.#wholeOf(this.#row.wanted);
     await this.#demandOurs();
     const before = await this.#pins();
@@ -125,7 +127,8 @@ class Upload {
       failure: undefined,
     });
     await this.#letGo(this.#row.pin ? roots : roots.slice(1));
-    this.#keep({ sent: [], attempts: 0, dueS: undefined });
+    const sent = lateAmong(interrupted, this.#ports.clock.now().s);
+    this.#keep({ sent, attempts: 0, dueS: undefined });
     return this.#row;
   }
 
@@ -163,7 +166,7 @@ class Upload {
     if (there === undefined) return;
     const { held, wanted, sent } = this.#row;
     const known = new Set([wanted.tree, ...(held === undefined ? [] : [held.tree])].map(textOf));
-    for (const text of sent) known.add(keyOf(parseCid(text)));
+    for (const text of sentCids(sent)) known.add(keyOf(parseCid(text)));
     if (known.has(keyOf(there.cid)) || (await this.#wasOurs(there.cid))) return;
     throw new OpError('sync-conflict', this.#op, {
       hint: 'somebody else published there: merge it with vfs_sync_from_ipfs, or move it away',
@@ -207,7 +210,7 @@ class Upload {
   async #send(wanted: Whole, before: Pins): Promise<void> {
     const { dag } = this.#ports;
     const roots = rootsOf(wanted);
-    // What somebody else has pinned without a name is theirs.
+    // To pin what is pinned takes its name away, and the pin itself for a moment, which may be all there is.
     const fresh = roots.filter((cid) => !isKept(before, cid));
     const sent = new Set([...this.#row.sent, ...fresh.map(String)]);
     const { held, wanted: root, dueS = this.#ports.clock.now().s } = this.#row;
@@ -233,7 +236,7 @@ class Upload {
       yield record;
       for (const pair of pairs) yield* read(dag, missing(dag, pair, signal), signal);
     };
-    const car = carOf(roots, counted(blocks(), done));
+    const car = carOf(fresh, counted(blocks(), done));
     const { progress, through = (bytes) => bytes } = this.#run;
     const told = telling(car, () => progress({ ...done, total }));
     const imported = await this.#node.content.importCar(through(told), {
@@ -242,7 +245,7 @@ class Upload {
       sent: () => done,
     });
     const taken = new Set(imported.roots.map(keyOf));
-    if (!roots.every((cid) => taken.has(keyOf(cid)))) {
+    if (!fresh.every((cid) => taken.has(keyOf(cid)))) {
       throw new OpError('response-invalid', this.#op, { hint: 'the node took other roots' });
     }
   }
@@ -262,7 +265,7 @@ class Upload {
   /** A pin that was there before, and is not ours, keeps its name. */
   async #pin(cid: CID, before: Pins): Promise<void> {
     const pin = before.get(pinOf(cid));
-    const isOurs = pin?.name === this.#name || this.#row.sent.includes(cid.toString());
+    const isOurs = pin?.name === this.#name || sentCids(this.#row.sent).includes(cid.toString());
     if (pin !== undefined && !isOurs) return;
     await this.#node.pins.add(cid, { ...this.#call, name: this.#name });
   }
@@ -282,7 +285,7 @@ class Upload {
   /** Our pins of before, and those that were left without a name by a kill. */
   async #letGo(roots: readonly CID[]): Promise<void> {
     const wanted = new Set(roots.map(pinOf));
-    const sent = new Set(this.#row.sent);
+    const sent = new Set(sentCids(this.#row.sent));
     for (const [key, { cid, type, name }] of await this.#pins()) {
       const isOurs = name === this.#name || (name === undefined && sent.has(key));
       if (!isOurs || wanted.has(key)) continue;

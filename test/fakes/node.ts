@@ -112,7 +112,11 @@ export class FakeNode {
             bytes += block.bytes.length;
           }
           this.imported += blocks;
-          for (const cid of pinRoots ? roots : []) await this.#pin({ cid, type: 'recursive' });
+          // As Kubo does it: the name that a pin has goes.
+          for (const cid of pinRoots ? roots : []) {
+            this.pins.delete(pinOf(cid));
+            await this.#pin({ cid, type: 'recursive' });
+          }
           return { roots, blocks, bytes };
         }),
     };

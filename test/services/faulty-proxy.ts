@@ -177,6 +177,7 @@ export class FaultyProxy implements AsyncDisposable {
   readonly #agent = new Agent({ keepAlive: false });
   readonly #planted: Planted[] = [];
   readonly #passed: { path: string; status: number; bytes: number }[] = [];
+  readonly #expected = new Set<{ readonly calls: Calls; readonly come: () => void }>();
   readonly #sockets = new Set<Socket>();
   readonly #underWay = new Set<ServerResponse>();
   readonly #closing = new AbortController();
@@ -225,6 +226,18 @@ export class FaultyProxy implements AsyncDisposable {
     return this.#passed.filter(({ path }) => isFor(calls, path)).length;
   }
 
+  /** Resolves when the next of these calls comes, before it goes on, or the signal aborts. */
+  next(calls: Calls, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const expected = { calls, come: resolve };
+      this.#expected.add(expected);
+      signal.addEventListener('abort', () => {
+        this.#expected.delete(expected);
+        resolve();
+      });
+    });
+  }
+
   /** All that has come, in order. */
   get passed(): readonly Passed[] {
     return this.#passed;
@@ -249,6 +262,11 @@ export class FaultyProxy implements AsyncDisposable {
     const path = (call.url ?? '').replace('/api/v0/', '');
     const passed = { path, status: 0, bytes: 0 };
     this.#passed.push(passed);
+    for (const expected of this.#expected) {
+      if (!isFor(expected.calls, path)) continue;
+      this.#expected.delete(expected);
+      expected.come();
+    }
     this.#underWay.add(answer);
     answer.once('close', () => this.#underWay.delete(answer));
     const planted = this.#planted.find((one) => one.takes(path));

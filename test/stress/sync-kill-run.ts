@@ -1,161 +1,263 @@
 /**
  * kitfs, Kubo, or both are killed while a tree that is written to is brought from the one to the other, and Kubo
- * collects its garbage at any moment. Whatever the row of the store calls held is whole on Kubo, always; in the end
- * all of it is there, pinned once, every file as somebody closed it. KITFS_TEST_SEED does again what was seen before.
+ * collects its garbage at any moment. Whatever the ladder calls safe is whole on Kubo, always; in the end all of it is
+ * there, pinned once, every file as somebody closed it. KITFS_TEST_SEED does again what was seen before.
+ *
+ * A kill aims at a phase: it waits for a call of that phase to come to a proxy before the node, and a random moment
+ * more. What it met is counted.
  */
-import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import type { ChildProcess } from 'node:child_process';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import Database from 'better-sqlite3';
 import { expect } from 'vitest';
 import { nameOfText } from '../../src/base/ids.ts';
-import { cidOfBytes } from '../../src/content/content.ts';
 import { pinNameOf } from '../../src/sync/upload.ts';
+import { call, connectAgent } from '../integration/agent.ts';
 import { TestDaemon } from '../integration/daemon.ts';
 import { SEED } from '../model/seed.ts';
+import { FaultyProxy } from '../services/faulty-proxy.ts';
 import { KuboNode } from '../services/kubo.ts';
 import { randomFrom } from './busy-agent.ts';
+import { Hearing } from './killer.ts';
+import {
+  expectThere,
+  expectWhole,
+  fetched,
+  type Held,
+  heldOf,
+  pinsOf,
+  rootByKubo,
+  safeFiles,
+  Versions,
+} from './sync-kill-checks.ts';
 
 const WRITER = fileURLToPath(new URL('kill/writer.mjs', import.meta.url));
-const PATH = '/ipfs/t';
+const PATH = '/ipfs';
 const FILES = 60;
-/** A sync that meets nothing takes about so long. */
-const DELAY_MS_MAX = 800;
 const SYNC_MS_MAX = 120_000;
-/** Rounds between two looks at every byte that Kubo has. */
-const ROUNDS_PER_LOOK = 10;
+const CONNECT_MS_MAX = 30_000;
+const POLL_MS = 10;
 
 /** What happens to whom in a round. */
 const TROUBLES = ['kitfs', 'kubo', 'both', 'collection'] as const;
+type Trouble = (typeof TROUBLES)[number];
 
-interface Held {
-  readonly state: string;
-  readonly tree: string | undefined;
-  readonly isWanted: boolean;
+/** What a sync does, in its order, by what the node is asked. */
+const PHASES = {
+  publishing: undefined,
+  asking: /^(files\/stat|pin\/ls)/,
+  sending: /^dag\/import/,
+  pinning: /^pin\/add/,
+  placing: /^files\/(cp|mv|rm|mkdir)/,
+  clearing: /^pin\/rm/,
+} as const;
+type Phase = keyof typeof PHASES;
+const PHASE_NAMES = Object.keys(PHASES) as readonly Phase[];
+
+/** How long after it began a phase is hit, at the latest. Publishing takes some tens of milliseconds. */
+const DELAY_MS_MAX: Readonly<Record<Phase, number>> = {
+  ...{ publishing: 60, asking: 10, sending: 60, pinning: 10, placing: 10, clearing: 10 },
+};
+
+const phaseOf = (path: string | undefined): Phase | 'other' =>
+  PHASE_NAMES.find((name) => path !== undefined && PHASES[name]?.test(path)) ?? 'other';
+
+/** Each trouble in each phase once, in some order; then again. */
+function* dealt(random: () => number): Generator<readonly [Phase, Trouble], never> {
+  for (;;) {
+    const deck = PHASE_NAMES.flatMap((phase) =>
+      TROUBLES.map((trouble) => ({ at: random(), what: [phase, trouble] as const })),
+    );
+    for (const { what } of deck.sort((one, other) => one.at - other.at)) yield what;
+  }
+}
+
+interface World {
+  readonly daemon: TestDaemon;
+  readonly kubo: KuboNode;
+  readonly proxy: FaultyProxy;
+  readonly hearing: Hearing;
+  readonly writer: ChildProcess;
 }
 
 class Run {
-  readonly daemon: TestDaemon;
-  readonly kubo: KuboNode;
+  readonly #world: World;
   readonly #random = randomFrom(SEED);
-  looks = 0;
+  readonly #deal: Generator<readonly [Phase, Trouble], never> = dealt(this.#random);
+  readonly versions = new Versions();
+  /** How often which phase met which trouble. */
+  readonly met = new Map<string, number>();
   cut = 0;
+  safe = 0;
 
-  constructor(daemon: TestDaemon, kubo: KuboNode) {
-    this.daemon = daemon;
-    this.kubo = kubo;
+  constructor(world: World) {
+    this.#world = world;
   }
 
-  /** What the journal says of the store. */
-  held(): Held {
-    const db = new Database(join(this.daemon.state, 'journal.db'), { readonly: true });
-    const row = db.prepare('SELECT state, held_tree, wanted_tree FROM sync_target').get() as
-      | { state: string; held_tree: Buffer | null; wanted_tree: Buffer }
-      | undefined;
-    db.close();
-    const tree = row?.held_tree ?? undefined;
-    return {
-      state: row?.state ?? 'none',
-      tree: tree === undefined ? undefined : cidOfBytes(tree).toString(),
-      isWanted: tree !== undefined && row?.wanted_tree.equals(tree) === true,
-    };
+  /** Asks for a sync; resolves with whether it was told that all is there. */
+  async #sync(): Promise<boolean> {
+    const { daemon } = this.#world;
+    const deadline = performance.now() + CONNECT_MS_MAX;
+    for (;;) {
+      // Between two daemons nobody listens.
+      const agent = await connectAgent(daemon.mcpSocket).catch((error: Error) => error);
+      if (!(agent instanceof Error)) {
+        const values = { path: PATH, targets: ['ipfs'], wait_for: 'pinned' };
+        const isThere = await call(agent, 'vfs_sync_to_ipfs', values).then(
+          () => true,
+          () => false,
+        );
+        await agent.close();
+        return isThere;
+      }
+      if (performance.now() > deadline) throw agent;
+      await wait(POLL_MS);
+    }
   }
 
   /** Syncs, with trouble at some moment of it; then both run again. */
   async round(): Promise<void> {
-    const trouble = TROUBLES[Math.floor(this.#random() * TROUBLES.length)];
-    const delayMs = this.#random() * DELAY_MS_MAX;
-    const values = JSON.stringify({ path: PATH, targets: ['ipfs'], wait_for: 'pinned' });
-    const syncing = this.daemon.kitfs(['call', 'vfs_sync_to_ipfs', values], {
+    const { proxy } = this.#world;
+    const [phase, trouble] = this.#deal.next().value;
+    const before = proxy.passed.length;
+    const calls = PHASES[phase];
+    const ending = new AbortController();
+    const begun = calls === undefined ? Promise.resolve() : proxy.next(calls, ending.signal);
+    let isOver = false;
+    const syncing = this.#sync().finally(() => {
+      isOver = true;
+      ending.abort();
+    });
+    await begun;
+    // The moment is the randomness of this test, not a wait for something.
+    await wait(this.#random() * DELAY_MS_MAX[phase]);
+    const asked = proxy.passed.length > before ? phaseOf(proxy.passed.at(-1)?.path) : 'publishing';
+    const key = `${isOver ? 'at rest' : asked} ${trouble}`;
+    this.met.set(key, (this.met.get(key) ?? 0) + 1);
+    await this.#trouble(trouble);
+    if (!(await syncing)) this.cut += 1;
+  }
+
+  async #trouble(trouble: Trouble): Promise<void> {
+    const { kubo, daemon, hearing } = this.#world;
+    if (trouble === 'collection') return void (await kubo.gc());
+    const dying = trouble === 'kitfs' ? undefined : kubo.kill();
+    const next = trouble === 'kubo' ? undefined : hearing.next();
+    if (next !== undefined) process.kill(daemon.pid, 'SIGKILL');
+    if (dying !== undefined) await dying.then(() => kubo.restart());
+    await next;
+  }
+
+  /** The only store. */
+  held(): Held | undefined {
+    const [held, ...others] = heldOf(this.#world.daemon.state);
+    expect(others).toEqual([]);
+    return held;
+  }
+
+  /** Calls the look until the store held the same before and after: a sync may end meanwhile. */
+  async #whileHeld(look: (held: Held, tree: string) => Promise<void>): Promise<void> {
+    for (;;) {
+      const held = this.held();
+      const tree = held?.tree;
+      if (held === undefined || tree === undefined) return;
+      const wrong = await look(held, tree).then(
+        () => undefined,
+        (error: unknown) => ({ error }),
+      );
+      if (wrong === undefined) return;
+      if (this.held()?.tree === tree) throw wrong.error;
+    }
+  }
+
+  /** What is called safe is there after a collection, and what is held with everything below it. */
+  async look(): Promise<void> {
+    const { kubo, daemon, writer } = this.#world;
+    const pid = writer.pid ?? 0;
+    process.kill(pid, 'SIGSTOP');
+    const files = await safeFiles(daemon, 'ipfs');
+    await kubo.gc();
+    await expectThere(kubo, files);
+    this.safe += files.length;
+    await this.#whileHeld(async (held, tree) => {
+      await expectWhole(kubo, held);
+      this.versions.look(await fetched(kubo, tree, daemon.directory));
+    });
+    process.kill(pid, 'SIGCONT');
+  }
+
+  /** Nobody writes any more. */
+  async finish(others: readonly string[]): Promise<void> {
+    const { kubo, daemon } = this.#world;
+    expect(await this.#sync(), daemon.output).toBe(true);
+    const held = this.held();
+    expect(held).toMatchObject({ state: 'pinned', isWanted: true, isSettled: true });
+    const tree = held?.tree ?? '';
+    await kubo.gc();
+    const roots = held === undefined ? [] : await expectWhole(kubo, held);
+    const got = await fetched(kubo, tree, daemon.directory);
+    this.versions.look(got);
+    await daemon.shell(`diff -r . ${got}`, { in: 'ipfs', timeoutMs: SYNC_MS_MAX });
+    expect(tree).toBe(await rootByKubo(kubo, daemon.path('ipfs')));
+    const listed = await kubo.cli(['files', 'ls', '-l', '/kitfs']);
+    expect(listed.trim().split(/\s+/).slice(0, 2)).toEqual(['ipfs/', tree]);
+    expect(listed.trim().split('\n')).toHaveLength(1);
+    const files = await safeFiles(daemon, 'ipfs');
+    expect(files).toHaveLength(Number(await daemon.shell('find ipfs -type f | wc -l')));
+    await expectThere(kubo, files);
+    const pins = (await pinsOf(kubo)).filter((pin) => !others.includes(pin));
+    const name = pinNameOf(nameOfText(PATH));
+    const asked = this.#world.proxy.passed.map(({ path, status }) => `${path} ${status}`);
+    const history = pins.map((pin) =>
+      asked.filter((path) => path.includes(pin.split(' ')[0] ?? '')).join('\n'),
+    );
+    expect(pins, history.join('\n\n')).toEqual(
+      roots.map((root) => `${root} recursive ${name}`).sort(),
+    );
+    const { findings } = await daemon.json<{ findings: unknown[] }>(['fsck'], {
       timeoutMs: SYNC_MS_MAX,
     });
-    // The moment is the randomness of this test, not a wait for something.
-    await wait(delayMs);
-    const isKubo = trouble === 'kubo' || trouble === 'both';
-    if (isKubo) await this.kubo.kill();
-    if (trouble === 'kitfs' || trouble === 'both') process.kill(this.daemon.pid, 'SIGKILL');
-    if (trouble === 'collection') await this.kubo.gc();
-    if (isKubo) await this.kubo.restart();
-    const { code } = await syncing;
-    if (code !== 0) this.cut += 1;
+    expect(findings).toEqual([]);
   }
-
-  /** What is called held is there after a collection, with everything below it. */
-  async lookAtHeld(): Promise<string | undefined> {
-    const { tree } = this.held();
-    if (tree === undefined) return undefined;
-    await this.kubo.gc();
-    await this.kubo.cli(['refs', '-r', '-u', '--offline', tree]);
-    return tree;
-  }
-
-  /** Every file of a tree that Kubo has is one that somebody closed. Resolves with where it lies. */
-  async lookAtBytes(tree: string): Promise<string> {
-    const directory = join(this.daemon.directory, 'got');
-    rmSync(directory, { recursive: true, force: true });
-    await this.kubo.cli(['get', '--offline', '-o', directory, tree]);
-    const torn = readdirSync(directory).filter((name) => !isWhole(join(directory, name)));
-    expect(torn).toEqual([]);
-    this.looks += 1;
-    return directory;
-  }
-}
-
-function isWhole(path: string): boolean {
-  const bytes = readFileSync(path);
-  if (bytes.length === 0) return true; // Opened, and not closed yet.
-  const end = bytes.indexOf('\n');
-  const digest = createHash('sha256')
-    .update(bytes.subarray(end + 1))
-    .digest('hex');
-  return bytes.subarray(0, end).toString() === digest;
-}
-
-/** Nothing is pinned twice: the tree, its manifest and the record are, under one name. */
-async function pinsOf(kubo: KuboNode): Promise<readonly string[]> {
-  const name = pinNameOf(nameOfText(PATH));
-  const listed = await kubo.cli(['pin', 'ls', '--type=recursive', '--names', '--stream']);
-  return listed.split('\n').filter((line) => line.endsWith(` ${name}`));
 }
 
 export async function surviveSyncKills({ rounds }: { readonly rounds: number }): Promise<void> {
   console.log(`seed ${SEED}`);
-  await using kubo = await KuboNode.start();
+  const hearing = new Hearing();
+  // Half of all runs speak to a Unix socket.
+  await using kubo = await KuboNode.start({ api: SEED % 2 === 0 ? 'tcp' : 'unix' });
+  await using proxy = await FaultyProxy.start(kubo.api);
   await using daemon = await TestDaemon.start({
-    configuration: `[ipfs.kubo]\napi = "${kubo.api}"\n`,
+    configuration: `[ipfs.kubo]\napi = "${proxy.api}"\n[sync]\ndebounce_ms = 500\ninterval_s = 2\n`,
+    onLine: hearing.hear,
   });
-  await daemon.shell('mkdir -p ipfs/t', {});
-  const run = new Run(daemon, kubo);
-  const writer = daemon.spawn(process.execPath, [WRITER, '.', String(SEED), String(FILES)], {
-    in: 'ipfs/t',
-  });
-  let written = '';
-  writer.stdout?.setEncoding('utf8').on('data', (text: string) => {
-    written += text;
-  });
+  const others = await pinsOf(kubo);
+  const words = [WRITER, '.', String(SEED), String(FILES)];
+  const writer = daemon.spawn(process.execPath, words, { in: 'ipfs' });
+  let said = '';
+  for (const stream of [writer.stdout, writer.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+  }
   const ended = new Promise<number | null>((resolve) => writer.once('close', resolve));
+  const run = new Run({ daemon, kubo, proxy, hearing, writer });
   for (let round = 1; round <= rounds; round += 1) {
     await run.round();
-    const tree = await run.lookAtHeld();
-    if (tree !== undefined && round % ROUNDS_PER_LOOK === 0) await run.lookAtBytes(tree);
+    await run.look();
   }
   writer.stdin?.end();
-  expect(await ended).toBe(0);
-  const values = JSON.stringify({ path: PATH, targets: ['ipfs'], wait_for: 'pinned' });
-  const last = await daemon.kitfs(['call', 'vfs_sync_to_ipfs', values], { timeoutMs: SYNC_MS_MAX });
-  expect(last.code, `${last.stdout}${last.stderr}`).toBe(0);
-  expect(run.held()).toMatchObject({ state: 'pinned', isWanted: true });
-  const tree = await run.lookAtHeld();
-  const got = await run.lookAtBytes(tree ?? '');
-  await daemon.shell(`diff -r . ${got}`, { in: 'ipfs/t', timeoutMs: SYNC_MS_MAX });
-  expect(await pinsOf(kubo)).toHaveLength(3);
+  expect(await ended, said).toBe(0);
+  await run.finish(others);
+  const { versions, met, cut, safe } = run;
+  const table = [...met].sort().map(([what, count]) => `${what} ${count}`);
   console.log(
-    `${rounds} rounds, ${run.cut} syncs cut off, ${written.trim()} files written, ${run.looks} looks at all bytes`,
+    `${rounds} rounds (${table.join(', ')}), ${cut} syncs cut off, ${said.trim()} files written, ` +
+      `${versions.looks} looks at ${versions.files} files, ${versions.empty} of them empty, ${safe} rungs proved`,
   );
-  const { findings } = await daemon.json<{ findings: unknown[] }>(['fsck'], {
-    timeoutMs: SYNC_MS_MAX,
-  });
-  expect(findings).toEqual([]);
+  // The run would prove little if it had not met anything.
+  expect(safe).toBeGreaterThan(0);
+  expect(cut).toBeGreaterThan(0);
+  const struck = new Set([...met.keys()].map((what) => what.split(' ')[0]));
+  expect(struck.size).toBeGreaterThan(Math.min(rounds / 4, PHASE_NAMES.length - 1));
 }

@@ -3,7 +3,7 @@ import { test } from 'vitest';
 import { surviveSyncKills } from './sync-kill-run.ts';
 
 test(
-  '8 kills of kitfs, of Kubo and of both during a sync leave nothing half, twice, torn or lost',
-  () => surviveSyncKills({ rounds: 8 }),
-  300_000,
+  '12 kills of kitfs, of Kubo and of both during a sync leave nothing half, twice, torn or lost',
+  () => surviveSyncKills({ rounds: 12 }),
+  240_000,
 );

@@ -1,11 +1,13 @@
 /** The laws of bringing a snapshot to a node, whatever fails on the way. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { nameOfText } from '../../src/base/ids.ts';
-import { cidOfBytes } from '../../src/content/content.ts';
+import { NODE_TRANSFER_MS } from '../../src/base/limits.ts';
+import { cidOfBytes, parseCid } from '../../src/content/content.ts';
 import { checkJournal, type TargetRow } from '../../src/journal/journal.ts';
+import { lateAmong, sentCids } from '../../src/sync/sent.ts';
 import { pinNameOf, placeOf, upload } from '../../src/sync/upload.ts';
 import { FakeNode } from '../fakes/node.ts';
-import { Fixture, failureOf } from './fixture.ts';
+import { Fixture, failureOf, ROOT } from './fixture.ts';
 
 const PATH = nameOfText('/ipfs/t');
 
@@ -65,7 +67,9 @@ async function expectWhole(): Promise<void> {
     ['recursive', name],
     ['recursive', name],
   ]);
-  expect(row()).toMatchObject({ state: 'pinned', sent: [], attempts: 0, held: row().wanted });
+  expect(row()).toMatchObject({ state: 'pinned', attempts: 0, held: row().wanted });
+  // But for what an attempt that was cut off may do yet.
+  expect(row().sent.filter((entry) => !/ \d+$/.test(entry))).toEqual([]);
   expect(checkJournal(world.journal)).toEqual([]);
 }
 
@@ -197,6 +201,68 @@ test('a pin of somebody else stays, also without a name, and ours beside it goes
   await attempt();
   expect(unnamed()).toEqual([tree.toV0().toString()]);
   expect([...fake.pins.keys()]).not.toContain(tree.toString());
+});
+
+test('of a tree that is there under another manifest nothing is pinned again, and no pin loses its name', async () => {
+  await want();
+  await attempt();
+  const tree = row().wanted.tree;
+  await world.vfs.setattr(ROOT, world.ino('/ipfs/t/f'), { mode: 0o600 });
+  await want();
+  expect(row().wanted.tree.equals(tree)).toBe(true);
+  const { calls } = fake;
+  calls.length = 0;
+  fake.failAt(7, 'before');
+  const { node } = fake;
+  const pinned = () => fake.pins.get(cidOfBytes(tree).toString())?.name;
+  const watching = {
+    ...node,
+    content: {
+      ...node.content,
+      importCar: (...args: Parameters<typeof node.content.importCar>) =>
+        node.content.importCar(...args).finally(() => {
+          expect(pinned()).toBe(pinNameOf(PATH));
+        }),
+    },
+  };
+  const run = { signal: world.signal, progress: () => undefined };
+  await failureOf(upload(world, watching, row(), run));
+  expect(calls).toContain('importCar');
+  expect(pinned()).toBe(pinNameOf(PATH));
+  fake.heal();
+  await attempt();
+  await expectWhole();
+});
+
+test('what a node pins behind the attempt that was cut off goes with the next tree', async () => {
+  await want();
+  fake.failAt(5, 'before');
+  await failureOf(attempt());
+  const [late = ''] = row().sent;
+  world.write('/ipfs/t/f', 'changed');
+  await want();
+  fake.heal();
+  await attempt();
+  expect(row().sent).toHaveLength(3);
+  for (const text of ['more', 'and more']) {
+    // It had the whole CAR of the first, and goes on with it only now.
+    fake.pins.set(late, { cid: parseCid(late), type: 'recursive' });
+    world.write('/ipfs/t/f', text);
+    await want();
+    await attempt();
+    expect([...fake.pins.keys()]).not.toContain(late);
+  }
+  await expectWhole();
+});
+
+test('what may still be pinned late is looked for until the node has given it up', () => {
+  expect(lateAmong([], 100)).toEqual([]);
+  const [entry = ''] = lateAmong(['a'], 100);
+  expect(sentCids([entry, 'b'])).toEqual(['a', 'b']);
+  const until = Number(entry.split(' ')[1]);
+  expect(until - 100).toBeGreaterThan(NODE_TRANSFER_MS / 1000);
+  expect(lateAmong([entry], until - 1)).toEqual([entry]);
+  expect(lateAmong([entry], until)).toEqual([]);
 });
 
 test('a node that lost what it held gets all of it', async () => {

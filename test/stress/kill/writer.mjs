@@ -1,15 +1,29 @@
 /**
- * Writes files that tell whether they are whole, in a directory, until its input ends: `writer.mjs DIR SEED FILES`.
- * A file is a line with the SHA-256 of the rest, and the rest. Some are written in place, piece by piece, some beside
- * and renamed over. Prints how many it wrote.
+ * Writes files that tell whether they are whole, in a tree, until its input ends: `writer.mjs DIR SEED FILES`.
+ * A file is a line with its name, the number of its version and the SHA-256 of the rest, and the rest. Some are
+ * written beside and renamed over, some emptied and written anew, some written over where they are, slowly, with
+ * looks at them in between, and some of these synced. Prints how many it wrote.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, ftruncateSync, openSync, renameSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate as turn } from 'node:timers/promises';
+import { setTimeout as wait } from 'node:timers/promises';
 
 const [directory, seed, files] = process.argv.slice(2);
 const PIECES = 8;
+const DIRECTORIES = 4;
+/** Between two pieces of a file that is written slowly. */
+const PIECE_MS_MAX = 6;
 let state = Number(seed) >>> 0;
 /** mulberry32 */
 function random() {
@@ -19,18 +33,30 @@ function random() {
   return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
 }
 
-function writeFile(path) {
-  const rest = randomBytes(1 + Math.floor(random() ** 3 * 300_000));
-  const whole = Buffer.concat([
-    Buffer.from(`${createHash('sha256').update(rest).digest('hex')}\n`),
-    rest,
-  ]);
-  const fd = openSync(path, 'w');
+/** Mostly small, some of several blocks. */
+const sizeOf = () =>
+  1 + Math.floor(random() < 0.03 ? random() * 2_500_000 : random() ** 3 * 200_000);
+
+let version = 0;
+function nextVersion(name) {
+  version += 1;
+  const rest = randomBytes(sizeOf());
+  const digest = createHash('sha256').update(rest).digest('hex');
+  return Buffer.concat([Buffer.from(`${name} ${version} ${digest}\n`), rest]);
+}
+
+async function write(path, name, { flags, isSlow }) {
+  const whole = nextVersion(name);
+  const fd = openSync(path, flags);
   for (let piece = 0; piece < PIECES; piece += 1) {
     const [from, to] = [piece, piece + 1].map((n) => Math.floor((whole.length * n) / PIECES));
     writeSync(fd, whole, from, to - from, from);
+    if (!isSlow) continue;
+    if (random() < 0.5) fstatSync(fd);
+    await wait(random() * PIECE_MS_MAX);
   }
   ftruncateSync(fd, whole.length);
+  if (random() < 0.1) fsyncSync(fd);
   closeSync(fd);
 }
 
@@ -40,15 +66,24 @@ process.stdin.on('end', () => {
 });
 process.stdin.resume();
 
+for (let at = 0; at < DIRECTORIES; at += 1)
+  mkdirSync(join(directory, `d${at}/e`, `f${at}`), { recursive: true });
 let written = 0;
 while (!isEnding) {
-  const path = join(directory, `f${Math.floor(random() * Number(files))}`);
-  if (random() < 0.5) writeFile(path);
-  else {
-    writeFile(`${path}.new`);
+  const number = Math.floor(random() * Number(files));
+  const name = `n${number}`;
+  const path = join(directory, `d${number % DIRECTORIES}`, number % 2 === 0 ? 'e' : '', name);
+  const how = random();
+  if (how < 0.4 || !existsSync(path)) {
+    await write(`${path}.new`, name, { flags: 'w', isSlow: how < 0.1 });
     renameSync(`${path}.new`, path);
-  }
+  } else
+    await write(
+      path,
+      name,
+      how < 0.6 ? { flags: 'w', isSlow: false } : { flags: 'r+', isSlow: true },
+    );
   written += 1;
-  await turn();
+  await wait(1);
 }
 process.stdout.write(`${written}\n`);
