@@ -9,6 +9,7 @@ import { CODE_OF } from '../tools/errors.ts';
 import type { CoreParts } from './core.ts';
 import { journalIdOf } from './identity.ts';
 import { KUBO_TARGET } from './ipfs-ports.ts';
+import { diskSpaceAt, isDiskFull } from './room.ts';
 import { quotaBytesOf, type Settings } from './settings.ts';
 
 export interface SpaceInputs {
@@ -18,6 +19,8 @@ export interface SpaceInputs {
   /** undefined: none is configured. */
   readonly kubo: IpfsNode | undefined;
   readonly content: Settings['content'];
+  /** Where the bytes of files lie. */
+  readonly contentDirectory: string;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -42,7 +45,7 @@ const pinNameOf = (journalId: string): string => `kitfs content ${journalId}`;
 /** Starts what keeps bytes of files within their quota, and brings those that are pinned. */
 export function openSpace(inputs: SpaceInputs): Evictor {
   const { core, ladder, home, kubo, clock, log } = inputs;
-  const { journal, contents, dag, filling, vfs, journalSync, loops } = core;
+  const { journal, contents, dag, filling, vfs, journalSync, loops, isJournalBehind } = core;
   const { handles, live, pinnedHere } = vfs.core;
   const gatherer = new Gatherer({
     ...{ clock, log },
@@ -64,10 +67,12 @@ export function openSpace(inputs: SpaceInputs): Evictor {
       nodeOf: (target) => (target === KUBO_TARGET ? kubo : undefined),
       onAway: (files) => gatherer.want(files),
       syncJournal: () => journalSync.sync(),
+      isDiskFull: () => isDiskFull(journal, diskSpaceAt(inputs.contentDirectory)),
     },
     {
       quotaBytes: quotaBytesOf(inputs),
-      target: home === 'kubo' ? KUBO_TARGET : undefined,
+      // What an older journal takes for its own may have gone since: its pins are not touched.
+      target: home === 'kubo' && !isJournalBehind ? KUBO_TARGET : undefined,
       pinName: pinNameOf(journalIdOf(journal)),
     },
   );

@@ -66,7 +66,9 @@ export function openTools(inputs: ToolInputs): ToolParts {
   registry.resume();
   const { follower, uploads, unpublished, finish } = ports.ipfs;
   const syncing = () => ({ underWay: uploads.underWay, unpublished: unpublished() });
-  const evictor = openSpace({ ...inputs, ...inputs.nodes, ladder: ports.ipfs.ladder });
+  const contentDirectory = inputs.state.content;
+  const { ladder } = ports.ipfs;
+  const evictor = openSpace({ ...inputs, ...inputs.nodes, ladder, contentDirectory });
   return { registry, jobs, follower, syncing, finish, space: () => evictor.space };
 }
 

@@ -1,6 +1,6 @@
 /**
  * Keeps the bytes of files within a quota: what a store has goes, first what was not read for long,
- * until there are no more than there may be.
+ * until there are no more than there may be; and on a full disk, quota or not, until it is that no more.
  *
  * Invariants: bytes go only when the store was asked for them a moment ago, gave every block of them,
  * and keeps them by a pin of our own; never of a file that somebody has open, pinned or changed since
@@ -18,6 +18,7 @@ import {
   EVICTION_REFUSED_MS,
   EVICTION_SURVEY_MS_MAX,
   EVICTION_UNPIN_MS,
+  GIVEN_WAY_BYTES_MAX,
 } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { turn } from '../base/turn.ts';
@@ -43,6 +44,8 @@ export interface EvictorPorts extends NeededPorts, SurveyPorts {
   onAway(files: readonly Ino[]): void;
   /** Puts every committed record on stable storage. */
   syncJournal(): Promise<void>;
+  /** Whether the disk has so little room that what can go should, whatever the quota. */
+  isDiskFull(): boolean;
 }
 
 export interface EvictionPolicy {
@@ -116,9 +119,11 @@ export class Evictor {
   async #look(signal: AbortSignal): Promise<void> {
     const { clock, files } = this.#ports;
     const { quotaBytes } = this.#policy;
-    if (quotaBytes === undefined && files.pins === undefined) return;
+    const isFull = this.#ports.isDiskFull();
+    if (quotaBytes === undefined && files.pins === undefined && !isFull) return;
     const fromMs = clock.monotonicMs();
-    const excess = quotaBytes === undefined ? 0 : (await this.#count(signal)) - quotaBytes;
+    const beyond = quotaBytes === undefined ? 0 : (await this.#count(signal)) - quotaBytes;
+    const excess = Math.max(beyond, isFull ? GIVEN_WAY_BYTES_MAX : 0);
     const found = this.#isSurveyDue(excess) ? await survey(this.#ports, signal) : undefined;
     this.#busyMs = clock.monotonicMs() - fromMs;
     if (found !== undefined) await this.#act(found, excess, signal);

@@ -25,6 +25,7 @@ let fake: FakeNode;
 let ladder: Ladder;
 let said: string[];
 let away: readonly Ino[];
+let isDiskFull: boolean;
 /** Files whose room changed. */
 let told: Ino[];
 
@@ -34,6 +35,7 @@ beforeEach(() => {
   ladder = new Ladder(world.journal, { want: undefined });
   said = [];
   away = [];
+  isDiskFull = false;
   told = [];
   world.mkdir('/ipfs/t');
 });
@@ -63,6 +65,7 @@ function evictorOf(quotaBytes: number | undefined, node = fake.node): Evictor {
         away = inos;
       },
       syncJournal: () => vfs.core.syncJournal(),
+      isDiskFull: () => isDiskFull,
     },
     { quotaBytes, target: 'one', pinName: OWN },
   );
@@ -431,6 +434,20 @@ test('pinned files that are elsewhere are found, with or without a quota', async
   pin('/ipfs/t');
   await look(undefined);
   expect(away).toEqual([world.ino('/ipfs/t/f')]);
+});
+
+test('on a full disk what a store has goes without a quota, a part at a time, and nothing else', async () => {
+  file('/ipfs/t/old', noise(17 * MIB, 1), 1000);
+  file('/ipfs/t/young', noise(2 * MIB, 2), 2000);
+  await store();
+  file('/ipfs/t/new', noise(2 * MIB, 3), 500);
+  await world.sealer.seal(world.inode('/ipfs/t/new').content, world.signal);
+  isDiskFull = true;
+  await look(undefined);
+  const here = () => ['old', 'young', 'new'].map((name) => isHere(`/ipfs/t/${name}`));
+  expect(here()).toEqual([false, true, true]);
+  await look(undefined);
+  expect(here()).toEqual([false, false, true]);
 });
 
 test('without a quota and without pins nobody looks', async () => {
