@@ -21,6 +21,7 @@ import {
   GIVEN_WAY_BYTES_MAX,
 } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
+import { together } from '../base/together.ts';
 import { turn } from '../base/turn.ts';
 import { blockKey, type ContentStore, cidOfBytes } from '../content/content.ts';
 import type { TargetRow } from '../journal/journal.ts';
@@ -65,6 +66,20 @@ export interface Space extends Omit<Survey, 'victims' | 'away'> {
   /** Why the store could not be asked. */
   readonly error: OpError | undefined;
 }
+
+/** What goes in one round. */
+interface Round {
+  /** Bytes that are to go, those that went, and those of which the store is asked just now. */
+  readonly excess: number;
+  bytes: number;
+  asked: number;
+  files: number;
+  /** Why the store could not be asked. */
+  error: OpError | undefined;
+}
+
+/** Files of which the store is asked at once. */
+const FILES_AT_ONCE = 4;
 
 /** Why bytes stay that were to go. */
 const STAYS = {
@@ -169,19 +184,14 @@ export class Evictor {
   async #evict(victims: readonly Victim[], excess: number, signal: AbortSignal): Promise<void> {
     await this.#needed.learn(signal);
     this.#forgetRefusals();
-    let [files, bytes] = [0, 0];
-    let error: OpError | undefined;
-    for (const victim of victims) {
-      if (bytes >= excess || error !== undefined) break;
-      signal.throwIfAborted();
-      if (this.#refused.has(victim.content)) continue;
-      const taken = await this.#take(victim, { signal });
-      if (taken instanceof OpError) error = taken;
-      if (taken !== true) continue;
-      files += 1;
-      bytes += victim.bytes;
-    }
-    this.#tell(error);
+    const waiting = victims.filter(({ content }) => !this.#refused.has(content)).values();
+    const round: Round = { excess, files: 0, bytes: 0, asked: 0, error: undefined };
+    const takers = Array.from({ length: FILES_AT_ONCE }, () =>
+      this.#takeAll(waiting, round, signal),
+    );
+    await together(takers);
+    const { files, bytes } = round;
+    this.#tell(round.error);
     for (const [why, count] of this.#reasons) this.#ports.log.warn({ files: count }, why);
     this.#reasons.clear();
     if (files === 0) return;
@@ -189,6 +199,31 @@ export class Evictor {
     // Their room is free when the disk knows that they are let go.
     await this.#ports.syncJournal();
     this.#seen = '';
+  }
+
+  /** One after another until enough went, or is about to. @throws the signal's reason. */
+  async #takeAll(victims: Iterator<Victim>, round: Round, signal: AbortSignal): Promise<void> {
+    while (round.bytes + round.asked < round.excess && round.error === undefined) {
+      signal.throwIfAborted();
+      const { value: victim, done = false } = victims.next();
+      if (done || victim === undefined) return;
+      round.asked += victim.bytes;
+      const taken = await this.#take(victim, { signal }).finally(() => {
+        round.asked -= victim.bytes;
+      });
+      if (taken instanceof OpError) round.error = taken;
+      if (taken !== true) continue;
+      round.files += 1;
+      round.bytes += victim.bytes;
+      this.#subtract(victim);
+    }
+  }
+
+  #subtract({ bytes }: Victim): void {
+    const space = this.#space;
+    if (space === undefined) return;
+    const cachedBytes = space.cachedBytes - bytes;
+    this.#space = { ...space, cachedBytes, evictableBytes: space.evictableBytes - bytes };
   }
 
   /** A store that does not answer is told of once. */

@@ -421,8 +421,8 @@ test('what was read in part of a file that had gone counts, and goes', async () 
   await look(1);
   const { content } = world.inode('/ipfs/t/f');
   await world.filling.bring(content, { from: MIB, to: MIB + 1 }, world.signal);
-  const evictor = await look(1);
-  expect(evictor.space?.cachedBytes).toBe(MIB);
+  expect((await look(MIB)).space).toMatchObject({ cachedBytes: MIB, evictableBytes: MIB });
+  expect((await look(1)).space).toMatchObject({ cachedBytes: 0, evictableBytes: 0 });
   expect(world.contents.remote.has(content, MIB, MIB + 1)).toBe(false);
 });
 
