@@ -252,6 +252,7 @@ export class Evictor {
     const key = contents.row(content)?.cid ?? undefined;
     const node = target && this.#ports.nodeOf(target.target);
     if (target === undefined || key === undefined || node === undefined) return false;
+    if (contents.remote.isSeen(content)) return false;
     const why = await this.#whyNot(victim, { node, target, key }, call);
     if (why instanceof OpError) return why;
     if (why !== undefined) {
@@ -262,6 +263,7 @@ export class Evictor {
     // Nothing may suspend from here on: a file may be opened, changed or pinned at any time.
     const isStill = contents.row(content)?.cid?.equals(key) === true;
     if (!isStill || this.#targetOf(victim) === undefined) return false;
+    if (contents.remote.isSeen(content)) return false;
     journal.commitFreeing(() => {
       if (contents.row(content)?.state === 'sealed') contents.remote.evict(content);
       else contents.remote.drop(content);

@@ -1,4 +1,5 @@
 /** The laws of the quota: which bytes go, when, and that none is ever lost by it. */
+import { closeSync, openSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Clock } from '../../src/base/clock.ts';
 import { SystemClock } from '../../src/base/clock.ts';
@@ -225,6 +226,17 @@ describe('what stays, whatever the quota', () => {
 
   test('a file that somebody has open', () =>
     stays('open', () => world.vfs.open(ROOT, world.ino('/ipfs/t/f'), O_RDONLY, false)));
+
+  test('a file whose bytes somebody has open past the daemon, as a mapping has', async () => {
+    file('/ipfs/t/f', noise(2 * MIB));
+    await store();
+    const fd = openSync(world.contents.backingPath(world.inode('/ipfs/t/f').content) ?? '', 'r');
+    await look(1);
+    expect(isHere('/ipfs/t/f')).toBe(true);
+    closeSync(fd);
+    await look(1);
+    expect(isHere('/ipfs/t/f')).toBe(false);
+  });
 
   test('a file that is pinned here, or below what is', async () => {
     await stays('pinned', () => pin('/ipfs/t'));
