@@ -187,7 +187,7 @@ export const ROOM_INTERVAL_MS = 1000;
 /** With less free, or less than this part of the disk, old bytes that only history wants go. */
 export const DISK_FULL_BYTES_MAX = 64 * 1024 * 1024;
 export const DISK_FULL_PART = 50;
-/** Old bytes let go at once on a full disk. */
+/** Old bytes, and bytes that a store has, let go at once on a full disk. */
 export const GIVEN_WAY_BYTES_MAX = 16 * 1024 * 1024;
 /** The file that is given up on a full disk; on a small one less. */
 export const RESERVE_BYTES = 4 * 1024 * 1024;

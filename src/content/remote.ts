@@ -146,6 +146,20 @@ export class RemoteContent {
   }
 
   /**
+   * Whether somebody else has the backing file open, or mapped through the kernel: of such a one the
+   * daemon may have been told nothing. Where the disk does not tell, nobody was let in.
+   */
+  isSeen(id: ContentId): boolean {
+    const row = this.#objects.rows.find(id);
+    if (row?.place !== 'file') return false;
+    try {
+      return this.#objects.files.otherOpeners(id, row.place) !== 'none';
+    } catch {
+      return false;
+    }
+  }
+
+  /**
    * Sealed content becomes remote: somebody else has its bytes, and here only inner nodes stay. The
    * row first, and the bytes when it is as safe as they were: a kill or a loss of power in between
    * finds one or the other whole.

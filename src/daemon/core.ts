@@ -64,6 +64,8 @@ export interface CoreParts {
   readonly vfs: Vfs;
   readonly loops: Loops;
   readonly reserve: Reserve;
+  /** The journal is older than the content, and does not know what was done since. */
+  readonly isJournalBehind: boolean;
 }
 
 export interface CoreInputs {
@@ -148,7 +150,7 @@ export function openCore(inputs: CoreInputs): CoreParts {
   teardown.push('end the hashing threads', () => hasher.close());
   teardown.push('end the background loops', () => loops.stop());
   const engine = { journal, contents, blocks, dag, hasher, sealer, filling, names, journalSync };
-  return { ...engine, vfs, loops, reserve };
+  return { ...engine, vfs, loops, reserve, isJournalBehind };
 }
 
 function openVfs(
@@ -197,7 +199,6 @@ function startLoops(
   loops: Loops,
   parts: Omit<CoreParts, 'blocks' | 'dag' | 'hasher' | 'filling' | 'names' | 'loops'> & {
     readonly witness: Witness;
-    readonly isJournalBehind: boolean;
   },
 ): void {
   const { journal, contents, sealer, vfs, journalSync, reserve, witness } = parts;

@@ -3,7 +3,8 @@
  * for names and directories, which the disk makes room for itself, there is a file that is given up.
  *
  * Invariants: all of it is undone, with no restart, when there is space again; old bytes that only
- * history wants go before anybody is refused for long, the oldest first; nothing else does.
+ * history wants go before anybody is refused for long, the oldest first; nothing else does here. What
+ * a store has goes too (sync/evict.ts), and is not lost by it.
  */
 import { closeSync, ftruncateSync, openSync, statfsSync, statSync, truncateSync } from 'node:fs';
 import type { Clock } from '../base/clock.ts';
@@ -111,7 +112,7 @@ async function makeRoom(parts: RoomParts, signal: AbortSignal): Promise<boolean>
   if (journal.isShortOfRoom) journal.keepRoom();
   endWhatWaits(parts);
   let isGiving = true;
-  while (isGiving && isDiskFull(parts) && !signal.aborted) {
+  while (isGiving && isDiskFull(journal, parts.diskSpace()) && !signal.aborted) {
     isGiving = retention.giveWay();
     // What was fsynced leaves the disk only once the journal without it is there.
     await journalSync.sync();
@@ -119,13 +120,15 @@ async function makeRoom(parts: RoomParts, signal: AbortSignal): Promise<boolean>
     await turn();
   }
   reserve.make(parts.diskSpace());
-  return isDiskFull(parts);
+  return isDiskFull(journal, parts.diskSpace());
 }
 
-function isDiskFull({ journal, diskSpace }: RoomParts): boolean {
-  const { freeBytes, sizeBytes } = diskSpace();
+export function isDiskFull(
+  { isShortOfRoom }: Pick<Journal, 'isShortOfRoom'>,
+  { freeBytes, sizeBytes }: DiskSpace,
+): boolean {
   const isLow = freeBytes < Math.min(DISK_FULL_BYTES_MAX, sizeBytes / DISK_FULL_PART);
-  return isLow || journal.isShortOfRoom;
+  return isLow || isShortOfRoom;
 }
 
 /** Handles that were given back when there was no room to write down how they ended. */

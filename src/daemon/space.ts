@@ -1,14 +1,12 @@
-/** The room that bytes of files take here: what keeps them within it, and what is told of it. */
+/** The room that bytes of files take here: what keeps them within it. */
 import type { IpfsNode, NodeKind } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
-import { rfc3339 } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import { Evictor, Gatherer, type Ladder, type Space } from '../sync/sync.ts';
-import type { ErrorCode } from '../tools/codes.ts';
-import { CODE_OF } from '../tools/errors.ts';
+import { Evictor, Gatherer, type Ladder } from '../sync/sync.ts';
 import type { CoreParts } from './core.ts';
 import { journalIdOf } from './identity.ts';
 import { KUBO_TARGET } from './ipfs-ports.ts';
+import { diskSpaceAt, isDiskFull } from './room.ts';
 import { quotaBytesOf, type Settings } from './settings.ts';
 
 export interface SpaceInputs {
@@ -18,22 +16,10 @@ export interface SpaceInputs {
   /** undefined: none is configured. */
   readonly kubo: IpfsNode | undefined;
   readonly content: Settings['content'];
+  /** Where the bytes of files lie. */
+  readonly contentDirectory: string;
   readonly clock: Clock;
   readonly log: Log;
-}
-
-/** Bytes of files that are here and have a CID, as they were counted last. */
-export interface SpaceStatus {
-  /** How many there may be; absent: any number. */
-  readonly quota_bytes?: number;
-  readonly cached_bytes: number;
-  /** Of these, what may go because a store has it. */
-  readonly evictable_bytes: number;
-  /** Of these, what stays because of `user.kitfs.pin`. */
-  readonly pinned_bytes: number;
-  readonly counted_at: string;
-  /** Why the store could not be asked for what is to go. */
-  readonly error_code?: ErrorCode;
 }
 
 /** Names the pins that keep at a node what is not here; each journal has its own. */
@@ -42,7 +28,7 @@ const pinNameOf = (journalId: string): string => `kitfs content ${journalId}`;
 /** Starts what keeps bytes of files within their quota, and brings those that are pinned. */
 export function openSpace(inputs: SpaceInputs): Evictor {
   const { core, ladder, home, kubo, clock, log } = inputs;
-  const { journal, contents, dag, filling, vfs, journalSync, loops } = core;
+  const { journal, contents, dag, filling, vfs, journalSync, loops, isJournalBehind } = core;
   const { handles, live, pinnedHere } = vfs.core;
   const gatherer = new Gatherer({
     ...{ clock, log },
@@ -64,30 +50,16 @@ export function openSpace(inputs: SpaceInputs): Evictor {
       nodeOf: (target) => (target === KUBO_TARGET ? kubo : undefined),
       onAway: (files) => gatherer.want(files),
       syncJournal: () => journalSync.sync(),
+      isDiskFull: () => isDiskFull(journal, diskSpaceAt(inputs.contentDirectory)),
     },
     {
       quotaBytes: quotaBytesOf(inputs),
-      target: home === 'kubo' ? KUBO_TARGET : undefined,
+      // What an older journal takes for its own may have gone since: its pins are not touched.
+      target: home === 'kubo' && !isJournalBehind ? KUBO_TARGET : undefined,
       pinName: pinNameOf(journalIdOf(journal)),
     },
   );
   loops.start('eviction', (signal) => evictor.run(signal));
   loops.start('pinned files', (signal) => gatherer.run(signal));
   return evictor;
-}
-
-/** Nothing while nobody asked for a quota or a pin. */
-export function spaceStatusOf(space: Space | undefined): { readonly space?: SpaceStatus } {
-  if (space === undefined) return {};
-  const { quotaBytes, cachedBytes, evictableBytes, pinnedBytes, surveyedS, error } = space;
-  return {
-    space: {
-      ...(quotaBytes === undefined ? {} : { quota_bytes: quotaBytes }),
-      cached_bytes: cachedBytes,
-      evictable_bytes: evictableBytes,
-      pinned_bytes: pinnedBytes,
-      counted_at: rfc3339({ s: surveyedS, ns: 0 }),
-      ...(error === undefined ? {} : { error_code: CODE_OF[error.failure] }),
-    },
-  };
 }

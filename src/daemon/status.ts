@@ -11,7 +11,7 @@ import type { ErrorRing } from './errors.ts';
 import { type Health, healthOf, type Phase } from './health.ts';
 import type { Loops } from './loops.ts';
 import { diskSpaceAt, type Reserve } from './room.ts';
-import { type SpaceStatus, spaceStatusOf } from './space.ts';
+import { type SpaceStatus, spaceStatusOf } from './status-space.ts';
 import { type Syncing, type SyncStatus, syncStatusOf, syncTroublesOf } from './status-sync.ts';
 import { type Stepping, type TreeStatus, treesOf } from './trees.ts';
 

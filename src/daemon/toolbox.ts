@@ -65,13 +65,14 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const { redactor, onAnswered } = inputs;
   const registry = new Registry({ tools: TOOLS, ports, redactor, onAnswered });
   registry.resume();
-  const { follower, mfsTrees, uploads, unpublished, finish } = ports.ipfs;
+  const { follower, ladder, mfsTrees, uploads, unpublished, finish } = ports.ipfs;
   const mfs = () => mfsTrees.states();
   const stepping = () => ({ followed: follower.states(), mfs: mfs() });
   const syncing = () => ({
     ...{ underWay: uploads.underWay, unpublished: unpublished(), mfs: mfs() },
   });
-  const evictor = openSpace({ ...inputs, ...inputs.nodes, ladder: ports.ipfs.ladder });
+  const contentDirectory = inputs.state.content;
+  const evictor = openSpace({ ...inputs, ...inputs.nodes, ladder, contentDirectory });
   return { registry, jobs, stepping, syncing, finish, space: () => evictor.space };
 }
 

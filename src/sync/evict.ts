@@ -1,6 +1,6 @@
 /**
  * Keeps the bytes of files within a quota: what a store has goes, first what was not read for long,
- * until there are no more than there may be.
+ * until there are no more than there may be; and on a full disk, quota or not, until it is that no more.
  *
  * Invariants: bytes go only when the store was asked for them a moment ago, gave every block of them,
  * and keeps them by a pin of our own; never of a file that somebody has open, pinned or changed since
@@ -18,8 +18,10 @@ import {
   EVICTION_REFUSED_MS,
   EVICTION_SURVEY_MS_MAX,
   EVICTION_UNPIN_MS,
+  GIVEN_WAY_BYTES_MAX,
 } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
+import { together } from '../base/together.ts';
 import { turn } from '../base/turn.ts';
 import { blockKey, type ContentStore, cidOfBytes } from '../content/content.ts';
 import type { TargetRow } from '../journal/journal.ts';
@@ -43,6 +45,8 @@ export interface EvictorPorts extends NeededPorts, SurveyPorts {
   onAway(files: readonly Ino[]): void;
   /** Puts every committed record on stable storage. */
   syncJournal(): Promise<void>;
+  /** Whether the disk has so little room that what can go should, whatever the quota. */
+  isDiskFull(): boolean;
 }
 
 export interface EvictionPolicy {
@@ -62,6 +66,20 @@ export interface Space extends Omit<Survey, 'victims' | 'away'> {
   /** Why the store could not be asked. */
   readonly error: OpError | undefined;
 }
+
+/** What goes in one round. */
+interface Round {
+  /** Bytes that are to go, those that went, and those of which the store is asked just now. */
+  readonly excess: number;
+  bytes: number;
+  asked: number;
+  files: number;
+  /** Why the store could not be asked. */
+  error: OpError | undefined;
+}
+
+/** Files of which the store is asked at once. */
+const FILES_AT_ONCE = 4;
 
 /** Why bytes stay that were to go. */
 const STAYS = {
@@ -116,9 +134,11 @@ export class Evictor {
   async #look(signal: AbortSignal): Promise<void> {
     const { clock, files } = this.#ports;
     const { quotaBytes } = this.#policy;
-    if (quotaBytes === undefined && files.pins === undefined) return;
+    const isFull = this.#ports.isDiskFull();
+    if (quotaBytes === undefined && files.pins === undefined && !isFull) return;
     const fromMs = clock.monotonicMs();
-    const excess = quotaBytes === undefined ? 0 : (await this.#count(signal)) - quotaBytes;
+    const beyond = quotaBytes === undefined ? 0 : (await this.#count(signal)) - quotaBytes;
+    const excess = Math.max(beyond, isFull ? GIVEN_WAY_BYTES_MAX : 0);
     const found = this.#isSurveyDue(excess) ? await survey(this.#ports, signal) : undefined;
     this.#busyMs = clock.monotonicMs() - fromMs;
     if (found !== undefined) await this.#act(found, excess, signal);
@@ -164,19 +184,14 @@ export class Evictor {
   async #evict(victims: readonly Victim[], excess: number, signal: AbortSignal): Promise<void> {
     await this.#needed.learn(signal);
     this.#forgetRefusals();
-    let [files, bytes] = [0, 0];
-    let error: OpError | undefined;
-    for (const victim of victims) {
-      if (bytes >= excess || error !== undefined) break;
-      signal.throwIfAborted();
-      if (this.#refused.has(victim.content)) continue;
-      const taken = await this.#take(victim, { signal });
-      if (taken instanceof OpError) error = taken;
-      if (taken !== true) continue;
-      files += 1;
-      bytes += victim.bytes;
-    }
-    this.#tell(error);
+    const waiting = victims.filter(({ content }) => !this.#refused.has(content)).values();
+    const round: Round = { excess, files: 0, bytes: 0, asked: 0, error: undefined };
+    const takers = Array.from({ length: FILES_AT_ONCE }, () =>
+      this.#takeAll(waiting, round, signal),
+    );
+    await together(takers);
+    const { files, bytes } = round;
+    this.#tell(round.error);
     for (const [why, count] of this.#reasons) this.#ports.log.warn({ files: count }, why);
     this.#reasons.clear();
     if (files === 0) return;
@@ -184,6 +199,31 @@ export class Evictor {
     // Their room is free when the disk knows that they are let go.
     await this.#ports.syncJournal();
     this.#seen = '';
+  }
+
+  /** One after another until enough went, or is about to. @throws the signal's reason. */
+  async #takeAll(victims: Iterator<Victim>, round: Round, signal: AbortSignal): Promise<void> {
+    while (round.bytes + round.asked < round.excess && round.error === undefined) {
+      signal.throwIfAborted();
+      const { value: victim, done = false } = victims.next();
+      if (done || victim === undefined) return;
+      round.asked += victim.bytes;
+      const taken = await this.#take(victim, { signal }).finally(() => {
+        round.asked -= victim.bytes;
+      });
+      if (taken instanceof OpError) round.error = taken;
+      if (taken !== true) continue;
+      round.files += 1;
+      round.bytes += victim.bytes;
+      this.#subtract(victim);
+    }
+  }
+
+  #subtract({ bytes }: Victim): void {
+    const space = this.#space;
+    if (space === undefined) return;
+    const cachedBytes = space.cachedBytes - bytes;
+    this.#space = { ...space, cachedBytes, evictableBytes: space.evictableBytes - bytes };
   }
 
   /** A store that does not answer is told of once. */
@@ -212,6 +252,7 @@ export class Evictor {
     const key = contents.row(content)?.cid ?? undefined;
     const node = target && this.#ports.nodeOf(target.target);
     if (target === undefined || key === undefined || node === undefined) return false;
+    if (contents.remote.isSeen(content)) return false;
     const why = await this.#whyNot(victim, { node, target, key }, call);
     if (why instanceof OpError) return why;
     if (why !== undefined) {
@@ -222,6 +263,7 @@ export class Evictor {
     // Nothing may suspend from here on: a file may be opened, changed or pinned at any time.
     const isStill = contents.row(content)?.cid?.equals(key) === true;
     if (!isStill || this.#targetOf(victim) === undefined) return false;
+    if (contents.remote.isSeen(content)) return false;
     journal.commitFreeing(() => {
       if (contents.row(content)?.state === 'sealed') contents.remote.evict(content);
       else contents.remote.drop(content);

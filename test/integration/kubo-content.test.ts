@@ -276,6 +276,9 @@ describe('a pin', () => {
   test('of a block below is indirect, and cannot be taken away', async () => {
     const found = await node.pins.get(leaf.cid, calling());
     expect(found).toEqual({ cid: leaf.cid, type: 'indirect', through: tree.cid });
+    const own = { ...calling(), own: true };
+    expect(await node.pins.get(leaf.cid, own)).toBeUndefined();
+    expect(await node.pins.get(tree.cid, own)).toMatchObject({ type: 'recursive' });
     const removed = node.pins.rm(leaf.cid, calling());
     await expect(removed).rejects.toMatchObject({
       failure: 'not-pinned',

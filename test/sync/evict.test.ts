@@ -1,4 +1,5 @@
 /** The laws of the quota: which bytes go, when, and that none is ever lost by it. */
+import { closeSync, openSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Clock } from '../../src/base/clock.ts';
 import { SystemClock } from '../../src/base/clock.ts';
@@ -25,6 +26,7 @@ let fake: FakeNode;
 let ladder: Ladder;
 let said: string[];
 let away: readonly Ino[];
+let isDiskFull: boolean;
 /** Files whose room changed. */
 let told: Ino[];
 
@@ -34,6 +36,7 @@ beforeEach(() => {
   ladder = new Ladder(world, { want: undefined, checkS: 3600 });
   said = [];
   away = [];
+  isDiskFull = false;
   told = [];
   world.mkdir('/ipfs/t');
 });
@@ -63,6 +66,7 @@ function evictorOf(quotaBytes: number | undefined, node = fake.node): Evictor {
         away = inos;
       },
       syncJournal: () => vfs.core.syncJournal(),
+      isDiskFull: () => isDiskFull,
     },
     { quotaBytes, target: 'one', pinName: OWN },
   );
@@ -222,6 +226,17 @@ describe('what stays, whatever the quota', () => {
 
   test('a file that somebody has open', () =>
     stays('open', () => world.vfs.open(ROOT, world.ino('/ipfs/t/f'), O_RDONLY, false)));
+
+  test('a file whose bytes somebody has open past the daemon, as a mapping has', async () => {
+    file('/ipfs/t/f', noise(2 * MIB));
+    await store();
+    const fd = openSync(world.contents.backingPath(world.inode('/ipfs/t/f').content) ?? '', 'r');
+    await look(1);
+    expect(isHere('/ipfs/t/f')).toBe(true);
+    closeSync(fd);
+    await look(1);
+    expect(isHere('/ipfs/t/f')).toBe(false);
+  });
 
   test('a file that is pinned here, or below what is', async () => {
     await stays('pinned', () => pin('/ipfs/t'));
@@ -418,8 +433,8 @@ test('what was read in part of a file that had gone counts, and goes', async () 
   await look(1);
   const { content } = world.inode('/ipfs/t/f');
   await world.filling.bring(content, { from: MIB, to: MIB + 1 }, world.signal);
-  const evictor = await look(1);
-  expect(evictor.space?.cachedBytes).toBe(MIB);
+  expect((await look(MIB)).space).toMatchObject({ cachedBytes: MIB, evictableBytes: MIB });
+  expect((await look(1)).space).toMatchObject({ cachedBytes: 0, evictableBytes: 0 });
   expect(world.contents.remote.has(content, MIB, MIB + 1)).toBe(false);
 });
 
@@ -431,6 +446,20 @@ test('pinned files that are elsewhere are found, with or without a quota', async
   pin('/ipfs/t');
   await look(undefined);
   expect(away).toEqual([world.ino('/ipfs/t/f')]);
+});
+
+test('on a full disk what a store has goes without a quota, a part at a time, and nothing else', async () => {
+  file('/ipfs/t/old', noise(17 * MIB, 1), 1000);
+  file('/ipfs/t/young', noise(2 * MIB, 2), 2000);
+  await store();
+  file('/ipfs/t/new', noise(2 * MIB, 3), 500);
+  await world.sealer.seal(world.inode('/ipfs/t/new').content, world.signal);
+  isDiskFull = true;
+  await look(undefined);
+  const here = () => ['old', 'young', 'new'].map((name) => isHere(`/ipfs/t/${name}`));
+  expect(here()).toEqual([false, true, true]);
+  await look(undefined);
+  expect(here()).toEqual([false, false, true]);
 });
 
 test('without a quota and without pins nobody looks', async () => {

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { OpError } from '../../src/base/errors.ts';
 import { parseSettings, quotaBytesOf } from '../../src/daemon/settings.ts';
-import { spaceStatusOf } from '../../src/daemon/space.ts';
+import { spaceStatusOf } from '../../src/daemon/status-space.ts';
 
 const SPACE = {
   ...{ quotaBytes: 10, cachedBytes: 7, evictableBytes: 4, pinnedBytes: 2 },
