@@ -15,7 +15,7 @@ export { Ladder } from './ladder.ts';
 export { readManifest } from './manifest.ts';
 export { Pace } from './pace.ts';
 export { type Published, Publisher, type PublishRequest } from './publish.ts';
-export { type Restored, type RestoreRequest, Restorer } from './restore.ts';
+export { type OnConflict, type Restored, type RestoreRequest, Restorer } from './restore.ts';
 export { chainOf, readSnapshot, type Snapshot } from './snapshot.ts';
 export { ENTRY_TYPES, typeOf } from './types.ts';
 export type { Sent } from './upload.ts';
