@@ -17,13 +17,15 @@ interface Pair {
 }
 
 /**
- * Blocks below `root`, parents first, without those that are below `base` at the same place.
+ * Blocks below `root`, parents first, without those that are below `base` at the same place. What is
+ * not here is told to `onElsewhere`, and nothing is known of what is below it.
  * @throws OpError content-missing, integrity, unsupported; the signal's reason.
  */
 export async function* missing(
   dag: Dag,
   { root, base }: { readonly root: CID; readonly base: CID | undefined },
   signal: AbortSignal,
+  onElsewhere: () => void = () => {},
 ): AsyncGenerator<CID> {
   const seen = new Set<string>();
   const waiting: Pair[] = [{ cid: root, base }];
@@ -33,6 +35,10 @@ export async function* missing(
     if (seen.has(key) || (pair.base !== undefined && keyOf(pair.base) === key)) continue;
     if (seen.size >= SEEN_MAX) seen.clear();
     seen.add(key);
+    if (dag.sizeOf(pair.cid) === undefined) {
+      onElsewhere();
+      continue;
+    }
     yield pair.cid;
     const links = await dag.children(pair.cid, signal);
     if (links.length === 0) continue;

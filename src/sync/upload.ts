@@ -1,6 +1,7 @@
 /**
  * One attempt to bring a snapshot to a node: the blocks it lacks as a CAR, the pins, the tree into its
- * MFS.
+ * MFS. Bytes of files that are elsewhere are not here to be sent: the node finds them where they were
+ * found for us, when it is told to pin what they belong to.
  *
  * Invariants: every step may be done twice, and an attempt after a kill finds out what was done by
  * asking the node; what was held before is let go only when the node said that it has the new; what is
@@ -210,9 +211,11 @@ class Upload {
     const told = telling(car, () => progress({ ...done, total }));
     const imported = await this.#node.content.importCar(through(told), {
       ...this.#call,
-      pinRoots: true,
+      // An import asks no other node: with a part elsewhere the pins come after it.
+      pinRoots: total.isWhole,
       sent: () => done,
     });
+    if (!total.isWhole) return;
     const taken = new Set(imported.roots.map(keyOf));
     if (!roots.every((cid) => taken.has(keyOf(cid)))) {
       throw new OpError('response-invalid', this.#op, { hint: 'the node took other roots' });
@@ -283,10 +286,13 @@ async function amountOf(
   dag: Dag,
   pairs: readonly Parameters<typeof missing>[1][],
   signal: AbortSignal,
-): Promise<{ blocks: number; bytes: number }> {
-  const total = { blocks: 0, bytes: 0 };
+): Promise<{ blocks: number; bytes: number; isWhole: boolean }> {
+  const total = { blocks: 0, bytes: 0, isWhole: true };
+  const onElsewhere = () => {
+    total.isWhole = false;
+  };
   for (const pair of pairs) {
-    for await (const cid of missing(dag, pair, signal)) {
+    for await (const cid of missing(dag, pair, signal, onElsewhere)) {
       total.blocks += 1;
       total.bytes += dag.sizeOf(cid) ?? 0;
       if (total.blocks % BLOCKS_PER_TURN === 0) await turn();

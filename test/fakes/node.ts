@@ -23,6 +23,8 @@ export class FakeNode {
   readonly blocks = new Map<string, Uint8Array>();
   readonly pins = new Map<string, Pin>();
   readonly placed = new Map<string, CID>();
+  /** What others have, which it finds when it is to pin it. */
+  readonly elsewhere = new Map<string, Uint8Array>();
   /** Names of all calls, in order. */
   readonly calls: string[] = [];
   /** Blocks that came in CARs. */
@@ -123,6 +125,7 @@ export class FakeNode {
       add: (cid, { recursive = true, name }) =>
         this.#call('pins.add', async () => {
           const named = name === undefined ? {} : { name };
+          for (const [key, bytes] of this.elsewhere) this.blocks.set(key, bytes);
           await this.#pin({ cid, type: recursive ? 'recursive' : 'direct', ...named });
           return { type: recursive ? 'recursive' : 'direct', alreadyPinned: false };
         }),
@@ -164,6 +167,6 @@ export class FakeNode {
 }
 
 /** Blocks by their hash alone, as Kubo has them. */
-const blockOf = (cid: CID): string => Buffer.from(cid.multihash.bytes).toString('hex');
+export const blockOf = (cid: CID): string => Buffer.from(cid.multihash.bytes).toString('hex');
 /** Pins by their CID. */
 const pinOf = (cid: CID): string => (cid.version === 0 ? cid.toV1() : cid).toString();
