@@ -160,6 +160,7 @@ async function restore(
     ipfs_path: snapshot,
     path: await treePath(daemon, into ?? path),
     on_conflict: onConflict,
+    overwrite: true,
     apply_deletions: keepExtra !== true,
     parents: true,
     dry_run: dryRun === true,

@@ -65,7 +65,7 @@ export async function restoreFirst(inputs: FirstTreeInputs): Promise<void> {
       existing,
       missing: [],
       path: TREE,
-      policy: 'fail',
+      conflicts: { how: 'restore', policy: 'fail' },
       applyDeletions: false,
       writer: { write: (plan) => vfs.graft(caller, plan) },
       isRoot: uid === 0,

@@ -16,7 +16,8 @@ import {
   type Sealer,
 } from '../content/content.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { Comparison, WaitingFile } from './compare.ts';
+import type { Comparison } from './compare.ts';
+import type { WaitingFile } from './planning.ts';
 
 /** Objects whose bytes are elsewhere that are made in one transaction. */
 const MADE_TOGETHER = 1024;

@@ -2,27 +2,28 @@
  * What must change in a directory so that it shows a tree of content, and where the two disagree.
  * Nothing is changed here, and nothing is copied: files wait to be given their bytes.
  *
- * There is no merge: a name that is here and differs is a conflict (`fail`), or the tree's
+ * This is no merge (`merge.ts` is): a name that is here and differs is a conflict (`fail`), or the tree's
  * (`keep_remote`). The tree of the last sync tells deletions from names that only exist here, and
  * changes made here from changes made there.
  */
 
-import type { PlannedEntry, PlannedMaking, PlannedRemoval, Seen, TreePlan } from '../base/graft.ts';
-import { type ContentId, type Ino, type Name, NO_CONTENT, nameOfText } from '../base/ids.ts';
-import { RESTORED_PIECE_BYTES } from '../base/limits.ts';
+import type { PlannedEntry, PlannedRemoval, TreePlan } from '../base/graft.ts';
+import { type Ino, type Name, nameOfText } from '../base/ids.ts';
 import { isDirectory } from '../base/posix.ts';
-import { turn } from '../base/turn.ts';
-import { blockKey, type CID, type ContentStore, cidOfBytes, type Dag } from '../content/content.ts';
-import type { InodeRow, Journal } from '../journal/journal.ts';
+import { blockKey, type CID } from '../content/content.ts';
+import type { InodeRow } from '../journal/journal.ts';
 import { differsFrom, type Grantee, grantedTo } from './metadata.ts';
+import {
+  countOf,
+  namesIn,
+  Planning,
+  type PlanningPorts,
+  removalOf,
+  seenOf,
+  type WaitingFile,
+} from './planning.ts';
 import type { RemoteEntry, RemoteTree } from './remote.ts';
-import { bitsOf, isSpecial, typeOf } from './types.ts';
-
-export interface ComparePorts {
-  readonly journal: Journal;
-  readonly contents: ContentStore;
-  readonly dag: Dag;
-}
+import { typeOf } from './types.ts';
 
 export interface CompareOptions {
   readonly policy: 'fail' | 'keep_remote';
@@ -38,24 +39,20 @@ export interface CompareOptions {
 export interface Conflict {
   /** From the directory that is compared. */
   readonly path: Name;
-  readonly what: 'both_changed' | 'both_created' | 'deleted_there' | 'type_changed';
-  /** What has the name here. */
-  readonly localIno: Ino;
+  readonly what:
+    | 'both_changed'
+    | 'both_created'
+    | 'deleted_here'
+    | 'deleted_there'
+    | 'type_changed';
+  /** What has the name here; undefined: nothing any more. */
+  readonly localIno: Ino | undefined;
   readonly localCid: CID | undefined;
   readonly remoteCid: CID | undefined;
   readonly baseCid: CID | undefined;
-  readonly resolution: 'none' | 'kept_remote';
-}
-
-/** A file that the plan makes, before it has its bytes. */
-export interface WaitingFile {
-  readonly remote: RemoteEntry;
-  readonly node: {
-    readonly type: 'file';
-    content: ContentId;
-    readonly size: number;
-    cid: Uint8Array | undefined;
-  };
+  readonly resolution: 'none' | 'kept_local' | 'kept_remote' | 'kept_both';
+  /** Where the tree's is, when both were kept; from the directory, too. */
+  readonly keptAs?: Name | undefined;
 }
 
 export interface Comparison {
@@ -76,7 +73,7 @@ export type CountName = 'created' | 'updated' | 'deleted' | 'unchanged' | 'confl
  * @throws OpError content-missing, integrity; the signal's reason.
  */
 export async function compare(
-  ports: ComparePorts,
+  ports: PlanningPorts,
   root: Ino | undefined,
   tree: RemoteTree,
   options: CompareOptions,
@@ -100,19 +97,16 @@ interface Names {
 }
 
 class Comparing {
-  readonly #ports: ComparePorts;
+  readonly #ports: PlanningPorts;
   readonly #options: CompareOptions;
-  readonly #files: WaitingFile[] = [];
+  readonly #planning: Planning;
   readonly #conflicts: Conflict[] = [];
-  readonly #skipped: Name[] = [];
-  readonly #counts = { created: 0, updated: 0, deleted: 0, unchanged: 0, conflicts: 0 };
-  /** What will be there, by path: what a further name of an inode may refer to. */
-  readonly #present = new Map<Name, RemoteEntry>();
-  #bytes = 0;
+  readonly #counts = { updated: 0, deleted: 0, unchanged: 0 };
 
-  constructor(ports: ComparePorts, options: CompareOptions) {
+  constructor(ports: PlanningPorts, options: CompareOptions) {
     this.#ports = ports;
     this.#options = options;
+    this.#planning = new Planning(ports, options);
   }
 
   async run(root: Ino | undefined, remote: RemoteEntry): Promise<Comparison> {
@@ -120,22 +114,23 @@ class Comparing {
     const isEmpty = root === undefined || this.#ports.journal.dentries.isEmpty(root);
     const children =
       root === undefined
-        ? await this.#makings(remote)
+        ? await this.#planning.makings(remote)
         : await this.#directory({ remote, local: root, base });
     // The directory itself is the caller's, unless nothing is in it that the tree did not bring.
     const metadata = isEmpty || policy === 'keep_remote' ? grantedTo(grantee, remote) : {};
+    const { files, created, bytes, skipped } = this.#planning;
     return {
       plan: { root: root ?? (0 as Ino), linksFrom: [], metadata, children },
-      files: this.#files,
-      counts: { ...this.#counts, conflicts: this.#conflicts.length },
-      bytes: this.#bytes,
+      files,
+      counts: { ...this.#counts, created, conflicts: this.#conflicts.length },
+      bytes,
       conflicts: this.#conflicts,
-      skipped: this.#skipped,
+      skipped,
     };
   }
 
   async #directory({ remote, local, base }: Pair): Promise<PlannedEntry[]> {
-    await this.#pause();
+    await this.#planning.pause();
     const here = namesIn(this.#ports.journal, local);
     const before = await this.#baseNames(base);
     const planned: PlannedEntry[] = [];
@@ -145,7 +140,7 @@ class Comparing {
       here.delete(name);
       const entry =
         row === undefined
-          ? await this.#make(child)
+          ? await this.#planning.make(child)
           : await this.#both({ name, path, local: row, base: before?.get(name) }, child);
       if (entry !== undefined) planned.push(entry);
     }
@@ -160,48 +155,6 @@ class Comparing {
     return planned;
   }
 
-  /** In the tree only. */
-  async #make(remote: RemoteEntry, replaces?: PlannedRemoval): Promise<PlannedMaking | undefined> {
-    const node = this.#nodeOf(remote);
-    if (node === undefined) return undefined;
-    this.#present.set(remote.path, remote);
-    if (replaces === undefined) this.#counts.created += 1;
-    const { name } = remote;
-    const children = node.type === 'directory' ? await this.#makings(remote) : [];
-    const metadata = grantedTo(this.#options.grantee, remote);
-    return { action: 'make', name, replaces, node, metadata, children };
-  }
-
-  async #makings(remote: RemoteEntry): Promise<PlannedMaking[]> {
-    await this.#pause();
-    const made: PlannedMaking[] = [];
-    for (const child of remote.children) {
-      const entry = await this.#make(child);
-      if (entry !== undefined) made.push(entry);
-    }
-    return made;
-  }
-
-  #nodeOf(remote: RemoteEntry): PlannedMaking['node'] | undefined {
-    const { type, path, sameAs, target, size, rdev } = remote;
-    if ((type === 'char' || type === 'block') && !this.#options.grantee.isRoot) {
-      this.#skipped.push(path);
-      return undefined;
-    }
-    if (type === 'directory') return { type };
-    const first = sameAs === undefined ? undefined : this.#present.get(sameAs);
-    if (first?.type === type && isSameContent(first, remote)) {
-      return { type: 'link', to: first.path.split('/') as Name[] };
-    }
-    if (target !== undefined) return { type: 'symlink', target };
-    if (isSpecial(type)) return { type: 'special', mode: bitsOf(type), rdev };
-    const node = { type: 'file', content: NO_CONTENT, size, cid: undefined } as const;
-    const waiting = { remote, node: { ...node, content: NO_CONTENT as ContentId } };
-    this.#files.push(waiting);
-    this.#bytes += size;
-    return waiting.node;
-  }
-
   /** On both sides. */
   async #both(names: Names, remote: RemoteEntry): Promise<PlannedEntry | undefined> {
     const { local, name, base } = names;
@@ -210,17 +163,17 @@ class Comparing {
     if (type === 'directory') {
       const metadata = this.#metadataChange(names, remote);
       if (metadata === 'conflict') return undefined;
-      this.#present.set(remote.path, remote);
+      this.#planning.isPresent(remote);
       const children = await this.#directory({ remote, local: local.ino, base });
       if (children.length === 0 && metadata === undefined) return undefined;
       const seen = seenOf(local);
       return { action: 'adjust', name, seen, metadata: metadata ?? this.#kept(remote), children };
     }
-    const isSame = this.#isBrought(base, remote) || (await this.#isSame(local, remote));
+    const isSame = this.#isBrought(base, remote) || (await this.#planning.isSame(local, remote));
     if (!isSame) return this.#differing(names, remote, undefined);
     const metadata = this.#metadataChange(names, remote);
     if (metadata === 'conflict') return undefined;
-    this.#present.set(remote.path, remote);
+    this.#planning.isPresent(remote);
     if (metadata === undefined) return undefined;
     return { action: 'adjust', name, seen: seenOf(local), metadata, children: [] };
   }
@@ -266,7 +219,8 @@ class Comparing {
     }
     const isOurs = this.#options.isCopy === true || this.#isAsInBase(local, base);
     if (!isOurs) this.#conflict(names, remote, kind, 'kept_remote');
-    const making = await this.#make(remote, removalOf(this.#ports.journal, name, local));
+    const replaces = removalOf(this.#ports.journal, name, local);
+    const making = await this.#planning.make(remote, { replaces });
     if (making !== undefined) this.#counts.updated += 1;
     return making;
   }
@@ -296,7 +250,7 @@ class Comparing {
       path,
       what,
       localIno: local.ino,
-      localCid: this.#cidOf(local),
+      localCid: this.#planning.cidOf(local),
       remoteCid: remote?.cid,
       baseCid: base,
       resolution,
@@ -305,48 +259,13 @@ class Comparing {
 
   /** Known to be what was synced: a file whose CID is known, and is that one. */
   #isAsInBase(local: InodeRow, base: CID | undefined): boolean {
-    const cid = this.#cidOf(local);
+    const cid = this.#planning.cidOf(local);
     return cid !== undefined && base !== undefined && blockKey(cid).equals(blockKey(base));
-  }
-
-  #cidOf({ content }: InodeRow): CID | undefined {
-    const row = content === NO_CONTENT ? undefined : this.#ports.contents.row(content);
-    const isKnown = row?.state === 'sealed' || row?.state === 'remote';
-    return isKnown && row.cid !== null ? cidOfBytes(row.cid) : undefined;
   }
 
   /** Of a copy: it was brought when the name meant the tree of the last sync, and nobody changed it. */
   #isBrought(base: CID | undefined, { cid }: RemoteEntry): boolean {
     return this.#options.isCopy === true && base !== undefined && cid?.equals(base) === true;
-  }
-
-  async #isSame(local: InodeRow, remote: RemoteEntry): Promise<boolean> {
-    if (remote.type === 'symlink') {
-      return this.#ports.journal.symlinks.get(local.ino) === remote.target;
-    }
-    if (remote.type !== 'file' || remote.cid === undefined) return local.rdev === remote.rdev;
-    if (local.size !== remote.size) return false;
-    const cid = this.#cidOf(local);
-    if (cid !== undefined && blockKey(cid).equals(blockKey(remote.cid))) return true;
-    // What is not here is not fetched to be compared: other CIDs are other bytes.
-    const isHere = this.#ports.contents.remote.has(local.content, 0, local.size);
-    return isHere && this.#hasSameBytes(local, remote.cid);
-  }
-
-  /** Two CIDs may stand for the same bytes, cut differently. */
-  async #hasSameBytes({ content, size }: InodeRow, remote: CID): Promise<boolean> {
-    for (let at = 0; at < size; at += RESTORED_PIECE_BYTES) {
-      const length = Math.min(RESTORED_PIECE_BYTES, size - at);
-      const { dag, contents } = this.#ports;
-      const there = await dag.readRange(remote, { position: at, length }, this.#options.signal);
-      const here = Buffer.alloc(length);
-      // Since the last piece somebody may have exchanged the bytes: the plan is void then anyway.
-      if (content !== NO_CONTENT && contents.row(content) === undefined) return false;
-      if (content !== NO_CONTENT) contents.read(content, here, 0, length, at);
-      if (!here.equals(there)) return false;
-      await this.#pause();
-    }
-    return true;
   }
 
   async #baseNames(base: CID | undefined): Promise<Map<Name, CID> | undefined> {
@@ -363,48 +282,4 @@ class Comparing {
     }
     return names;
   }
-
-  async #pause(): Promise<void> {
-    await turn();
-    this.#options.signal.throwIfAborted();
-  }
 }
-
-function isSameContent(one: RemoteEntry, other: RemoteEntry): boolean {
-  if (one.cid === undefined || other.cid === undefined) return one.rdev === other.rdev;
-  return one.cid.equals(other.cid);
-}
-
-const seenOf = ({ ino, version }: InodeRow): Seen => ({ ino, version });
-
-/** Entries for one page of a directory. */
-const NAMES_PER_PAGE = 1024;
-
-export function namesIn(journal: Journal, directory: Ino): Map<Name, InodeRow> {
-  const rows = new Map<Name, InodeRow>();
-  let after = '' as Name;
-  for (;;) {
-    const page = journal.dentries.namesAfter(directory, after, NAMES_PER_PAGE);
-    for (const { name, ino } of page) {
-      after = name;
-      const row = journal.inodes.get(ino);
-      if (row !== undefined) rows.set(name, row);
-    }
-    if (page.length < NAMES_PER_PAGE) return rows;
-  }
-}
-
-export function removalOf(journal: Journal, name: Name, row: InodeRow): PlannedRemoval {
-  const hasNames = isDirectory(row.mode);
-  const below = hasNames ? namesIn(journal, row.ino) : new Map<Name, InodeRow>();
-  return {
-    action: 'remove',
-    name,
-    seen: seenOf(row),
-    isDirectory: hasNames,
-    children: [...below].map(([child, childRow]) => removalOf(journal, child, childRow)),
-  };
-}
-
-const countOf = ({ children }: PlannedRemoval): number =>
-  children.reduce((sum, child) => sum + countOf(child), 1);

@@ -201,7 +201,8 @@ export class Follower {
     signal: AbortSignal,
   ): Promise<Restored> {
     const { restorer, owner } = this.#options;
-    const how = { policy: 'keep_remote', applyDeletions: true, isCopy: true } as const;
+    const conflicts = { how: 'restore', policy: 'keep_remote' } as const;
+    const how = { conflicts, applyDeletions: true, isCopy: true };
     const request = { cid, ...at, ...how, isRoot: owner.uid === 0, dryRun: false };
     return restorer.restore(request, { signal, progress: () => {} });
   }

@@ -59,6 +59,20 @@ export function differsFrom(
   return wanted.xattrs !== undefined && !areSame(wanted.xattrs, xattrs);
 }
 
+/** Whether setting one after the other would change something. Times of access never count. */
+export function areSameMetadata(
+  one: PlannedMetadata,
+  other: PlannedMetadata,
+  { withTimes }: { readonly withTimes: boolean },
+): boolean {
+  if (one.mode !== other.mode || one.uid !== other.uid || one.gid !== other.gid) return false;
+  const isTimed = withTimes && (one.mtime !== undefined || other.mtime !== undefined);
+  if (isTimed && (one.mtime?.s !== other.mtime?.s || one.mtime?.ns !== other.mtime?.ns)) {
+    return false;
+  }
+  return areSame(one.xattrs ?? [], other.xattrs ?? []);
+}
+
 function areSame(wanted: Xattrs, have: Xattrs): boolean {
   if (wanted.length !== have.length) return false;
   const values = new Map(have.map(({ name, value }) => [name, value]));

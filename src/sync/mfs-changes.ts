@@ -8,8 +8,8 @@ import type { Ino, Name } from '../base/ids.ts';
 import { isUtf8Name, textOf } from '../base/ids.ts';
 import { isDirectory } from '../base/posix.ts';
 import type { InodeRow, Journal, SeenRow } from '../journal/journal.ts';
-import { namesIn } from './compare.ts';
 import { isState, lastOf } from './mfs-judge.ts';
+import { namesIn } from './planning.ts';
 
 export interface MfsChange {
   readonly parent: Ino;

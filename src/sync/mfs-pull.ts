@@ -13,9 +13,9 @@ import { isDirectory, isRegular, isSymlink } from '../base/posix.ts';
 import { turn } from '../base/turn.ts';
 import { blockKey, type CID, type Dag, type DagEntry, type DagLink } from '../content/content.ts';
 import type { InodeRow, Journal, SeenRow } from '../journal/journal.ts';
-import { namesIn, removalOf, type WaitingFile } from './compare.ts';
 import { grantedTo } from './metadata.ts';
 import { conflictName, judge, rootRow, stateOf } from './mfs-judge.ts';
+import { namesIn, removalOf, type WaitingFile } from './planning.ts';
 import { linked, type RemoteEntry, readLink } from './remote.ts';
 
 export interface PullPorts {

@@ -7,15 +7,7 @@
 import { assert } from '../base/assert.ts';
 import { asOpError, type OpError } from '../base/errors.ts';
 import { isDirectory } from '../base/posix.ts';
-import {
-  blockKey,
-  type CID,
-  CONTENT_PROFILE,
-  carOf,
-  cidOfBytes,
-  type Dag,
-  parseCid,
-} from '../content/content.ts';
+import { blockKey, CONTENT_PROFILE, carOf, cidOfBytes, parseCid } from '../content/content.ts';
 import type { SeenRow } from '../journal/journal.ts';
 import { type Assembled, type AssemblePorts, assemble } from './assemble.ts';
 import { syncContents } from './durable.ts';
@@ -23,7 +15,7 @@ import { type FreezePorts, type Frozen, freeze, unfreeze } from './freeze.ts';
 import type { MfsChange } from './mfs-changes.ts';
 import type { MfsEditing, MfsEnd } from './mfs-end.ts';
 import { lastOf, stateOf } from './mfs-judge.ts';
-import { type Links, missing } from './missing.ts';
+import { counted, type Lack, missingBlocks } from './missing.ts';
 
 export interface PushPorts extends AssemblePorts, FreezePorts {
   readonly end: MfsEnd;
@@ -143,23 +135,16 @@ class Push {
   }
 
   /** What is not here came from there. */
-  async #sendAll(pairs: readonly Parameters<typeof missing>[1][]): Promise<void> {
+  async #sendAll(pairs: readonly Lack[]): Promise<void> {
     const { dag, end, through = (bytes) => bytes } = this.#ports;
     const [first] = pairs;
     if (end.send === undefined || first === undefined) return;
     const sent = { blocks: 0, bytes: 0 };
     const signal = this.#signal;
     const blocks = async function* () {
-      for (const pair of pairs) {
-        for await (const cid of present(dag, pair, signal)) {
-          const bytes = await dag.block(cid, signal);
-          sent.blocks += 1;
-          sent.bytes += bytes.length;
-          yield { cid, bytes };
-        }
-      }
+      for (const pair of pairs) yield* missingBlocks(dag, pair, signal);
     };
-    const car = carOf([first.root], blocks());
+    const car = carOf([first.root], counted(blocks(), sent));
     await end.send(through(car), () => sent, { signal: this.#signal });
   }
 
@@ -269,17 +254,3 @@ function* below(
 
 const isSameKey = (one: Buffer | undefined, other: Buffer | undefined): boolean =>
   one === undefined || other === undefined ? one === other : one.equals(other);
-
-/** Blocks that are here of those that the node may lack. */
-async function* present(
-  dag: Dag,
-  pair: Parameters<typeof missing>[1],
-  signal: AbortSignal,
-): AsyncGenerator<CID> {
-  const isHere = (cid: CID) => dag.sizeOf(cid) !== undefined;
-  const links: Links = {
-    children: async (cid, either) => (isHere(cid) ? dag.children(cid, either) : []),
-    sizeOf: (cid) => dag.sizeOf(cid),
-  };
-  for await (const cids of missing(links, pair, signal)) yield* cids.filter(isHere);
-}

@@ -5,13 +5,24 @@
  * What came from elsewhere in the other DAG may be named too: that costs its bytes once more, and
  * nothing else. Memory: what waits is bounded by depth times fanout.
  */
-import { blockKey, type CID, type Dag, type DagChild, RAW_CODEC } from '../content/content.ts';
-
-/** Of a DAG only its links are read. */
-export type Links = Pick<Dag, 'children' | 'sizeOf'>;
+import { turn } from '../base/turn.ts';
+import {
+  blockKey,
+  type CID,
+  type Dag,
+  type DagChild,
+  RAW_CODEC,
+  type StoredBlock,
+} from '../content/content.ts';
 
 /** Blocks remembered, so that none comes twice; beyond, some may. */
 const SEEN_MAX = 1_000_000;
+
+/** A DAG, and one that they have whole who lack it. */
+export interface Lack {
+  readonly root: CID;
+  readonly base: CID | undefined;
+}
 
 interface Pair {
   readonly cid: CID;
@@ -21,13 +32,14 @@ interface Pair {
 
 /**
  * Blocks below `root`, parents first and some at a time, without those that are below `base` at the
- * same place.
+ * same place. What is not here is told to `onElsewhere`, and nothing is known of what is below it.
  * @throws OpError content-missing, integrity, unsupported; the signal's reason.
  */
 export async function* missing(
-  dag: Links,
-  { root, base }: { readonly root: CID; readonly base: CID | undefined },
+  dag: Dag,
+  { root, base }: Lack,
   signal: AbortSignal,
+  onElsewhere: () => void = () => {},
 ): AsyncGenerator<readonly CID[]> {
   const seen = new Set<string>();
   const isNew = (cid: CID): boolean => {
@@ -39,10 +51,16 @@ export async function* missing(
   for (let pair = waiting.pop(); pair !== undefined; pair = waiting.pop()) {
     signal.throwIfAborted();
     if (!isNew(pair.cid)) continue;
+    if (dag.sizeOf(pair.cid) === undefined) {
+      onElsewhere();
+      continue;
+    }
     const links = await dag.children(pair.cid, signal);
     const lacking = paired(links, await linksOfBase(dag, pair.base, signal));
     const leaves = lacking.map(({ cid }) => cid).filter((cid) => cid.code === RAW_CODEC);
-    yield [pair.cid, ...leaves.filter(isNew)];
+    const here = leaves.filter((cid) => dag.sizeOf(cid) !== undefined);
+    if (here.length < leaves.length) onElsewhere();
+    yield [pair.cid, ...here.filter(isNew)];
     waiting.push(...lacking.filter(({ cid }) => cid.code !== RAW_CODEC).reverse());
   }
 }
@@ -51,7 +69,7 @@ const keyOf = (cid: CID): string => blockKey(cid).toString('latin1');
 
 /** What is not here any more cannot be compared with. */
 async function linksOfBase(
-  dag: Links,
+  dag: Dag,
   base: CID | undefined,
   signal: AbortSignal,
 ): Promise<readonly DagChild[]> {
@@ -68,4 +86,34 @@ function paired(links: readonly DagChild[], base: readonly DagChild[]): Pair[] {
   return links
     .filter(({ cid }) => !known.has(keyOf(cid)))
     .map(({ name, cid }) => ({ cid, base: name === '' ? left.shift()?.cid : named.get(name) }));
+}
+
+/** Blocks read before other work gets its turn. */
+const BLOCKS_PER_TURN = 16;
+
+/** What is `missing`, with its bytes. @throws as `missing` does. */
+export async function* missingBlocks(
+  dag: Dag,
+  pair: Lack,
+  signal: AbortSignal,
+): AsyncGenerator<StoredBlock> {
+  let count = 0;
+  for await (const cids of missing(dag, pair, signal)) {
+    for (const cid of cids) {
+      yield { cid, bytes: await dag.block(cid, signal) };
+      if (++count % BLOCKS_PER_TURN === 0) await turn();
+    }
+  }
+}
+
+/** Blocks and their bytes, added up as they are asked for. */
+export async function* counted(
+  blocks: AsyncIterable<StoredBlock>,
+  total: { blocks: number; bytes: number },
+): AsyncGenerator<StoredBlock> {
+  for await (const block of blocks) {
+    total.blocks += 1;
+    total.bytes += block.bytes.length;
+    yield block;
+  }
 }

@@ -17,11 +17,13 @@ import {
   type Filling,
   type Sealer,
 } from '../content/content.ts';
-import type { Actor, Journal, OpRow } from '../journal/journal.ts';
+import type { Actor, Journal, OpRow, SyncedRow } from '../journal/journal.ts';
 import { Bringer } from './bring.ts';
 import { type Comparison, type Conflict, type CountName, compare } from './compare.ts';
+import { merge, type Policy } from './merge.ts';
 import { demandRoot } from './publish.ts';
 import { type RemoteTree, readRemote } from './remote.ts';
+import { readSnapshot } from './snapshot.ts';
 
 /** Whoever may write the tree. Called inside the transaction that records the restoration. */
 export interface TreeWriter {
@@ -49,7 +51,7 @@ export interface RestoreRequest {
   readonly missing: readonly Name[];
   /** Absolute path of the directory that shall show the tree. */
   readonly path: Name;
-  readonly policy: 'fail' | 'keep_remote';
+  readonly conflicts: OnConflict;
   readonly applyDeletions: boolean;
   /** As `compare` has it. */
   readonly isCopy?: boolean | undefined;
@@ -67,6 +69,14 @@ export interface RestoreRequest {
   /** Called in the transaction that changes the tree, with what `restore` will answer. */
   readonly onRecord?: ((restored: Restored) => void) | undefined;
 }
+
+/**
+ * `restore`: the directory becomes the tree, and every difference in a name is a conflict or the
+ * tree's. `merge`: what only one side changed since the last sync is taken.
+ */
+export type OnConflict =
+  | { readonly how: 'restore'; readonly policy: 'fail' | 'keep_remote' }
+  | { readonly how: 'merge'; readonly policy: Policy };
 
 export interface Restored {
   readonly root: CID;
@@ -111,14 +121,7 @@ export class Restorer {
     const { signal } = run;
     const tree = await readRemote(dag, request.cid, { mayLackBytes, signal });
     const root = request.missing.length === 0 ? request.existing : undefined;
-    const compared = await compare({ ...this.#ports, dag }, root, tree, {
-      policy: request.policy,
-      applyDeletions: request.applyDeletions,
-      isCopy: request.isCopy,
-      base,
-      grantee: { isRoot: request.isRoot },
-      signal: run.signal,
-    });
+    const compared = await this.#compared(request, { dag, tree, root, synced }, signal);
     demandNoConflict(request, compared);
     const plan = planFrom(request, compared.plan);
     const facts = { ...compared, root: tree.cid, base };
@@ -136,6 +139,39 @@ export class Restorer {
     } catch (error) {
       this.#bringer.abandon(made);
       throw error;
+    }
+  }
+
+  async #compared(
+    { conflicts, applyDeletions, isCopy, isRoot }: RestoreRequest,
+    { dag, tree, root, synced }: Found,
+    signal: AbortSignal,
+  ): Promise<Comparison> {
+    const ports = { ...this.#ports, dag };
+    const common = { applyDeletions, grantee: { isRoot }, signal };
+    if (conflicts.how === 'merge') {
+      const base = synced === undefined ? undefined : await this.#baseOf(synced, signal);
+      return merge(ports, root, tree, { ...common, policy: conflicts.policy, base });
+    }
+    const base = synced === undefined ? undefined : cidOfBytes(synced.rootCid);
+    return compare(ports, root, tree, { ...common, policy: conflicts.policy, isCopy, base });
+  }
+
+  /** The tree of the last sync, with its metadata when that was a snapshot; undefined: it is lost. */
+  async #baseOf(
+    { rootCid, snapshotCid }: SyncedRow,
+    signal: AbortSignal,
+  ): Promise<RemoteTree | undefined> {
+    const { dag } = this.#ports;
+    const root = cidOfBytes(rootCid);
+    try {
+      const snapshot = snapshotCid === null ? undefined : cidOfBytes(snapshotCid);
+      const isOf =
+        snapshot !== undefined && (await readSnapshot(dag, snapshot, signal)).tree.equals(root);
+      return await readRemote(dag, isOf ? snapshot : root, { mayLackBytes: true, signal });
+    } catch {
+      signal.throwIfAborted();
+      return undefined;
     }
   }
 
@@ -185,7 +221,19 @@ export class Restorer {
   }
 }
 
-function demandNoConflict({ policy, cid }: RestoreRequest, { conflicts }: Comparison): void {
+/** What a restoration is about. */
+interface Found {
+  readonly dag: Dag;
+  readonly tree: RemoteTree;
+  /** undefined: it is still to be made. */
+  readonly root: Ino | undefined;
+  readonly synced: SyncedRow | undefined;
+}
+
+function demandNoConflict(
+  { conflicts: { policy }, cid }: RestoreRequest,
+  { conflicts }: Comparison,
+): void {
   if (policy !== 'fail' || conflicts.length === 0) return;
   throw new OpError('sync-conflict', `restore ${cid}`, {
     hint: 'choose another on_conflict; nothing was changed',

@@ -1,6 +1,7 @@
 /**
  * One attempt to bring a snapshot to a node: the blocks it lacks as a CAR, the pins, the tree into its
- * MFS.
+ * MFS. Bytes of files that are elsewhere are not here to be sent: the node finds them where they were
+ * found for us, when it is told to pin what they belong to.
  *
  * Invariants: every step may be done twice, and an attempt after a kill finds out what was done by
  * asking the node; what was held before is let go only when the node said that it has the new; what is
@@ -12,18 +13,10 @@ import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { bytesOf, isUtf8Name, type Name } from '../base/ids.ts';
 import { turn } from '../base/turn.ts';
-import {
-  blockKey,
-  CID,
-  carOf,
-  cidOfBytes,
-  type Dag,
-  parseCid,
-  type StoredBlock,
-} from '../content/content.ts';
+import { blockKey, CID, carOf, cidOfBytes, type Dag, parseCid } from '../content/content.ts';
 import type { Journal, Root, TargetRow } from '../journal/journal.ts';
 import { isSameRoot } from './intend.ts';
-import { missing } from './missing.ts';
+import { counted, type Lack, missing, missingBlocks } from './missing.ts';
 import { lateAmong, sentCids } from './sent.ts';
 import { chainOf, readSnapshot } from './snapshot.ts';
 
@@ -234,16 +227,18 @@ class Upload {
     const { signal } = this.#run;
     const blocks = async function* () {
       yield record;
-      for (const pair of pairs) yield* read(dag, missing(dag, pair, signal), signal);
+      for (const pair of pairs) yield* missingBlocks(dag, pair, signal);
     };
     const car = carOf(fresh, counted(blocks(), done));
     const { progress, through = (bytes) => bytes } = this.#run;
     const told = telling(car, () => progress({ ...done, total }));
     const imported = await this.#node.content.importCar(through(told), {
       ...this.#call,
-      pinRoots: true,
+      // An import asks no other node: with a part elsewhere the pins come after it.
+      pinRoots: total.isWhole,
       sent: () => done,
     });
+    if (!total.isWhole) return;
     const taken = new Set(imported.roots.map(keyOf));
     if (!fresh.every((cid) => taken.has(keyOf(cid)))) {
       throw new OpError('response-invalid', this.#op, { hint: 'the node took other roots' });
@@ -310,50 +305,24 @@ const textOf = (key: Buffer): string => keyOf(cidOfBytes(key));
 /** What is pinned, all of it recursively: the tree first. */
 const rootsOf = ({ tree, manifest, record }: Whole): CID[] => [tree, manifest, record];
 
-/** Blocks read before other work gets its turn. */
-const BLOCKS_PER_TURN = 16;
-
 /** What is missing, counted. It is walked again to be sent: to remember it would be a block's CID each. */
 async function amountOf(
   dag: Dag,
-  pairs: readonly Parameters<typeof missing>[1][],
+  pairs: readonly Lack[],
   signal: AbortSignal,
-): Promise<{ blocks: number; bytes: number }> {
-  const total = { blocks: 0, bytes: 0 };
+): Promise<{ blocks: number; bytes: number; isWhole: boolean }> {
+  const total = { blocks: 0, bytes: 0, isWhole: true };
+  const onElsewhere = () => {
+    total.isWhole = false;
+  };
   for (const pair of pairs) {
-    for await (const cids of missing(dag, pair, signal)) {
+    for await (const cids of missing(dag, pair, signal, onElsewhere)) {
       total.blocks += cids.length;
       for (const cid of cids) total.bytes += dag.sizeOf(cid) ?? 0;
       await turn();
     }
   }
   return total;
-}
-
-async function* read(
-  dag: Dag,
-  some: AsyncIterable<readonly CID[]>,
-  signal: AbortSignal,
-): AsyncGenerator<StoredBlock> {
-  let count = 0;
-  for await (const cids of some) {
-    for (const cid of cids) {
-      yield { cid, bytes: await dag.block(cid, signal) };
-      if (++count % BLOCKS_PER_TURN === 0) await turn();
-    }
-  }
-}
-
-/** Blocks and their bytes, added up as they are asked for. */
-async function* counted(
-  blocks: AsyncIterable<StoredBlock>,
-  total: { blocks: number; bytes: number },
-): AsyncGenerator<StoredBlock> {
-  for await (const block of blocks) {
-    total.blocks += 1;
-    total.bytes += block.bytes.length;
-    yield block;
-  }
 }
 
 async function* telling(

@@ -30,7 +30,8 @@ import {
   ipfsFilesRm,
   ipfsFilesWrite,
 } from './toolset-mfs-change.ts';
-import { vfsSyncFromIpfs, vfsSyncToIpfs } from './toolset-sync.ts';
+import { vfsSyncToIpfs } from './toolset-sync.ts';
+import { vfsSyncFromIpfs } from './toolset-sync-from.ts';
 import { systemHealth } from './toolset-system.ts';
 import { vfsLs, vfsRead, vfsStat } from './toolset-vfs.ts';
 import { vfsCopy, vfsMove } from './toolset-vfs-copy.ts';

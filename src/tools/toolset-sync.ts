@@ -1,20 +1,18 @@
 /**
- * Toolset vfs, trees in and out of IPFS: vfs_sync_to_ipfs, vfs_sync_from_ipfs. A tree is published in
- * the own store, and brought to the nodes that shall have it; the answers say how far that is.
+ * Toolset vfs, trees into IPFS: vfs_sync_to_ipfs. A tree is published in the own store, and brought
+ * to the nodes that shall have it; the answers say how far that is.
  */
 import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
-import { type Ino, type Name, nameOfText, textOf } from '../base/ids.ts';
-import { isDirectory, R_OK } from '../base/posix.ts';
-import { blockKey, type CID, cidOfBytes } from '../content/content.ts';
-import type { Published, Restored, Sent, Conflict as SyncConflict } from '../sync/sync.ts';
-import { CONTROL_INO_FROM, climbed, type Inode, isPermitted } from '../vfs/vfs.ts';
-import { gateOf, located } from './content-paths.ts';
+import { type Name, textOf } from '../base/ids.ts';
+import { blockKey, cidOfBytes } from '../content/content.ts';
+import type { Published, Sent } from '../sync/sync.ts';
+import { CONTROL_INO_FROM, climbed, type Inode } from '../vfs/vfs.ts';
+import { gateOf } from './content-paths.ts';
 import { type Durability, durabilitySchema, replicaObject } from './entries.ts';
 import { syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
-import { planOf } from './plans.ts';
-import { type Conflict, conflictSchema, type Plan } from './results.ts';
+import type { Plan } from './results.ts';
 import * as schema from './schema.ts';
 import { type Progress, recordTool, type ToolContext } from './tool.ts';
 
@@ -26,7 +24,7 @@ const COMMON = {
   changes: 'journal',
 } as const;
 
-/** Conflicts, and skipped entries, that an answer lists. */
+/** Skipped entries that an answer lists. */
 const SHOWN = 50;
 
 const toInput = schema.input({
@@ -266,224 +264,3 @@ function publishedObject(
     durability: durabilityOfTree(context.ports, treePath, seq ?? synced?.seq ?? 0),
   };
 }
-
-const fromInput = schema.input({
-  ipfs_path: schema.ipfsPath('UnixFS directory or snapshot record'),
-  path: schema.path('the directory that shall show it'),
-  on_conflict: schema.onConflict().default('fail'),
-  apply_deletions: schema.flag(true).describe('remove what the last sync had and this lacks'),
-  parents: schema.parents(),
-  expected_version: schema.expectedVersion().describe('root CID of the last sync'),
-  ...schema.node,
-  ...schema.job,
-  ...schema.dryRun,
-});
-type FromInput = z.output<typeof fromInput>;
-
-export const vfsSyncFromIpfs = recordTool({
-  ...COMMON,
-  name: 'vfs_sync_from_ipfs',
-  title: 'Restore a tree',
-  description:
-    'Bring a UnixFS directory or a snapshot record into a directory of the tree, ' +
-    'verified, at one moment or not at all. fail refuses when an existing name differs; ' +
-    'keep_remote replaces it, undoably.',
-  hints: { readOnly: false, destructive: true, idempotent: false, openWorld: true },
-  input: fromInput,
-  example: {
-    ipfs_path: 'bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354',
-    path: '/ipfs/restored',
-  },
-  output: z.object({
-    path: z.string(),
-    root_cid: z.string(),
-    base_cid: z.string().optional(),
-    counts: z.object({
-      created: z.int(),
-      updated: z.int(),
-      deleted: z.int(),
-      unchanged: z.int(),
-      conflicts: z.int(),
-    }),
-    bytes: z.int(),
-    conflicts: z.array(conflictSchema),
-    seq_first: z.int(),
-    seq_last: z.int(),
-  }),
-  run: async (input, context) => {
-    const asker = askerOf(context, 'vfs_sync_from_ipfs');
-    const { path } = input;
-    const policy = policyOf(input);
-    const { signal, ports } = context;
-    const { cid, reach } = await located(context, input, asker.tool);
-    await reach.stat(cid, signal);
-    const at = destination(asker, input);
-    const onRecord = (made: Restored) => context.keep(() => toldOf(asker, path, made));
-    const restored = await about(asker, path, () =>
-      restore(asker, context, { ...at, cid, policy, input, onRecord }),
-    );
-    await ports.vfs.core.invalidator.settled();
-    return toldOf(asker, path, restored);
-  },
-});
-
-/** The answer: what was done or, when nothing was recorded, the plan. */
-function toldOf(asker: Asker, path: string, restored: Restored) {
-  const { seq, rehearsed } = restored;
-  const conflicts = conflictsOf(asker, path, restored.conflicts);
-  const warnings = restored.skipped.slice(0, SHOWN).map((name) => {
-    return `left out ${path}/${textOf(name)}: only root makes devices`;
-  });
-  if (seq === undefined) {
-    const plan = { ...planOf(rehearsed, warnings), conflicts };
-    return { data: { dry_run: true as const, plan } };
-  }
-  return { data: restoredObject(path, restored, conflicts, seq), seq: seq.last, warnings };
-}
-
-/** @throws OpError unsupported. */
-function policyOf({ on_conflict: policy }: FromInput): 'fail' | 'keep_remote' {
-  if (policy === 'fail' || policy === 'keep_remote') return policy;
-  throw new OpError('unsupported', `vfs_sync_from_ipfs with ${policy}`, {
-    hint: 'trees are not merged: choose fail or keep_remote',
-  });
-}
-
-interface Destination {
-  /** The deepest directory on the way that exists. */
-  readonly existing: Ino;
-  readonly missing: readonly Name[];
-  /** Links followed as far as there is something. */
-  readonly treePath: Name;
-}
-
-/** @throws OpError not-found, not-directory, read-only; as resolving does. */
-function destination(asker: Asker, { path, parents }: FromInput): Destination {
-  const missing: Name[] = [];
-  for (let at = path; ; at = at.slice(0, at.lastIndexOf('/')) || '/') {
-    const found = foundAt(asker, at, parents);
-    if (found === undefined) {
-      missing.unshift(nameOfText(at.slice(at.lastIndexOf('/') + 1)));
-      continue;
-    }
-    if (found.inode === undefined) missing.unshift(found.name);
-    const existing = found.inode?.ino ?? found.parent;
-    if (existing >= CONTROL_INO_FROM) throw readOnly(asker, path);
-    const row = asker.vfs.core.inodes.get(existing);
-    if (!isDirectory(row.mode)) {
-      throw new OpError('not-directory', `${asker.tool} ${path}`, { details: { path } });
-    }
-    about(asker, path, () => asker.vfs.core.demandWritable(row, asker.tool));
-    const behind = found.inode === undefined ? missing.slice(1) : missing;
-    return { existing, missing, treePath: [found.path, ...behind].join('/') as Name };
-  }
-}
-
-/** undefined: a directory above it is missing, and may be made. */
-function foundAt(asker: Asker, path: string, parents: boolean) {
-  try {
-    const found = find(asker, path, true);
-    if (!(found instanceof Promise)) return found;
-    found.catch(() => {}); // Whatever it means, it cannot be changed.
-    throw readOnly(asker, path);
-  } catch (error) {
-    const isMissing = error instanceof OpError && error.failure === 'not-found';
-    if (parents && isMissing) return undefined;
-    throw error;
-  }
-}
-
-const readOnly = ({ tool }: Asker, path: string): OpError =>
-  new OpError('read-only', `${tool} ${path}`, {
-    hint: 'content by CID and control files never change',
-    details: { path },
-  });
-
-async function restore(
-  asker: Asker,
-  context: ToolContext,
-  wanted: Destination & {
-    readonly cid: CID;
-    readonly policy: 'fail' | 'keep_remote';
-    readonly input: FromInput;
-    readonly onRecord: (restored: Restored) => void;
-  },
-): Promise<Restored> {
-  const { vfs, caller } = asker;
-  const { cid, existing, missing, treePath, policy, input, onRecord } = wanted;
-  const request = {
-    cid,
-    existing,
-    missing,
-    path: treePath,
-    policy,
-    applyDeletions: input.apply_deletions,
-    writer: { write: (plan: Parameters<typeof vfs.graft>[1]) => vfs.graft(caller, plan) },
-    isRoot: caller.uid === 0,
-    actor: () => caller.actor(),
-    group: caller.group,
-    expectedRoot: input.expected_version,
-    isAlone: input.node === 'embedded',
-    dryRun: input.dry_run,
-    onRecord,
-  };
-  try {
-    return await context.ports.ipfs.restorer.restore(request, {
-      signal: context.signal,
-      progress: ({ bytes: done, bytesTotal: total }) => {
-        context.progress({ done, total, unit: 'bytes' });
-      },
-    });
-  } catch (error) {
-    throw withConflicts(asker, error, input.path);
-  }
-}
-
-/** The conflicts of a refusal as the contract shows them. */
-function withConflicts(asker: Asker, error: unknown, path: string): unknown {
-  if (!(error instanceof OpError) || error.failure !== 'sync-conflict') return error;
-  const found = error.details['conflicts'] as readonly SyncConflict[];
-  const partial = { conflicts: conflictsOf(asker, path, found), count: found.length };
-  const { hint } = error;
-  return new OpError('sync-conflict', `vfs_sync_from_ipfs ${path}`, {
-    ...(hint === undefined ? {} : { hint }),
-    details: { path, partial },
-  });
-}
-
-/** CIDs of what the caller may not read are left out. */
-function conflictsOf(
-  { vfs, caller }: Asker,
-  path: string,
-  conflicts: readonly SyncConflict[],
-): Conflict[] {
-  return conflicts.slice(0, SHOWN).map((conflict) => {
-    const { path: at, what, localIno, localCid, remoteCid, baseCid, resolution } = conflict;
-    const local = vfs.core.inodes.find(localIno);
-    const isTold = local !== undefined && isPermitted(caller, local, R_OK);
-    return {
-      path: `${path}/${textOf(at)}`,
-      what,
-      ...(isTold && localCid !== undefined ? { local_cid: localCid.toString() } : {}),
-      ...(remoteCid === undefined ? {} : { remote_cid: remoteCid.toString() }),
-      ...(isTold && baseCid !== undefined ? { base_cid: baseCid.toString() } : {}),
-      resolution,
-    };
-  });
-}
-
-const restoredObject = (
-  path: string,
-  { root, base, counts, bytes }: Restored,
-  conflicts: Conflict[],
-  seq: NonNullable<Restored['seq']>,
-) => ({
-  path,
-  root_cid: root.toString(),
-  ...(base === undefined ? {} : { base_cid: base.toString() }),
-  counts: { ...counts },
-  bytes,
-  conflicts,
-  seq_first: seq.first,
-  seq_last: seq.last,
-});

@@ -112,6 +112,7 @@ describe('restoring', () => {
         ipfs_path: 'bafysnap',
         path: '/ipfs',
         on_conflict: 'keep_remote',
+        overwrite: true,
         apply_deletions: true,
         parents: true,
         dry_run: false,

@@ -24,6 +24,8 @@ export class FakeNode {
   readonly blocks = new Map<string, Uint8Array>();
   readonly pins = new Map<string, Pin>();
   readonly placed = new Map<string, CID>();
+  /** What others have, which it finds when it is to pin it. */
+  readonly elsewhere = new Map<string, Uint8Array>();
   /** Names of all calls, in order. */
   readonly calls: string[] = [];
   /** Blocks that came in CARs. */
@@ -137,6 +139,7 @@ export class FakeNode {
       add: (cid, { recursive = true, name }) =>
         this.#call('pins.add', async () => {
           const named = name === undefined ? {} : { name };
+          for (const [key, bytes] of this.elsewhere) this.blocks.set(key, bytes);
           await this.#pin({ cid, type: recursive ? 'recursive' : 'direct', ...named });
           return { type: recursive ? 'recursive' : 'direct', alreadyPinned: false };
         }),

@@ -173,7 +173,7 @@ async function tried(
         existing,
         missing: [],
         path: nameOfText(`/ipfs/r${number}`),
-        policy: 'fail',
+        conflicts: { how: 'restore', policy: 'fail' },
         applyDeletions: true,
         writer: { write: (plan) => vfs.graft(ROOT, plan) },
         isRoot: true,

@@ -19,7 +19,7 @@ beforeEach(() => {
 });
 afterEach(() => world.close());
 
-const REMOTE = { policy: 'keep_remote' } as const;
+const REMOTE = { conflicts: { how: 'restore', policy: 'keep_remote' } } as const;
 
 const conflictsOf = async (work: Promise<unknown>) => (await failureOf(work)).details['conflicts'];
 

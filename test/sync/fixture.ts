@@ -229,7 +229,7 @@ export class Fixture {
       existing: rest.existing ?? this.ino(path),
       missing: [],
       path: nameOfText(path),
-      policy: 'fail',
+      conflicts: { how: 'restore', policy: 'fail' },
       applyDeletions: true,
       writer: { write: (plan) => this.vfs.graft(caller, plan) },
       isRoot: caller.uid === 0,

@@ -51,6 +51,8 @@ function makeTree(path: string): void {
   void world.vfs.setattr(ROOT, directory, { mtime: { s: 77, ns: 7 }, atime: { s: 78, ns: 8 } });
 }
 
+const REMOTE = { conflicts: { how: 'restore', policy: 'keep_remote' } } as const;
+
 describe('a snapshot record', () => {
   test('restored into an empty directory gives the same tree, in everything', async () => {
     makeTree('/ipfs/t');
@@ -68,7 +70,7 @@ describe('a snapshot record', () => {
     world.mkdir('/ipfs/back');
     await world.restore(snapshot, '/ipfs/back');
     world.write('/ipfs/back/tool', 'changed');
-    await world.restore(snapshot, '/ipfs/back', { policy: 'keep_remote' });
+    await world.restore(snapshot, '/ipfs/back', { ...REMOTE });
     await world.publish('/ipfs/back');
     expect(checkJournal(world.journal)).toEqual([]);
   });
@@ -159,7 +161,7 @@ describe('policies', () => {
   test('keep_remote takes the tree, and leaves what it does not know', async () => {
     const root = await published();
     prepareHere();
-    const restored = await world.restore(root, '/ipfs/here', { policy: 'keep_remote' });
+    const restored = await world.restore(root, '/ipfs/here', { ...REMOTE });
     expect(world.bytes('/ipfs/here/d/other').toString()).toBe('theirs');
     expect(world.bytes('/ipfs/here/d/only-here').toString()).toBe('kept');
     expect(world.bytes('/ipfs/here/kind').toString()).toBe('a file');
@@ -192,7 +194,7 @@ describe('policies', () => {
       world.write('/ipfs/t/new', 'since');
       await world.publish('/ipfs/t');
       world.write('/ipfs/t/mine', 'never synced');
-      const result = await world.restore(old, '/ipfs/t', { policy: 'keep_remote', applyDeletions });
+      const result = await world.restore(old, '/ipfs/t', { ...REMOTE, applyDeletions });
       world.unlink('/ipfs/t/mine');
       return result;
     };
@@ -219,7 +221,7 @@ describe('policies', () => {
       write: (plan: Parameters<typeof world.vfs.graft>[1]) => world.vfs.graft(ROOT, plan),
     };
     const work = world.restore(root, '/ipfs/here', {
-      policy: 'keep_remote',
+      ...REMOTE,
       writer: {
         write: (plan) => {
           world.write('/ipfs/here/kind/appeared', 'meanwhile');

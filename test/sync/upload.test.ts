@@ -2,11 +2,12 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { nameOfText } from '../../src/base/ids.ts';
 import { NODE_TRANSFER_MS } from '../../src/base/limits.ts';
-import { cidOfBytes, parseCid } from '../../src/content/content.ts';
+import { type CID, cidOfBytes, parseCid } from '../../src/content/content.ts';
 import { checkJournal, type TargetRow } from '../../src/journal/journal.ts';
 import { lateAmong, sentCids } from '../../src/sync/sent.ts';
 import { pinNameOf, placeOf, upload } from '../../src/sync/upload.ts';
-import { FakeNode } from '../fakes/node.ts';
+import { blockOf, FakeNode } from '../fakes/node.ts';
+import { Origin } from '../fakes/origin.ts';
 import { Fixture, failureOf, ROOT } from './fixture.ts';
 
 const PATH = nameOfText('/ipfs/t');
@@ -77,6 +78,36 @@ test('a node gets the tree, its manifest and its record, pinned by name and plac
   await want();
   await attempt();
   await expectWhole();
+});
+
+test('bytes that are elsewhere are not sent: the node is told to pin, and finds them', async () => {
+  const there = world;
+  const { snapshot } = await there.publish('/ipfs/t');
+  const origin = new Origin();
+  for await (const { cid } of there.dag.walk(snapshot, there.signal)) {
+    const bytes = there.blocks.get(cid) ?? Buffer.alloc(0);
+    origin.put(cid, bytes);
+    fake.elsewhere.set(blockOf(cid), bytes);
+  }
+  try {
+    world = new Fixture(origin);
+    world.mkdir('/ipfs/t');
+    await world.restore(snapshot, '/ipfs/t');
+    world.write('/ipfs/t/mine', 'made here');
+    await want();
+    await attempt();
+    expect(row()).toMatchObject({ state: 'pinned', attempts: 0, held: row().wanted });
+    const tree = fake.placed.get('/kitfs/ipfs%2Ft');
+    await fake.collect();
+    const mine = await world.dag.resolve(tree as CID, ['mine'], world.signal);
+    expect(await fake.below(tree as CID)).toContain(blockOf(mine));
+    // Directories, lists, the record and what was made here.
+    expect(fake.imported).toBeLessThan(fake.blocks.size);
+    const far = await world.dag.resolve(tree as CID, ['a', 'f'], world.signal);
+    expect(world.blocks.has(far)).toBe(false);
+  } finally {
+    await there.close();
+  }
 });
 
 test('of a change only its blocks travel, and the pins of before go', async () => {

@@ -179,11 +179,13 @@ describe('vfs_sync_from_ipfs', () => {
     await world.write('/ipfs/t/b', 'changed');
     await world.write('/ipfs/t/new', 'since');
     const second = await publish({ path: '/ipfs/t' });
-    await world.done('vfs_stat', { path: '/ipfs/t/b', compute_cid: true });
+    await world.write('/ipfs/t/b', 'changed again');
+    await world.write('/ipfs/t/new', 'since then');
     const values = { ipfs_path: root, path: '/ipfs/t', apply_deletions: true };
-    const { partial } = await world.refused('vfs_sync_from_ipfs', values, 'SYNC_CONFLICT');
     const cidOf = async (path: string) =>
       (await world.done('vfs_stat', { path, compute_cid: true }))['cid'];
+    const [b2, fresh2] = [await cidOf('/ipfs/t/b'), await cidOf('/ipfs/t/new')];
+    const { partial } = await world.refused('vfs_sync_from_ipfs', values, 'SYNC_CONFLICT');
     const there = await cidOf(`/ipfs/${root}/b`);
     const b = await cidOf(`/ipfs/${second['root_cid']}/b`);
     const fresh = await cidOf(`/ipfs/${second['root_cid']}/new`);
@@ -193,7 +195,7 @@ describe('vfs_sync_from_ipfs', () => {
         {
           path: '/ipfs/t/b',
           what: 'both_changed',
-          local_cid: b,
+          local_cid: b2,
           remote_cid: there,
           base_cid: b,
           resolution: 'none',
@@ -201,7 +203,7 @@ describe('vfs_sync_from_ipfs', () => {
         {
           path: '/ipfs/t/new',
           what: 'deleted_there',
-          local_cid: fresh,
+          local_cid: fresh2,
           base_cid: fresh,
           resolution: 'none',
         },
@@ -238,6 +240,41 @@ describe('vfs_sync_from_ipfs', () => {
     });
     expect(await world.text('/ipfs/here/d/a')).toBe('theirs');
     expect(Number(data['seq_last'])).toBeGreaterThan(Number(data['seq_first']));
+  });
+
+  test('under keep_both both are there, and the answer names where', async () => {
+    const { root_cid: root } = await published();
+    await world.write('/ipfs/here/d/a', 'ours');
+    const values = { ipfs_path: root, path: '/ipfs/here', on_conflict: 'keep_both' };
+    const { conflicts } = await restore(values);
+    const [{ kept_as: kept, remote_cid: cid } = {}] = conflicts as Record<string, string>[];
+    expect(kept).toBe(`/ipfs/here/d/a.conflict-${cid?.slice(-8)}`);
+    expect(await world.text('/ipfs/here/d/a')).toBe('ours');
+    expect(await world.text(kept ?? '')).toBe('theirs');
+  });
+
+  test('under keep_local what is here stays, and the rest comes', async () => {
+    const { root_cid: root } = await published();
+    await world.write('/ipfs/here/d/a', 'ours');
+    const values = { ipfs_path: root, path: '/ipfs/here', on_conflict: 'keep_local' };
+    const data = await restore(values);
+    expect(data).toMatchObject({ counts: { created: 1, conflicts: 1 } });
+    expect(await world.text('/ipfs/here/d/a')).toBe('ours');
+    expect(await world.text('/ipfs/here/b')).toBe('same');
+  });
+
+  test('with overwrite also what was only changed here becomes what it is there', async () => {
+    const { root_cid: root } = await published();
+    await world.write('/ipfs/t/b', 'changed here');
+    const values = { ipfs_path: root, path: '/ipfs/t', on_conflict: 'keep_remote' };
+    expect(await restore(values)).toMatchObject({ counts: { updated: 0, conflicts: 0 } });
+    expect(await world.text('/ipfs/t/b')).toBe('changed here');
+    await restore({ ...values, overwrite: true });
+    expect(await world.text('/ipfs/t/b')).toBe('same');
+    for (const on_conflict of ['keep_local', 'keep_both']) {
+      const wrong = { ...values, overwrite: true, on_conflict };
+      await world.refused('vfs_sync_from_ipfs', wrong, 'INVALID_ARGUMENT');
+    }
   });
 
   test('a path below a root is a tree too', async () => {
@@ -295,8 +332,6 @@ describe('vfs_sync_from_ipfs', () => {
     await refused({ path: '/.kitfs' }, 'READ_ONLY');
     await refused({ path: '/ipfs/t/x' }, 'PERMISSION_DENIED', 1000);
     await refused({ path: '/ipfs/t/x', dry_run: true }, 'PERMISSION_DENIED', 1000);
-    await refused({ on_conflict: 'keep_both' }, 'NOT_SUPPORTED');
-    await refused({ on_conflict: 'keep_local' }, 'NOT_SUPPORTED');
     await refused({ node: 'kubo' }, 'SERVICE_NOT_CONFIGURED');
   });
 

@@ -83,7 +83,9 @@ test('a pin is never listed, copied or published', async () => {
 test('what is restored over a pinned file leaves it pinned', async () => {
   const { snapshot } = await world.publish('/ipfs/a');
   pin('/ipfs/a/b/f');
-  await world.restore(snapshot, '/ipfs/a', { policy: 'keep_remote' });
+  await world.restore(snapshot, '/ipfs/a', {
+    conflicts: { how: 'restore', policy: 'keep_remote' },
+  });
   expect(told('/ipfs/a/b/f')).toBe('1');
 });
 
