@@ -188,6 +188,11 @@ test('a file that is pinned here comes here by itself, and stays when the node g
   );
   expect(await daemon.run('getfattr', ['-d', 'ipfs/d'])).toBe('');
   await until(daemon, 'it came', async () => (await spaceOf(daemon))?.pinned_bytes === 3_000_000);
+  const ownPins = async () =>
+    (await kubo.cli(['pin', 'ls', '--type=recursive', '--names'])).match(/kitfs content/g) ?? [];
+  expect(await ownPins()).toHaveLength(1);
+  await daemon.crash();
+  await until(daemon, 'the pin is ended that kept it', async () => (await ownPins()).length === 0);
   await kubo.kill();
   expect(await sums(daemon)).toBe(wanted);
 });
