@@ -27,7 +27,7 @@ export interface Located {
  * @throws OpError not-found (kind link); content-missing, integrity,
  *   unsupported.
  */
-export async function locate(
+async function locate(
   dag: Dag,
   path: string,
   { op, signal }: { readonly op: string; readonly signal: AbortSignal },

@@ -2,9 +2,8 @@
 import { z } from 'zod';
 import type { NameFacet, Published, PublishOptions } from '../backend/backend.ts';
 import { rfc3339 } from '../base/clock.ts';
-import { OpError } from '../base/errors.ts';
-import { nameOfText } from '../base/ids.ts';
 import { located } from './content-paths.ts';
+import { demandKey, LIFETIME_S, nameRecord, TTL_S } from './named.ts';
 import { changeOutside } from './outside.ts';
 import { parseIpfsPath } from './paths.ts';
 import { type PinRecord, recordPin, syncedAfterwards } from './pins.ts';
@@ -19,8 +18,8 @@ const publishInput = schema.input({
   ipfs_path: schema.ipfsPath(),
   key: schema.text(1, 64).default('self'),
   create_key: schema.flag(),
-  lifetime_s: schema.int(1, YEAR_S).default(172_800),
-  ttl_s: schema.int(0, YEAR_S).default(300),
+  lifetime_s: schema.int(1, YEAR_S).default(LIFETIME_S),
+  ttl_s: schema.int(0, YEAR_S).default(TTL_S),
   resolve: schema.flag(true).describe('see first that it is there'),
   allow_offline: schema.flag(),
   ...schema.node,
@@ -77,7 +76,8 @@ export const ipfsNamePublish = recordTool({
       data: toldOf(input, made),
       node: node.kind,
     });
-    const record = recordOf(input, path);
+    const { key, ttl_s, lifetime_s } = input;
+    const record = nameRecord(path, { key, ttl_s, lifetime_s });
     if (input.dry_run) {
       const isKnown = await demandKey(node.names, input, options);
       const asKnown = isKnown ? options : { ...options, key: undefined };
@@ -107,13 +107,6 @@ export const ipfsNamePublish = recordTool({
   afterwards: syncedAfterwards,
 });
 
-const recordOf = ({ key, ttl_s, lifetime_s }: PublishInput, path: string): PinRecord => ({
-  kind: 'name_publish',
-  cid: undefined,
-  path: nameOfText(path),
-  after: { key, path, ttl_s, lifetime_s },
-});
-
 function recordName(context: ToolContext, record: PinRecord): number {
   const { journal } = context.ports.vfs.core;
   return journal.commit((tx) => recordPin(context, tx, record));
@@ -139,20 +132,6 @@ async function keyFor(
   if (!isMade) return;
   const known = await names.keys({ signal });
   if (!known.some(({ name }) => name === key)) await names.generateKey(key, { signal });
-}
-
-/** Whether there is such a key already. @throws OpError not-found: no, and none is to be made. */
-async function demandKey(
-  names: NameFacet,
-  { key, create_key: isMade }: PublishInput,
-  { signal }: PublishOptions,
-): Promise<boolean> {
-  const isKnown = (await names.keys({ signal })).some(({ name }) => name === key);
-  if (isKnown || isMade) return isKnown;
-  throw new OpError('not-found', `publish under "${key}"`, {
-    hint: 'make the key with create_key',
-    details: { kind: 'key' },
-  });
 }
 
 type Told = z.input<typeof publishOutput>;

@@ -10,6 +10,7 @@ import type { Published, Sent } from '../sync/sync.ts';
 import { CONTROL_INO_FROM, climbed, type Inode } from '../vfs/vfs.ts';
 import { gateOf } from './content-paths.ts';
 import { type Durability, durabilitySchema, replicaObject } from './entries.ts';
+import { namingOf, publishNamed } from './named.ts';
 import { syncedAfterwards } from './pins.ts';
 import { type Asker, about, absent, askerOf, find } from './places.ts';
 import type { Plan } from './results.ts';
@@ -81,6 +82,8 @@ export const vfsSyncToIpfs = recordTool({
     const { publisher } = context.ports.ipfs;
     const at = await directory(asker, path);
     const targets = targetsOf(input, context);
+    const { publish_key: key } = input;
+    const naming = key === undefined ? undefined : await namingOf(context, key, asker.tool);
     const request = { ...publishRequest(asker, input, at), targets };
     if (input.dry_run) {
       const plan = about(asker, path, () => publisher.plan(request));
@@ -94,7 +97,9 @@ export const vfsSyncToIpfs = recordTool({
         warnings: skipped > SHOWN ? [`skipped ${skipped} in all`] : [],
       };
     };
-    const onRecord = (published: Published) => context.keep(() => tell(published));
+    // Whoever sends the call again is told the name too, or publishes it then.
+    const onRecord = (published: Published) =>
+      naming === undefined ? context.keep(() => tell(published)) : undefined;
     const published = await about(asker, path, () =>
       publisher.publish(
         { ...request, onRecord },
@@ -107,7 +112,11 @@ export const vfsSyncToIpfs = recordTool({
       ),
     );
     await carried(context, at.path, published, { targets, waitFor: input.wait_for });
-    return tell(published);
+    if (naming === undefined) return tell(published);
+    return await publishNamed(context, naming, published.root, (ipns_name) => {
+      const told = tell(published);
+      return { ...told, data: { ...told.data, ipns_name } };
+    });
   },
   afterwards: syncedAfterwards,
 });
@@ -130,11 +139,11 @@ const NO_TARGETS: ReadonlySet<string> = new Set(['ipns', 'mfs', 'local', 'memory
 
 /**
  * Stores that shall have the tree.
- * @throws OpError not-configured, not-found (backend), invalid-argument, node-offline.
+ * @throws OpError not-configured, not-found (backend), invalid-argument.
  */
 function targetsOf(input: ToInput, { ports }: ToolContext): readonly string[] {
   const { home, kubo } = ports.ipfs.nodes;
-  const { targets = home === 'kubo' ? ['ipfs'] : [], publish_key: key } = input;
+  const { targets = home === 'kubo' ? ['ipfs'] : [] } = input;
   const op = 'vfs_sync_to_ipfs';
   for (const backend of targets) {
     if (NO_TARGETS.has(backend)) {
@@ -157,10 +166,7 @@ function targetsOf(input: ToInput, { ports }: ToolContext): readonly string[] {
       details: { kind: 'backend', backend },
     });
   }
-  if (key === undefined) return [...new Set(targets)];
-  throw new OpError('node-offline', `${op} under ${key}`, {
-    hint: 'names are published by an online node; leave out publish_key',
-  });
+  return [...new Set(targets)];
 }
 
 /** Waits until a store has it, if it shall. @throws OpError what all of them failed with. */

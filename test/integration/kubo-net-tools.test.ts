@@ -202,6 +202,19 @@ describe('a topic', () => {
   });
 });
 
+test('a tree is published under a name when it is with the node, and the other finds it there', async () => {
+  await world.write('/ipfs/site/a', 'first');
+  const values = { path: '/ipfs/site', publish_key: 'self' };
+  await world.refused('vfs_sync_to_ipfs', { ...values, publish_key: 'none' }, 'NOT_FOUND');
+  const made = await world.ask('vfs_sync_to_ipfs', values);
+  const { root_cid: root, ipns_name: name } = made.data ?? {};
+  expect(made.context['seq']).toBe(world.journal.head.seq);
+  const found = await other.done('ipfs_name_resolve', { ipns_name: name, no_cache: true });
+  expect(found).toMatchObject({ cid: root });
+  const { data } = await other.ask('ipfs_cat', { ipfs_path: `/ipns/${name}/a` });
+  expect(data).toMatchObject({ size: 5 });
+});
+
 test('a node without what is asked says which', async () => {
   await using plain = await KuboNode.start({ routing: 'none' });
   const at = open(plain.api);

@@ -271,6 +271,6 @@ test('a subscription ends with an error when its node is killed, and a call in b
   waiting.catch(() => {});
   await node.stats.version(calling());
   await kubo.kill();
-  await expect(heard).rejects.toEqual(failing('response-invalid'));
+  await expect(heard).rejects.toEqual(failing('not-running'));
   await expect(waiting).rejects.toEqual(failing('not-running'));
 });
