@@ -111,7 +111,9 @@ async function expectWhole(): Promise<void> {
     'recursive',
     'recursive',
   ]);
-  expect(row()).toMatchObject({ state: 'pinned', sent: [], held: row().wanted });
+  expect(row()).toMatchObject({ state: 'pinned', held: row().wanted });
+  // But for what an attempt that was cut off may do yet.
+  expect(row().sent.filter((entry) => !/ \d+$/.test(entry))).toEqual([]);
   expect(checkJournal(world.journal)).toEqual([]);
 }
 
