@@ -207,7 +207,7 @@ class Push {
   }
 }
 
-/** Not of the node as a whole: the others are tried. */
+/** Not of the node as a whole: the others are tried. A change may be undone by somebody's at once. */
 const isOfOneName = ({ failure }: OpError): boolean =>
   [
     'not-found',
@@ -216,6 +216,8 @@ const isOfOneName = ({ failure }: OpError): boolean =>
     'is-directory',
     'content-missing',
     'unsupported',
+    'response-invalid',
+    'api-error',
   ].includes(failure);
 
 /** `/` and `/a` → `/a`. */
