@@ -12,6 +12,7 @@ export const mfsEndOf = (
 
 function kuboEnd({ content, mfs }: KuboNode): MfsEnd {
   return {
+    isSure: false,
     stat: (path, options) => mfs.stat(path, { ...options, flushed: true }),
     send: async (car, sent, options) => {
       await content.importCar(car, { ...options, pinRoots: false, sent });
@@ -24,6 +25,7 @@ function kuboEnd({ content, mfs }: KuboNode): MfsEnd {
 /** All changes are one: the root is replaced when they are made. */
 function embeddedEnd({ mfs }: EmbeddedNode, journal: Pick<Journal, 'commit'>): MfsEnd {
   return {
+    isSure: true,
     stat: async (path, options) => {
       // Before anybody wrote to the tree, its root is in no store.
       await mfs.flush('/', options);

@@ -47,11 +47,13 @@ export const SYNC: readonly Invariant[] = [
     scope: 'tree',
     severity: 'minor',
     sql: `SELECT m.parent AS directory, m.name AS seen, 'what MFS had, in a directory of such a tree' AS expected,
-        iif(i.ino IS NULL, 'no such directory', 'pending ' || m.pending) AS actual
-      FROM mfs_seen m LEFT JOIN inode i ON i.ino = m.parent AND ${isDirectory('i')}
-      LEFT JOIN superblock s ON s.id = i.superblock AND s.kind = 'mfs'
-      WHERE s.id IS NULL OR m.pending NOT IN (0, 1, 2) OR (m.cid IS NULL AND m.pending = 0)
-        OR m.version < -1 OR m.next_version < -1 OR (m.name = x'' AND m.parent <> s.root)`,
+        iif(s.id IS NULL, 'no such directory', 'pending ' || m.pending) AS actual
+      FROM mfs_seen m LEFT JOIN inode i ON i.ino = m.parent
+      LEFT JOIN superblock s ON s.id = i.superblock AND s.kind = 'mfs' AND ${isDirectory('i')}
+      WHERE (i.ino IS NOT NULL AND s.id IS NULL) OR m.pending NOT IN (0, 1, 2) OR (m.cid IS NULL AND m.pending = 0)
+        OR m.version < -1 OR m.next_version < -1
+        OR iif(json_valid(m.former), json_type(m.former) <> 'array', 1)
+        OR (m.pending = 0 AND m.former <> '[]') OR (m.name = x'' AND m.parent <> s.root)`,
   },
   {
     name: 'mfs-root',

@@ -311,10 +311,7 @@ ALTER TABLE sync_target ADD COLUMN held_pin INTEGER;
 UPDATE sync_target SET held_ino = 0, held_seq = 0, held_pin = pin WHERE held_tree IS NOT NULL;
 `;
 
-/**
- * What the mutable tree of the node had, in trees of kind `mfs`. The trigger is as that of `published`:
- * a directory that goes takes its rows with it.
- */
+/** What the mutable tree of the node had, in trees of kind `mfs`. */
 const MFS_SEEN = `
 CREATE TABLE mfs_seen (
   parent INTEGER NOT NULL,
@@ -326,12 +323,10 @@ CREATE TABLE mfs_seen (
   next_cid BLOB,
   next_ino INTEGER NOT NULL,
   next_version INTEGER NOT NULL,
+  former TEXT NOT NULL,
   PRIMARY KEY (parent, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX mfs_seen_pending ON mfs_seen (parent) WHERE pending > 0;
-CREATE TRIGGER mfs_seen_gone AFTER DELETE ON inode WHEN OLD.mode & ${S_IFMT} = ${S_IFDIR} BEGIN
-  DELETE FROM mfs_seen WHERE parent = OLD.ino;
-END;
 `;
 
 /** Index i takes the schema from version i to i + 1. */

@@ -6,6 +6,8 @@ import type { CallOptions, MfsStat } from '../backend/backend.ts';
 import type { CID } from '../content/content.ts';
 
 export interface MfsEnd {
+  /** What it said it has, no kill takes from it. */
+  readonly isSure: boolean;
   /** What is at a path, whose blocks can be read then; undefined: nothing. */
   stat(path: string, options: CallOptions): Promise<MfsStat | undefined>;
   /**

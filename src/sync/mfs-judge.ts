@@ -37,12 +37,38 @@ export function judge(
 
 function baseOf(row: SeenRow | undefined, there: Buffer | undefined): SeenState | undefined {
   if (row?.next === undefined) return row?.agreed;
-  const { to, isDone } = row.next;
-  if (isSameKey(to?.cid, there)) return to;
-  if (isSameKey(row.agreed?.cid, there)) return row.agreed;
+  const { agreed, former, next } = row;
+  if (isSameKey(next.to?.cid, there)) return next.to;
+  if (isSameKey(agreed?.cid, there)) return agreed;
+  if (former.some((key) => isSameKey(key, there))) return unlike(there);
   // Somebody changed it: behind us if the node had taken what we brought.
-  return isDone ? to : row.agreed;
+  return next.isDone ? next.to : agreed;
 }
+
+/** What is known to be there, and is the same as nothing here. */
+export const unlike = (cid: Buffer | undefined): SeenState | undefined =>
+  cid && { cid, ino: 0 as Ino, version: -1 };
+
+/** Former states that are remembered: the node may come back to those of its last third of a second. */
+const FORMER_MAX = 8;
+
+/** The row of a name that is brought, or is to be. */
+export function rowToward(
+  { parent, name }: Pick<SeenRow, 'parent' | 'name'>,
+  row: SeenRow | undefined,
+  next: Pick<NonNullable<SeenRow['next']>, 'isDone' | 'to'>,
+): SeenRow {
+  const { agreed, former = [], next: before } = row ?? { agreed: undefined };
+  const passed = before?.isDone === true ? [...former, before.to?.cid] : former;
+  const went = next.to === undefined ? (lastOf(row)?.ino ?? 0) : 0;
+  return { parent, name, agreed, former: passed.slice(-FORMER_MAX), next: { ...next, went } };
+}
+
+/** The row of a name of which nothing is under way. */
+export const settledRow = (
+  { parent, name }: Pick<SeenRow, 'parent' | 'name'>,
+  agreed: SeenState | undefined,
+): SeenRow => ({ parent, name, agreed, former: [], next: undefined });
 
 /** What is to be compared with before the node was asked. */
 export const lastOf = (row: SeenRow | undefined): SeenState | undefined =>
@@ -63,7 +89,7 @@ export const stateOf = (cid: Buffer, here: Here): SeenState => ({
   version: versionOf(here),
 });
 
-const isSameKey = (one: Buffer | undefined, other: Buffer | undefined): boolean =>
+export const isSameKey = (one: Buffer | undefined, other: Buffer | undefined): boolean =>
   one === undefined || other === undefined ? one === other : one.equals(other);
 
 /** `notes.txt` → `notes.conflict-3k5vtzl4.txt`, by the CID of what is kept under it (TOOLS.md §8). */
@@ -74,9 +100,5 @@ export function conflictName(name: Name, cid: string): Name {
 }
 
 /** The row of the root of a tree. */
-export const rootRow = (root: Ino, cid: Buffer): SeenRow => ({
-  parent: root,
-  name: '' as Name,
-  agreed: { cid, ino: root, version: 0 },
-  next: undefined,
-});
+export const rootRow = (root: Ino, cid: Buffer): SeenRow =>
+  settledRow({ parent: root, name: '' as Name }, { cid, ino: root, version: 0 });

@@ -12,9 +12,9 @@ import { NAME_BYTES_MAX } from '../base/limits.ts';
 import { isDirectory, isRegular, isSymlink } from '../base/posix.ts';
 import { turn } from '../base/turn.ts';
 import { blockKey, type CID, type Dag, type DagEntry, type DagLink } from '../content/content.ts';
-import type { InodeRow, Journal, SeenRow } from '../journal/journal.ts';
+import type { InodeRow, Journal, SeenRow, SeenState } from '../journal/journal.ts';
 import { grantedTo } from './metadata.ts';
-import { conflictName, judge, rootRow, stateOf } from './mfs-judge.ts';
+import { conflictName, judge, lastOf, rootRow, settledRow, stateOf, unlike } from './mfs-judge.ts';
 import { namesIn, removalOf, type WaitingFile } from './planning.ts';
 import { linked, type RemoteEntry, readLink } from './remote.ts';
 
@@ -36,8 +36,8 @@ export interface PullRequest {
   readonly cid: CID;
   /** Directories with names of which something is under way, and those above them. */
   readonly unsure: ReadonlySet<Ino>;
-  /** What is under way and is seen there has been there for long enough. */
-  readonly isConfirmed: boolean;
+  /** Whether what is under way for a name, and is seen there, was brought long enough ago. */
+  isConfirmed(parent: Ino, name: Name): boolean;
   readonly signal: AbortSignal;
 }
 
@@ -50,6 +50,8 @@ export interface Pulled {
   readonly rows: readonly SeenRow[];
   /** Of names that the plan makes: their rows are known when it was carried out. */
   readonly made: readonly MadeName[];
+  /** What had names that are sure to be gone there: of directories, with all below. */
+  readonly gone: readonly Ino[];
   /** Names that were changed on both sides. */
   readonly conflicts: number;
 }
@@ -57,7 +59,13 @@ export interface Pulled {
 export interface MadeName {
   readonly parent: Ino;
   readonly making: PlannedMaking;
-  readonly entry: RemoteEntry;
+  readonly entry: MadeEntry;
+}
+
+export interface MadeEntry extends RemoteEntry {
+  readonly children: readonly MadeEntry[];
+  /** What is there in it, and is not made: it was removed here. */
+  readonly removed?: readonly DagLink[];
 }
 
 /**
@@ -93,6 +101,7 @@ class Pull {
   readonly #files: WaitingFile[] = [];
   readonly #rows: SeenRow[] = [];
   readonly #made: MadeName[] = [];
+  readonly #gone: Ino[] = [];
   #bytes = 0;
   #conflicts = 0;
 
@@ -109,12 +118,20 @@ class Pull {
     return {
       plan: { root, linksFrom: [], metadata: {}, children: entries },
       ...{ files: this.#files, bytes: this.#bytes, rows: this.#rows, made: this.#made },
-      conflicts: this.#conflicts,
+      ...{ gone: this.#gone, conflicts: this.#conflicts },
     };
   }
 
-  /** `seen`: block key of what the directory was there when it was read last. */
-  async #directory(ino: Ino, cid: CID | undefined, seen: Buffer | undefined): Promise<Looked> {
+  /**
+   * `seen`: block key of what the directory was there when it was read last. `before`: the directory
+   * here that had its name then.
+   */
+  async #directory(
+    ino: Ino,
+    cid: CID | undefined,
+    seen: Buffer | undefined,
+    before = ino,
+  ): Promise<Looked> {
     const { unsure, signal } = this.#request;
     const isRead = cid !== undefined && seen?.equals(blockKey(cid)) === true;
     if (isRead && !unsure.has(ino)) return SETTLED;
@@ -122,6 +139,7 @@ class Pull {
     const links = cid === undefined ? new Map<Name, DagLink>() : await this.#links(cid, signal);
     const { journal } = this.#ports;
     const rows = journal.mfsSeen.of(ino);
+    if (before !== ino) this.#adopt(ino, rows, journal.mfsSeen.of(before));
     const siblings = namesIn(journal, ino);
     const entries: PlannedEntry[] = [];
     let isComplete = true;
@@ -136,6 +154,16 @@ class Pull {
       isComplete &&= looked.isComplete;
     }
     return { entries, isComplete };
+  }
+
+  /** What was there then is known, though nothing here is the same any more. */
+  #adopt(parent: Ino, rows: Map<Name, SeenRow>, before: ReadonlyMap<Name, SeenRow>): void {
+    for (const [name, row] of before) {
+      if (rows.has(name)) continue;
+      const adopted = settledRow({ parent, name }, unlike(lastOf(row)?.cid));
+      rows.set(name, adopted);
+      this.#rows.push(adopted);
+    }
   }
 
   async #links(cid: CID, signal: AbortSignal): Promise<Map<Name, DagLink>> {
@@ -160,7 +188,7 @@ class Pull {
     if (here !== undefined && isDirectory(here.mode)) return this.#overDirectory(names);
     if (here !== undefined && this.#ports.isWritten(here.ino)) return WAITS;
     if (here === undefined)
-      return link === undefined ? this.#forget(names) : this.#make(names, link);
+      return link === undefined ? this.#forget(names) : this.#revive(names, link, judged.base);
     if (judged.isChangedHere) return this.#conflict(names, here);
     const removal = removalOf(this.#ports.journal, names.name, here);
     if (link !== undefined) return this.#make(names, link, removal);
@@ -171,9 +199,13 @@ class Pull {
   /** Nothing is to be done here; what is under way may be over. */
   #settle({ parent, name, row }: Names, isBrought: boolean, base: SeenRow['agreed']): void {
     if (row?.next === undefined) return;
-    if (!isBrought) this.#rows.push({ parent, name, agreed: base, next: undefined });
-    else if (this.#request.isConfirmed) this.#rows.push({ ...row, agreed: base, next: undefined });
-    else if (!row.next.isDone) this.#rows.push({ ...row, next: { ...row.next, isDone: true } });
+    const isOver = !isBrought || this.#request.isConfirmed(parent, name);
+    if (isOver) {
+      this.#rows.push(settledRow({ parent, name }, base));
+      for (const ino of [row.agreed?.ino, row.next.went]) {
+        if (ino !== undefined && ino !== 0 && ino !== base?.ino) this.#gone.push(ino);
+      }
+    } else if (!row.next.isDone) this.#rows.push({ ...row, next: { ...row.next, isDone: true } });
   }
 
   #forget(names: Names): Looked {
@@ -209,16 +241,15 @@ class Pull {
     const { here, row, parent, name } = names;
     assert(here !== undefined, 'a directory is here');
     const seen = row?.agreed?.ino === here.ino ? row.agreed.cid : undefined;
-    const below = await this.#directory(here.ino, link.cid, seen);
-    if (below.isComplete && row?.next === undefined) {
-      const agreed = stateOf(blockKey(link.cid), here);
-      this.#rows.push({ parent, name, agreed, next: undefined });
-    }
-    // What is under way for the directory itself is over: it is there.
-    else if (below.isComplete && row?.next?.isDone === true) {
-      const agreed = stateOf(blockKey(link.cid), here);
-      const next = this.#request.isConfirmed ? undefined : { isDone: true, to: agreed };
-      this.#rows.push({ parent, name, agreed: next === undefined ? agreed : row.agreed, next });
+    const before = lastOf(row)?.ino;
+    const below = await this.#directory(here.ino, link.cid, seen, before === 0 ? here.ino : before);
+    const agreed = stateOf(blockKey(link.cid), here);
+    const isBrought = row?.next?.isDone === true;
+    if (below.isComplete && (row?.next === undefined || isBrought)) {
+      const isOver = !isBrought || this.#request.isConfirmed(parent, name);
+      // What was brought as a whole has changed since, by what is in it.
+      const next = { isDone: true, to: agreed, went: 0 as const };
+      this.#rows.push(isOver ? settledRow(names, agreed) : { ...rowOf(names), next });
     }
     return { ...below, entries: this.#adjusted(names, below.entries) };
   }
@@ -231,14 +262,14 @@ class Pull {
 
   /** A file that was changed here, and there. */
   async #conflict(names: Names, here: InodeRow): Promise<Looked> {
-    const { parent, name, link } = names;
+    const { link } = names;
     if (link === undefined) {
       this.#rows.push(emptied(names));
       return SETTLED;
     }
     const node = await linked(this.#ports.dag, link, this.#request.signal);
     if (await this.#isSame(here, link, node)) {
-      this.#rows.push({ parent, name, agreed: stateOf(blockKey(link.cid), here), next: undefined });
+      this.#rows.push(settledRow(names, stateOf(blockKey(link.cid), here)));
       return SETTLED;
     }
     this.#rows.push(this.#replaced(names));
@@ -246,11 +277,9 @@ class Pull {
   }
 
   /** What is there is known, and what is here is brought over it. */
-  #replaced({ parent, name, link, here }: Names): SeenRow {
-    const cid = link === undefined ? undefined : blockKey(link.cid);
-    const agreed =
-      cid === undefined ? undefined : { cid, ino: here?.ino ?? (0 as Ino), version: -1 };
-    return { parent, name, agreed, next: undefined };
+  #replaced(names: Names): SeenRow {
+    const { link } = names;
+    return settledRow(names, unlike(link === undefined ? undefined : blockKey(link.cid)));
   }
 
   async #isSame(here: InodeRow, link: DagLink, node: DagEntry): Promise<boolean> {
@@ -269,6 +298,47 @@ class Pull {
     if (names.siblings.has(name) || name.length > NAME_BYTES_MAX) return [];
     const entry = await readLink(this.#ports.dag, link, this.#request.signal);
     return [this.#making({ ...entry, name }, undefined, {})];
+  }
+
+  /**
+   * It was removed here, and changed there. Of a directory only what was changed comes back: what was
+   * not goes there too.
+   */
+  async #revive(names: Names, link: DagLink, base: SeenState | undefined): Promise<Looked> {
+    const node = await linked(this.#ports.dag, link, this.#request.signal);
+    if (node.type !== 'directory' || base === undefined) return this.#make(names, link);
+    const entry = await this.#changedIn(link, base.ino);
+    const { name, parent } = names;
+    if (entry === undefined) {
+      this.#rows.push(settledRow(names, { ...base, cid: blockKey(link.cid) }));
+      return SETTLED;
+    }
+    const making = this.#making({ ...entry, name }, undefined, {});
+    this.#made.push({ parent, making, entry });
+    return { entries: [making], isComplete: true };
+  }
+
+  /** A directory there, with what in it is not what it was; undefined: all of it is. */
+  async #changedIn(link: DagLink, before: Ino): Promise<MadeEntry | undefined> {
+    const { dag, journal } = this.#ports;
+    const { signal } = this.#request;
+    const rows = journal.mfsSeen.of(before);
+    const children: MadeEntry[] = [];
+    const removed: DagLink[] = [];
+    for (const [name, child] of await this.#links(link.cid, signal)) {
+      const { base, isChangedThere } = judge(rows.get(name), undefined, blockKey(child.cid));
+      const node = isChangedThere ? await linked(dag, child, signal) : undefined;
+      const isDirectory = node?.type === 'directory' && base !== undefined;
+      const entry = isDirectory
+        ? await this.#changedIn(child, base.ino)
+        : node && (await readLink(dag, child, signal));
+      if (entry === undefined) removed.push(child);
+      else children.push({ ...entry, name });
+    }
+    if (children.length === 0) return undefined;
+    const own = { name: '' as Name, path: '' as Name, type: 'directory', cid: link.cid } as const;
+    const plain = { size: 0, target: undefined, metadata: undefined, rdev: 0, sameAs: undefined };
+    return { ...own, ...plain, children, removed };
   }
 
   async #make(names: Names, link: DagLink, replaces?: PlannedRemoval): Promise<Looked> {
@@ -316,9 +386,10 @@ class Pull {
   }
 }
 
-const emptied = ({ parent, name }: Names): SeenRow => ({
-  ...{ parent, name, agreed: undefined, next: undefined },
-});
+const emptied = (names: Names): SeenRow => settledRow(names, undefined);
+
+const rowOf = ({ parent, name, row }: Names): SeenRow =>
+  row ?? settledRow({ parent, name }, undefined);
 
 /** What POSIX takes for a name; MFS takes more. */
 const isName = (name: Name): boolean =>

@@ -14,7 +14,7 @@ import { syncContents } from './durable.ts';
 import { type FreezePorts, type Frozen, freeze, unfreeze } from './freeze.ts';
 import type { MfsChange } from './mfs-changes.ts';
 import type { MfsEditing, MfsEnd } from './mfs-end.ts';
-import { lastOf, stateOf } from './mfs-judge.ts';
+import { isSameKey, lastOf, rowToward, settledRow, stateOf } from './mfs-judge.ts';
 import { counted, type Lack, missingBlocks } from './missing.ts';
 
 export interface PushPorts extends AssemblePorts, FreezePorts {
@@ -32,6 +32,8 @@ export interface Step {
 }
 
 export interface PushResult {
+  /** Rows of what the node said it has. */
+  readonly brought: readonly SeenRow[];
   /** Why something could not be brought, though the node answers. */
   readonly error: OpError | undefined;
 }
@@ -89,8 +91,7 @@ class Push {
       for (const step of steps) if (await this.#step(edits, step)) this.#done.push(step);
     });
     for (const step of this.#done) skipped.delete(step);
-    this.#note(this.#done, [...skipped]);
-    return { error: this.#error };
+    return { error: this.#error, brought: this.#note(this.#done, [...skipped]) };
   }
 
   async #build(held: readonly Held[]): Promise<readonly Step[]> {
@@ -178,29 +179,24 @@ class Push {
     }
   }
 
-  #note(done: readonly Step[], skipped: readonly Step[]): void {
+  #note(done: readonly Step[], skipped: readonly Step[]): readonly SeenRow[] {
     const { journal } = this.#ports;
+    const brought = done.flatMap((step) => [...rowsOf(step, true)]);
     journal.commit(() => {
-      for (const step of done) {
-        for (const row of rowsOf(step, true)) {
-          // A directory that was removed meanwhile took its rows with it.
-          if (journal.inodes.get(row.parent) !== undefined) journal.mfsSeen.put(row);
-        }
-      }
+      for (const row of brought) journal.mfsSeen.put(row);
       // As if it had never been tried: the next look finds out what is there.
       for (const { change, built } of skipped) {
         for (const { parent, name } of built === undefined ? [] : below(built, false)) {
           journal.mfsSeen.delete(parent, name);
         }
-        const { parent, name, row } = change;
-        if (journal.inodes.get(parent) === undefined) continue;
-        journal.mfsSeen.put(row ?? { parent, name, agreed: undefined, next: undefined });
+        journal.mfsSeen.put(change.row ?? settledRow(change, undefined));
       }
     });
+    return brought;
   }
 }
 
-/** Not of the node as a whole: the others are tried. */
+/** Not of the node as a whole: the others are tried. A change may be undone by somebody's at once. */
 const isOfOneName = ({ failure }: OpError): boolean =>
   [
     'not-found',
@@ -209,6 +205,8 @@ const isOfOneName = ({ failure }: OpError): boolean =>
     'is-directory',
     'content-missing',
     'unsupported',
+    'response-invalid',
+    'api-error',
   ].includes(failure);
 
 /** `/` and `/a` → `/a`. */
@@ -222,16 +220,15 @@ const EMPTY_DIRECTORY = blockKey(
 
 /** The row of a name that is brought, and of all that comes with it. */
 function* rowsOf({ change, built }: Step, isDone: boolean): Generator<SeenRow> {
-  const { parent, name, here, row, kind } = change;
-  const agreed = lastOf(row);
+  const { here, row, kind } = change;
   if (kind === 'rm') {
-    yield { parent, name, agreed, next: { isDone, to: undefined } };
+    yield rowToward(change, row, { isDone, to: undefined });
     return;
   }
   assert(here !== undefined, 'what is put is here');
   const cid = built === undefined ? EMPTY_DIRECTORY : blockKey(built.assembled.root.cid);
   const [top] = built?.frozen.entries ?? [];
-  yield { parent, name, agreed, next: { isDone, to: stateOf(cid, top?.row ?? here) } };
+  yield rowToward(change, row, { isDone, to: stateOf(cid, top?.row ?? here) });
   if (built !== undefined) yield* below(built, isDone);
 }
 
@@ -247,10 +244,7 @@ function* below(
       if (parts === undefined) continue;
       const to = stateOf(blockKey(parts.cid), child.row);
       const { ino: parent } = directory;
-      yield { parent, name: child.name, agreed: undefined, next: { isDone, to } };
+      yield rowToward({ parent, name: child.name }, undefined, { isDone, to });
     }
   }
 }
-
-const isSameKey = (one: Buffer | undefined, other: Buffer | undefined): boolean =>
-  one === undefined || other === undefined ? one === other : one.equals(other);

@@ -12,7 +12,7 @@ import type { Clock, Instant } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import type { TreePlan } from '../base/graft.ts';
 import type { ContentId, Ino, Name, SuperblockId } from '../base/ids.ts';
-import { textOf } from '../base/ids.ts';
+import { nameOfText, textOf } from '../base/ids.ts';
 import {
   MFS_CHANGES_MAX,
   MFS_CONFIRM_MS,
@@ -27,10 +27,9 @@ import { Bringer } from './bring.ts';
 import { Dirty } from './dirty.ts';
 import { retryDelayS } from './intend.ts';
 import { changesOf, type MfsChanges } from './mfs-changes.ts';
-import { stateOf } from './mfs-judge.ts';
-import { type MadeName, type Pulled, pull } from './mfs-pull.ts';
+import { settledRow, stateOf, unlike } from './mfs-judge.ts';
+import { type MadeEntry, type MadeName, type Pulled, pull } from './mfs-pull.ts';
 import { hold, type PushPorts, push } from './mfs-push.ts';
-import type { RemoteEntry } from './remote.ts';
 
 /** A tree that is mounted. */
 export interface MfsTree {
@@ -85,8 +84,11 @@ interface Known {
   again: ReadonlySet<Ino>;
   /** Of the next look at the node, on the monotonic clock. */
   dueMs: number;
-  /** When something was brought last. */
-  pushedMs: number;
+  /** When names were brought of which that is not sure yet; of others, before it began. */
+  readonly brought: Map<string, number>;
+  readonly begunMs: number;
+  /** The newest record when it was last counted what waits. */
+  countedSeq: number | undefined;
   isRunning: boolean;
   failures: number;
   checkedAt: Instant | undefined;
@@ -162,8 +164,8 @@ export class MfsTrees {
       const nowMs = this.#ports.clock.monotonicMs();
       known = {
         ...{ queue: pLimit(1), seq: undefined, again: new Set<Ino>(), dueMs: nowMs, failures: 0 },
-        ...{ pushedMs: nowMs, isRunning: false, checkedAt: undefined, waiting: NOTHING },
-        error: undefined,
+        ...{ begunMs: nowMs, isRunning: false, checkedAt: undefined, waiting: NOTHING },
+        ...{ brought: new Map<string, number>(), countedSeq: undefined, error: undefined },
       };
       this.#known.set(superblock, known);
     }
@@ -218,7 +220,10 @@ export class MfsTrees {
   async #round(tree: MfsTree, known: Known, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     // Told also while the node does not answer.
-    if (!tree.readOnly) known.waiting = amountOf(await this.#changes(tree, known, signal));
+    if (!tree.readOnly && known.countedSeq !== this.#ports.journal.head.seq) {
+      const looked = await this.#changes(tree, known, signal);
+      Object.assign(known, { waiting: amountOf(looked), countedSeq: looked.seq });
+    }
     await this.#pull(tree, known, signal);
     for (let pushes = 0; !tree.readOnly && pushes < TRIES_MAX; pushes += 1) {
       const isBrought = await this.#push(tree, known, signal);
@@ -244,7 +249,9 @@ export class MfsTrees {
       const unsure = this.#unsure(tree.root);
       const seen = journal.mfsSeen.get(tree.root, '' as Name)?.agreed?.cid;
       if (seen?.equals(blockKey(cid)) === true && unsure.size === 0) return;
-      const isConfirmed = clock.monotonicMs() - known.pushedMs >= MFS_CONFIRM_MS;
+      const sinceMs = clock.monotonicMs() - (this.#ports.end.isSure ? 0 : MFS_CONFIRM_MS);
+      const isConfirmed = (parent: Ino, name: Name) =>
+        (known.brought.get(keyOf(parent, name)) ?? known.begunMs) <= sinceMs;
       const request = { root: tree.root, cid, unsure, isConfirmed, signal };
       const pulled = await pull(this.#pullPorts, request);
       try {
@@ -308,8 +315,9 @@ export class MfsTrees {
         if (plan.children.length > 0) mounts.bring(tree, plan);
         // The rows of the inodes are written before it.
         tx.beforeCommit(() => {
-          for (const row of rows) {
-            if (journal.inodes.get(row.parent) !== undefined) journal.mfsSeen.put(row);
+          for (const row of rows) journal.mfsSeen.put(row);
+          for (const ino of pulled.gone) {
+            if (journal.inodes.get(ino) === undefined) journal.mfsSeen.forget(ino);
           }
           for (const one of pulled.made) this.#noteMade(one);
         });
@@ -319,6 +327,9 @@ export class MfsTrees {
       throw error;
     }
     const again = new Set(known.again);
+    for (const { parent, name, next } of rows) {
+      if (next === undefined) known.brought.delete(keyOf(parent, name));
+    }
     for (const { parent } of rows) for (const ino of this.#wayUp(parent)) again.add(ino);
     known.again = again;
     const path = textOf(tree.path);
@@ -329,13 +340,17 @@ export class MfsTrees {
     this.#noteEntry(parent, making.name, entry);
   }
 
-  #noteEntry(parent: Ino, name: Name, { cid, children }: RemoteEntry): void {
+  #noteEntry(parent: Ino, name: Name, { cid, children, removed = [] }: MadeEntry): void {
     const { dentries, inodes, mfsSeen } = this.#ports.journal;
     const ino = dentries.find(parent, name);
     const row = ino === undefined ? undefined : inodes.get(ino);
     if (row === undefined || cid === undefined) return;
-    mfsSeen.put({ parent, name, agreed: stateOf(blockKey(cid), row), next: undefined });
+    mfsSeen.put(settledRow({ parent, name }, stateOf(blockKey(cid), row)));
     for (const child of children) this.#noteEntry(row.ino, child.name, child);
+    for (const link of removed) {
+      const at = { parent: row.ino, name: nameOfText(link.name) };
+      mfsSeen.put(settledRow(at, unlike(blockKey(link.cid))));
+    }
   }
 
   /** What there is to be brought, as it is at this moment, without a turn in between. */
@@ -364,8 +379,9 @@ export class MfsTrees {
     }
     const held = hold(this.#ports, changes);
     const { source } = tree;
-    const { error } = await push(this.#ports, held, { source, signal });
-    known.pushedMs = clock.monotonicMs();
+    const { error, brought } = await push(this.#ports, held, { source, signal });
+    const nowMs = clock.monotonicMs();
+    for (const { parent, name } of brought) known.brought.set(keyOf(parent, name), nowMs);
     // Looked at once more: what could not be brought stays changed.
     const ways = changes.flatMap(({ parent }) => this.#wayUp(parent));
     Object.assign(known, { seq: isCut ? known.seq : seq, again: new Set([...again, ...ways]) });
@@ -382,3 +398,5 @@ const amountOf = ({ changes }: MfsChanges): MfsState['waiting'] => ({
   files: changes.length,
   bytes: changes.reduce((sum, { here }) => sum + (here?.size ?? 0), 0),
 });
+
+const keyOf = (parent: Ino, name: Name): string => `${parent}/${name}`;

@@ -72,9 +72,9 @@ export const CALLS: readonly Corruption[] = [
     found: ['tool-job-ended'],
   },
   {
-    title: 'what MFS had in a directory that is gone',
+    title: 'what MFS had in a directory that shows none of it',
     check: 'mfs-seen-fields',
-    plant: sql(`INSERT INTO mfs_seen VALUES (999, x'61', x'0155', 7, 1, 0, NULL, 0, 0)`),
+    plant: sql(`INSERT INTO mfs_seen VALUES (2, x'61', x'0155', 7, 1, 0, NULL, 0, 0, '[]')`),
     outcome: 'repaired',
   },
   {

@@ -16,6 +16,14 @@ export interface MountLaws {
   readonly world: () => Fixture;
 }
 
+/** Until it is sure that the node forgets nothing. */
+async function waitUntil(holds: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error('it never holds');
+  }
+}
+
 type HomeNode = ReturnType<Fixture['ports']['ipfs']['nodes']['state']>;
 
 /** As another client of the node: no mount is told. */
@@ -163,6 +171,61 @@ export function lawsOfMfsMounts({ kind, world }: MountLaws): void {
       expect(await shown('/d')).toEqual(['y']);
       expect(await listed('/d')).toEqual(['y']);
       expect(await there('d/y')).toBe('changed here');
+    });
+
+    test('of a directory removed here what was changed there comes back, and no more', async () => {
+      await mounted();
+      for (const name of ['a', 'b', 'sub/c', 'sub/d']) await w.write(`/m/d/${name}`, name);
+      await settled();
+      const node = w.ports.ipfs.nodes.state(undefined, 'change it behind the mount');
+      await changeBehind(w, node, '/shared/d/sub/c', Buffer.from('changed there'));
+      const values = { path: '/m/d', recursive: true };
+      await w.done('vfs_rmdir', values);
+      await settled();
+      for (const [path, names] of [
+        ['/d', ['sub']],
+        ['/d/sub', ['c']],
+      ] as const) {
+        expect(await shown(path)).toEqual(names);
+        expect(await listed(path)).toEqual(names);
+      }
+      expect(await w.text('/m/d/sub/c')).toBe('changed there');
+      await w.done('vfs_rmdir', values);
+      await settled();
+      expect(await listed()).toEqual(['there']);
+    });
+
+    test('a directory made anew is what was made, and what others changed in the old one', async () => {
+      await mounted();
+      for (const name of ['a', 'b', 'c']) await w.write(`/m/d/${name}`, name);
+      await settled();
+      const node = w.ports.ipfs.nodes.state(undefined, 'change it behind the mount');
+      await changeBehind(w, node, '/shared/d/b', Buffer.from('changed there'));
+      await w.done('vfs_rmdir', { path: '/m/d', recursive: true });
+      await w.write('/m/d/c', 'made anew');
+      await settled();
+      expect(await shown('/d')).toEqual(['b', 'c']);
+      expect(await listed('/d')).toEqual(['b', 'c']);
+      expect(await there('d/b')).toBe('changed there');
+      expect(await there('d/c')).toBe('made anew');
+    });
+
+    test('nothing is known of a directory any more that is gone on both sides', async () => {
+      await mounted();
+      await w.write('/m/d/e/f', 'deep');
+      await w.write('/m/d/moved/g', 'stays');
+      await settled();
+      await w.done('vfs_move', { source: '/m/d/moved', destination: '/m/moved' });
+      await w.done('vfs_rmdir', { path: '/m/d', recursive: true });
+      await settled();
+      await waitUntil(async () => {
+        await settled();
+        const sql = 'SELECT count(*) FROM mfs_seen WHERE parent NOT IN (SELECT ino FROM inode)';
+        return w.journal.connection.prepare(sql).pluck().get() === 0;
+      });
+      // The root, and three names.
+      expect(w.journal.connection.prepare('SELECT count(*) FROM mfs_seen').pluck().get()).toBe(4);
+      expect(await there('moved/g')).toBe('stays');
     });
 
     test('a file that is being written to is brought when it is closed, and not before', async () => {
