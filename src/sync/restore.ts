@@ -63,6 +63,8 @@ export interface RestoreRequest {
   /** As `compare` has it. */
   readonly isCopy?: boolean | undefined;
   readonly writer: TreeWriter;
+  /** Nobody is asked for what is not here. */
+  readonly isAlone?: boolean | undefined;
   /** Whether uid 0 asks. */
   readonly isRoot: boolean;
   actor(): Actor;
@@ -116,7 +118,7 @@ export class Restorer {
   async restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {
     const { journal, filling } = this.#ports;
     const op = `restore ${request.cid}`;
-    const mayLackBytes = filling.isOffered;
+    const mayLackBytes = filling.isOffered && request.isAlone !== true;
     const dag = mayLackBytes ? filling.keeping() : this.#ports.dag;
     const synced = journal.superblocks.synced(request.path);
     demandRoot(synced, request.expectedRoot, op);

@@ -66,12 +66,11 @@ export const vfsSyncFromIpfs = recordTool({
   run: async (input, context) => {
     const asker = askerOf(context, 'vfs_sync_from_ipfs');
     const { path } = input;
-    demandEmbedded(input, context);
     const onConflict = onConflictOf(input);
     const { signal, ports } = context;
-    const { dag } = ports.ipfs;
+    const reach = ports.ipfs.nodes.content(input.node, { op: asker.tool, localOnly: false });
     const source = await withoutName(context, { ipfs_path: input.ipfs_path }, asker.tool);
-    const { cid } = await locate(dag, source, { op: asker.tool, signal });
+    const { cid } = await locate(reach.dag, source, { op: asker.tool, signal });
     const at = destination(asker, input);
     const onRecord = (made: Restored) => context.keep(() => toldOf(asker, path, made));
     const restored = await about(asker, path, () =>
@@ -81,13 +80,6 @@ export const vfsSyncFromIpfs = recordTool({
     return toldOf(asker, path, restored);
   },
 });
-
-/** @throws OpError unsupported, not-configured: trees are restored from what is kept here. */
-function demandEmbedded({ node, ipfs_path: path }: FromInput, { ports }: ToolContext): void {
-  const op = `vfs_sync_from_ipfs ${path}`;
-  if (ports.ipfs.nodes.state(node ?? 'embedded', op).kind === 'embedded') return;
-  throw new OpError('unsupported', op, { hint: 'bring it here first, with ipfs_get' });
-}
 
 /** The answer: what was done or, when nothing was recorded, the plan. */
 function toldOf(asker: Asker, path: string, restored: Restored) {
@@ -187,6 +179,7 @@ async function restore(
     isRoot: caller.uid === 0,
     actor: () => caller.actor(),
     group: caller.group,
+    isAlone: input.node === 'embedded',
     expectedRoot: input.expected_version,
     dryRun: input.dry_run,
     onRecord,
@@ -199,8 +192,16 @@ async function restore(
       },
     });
   } catch (error) {
-    throw withConflicts(asker, error, input.path);
+    throw withConflicts(asker, asWithNode(error), input.path);
   }
+}
+
+/** What nobody could be asked for is not missing. */
+function asWithNode(error: unknown): unknown {
+  if (!(error instanceof OpError) || error.failure !== 'content-missing') return error;
+  const { hint, details, op } = error;
+  if (details['reason'] !== 'not-running') return error;
+  return new OpError('not-running', op, { ...(hint === undefined ? {} : { hint }), cause: error });
 }
 
 /** The conflicts of a refusal as the contract shows them. */
