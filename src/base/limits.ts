@@ -69,6 +69,10 @@ export const FETCH_MS_MAX = 30_000;
 export const FETCHED_CACHED_BYTES_MAX = 16 * 1024 * 1024;
 /** Who reads a remote file from one end to the other finds so much of it here already. */
 export const READ_AHEAD_BYTES = 4 * 1024 * 1024;
+/** Who reads one small remote file after the other finds the next ones here already, so many of them. */
+export const FILES_AHEAD = 64;
+/** A file that is larger is not small. */
+export const FILE_AHEAD_BYTES_MAX = 64 * 1024;
 /** Remote objects of which it is remembered what is here; of others the journal is asked. */
 export const REMOTE_REMEMBERED_MAX = 1024;
 

@@ -50,6 +50,7 @@ export { removeStrays } from './collect.ts';
 export { type BlockSource, Dag, type DagChild, type DagEntry, type DagLink } from './dag.ts';
 export type { Sealing } from './direct.ts';
 export { Doubt, type Verdict } from './doubt.ts';
+export { filledRuns } from './extents.ts';
 export { BlockFetcher, type BlockOrigin } from './fetch.ts';
 export { Filling } from './filling.ts';
 export { CONTENT_PROFILE, type Profile, rawCid } from './hash.ts';

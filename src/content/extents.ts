@@ -1,5 +1,5 @@
 /** Whole reads, writes and copies of ranges of open files; the system calls may do less at a time. */
-import { fdatasyncSync, ftruncateSync, readSync, writeSync } from 'node:fs';
+import { fdatasyncSync, fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
 import { codeOf } from '../base/errors.ts';
 import type { NativeFiles } from '../base/native.ts';
 
@@ -49,6 +49,36 @@ export function writeAt({ fd, position }: Range, bytes: Buffer): void {
   while (done < bytes.length) {
     done += writeSync(fd, bytes, done, bytes.length - done, position + done);
   }
+}
+
+/** What file systems allocate at a time, most of them. */
+const PAGE_BYTES = 4096;
+const ZEROS = Buffer.alloc(PAGE_BYTES);
+
+/** As `writeAt`, of bytes for which the file has a hole: pages of zeros stay one. */
+export function writeSparse({ fd, position }: Range, bytes: Buffer): void {
+  for (const { from, to } of filledRuns(bytes)) {
+    writeAt({ fd, position: position + from }, bytes.subarray(from, to));
+  }
+  const end = position + bytes.length;
+  if (fstatSync(fd).size < end) ftruncateSync(fd, end);
+}
+
+/** Runs of pages that are not all zeros. */
+export function* filledRuns(
+  bytes: Buffer,
+): Generator<{ readonly from: number; readonly to: number }> {
+  let from: number | undefined;
+  for (let at = 0; at < bytes.length; at += PAGE_BYTES) {
+    const page = bytes.subarray(at, at + PAGE_BYTES);
+    const isHole = page.equals(page.length === PAGE_BYTES ? ZEROS : ZEROS.subarray(0, page.length));
+    if (!isHole) from ??= at;
+    else if (from !== undefined) {
+      yield { from, to: at };
+      from = undefined;
+    }
+  }
+  if (from !== undefined) yield { from, to: bytes.length };
 }
 
 /** Bytes copied: fewer than `length` only when `from` ends. The ranges do not overlap. */

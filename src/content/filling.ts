@@ -4,11 +4,14 @@
  *
  * Invariants: bytes are verified before they are written; what is whole and does not hash to its
  * CID is not here, and is fetched again; who reads ahead keeps nobody waiting, and fails in silence.
+ *
+ * Objects are numbered in the order of the tree they came with: who reads small files one after the
+ * other, as whoever copies a tree does, reads them in that order.
  */
 import { LRUCache } from 'lru-cache';
 import { asOpError, OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
-import { READ_AHEAD_BYTES, REMOTE_REMEMBERED_MAX } from '../base/limits.ts';
+import { FILE_AHEAD_BYTES_MAX, READ_AHEAD_BYTES, REMOTE_REMEMBERED_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { ContentRow } from '../journal/journal.ts';
 import type { BlockStore } from './blocks.ts';
@@ -28,6 +31,9 @@ export interface FillingOptions {
   readonly signal: AbortSignal;
 }
 
+/** A reader that passes over so many files still reads one after the other. */
+const FILES_APART_MAX = 8;
+
 /** Bytes of an object. */
 export interface Extent {
   readonly from: number;
@@ -41,6 +47,8 @@ export class Filling {
   /** Where the last reading of an object ended. */
   readonly #ends = new LRUCache<ContentId, number>({ max: REMOTE_REMEMBERED_MAX });
   readonly #ahead = new Map<ContentId, Promise<void>>();
+  /** Small objects that were read lately, or are about to be. */
+  readonly #small = new LRUCache<ContentId, true>({ max: REMOTE_REMEMBERED_MAX });
   readonly #sealing = new Map<ContentId, Promise<void>>();
 
   constructor(options: FillingOptions) {
@@ -64,6 +72,7 @@ export class Filling {
     const isReadOn = (this.#ends.get(id) ?? 0) === from;
     this.#ends.set(id, extent.to);
     if (isReadOn && extent.to < row.size) this.#readAhead(id, extent.to);
+    if (row.size <= FILE_AHEAD_BYTES_MAX) this.#readOn(id);
     await this.#fill(id, extent, signal);
     this.#sealWhole(id);
   }
@@ -150,6 +159,19 @@ export class Filling {
       });
     }
     contents.remote.put(id, { cid, position, bytes });
+  }
+
+  /** Brings the next small files when this one comes after others that were read. */
+  #readOn(id: ContentId): void {
+    const isNext = Array.from({ length: FILES_APART_MAX }, (_, at) => id - 1 - at).some((before) =>
+      this.#small.has(before as ContentId),
+    );
+    this.#small.set(id, true);
+    if (!isNext) return;
+    for (const next of this.#options.contents.remote.smallAfter(id)) {
+      this.#small.set(next, true);
+      this.#readAhead(next, 0);
+    }
   }
 
   /** One run of it for each object; nobody waits for it. */

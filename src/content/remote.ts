@@ -11,10 +11,15 @@ import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
-import { PACKED_BYTES_MAX, REMOTE_REMEMBERED_MAX } from '../base/limits.ts';
+import {
+  FILE_AHEAD_BYTES_MAX,
+  FILES_AHEAD,
+  PACKED_BYTES_MAX,
+  REMOTE_REMEMBERED_MAX,
+} from '../base/limits.ts';
 import type { ContentRow } from '../journal/journal.ts';
 import { blockKey, type CID, cidOfBytes, RAW_CODEC } from './cid.ts';
-import { writeAt } from './extents.ts';
+import { writeSparse } from './extents.ts';
 import { attempt } from './faults.ts';
 import { CONTENT_PROFILE } from './hash.ts';
 import type { ContentObjects } from './objects.ts';
@@ -64,6 +69,11 @@ export class RemoteContent {
     const place = isOneBlock ? 'packed' : 'file';
     const row = { place, size, state: 'remote', cid: blockKey(cid), profile, stable: 0 } as const;
     return this.#objects.insert(row, 'made');
+  }
+
+  /** Small remote objects that were made soon after this one, in their order. */
+  smallAfter(id: ContentId): ContentId[] {
+    return this.#objects.journal.contents.remoteAfter(id, FILE_AHEAD_BYTES_MAX, FILES_AHEAD);
   }
 
   /** Whether these bytes can be read without waiting for anybody. */
@@ -239,7 +249,7 @@ export class RemoteContent {
     const fd = isThere ? files.descriptor(row.id, 'file') : this.#objects.makeFile(row.id, 'file');
     const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     assert(journal.inTransaction, 'content comes inside a transaction');
-    attempt('write', row, () => writeAt({ fd, position }, buffer));
+    attempt('write', row, () => writeSparse({ fd, position }, buffer));
     files.changed(row.id);
   }
 

@@ -236,6 +236,13 @@ export class Contents {
     return this.#query('remoteByCid').get(cid) as ContentRow | undefined;
   }
 
+  /** At most `limit` numbers above `after`, and not far from it, of remote content of at most so many bytes. */
+  remoteAfter(after: ContentId, bytesMax: number, limit: number): ContentId[] {
+    const to = after + REMOTE_NEAR * limit;
+    const rows = this.#query('remoteAfter').all(after, to, bytesMax, limit);
+    return (rows as { readonly id: ContentId }[]).map(({ id }) => id);
+  }
+
   /** The blocks that lie in the content's own bytes; those of inner nodes stay. */
   deleteLeaves(id: ContentId): void {
     this.#sql.deleteLeaves.run(id);
@@ -311,6 +318,9 @@ export class Contents {
 const HERE = `iif(c.state = 'sealed', c.size, (SELECT coalesce(sum(b.size), 0) FROM block b
   WHERE b.content = c.id AND b.position >= 0))`;
 
+/** Numbers passed over for each that is looked for. */
+const REMOTE_NEAR = 4;
+
 const SQL = {
   get: 'SELECT * FROM content WHERE id = ?',
   insert: 'INSERT INTO content VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
@@ -347,6 +357,8 @@ const SQL = {
   page: 'SELECT * FROM content WHERE id > ? ORDER BY id LIMIT ?',
   byCid: `SELECT * FROM content WHERE cid = ? AND state = 'sealed' LIMIT 1`,
   remoteByCid: `SELECT * FROM content WHERE cid = ? AND state = 'remote' LIMIT 1`,
+  remoteAfter: `SELECT id FROM content WHERE id > ? AND id <= ? AND state = 'remote' AND size <= ?
+    ORDER BY id LIMIT ?`,
   deleteLeaves: 'DELETE FROM block WHERE content = ? AND position >= 0',
   forgetFetched: `DELETE FROM block WHERE position >= 0
     AND content IN (SELECT id FROM content WHERE state = 'remote')`,

@@ -13,6 +13,7 @@ import {
   type CID,
   type ContentStore,
   type Dag,
+  filledRuns,
   type Sealer,
 } from '../content/content.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -128,13 +129,17 @@ export class Bringer {
     const { journal, contents, dag } = this.#ports;
     const id = made === undefined ? NO_CONTENT : journal.commit(() => contents.create('local'));
     made?.add(id);
+    // Zeros are left out of what is written: holes.
+    if (id !== NO_CONTENT) journal.commit(() => contents.truncate(id, size));
     for (let at = 0; at < size; at += RESTORED_PIECE_BYTES) {
       const length = Math.min(RESTORED_PIECE_BYTES, size - at);
       const bytes = await dag.readRange(cid, { position: at, length }, signal);
       if (bytes.length !== length) {
         throw new OpError('integrity', `read ${cid}`, { hint: 'its sizes do not add up' });
       }
-      if (id !== NO_CONTENT) journal.commit(() => contents.write(id, bytes, at));
+      for (const { from, to } of id === NO_CONTENT ? [] : filledRuns(bytes)) {
+        journal.commit(() => contents.write(id, bytes.subarray(from, to), at + from));
+      }
       await turn();
     }
     if (id !== NO_CONTENT) journal.commit(() => contents.freeze(id));

@@ -56,14 +56,14 @@ export interface RestoreRequest {
   /** As `compare` has it. */
   readonly isCopy?: boolean | undefined;
   readonly writer: TreeWriter;
+  /** Nobody is asked for what is not here. */
+  readonly isAlone?: boolean | undefined;
   /** Whether uid 0 asks. */
   readonly isRoot: boolean;
   actor(): Actor;
   readonly group?: string | undefined;
   /** The root of the last sync, as text; the call fails when it is another one. */
   readonly expectedRoot?: string | undefined;
-  /** Nobody is asked for what is not here, and there is nothing of which a part is elsewhere. */
-  readonly isAlone?: boolean | undefined;
   /** All checks, and nothing changed. */
   readonly dryRun: boolean;
   /** Called in the transaction that changes the tree, with what `restore` will answer. */

@@ -179,8 +179,8 @@ async function restore(
     isRoot: caller.uid === 0,
     actor: () => caller.actor(),
     group: caller.group,
-    expectedRoot: input.expected_version,
     isAlone: input.node === 'embedded',
+    expectedRoot: input.expected_version,
     dryRun: input.dry_run,
     onRecord,
   };
@@ -192,8 +192,16 @@ async function restore(
       },
     });
   } catch (error) {
-    throw withConflicts(asker, error, input.path);
+    throw withConflicts(asker, asWithNode(error), input.path);
   }
+}
+
+/** What nobody could be asked for is not missing. */
+function asWithNode(error: unknown): unknown {
+  if (!(error instanceof OpError) || error.failure !== 'content-missing') return error;
+  const { hint, details, op } = error;
+  if (details['reason'] !== 'not-running') return error;
+  return new OpError('not-running', op, { ...(hint === undefined ? {} : { hint }), cause: error });
 }
 
 /** The conflicts of a refusal as the contract shows them. */

@@ -117,6 +117,42 @@ test('only the blocks of what is read are asked for, and the next read of them a
   expect(read(id, 5 * MIB, 6 * MIB).equals(file.bytes.subarray(5 * MIB, 6 * MIB))).toBe(true);
 });
 
+test('who reads one small file after the other finds the next ones here, and no large one', async () => {
+  const files = [];
+  for (let at = 0; at < 200; at += 1) files.push(await made(Buffer.from(`file ${at}`)));
+  const large = await made(noise(3 * MIB));
+  const ids = [...files.slice(0, 5), large, ...files.slice(5)].map((file) => remote(file));
+  const readAt = (at: number) => bring(ids[at] as ContentId, 0, 8);
+  await readAt(100);
+  await filling.settled();
+  // One is no reader of all.
+  expect(origin.asked).toHaveLength(1);
+  await readAt(0);
+  await readAt(2);
+  await filling.settled();
+  expect(origin.asked).toHaveLength(1 + 2 + 64);
+  expect(origin.asked).not.toContain(large.cid.toString());
+  expect(origin.asked).not.toContain(files[1]?.cid.toString());
+  const ahead = 2 + 64 + 2;
+  await readAt(ahead);
+  await filling.settled();
+  expect(origin.asked.length).toBeGreaterThan(1 + 2 + 64 + 32);
+  expect(findings()).toEqual([]);
+});
+
+test('what is all zeros takes no room, wherever it comes in a file', async () => {
+  const bytes = Buffer.alloc(8 * MIB);
+  noise(10_000).copy(bytes, 5 * MIB + 8192);
+  const file = await made(bytes);
+  const id = remote(file);
+  await bring(id, 7 * MIB, 8 * MIB);
+  await bring(id, 0, 8 * MIB);
+  expect(await sealed(id)).toEqual(sealedAs(file.cid));
+  expect(read(id, 0, 8 * MIB).equals(bytes)).toBe(true);
+  expect(here.contents.seek(id, 0, 'data')).toBe(5 * MIB + 8192);
+  expect(here.contents.seek(id, 5 * MIB + 8192, 'hole')).toBe(5 * MIB + 8192 + 12_288);
+});
+
 test('what is not here is missing with its CID, and never zeros', async () => {
   const file = await made(noise(3 * MIB));
   const id = remote(file);

@@ -182,6 +182,27 @@ describe('bytes', () => {
     expect(world.inode('/ipfs/t/b').content).toBe(world.inode('/ipfs/t/a').content);
   });
 
+  test('put together from blocks have holes where they are zeros', async () => {
+    const bytes = Buffer.alloc(3_000_000);
+    noise(5000).copy(bytes, 2_097_152);
+    const far = new Fixture();
+    try {
+      far.mkdir('/ipfs/t');
+      far.write('/ipfs/t/f', bytes);
+      const { root } = await far.publish('/ipfs/t');
+      for await (const { cid } of far.dag.walk(root, far.signal)) {
+        world.blocks.put(cid, far.blocks.get(cid) ?? Buffer.alloc(0));
+      }
+      await world.restore(root, '/ipfs/t');
+    } finally {
+      await far.close();
+    }
+    const { content } = world.inode('/ipfs/t/f');
+    expect(world.bytes('/ipfs/t/f').equals(bytes)).toBe(true);
+    expect(world.contents.seek(content, 0, 'data')).toBe(2_097_152);
+    expect(world.contents.seek(content, 2_097_152, 'hole')).toBe(2_097_152 + 8192);
+  });
+
   test('copied for a tree that cannot be swapped in are given up', async () => {
     const { cid } = await world.builder.addBytes(
       noise(600_000),
