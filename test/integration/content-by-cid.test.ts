@@ -1,5 +1,6 @@
-/** `/ipfs/<cid>/…` on the mount: immutable content, from what is kept here and nowhere else. */
+/** `/ipfs/<cid>/…` on the mount: immutable content, from what is kept here, and from the node when there is one. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { KuboNode } from '../services/kubo.ts';
 import { call, connectAgent } from './agent.ts';
 import { TestDaemon } from './daemon.ts';
 
@@ -80,4 +81,16 @@ test('the control files say how it is', async () => {
   expect(records.map(({ seq }) => seq)).toEqual(records.map((_, i) => i + 1));
   expect(records.some(({ op }) => op === 'sync_to')).toBe(true);
   await daemon.shell('! (echo x > .kitfs/status.json) 2>/dev/null; ! mkdir .kitfs/x 2>/dev/null');
+});
+
+test('content that only the node has is read by its CID, and is not listed either', async () => {
+  await using kubo = await KuboNode.start();
+  const configuration = `[ipfs.kubo]\napi = "${kubo.api}"\n`;
+  await using attached = await TestDaemon.start({ configuration });
+  await kubo.rpc.bytes('files/write?arg=/d/deep/f&create=true&parents=true', 'of the node');
+  const { Hash: cid } = await kubo.rpc.json<{ Hash: string }>('files/stat?arg=/d');
+  const at = `ipfs/${cid}`;
+  expect(await attached.run('find', [at, '-printf', '%P %y\n'])).toBe(' d\ndeep d\ndeep/f f\n');
+  expect(await attached.run('cat', [`${at}/deep/f`])).toBe('of the node');
+  expect(await attached.run('ls', ['ipfs'])).toBe('');
 });
