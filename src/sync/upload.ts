@@ -162,7 +162,7 @@ class Upload {
     for (const text of sentCids(sent)) known.add(keyOf(parseCid(text)));
     if (known.has(keyOf(there.cid)) || (await this.#wasOurs(there.cid))) return;
     throw new OpError('sync-conflict', this.#op, {
-      hint: 'somebody else published there: merge it with vfs_sync_from_ipfs, or move it away',
+      hint: `somebody else published ${there.cid} there: merge it with vfs_sync_from_ipfs, or move it away`,
       details: { partial: { version: there.cid.toString() } },
     });
   }

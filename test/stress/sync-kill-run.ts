@@ -37,6 +37,8 @@ const FILES = 60;
 const SYNC_MS_MAX = 120_000;
 const CONNECT_MS_MAX = 30_000;
 const POLL_MS = 10;
+/** Calls shown with a failure. */
+const SHOWN = 120;
 
 /** What happens to whom in a round. */
 const TROUBLES = ['kitfs', 'kubo', 'both', 'collection'] as const;
@@ -221,15 +223,27 @@ class Run {
   }
 }
 
+/** The newest calls that came to a node. */
+const asked = ({ passed }: FaultyProxy) =>
+  passed
+    .slice(-SHOWN)
+    .map(({ path, status }) => `${path} ${status}`)
+    .join('\n');
+
 export async function surviveSyncKills({ rounds }: { readonly rounds: number }): Promise<void> {
   console.log(`seed ${SEED}`);
   const hearing = new Hearing();
+  const conflicts: string[] = [];
+  const hear = (line: string) => {
+    hearing.hear(line);
+    if (line.includes('sync-conflict')) conflicts.push(line);
+  };
   // Half of all runs speak to a Unix socket.
   await using kubo = await KuboNode.start({ api: SEED % 2 === 0 ? 'tcp' : 'unix' });
   await using proxy = await FaultyProxy.start(kubo.api);
   await using daemon = await TestDaemon.start({
     configuration: `[ipfs.kubo]\napi = "${proxy.api}"\n[sync]\ndebounce_ms = 500\ninterval_s = 2\n`,
-    onLine: hearing.hear,
+    onLine: hear,
   });
   const others = await pinsOf(kubo);
   const words = [WRITER, '.', String(SEED), String(FILES)];
@@ -245,6 +259,8 @@ export async function surviveSyncKills({ rounds }: { readonly rounds: number }):
   for (let round = 1; round <= rounds; round += 1) {
     await run.round();
     await run.look();
+    // Nobody else publishes there, so what is there is ours.
+    expect(conflicts, asked(proxy)).toEqual([]);
   }
   writer.stdin?.end();
   expect(await ended, said).toBe(0);

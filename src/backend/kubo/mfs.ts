@@ -237,10 +237,13 @@ export class KuboMfs implements MfsFacet {
     { cid, flush = true, within }: Moving,
   ): Promise<void> {
     const ask = { command: 'files/mv', args: [source, destination], query: { flush } };
-    await this.#settle(ask, within, async () => {
+    const look = async () => {
       const isGone = (await this.#stat(source, within())) === undefined;
       return isGone ? await this.#ifIs(destination, cid, within) : undefined;
-    });
+    };
+    // A node that was killed may show again what was removed, and would move into it.
+    const mayAgain = async () => (await this.#stat(destination, within())) === undefined;
+    await this.#settle(ask, within, look, mayAgain);
   }
 
   async rm(given: string, options: MfsRemoveOptions): Promise<MfsStat> {
@@ -383,13 +386,15 @@ export class KuboMfs implements MfsFacet {
   }
 
   /**
-   * Makes a change and sees that it was made: `look` gives what shows it, or undefined.
+   * Makes a change and sees that it was made: `look` gives what shows it, or undefined. Where it was not, it is
+   * asked for once more, if `mayAgain` allows that.
    * @throws what the call threw, when nothing shows that it was made.
    */
   async #settle<T>(
     ask: Ask,
     within: () => CallOptions,
     look: () => Promise<T | undefined>,
+    mayAgain: () => Promise<boolean> = async () => true,
   ): Promise<T> {
     await this.#roomForOne(within);
     for (let isAgain = false; ; isAgain = true) {
@@ -401,6 +406,7 @@ export class KuboMfs implements MfsFacet {
         if (shown !== undefined) return shown;
         if (isAgain || !(isLost(error) || isUnflushed(error))) throw error;
         if (isUnflushed(error)) await this.#flush('/', within());
+        else if (!(await mayAgain())) throw error;
         continue;
       }
       const shown = await look();
