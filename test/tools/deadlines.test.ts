@@ -36,7 +36,7 @@ test.each(CALLS)('%s may take as long as it is given', async (tool, values, comm
   const told = new Promise<Call>((resolve) => {
     server.on(command, (call) => {
       resolve(call);
-      refusing(500, 'that is all that was asked')(call);
+      return refusing(500, 'that is all that was asked')(call);
     });
   });
   const asked = world.ask(tool, { ...values, timeout_ms: LONG_MS });
