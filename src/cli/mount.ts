@@ -74,7 +74,7 @@ export function addMount(program: Command, ending: Ending): void {
   withExamples(command, [
     ['kitfs mount', 'mount at ~/kitfs'],
     ['kitfs mount /srv/tree --background', 'mount there and return'],
-    ['kitfs mount --from <cid>', 'the tree of a snapshot; bytes come as they are read'],
+    ['kitfs mount --from <cid>', 'the tree of a snapshot; bytes come when read'],
     ['kitfs mount --state /tmp/try/state --run /tmp/try/run /tmp/try/tree', 'a second one, apart'],
   ]);
   runs<[string | undefined], MountOptions>(command, ending, async (given, givenDir) => {
