@@ -58,7 +58,7 @@ const STEPS = {
   biome: check(2, 'biome', 'check', '--config-path=test/tidy/lint.json', ...LINTED, ...SETTINGS),
   knip: check(2, 'knip'),
   unit: project(8, true),
-  integration: project(15, true),
+  integration: project(20, true),
   smoke: project(6, true),
   performance: project(5, false),
   stress: project(20, false),
