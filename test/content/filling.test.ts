@@ -1,12 +1,14 @@
 /** The laws of content that is elsewhere, and of bringing it here. */
 import { existsSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { create as digestOf } from 'multiformats/hashes/digest';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { digestKind } from '../../src/base/digests.ts';
 import type { ContentId } from '../../src/base/ids.ts';
 import { READ_AHEAD_BYTES } from '../../src/base/limits.ts';
 import {
   BlockFetcher,
   blockKey,
-  type CID,
+  CID,
   CONTENT_PROFILE,
   cidOfBytes,
   Dag,
@@ -303,6 +305,25 @@ test('content cut by somebody else has the CID of its bytes when it is whole', a
   const file = await made(bytes);
   expect(await sealed(id)).toEqual(sealedAs(file.cid));
   expect(read(id, 0, bytes.length).equals(bytes)).toBe(true);
+  expect(findings()).toEqual([]);
+});
+
+test('a small file of one block under another hash is sealed under the CID its bytes have here', async () => {
+  const bytes = noise(1000);
+  const blake = digestKind(0xb220)?.digest(bytes);
+  if (blake === undefined) throw new Error('blake2b-256 is known');
+  const foreign = CID.createV1(0x55, digestOf(0xb220, blake));
+  origin.put(foreign, bytes);
+  const id = remote({ cid: foreign, bytes, leaves: [] }, true);
+  await bring(id, 0, bytes.length);
+  const file = await made(bytes);
+  expect(await sealed(id)).toEqual(sealedAs(file.cid));
+  expect(read(id, 0, bytes.length).equals(bytes)).toBe(true);
+  const { contents } = here.journal;
+  const { hasher, signal } = here;
+  const directory = here.contents.directoryOf('file');
+  const check = new ContentCheck({ contents, hasher, directory, signal });
+  expect(await check.all(() => {})).toEqual([]);
   expect(findings()).toEqual([]);
 });
 
