@@ -263,6 +263,11 @@ export class Contents {
     return this.#query('block').get(cid) as BlockRow | undefined;
   }
 
+  /** The same in content that is all here: what was fetched of remote content may go at any time. */
+  lastingBlock(cid: Buffer): BlockRow | undefined {
+    return this.#query('lastingBlock').get(cid) as BlockRow | undefined;
+  }
+
   /** All places of a block, oldest content first. */
   blockPlaces(cid: Buffer): BlockRow[] {
     return this.#query('block').all(cid) as BlockRow[];
@@ -374,6 +379,8 @@ const SQL = {
   // What is being written again keeps its blocks until it is at rest, but they are no places then.
   block: `SELECT block.* FROM block JOIN content ON content.id = block.content
     WHERE block.cid = ? AND state <> 'open' ORDER BY content`,
+  lastingBlock: `SELECT block.* FROM block JOIN content ON content.id = block.content
+    WHERE block.cid = ? AND state NOT IN ('open', 'remote') ORDER BY content LIMIT 1`,
   copyBlocks: 'INSERT INTO block SELECT cid, ?, position, size FROM block WHERE content = ?',
   insertBlock: 'INSERT OR IGNORE INTO block VALUES (?, ?, ?, ?)',
   blocksOf: 'SELECT * FROM block WHERE content = ? ORDER BY position',

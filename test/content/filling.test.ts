@@ -19,6 +19,7 @@ import { checkJournal } from '../../src/journal/journal.ts';
 import { Origin } from '../fakes/origin.ts';
 import { Fixture, failureOf, noise } from './fixture.ts';
 
+const ADDED = { profile: CONTENT_PROFILE, dryRun: false } as const;
 const MIB = 1024 * 1024;
 
 let there: Fixture;
@@ -351,6 +352,33 @@ test('a loss of power leaves nothing of what was brought but inner nodes', async
   here.journal.commit(() => here.journal.contents.forgetFetched());
   expect(here.blocks.has(file.leaves[2] as CID)).toBe(false);
   expect(here.blocks.has(file.cid)).toBe(true);
+});
+
+test.each<[string, (cid: CID, bytes: Buffer) => unknown]>([
+  ['put', (cid, bytes) => here.blocks.put(cid, bytes)],
+  ['held', (cid) => here.blocks.hold(cid)],
+  ['added', (_, bytes) => here.builder.addBytes(bytes, ADDED, here.signal)],
+])(
+  'a block that was fetched for a file and is %s then outlives a loss of power',
+  async (_, keep) => {
+    const file = await made(noise(3 * MIB));
+    const leaf = file.leaves[1] as CID;
+    const bytes = file.bytes.subarray(MIB, 2 * MIB);
+    await bring(remote(file), MIB, 2 * MIB);
+    await keep(leaf, bytes);
+    const own = here.journal.contents.lastingBlock(blockKey(leaf))?.content;
+    expect(here.contents.row(own as ContentId)).toMatchObject({ state: 'sealed', held: 1 });
+    here.journal.commit(() => here.journal.contents.forgetFetched());
+    expect(bytes.equals(here.blocks.get(leaf) ?? Buffer.alloc(0))).toBe(true);
+  },
+);
+
+test('a file that is added is kept, though it is shown already and its bytes are elsewhere', async () => {
+  const file = await made(noise(3 * MIB));
+  await bring(remote(file), 0, 1);
+  await here.builder.addBytes(file.bytes, ADDED, here.signal);
+  here.journal.commit(() => here.journal.contents.forgetFetched());
+  for (const leaf of file.leaves) expect(here.blocks.get(leaf)).toBeDefined();
 });
 
 test('a check of all bytes finds nothing wrong with what has come in part', async () => {
