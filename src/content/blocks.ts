@@ -102,17 +102,34 @@ export class BlockStore {
     });
   }
 
-  /** Keeps the block although nothing in the tree may need it any more; whether it is here. */
+  /**
+   * Keeps the block although nothing in the tree may need it any more; whether it is here. What was
+   * fetched of remote content goes with a boot: of such a block a copy is kept.
+   * @throws OpError as `get`; no-space, io.
+   */
   hold(cid: CID): boolean {
-    if (toldBy(cid) !== undefined) return true;
-    const place = this.#journal.contents.block(blockKey(cid));
+    if (toldBy(cid) !== undefined || this.#holdLasting(cid)) return true;
+    const bytes = this.get(cid);
+    if (bytes === undefined) return false;
+    this.#journal.commit(() => this.#add(cid, bytes));
+    return true;
+  }
+
+  #holdLasting(cid: CID): boolean {
+    const place = this.#journal.contents.lastingBlock(blockKey(cid));
     if (place === undefined) return false;
     this.#journal.commit(() => this.#contents.hold(place.content));
     return true;
   }
 
   #put(cid: CID, bytes: Uint8Array): boolean {
-    if (this.hold(cid)) return false;
+    if (this.#holdLasting(cid)) return false;
+    const isNew = !this.has(cid);
+    this.#add(cid, bytes);
+    return isNew;
+  }
+
+  #add(cid: CID, bytes: Uint8Array): void {
     const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     // A raw block of at most one chunk is a whole file by itself.
     const isFile =
@@ -123,7 +140,6 @@ export class BlockStore {
     const content = this.#contents.add(buffer, known);
     const row = { cid: blockKey(cid), content, position: 0, size: bytes.length };
     this.#journal.contents.insertBlock(row);
-    return true;
   }
 
   #read({ content, position, size }: BlockRow): Buffer {

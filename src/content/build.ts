@@ -270,12 +270,12 @@ export class Builder {
     return { blocksNew, blocksReused: rows.length - blocksNew };
   }
 
-  /** Equal bytes that were here before are held instead of the new ones. */
+  /** Equal bytes that were all here before are held instead of the new ones. */
   #keepOne(id: ContentId, cid: CID): void {
     const places = this.#journal.contents.blockPlaces(blockKey(cid));
     const older = places
       .map(({ content }) => this.#contents.row(content))
-      .find((row) => row !== undefined && row.id !== id && row.cid?.equals(cid.bytes) === true);
+      .find((row) => row?.state === 'sealed' && row.id !== id && row.cid?.equals(cid.bytes));
     if (older === undefined) return;
     this.#journal.commit(() => {
       this.#contents.hold(older.id);

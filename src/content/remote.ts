@@ -18,7 +18,7 @@ import {
   REMOTE_REMEMBERED_MAX,
 } from '../base/limits.ts';
 import type { ContentRow } from '../journal/journal.ts';
-import { blockKey, type CID, cidOfBytes, RAW_CODEC } from './cid.ts';
+import { blockKey, type CID, cidOfBytes, RAW_CODEC, SHA2_256_CODE } from './cid.ts';
 import { writeSparse } from './extents.ts';
 import { attempt } from './faults.ts';
 import { CONTENT_PROFILE } from './hash.ts';
@@ -65,8 +65,9 @@ export class RemoteContent {
   /** An object without references, none of whose bytes are here. Inside a transaction. */
   create({ cid, size, profile = FOREIGN_PROFILE }: RemoteFile): ContentId {
     assert(size > 0, 'a file without bytes has no content');
-    const isOneBlock = cid.code === RAW_CODEC && size <= PACKED_BYTES_MAX;
-    const place = isOneBlock ? 'packed' : 'file';
+    // Of any other hash is no file that is made here: it is hashed anew when it is whole.
+    const isOfOurs = cid.code === RAW_CODEC && cid.multihash.code === SHA2_256_CODE;
+    const place = isOfOurs && size <= PACKED_BYTES_MAX ? 'packed' : 'file';
     const row = { place, size, state: 'remote', cid: blockKey(cid), profile, stable: 0 } as const;
     return this.#objects.insert(row, 'made');
   }

@@ -184,6 +184,11 @@ export class Contents {
     return this.#query('released').all(beforeS, limit) as ContentRow[];
   }
 
+  /** As `released`, whenever that was, but of what is elsewhere nothing: it takes no room. */
+  releasedHere(limit: number): ContentRow[] {
+    return this.#query('releasedHere').all(limit) as ContentRow[];
+  }
+
   /** Objects that files show and that have no CID yet: how many, and their bytes. */
   unsealed(): { files: number; bytes: number } {
     return this.#query('unsealed').get() as { files: number; bytes: number };
@@ -211,6 +216,7 @@ export class Contents {
     return this.#query('shown').all(after, limit) as ShownRow[];
   }
 
+  /** Bytes of all that `releasedHere` could give, and of what open write sessions keep. */
   releasedBytes(): number {
     return this.#query('releasedBytes').get() as number;
   }
@@ -255,6 +261,11 @@ export class Contents {
 
   block(cid: Buffer): BlockRow | undefined {
     return this.#query('block').get(cid) as BlockRow | undefined;
+  }
+
+  /** The same in content that is all here: what was fetched of remote content may go at any time. */
+  lastingBlock(cid: Buffer): BlockRow | undefined {
+    return this.#query('lastingBlock').get(cid) as BlockRow | undefined;
   }
 
   /** All places of a block, oldest content first. */
@@ -335,6 +346,9 @@ const SQL = {
   open: `SELECT * FROM content WHERE state = 'open' AND id > ? ORDER BY id LIMIT ?`,
   released: `SELECT * FROM content WHERE refs = 0 AND held = 0 AND released_s < ?
     AND id NOT IN (SELECT old_content FROM write_session) ORDER BY released_s LIMIT ?`,
+  releasedHere: `SELECT * FROM content WHERE refs = 0 AND held = 0 AND released_s IS NOT NULL
+    AND state <> 'remote' AND id NOT IN (SELECT old_content FROM write_session)
+    ORDER BY released_s LIMIT ?`,
   releasedBytes: `SELECT coalesce(sum(size), 0) FROM content
     WHERE refs = 0 AND held = 0 AND released_s IS NOT NULL AND state <> 'remote'`,
   // One SELECT for each state, because each has a partial index.
@@ -365,6 +379,8 @@ const SQL = {
   // What is being written again keeps its blocks until it is at rest, but they are no places then.
   block: `SELECT block.* FROM block JOIN content ON content.id = block.content
     WHERE block.cid = ? AND state <> 'open' ORDER BY content`,
+  lastingBlock: `SELECT block.* FROM block JOIN content ON content.id = block.content
+    WHERE block.cid = ? AND state NOT IN ('open', 'remote') ORDER BY content LIMIT 1`,
   copyBlocks: 'INSERT INTO block SELECT cid, ?, position, size FROM block WHERE content = ?',
   insertBlock: 'INSERT OR IGNORE INTO block VALUES (?, ?, ?, ?)',
   blocksOf: 'SELECT * FROM block WHERE content = ? ORDER BY position',

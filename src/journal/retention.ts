@@ -1,7 +1,7 @@
 /**
  * Lets old history go, in small steps: whole commit groups from the oldest on, and old bytes that
- * only history wants. `retained_from` remembers where the chain was cut, so that the rest stays
- * verifiable from there.
+ * only history wants. What is elsewhere frees nothing here, and goes by age alone. `retained_from`
+ * remembers where the chain was cut, so that the rest stays verifiable from there.
  *
  * Invariants: a group is never split; the newest group always stays; bytes that an inode shows,
  * that the block store holds, or that an open write session would undo to are never discarded.
@@ -42,7 +42,7 @@ export class Retention {
   readonly #time: Statement;
   readonly #deleteRecords: Statement;
   /**
-   * Old bytes there are, while steps follow each other: the sum reads a row for each old object, and
+   * Old bytes there are here, while steps follow each other: the sum reads a row for each old object, and
    * what is released meanwhile may wait for the next time.
    */
   #oldBytes: number | undefined;
@@ -73,18 +73,15 @@ export class Retention {
   }
 
   /**
-   * On a full disk: lets the oldest bytes go that only history wants, whatever their age, some at a
-   * time. False when there are none. @throws as `step`.
+   * On a full disk: lets the oldest bytes here go that only history wants, whatever their age, some
+   * at a time. False when there are none. @throws as `step`.
    */
   giveWay(): boolean {
     this.#oldBytes = undefined;
     return this.#journal.commitFreeing(() => {
       const { contents } = this.#journal;
       let bytes = 0;
-      for (const { id, size } of contents.released(
-        Number.MAX_SAFE_INTEGER,
-        CONTENTS_PER_STEP_MAX,
-      )) {
+      for (const { id, size } of contents.releasedHere(CONTENTS_PER_STEP_MAX)) {
         if (bytes >= GIVEN_WAY_BYTES_MAX) break;
         this.#discard(id);
         bytes += size;
@@ -124,10 +121,16 @@ export class Retention {
   #dropBytes(keptFromS: number): boolean {
     const { contents } = this.#journal;
     this.#oldBytes ??= contents.releasedBytes();
-    const oldest = contents.released(Number.MAX_SAFE_INTEGER, CONTENTS_PER_STEP_MAX);
-    for (const { id, size, released_s } of oldest) {
-      const isTooMuch = this.#oldBytes > this.#policy.oldBytesMax;
-      if (!isTooMuch && (released_s ?? keptFromS) >= keptFromS) return false;
+    const aged = contents.released(keptFromS, CONTENTS_PER_STEP_MAX);
+    for (const { id, size, state } of aged) {
+      this.#discard(id);
+      if (state !== 'remote') this.#oldBytes -= size;
+    }
+    if (aged.length === CONTENTS_PER_STEP_MAX) return true;
+    if (this.#oldBytes <= this.#policy.oldBytesMax) return false;
+    const oldest = contents.releasedHere(CONTENTS_PER_STEP_MAX);
+    for (const { id, size } of oldest) {
+      if (this.#oldBytes <= this.#policy.oldBytesMax) return false;
       this.#discard(id);
       this.#oldBytes -= size;
     }

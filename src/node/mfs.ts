@@ -103,7 +103,7 @@ export class EmbeddedMfs implements MfsLook, Pick<MfsFacet, 'flush'> {
   /** Bytes of blocks to stable storage; what is packed goes with the journal. */
   async #sync(cids: readonly CID[]): Promise<void> {
     const { journal, contents } = this.#parts;
-    const places = cids.map((cid) => journal.contents.block(blockKey(cid))?.content);
+    const places = cids.map((cid) => journal.contents.lastingBlock(blockKey(cid))?.content);
     const ids = new Set(places.filter((id) => id !== undefined));
     await contents.fsync([...ids].filter((id) => contents.row(id)?.stable === 0));
   }

@@ -2,7 +2,8 @@
  * Bytes for files that are to be made: shared with what is here, copied out of blocks, or left
  * elsewhere and fetched when they are read.
  *
- * Invariant: no byte that was not verified reaches a file.
+ * Invariants: no byte that was not verified reaches a file. What no file shows yet counts as old
+ * bytes, which retention ends.
  */
 import { OpError } from '../base/errors.ts';
 import { type ContentId, NO_CONTENT } from '../base/ids.ts';
@@ -53,7 +54,8 @@ export class Bringer {
 
   /**
    * Gives every file its bytes, verified; each content once.
-   * @throws OpError content-missing, integrity, no-space, io; the signal's reason.
+   * @throws OpError content-missing, integrity, no-space, io; version-conflict when retention took
+   *   what was made; the signal's reason.
    */
   async bring(
     { files, bytes: bytesTotal }: Pick<Comparison, 'files' | 'bytes'>,
@@ -106,7 +108,9 @@ export class Bringer {
   ): ContentId[] {
     const { journal, contents } = this.#ports;
     const ids = journal.commit(() => {
-      return files.map(({ cid, size }) => contents.remote.create({ cid, size, profile }));
+      return files.map(({ cid, size }) => {
+        return this.#old(contents.remote.create({ cid, size, profile }));
+      });
     });
     for (const id of ids) made.add(id);
     return ids;
@@ -127,32 +131,61 @@ export class Bringer {
     signal: AbortSignal,
   ): Promise<ContentId> {
     const { journal, contents, dag } = this.#ports;
-    const id = made === undefined ? NO_CONTENT : journal.commit(() => contents.create('local'));
+    const id = made === undefined ? NO_CONTENT : this.#makeEmpty(size);
     made?.add(id);
-    // Zeros are left out of what is written: holes.
-    if (id !== NO_CONTENT) journal.commit(() => contents.truncate(id, size));
     for (let at = 0; at < size; at += RESTORED_PIECE_BYTES) {
       const length = Math.min(RESTORED_PIECE_BYTES, size - at);
       const bytes = await dag.readRange(cid, { position: at, length }, signal);
       if (bytes.length !== length) {
         throw new OpError('integrity', `read ${cid}`, { hint: 'its sizes do not add up' });
       }
+      if (id !== NO_CONTENT) this.#demandStill(id);
       for (const { from, to } of id === NO_CONTENT ? [] : filledRuns(bytes)) {
         journal.commit(() => contents.write(id, bytes.subarray(from, to), at + from));
       }
+      // With the last bytes: while others work it may be let go.
+      const isLast = at + length === size;
+      if (isLast && id !== NO_CONTENT) journal.commit(() => contents.freeze(id));
       await turn();
     }
-    if (id !== NO_CONTENT) journal.commit(() => contents.freeze(id));
     return id;
   }
 
-  /** What nobody shows goes; what is sealed may be somebody's block by now, and stays. */
+  /** An object of zeros, which are left out of what is written: holes. */
+  #makeEmpty(size: number): ContentId {
+    const { journal, contents } = this.#ports;
+    return journal.commit(() => {
+      const id = contents.create('local');
+      contents.truncate(id, size);
+      return this.#old(id);
+    });
+  }
+
+  /** Counts as old bytes until a file shows it, so that a kill before that leaves nothing of nobody. */
+  #old(id: ContentId): ContentId {
+    const { contents } = this.#ports;
+    contents.retain(id);
+    contents.release(id);
+    return id;
+  }
+
+  /** @throws OpError version-conflict: retention took it. */
+  #demandStill(id: ContentId): void {
+    if (this.#ports.contents.row(id) !== undefined) return;
+    throw new OpError('version-conflict', 'restore', {
+      hint: 'the bytes went meanwhile; try again',
+    });
+  }
+
+  /** What nobody shows goes; what is sealed may be somebody's block by now: retention ends it. */
   abandon(made: ReadonlySet<ContentId>): void {
     const { journal, contents } = this.#ports;
     journal.commit(() => {
       for (const id of made) {
         const row = contents.row(id);
-        if (row !== undefined && row.state !== 'sealed' && row.refs === 0) contents.discard(id);
+        if (row !== undefined && row.state !== 'sealed' && row.refs + row.held === 0) {
+          contents.discard(id);
+        }
       }
     });
   }

@@ -30,7 +30,7 @@ export async function syncBlocks(
   for (const root of roots) {
     for await (const { cid, size } of dag.walk(root, signal, known)) {
       blocks += 1;
-      const place = size === undefined ? undefined : journal.contents.block(blockKey(cid));
+      const place = size === undefined ? undefined : journal.contents.lastingBlock(blockKey(cid));
       if (place === undefined || seen.has(place.content)) continue;
       seen.add(place.content);
       if ((contents.row(place.content)?.stable ?? 1) === 1) continue;

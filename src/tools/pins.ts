@@ -48,7 +48,12 @@ export async function keepBlocks(
     });
     await turn();
   }
-  if (recursive) await syncBlocks({ journal, contents, dag: ipfs.dag }, [root], signal);
+  if (recursive) {
+    await syncBlocks({ journal, contents, dag: ipfs.dag }, [root], signal);
+    return keys.length;
+  }
+  const own = journal.contents.lastingBlock(blockKey(root));
+  if (own !== undefined) await contents.fsync([own.content]);
   return keys.length;
 }
 

@@ -1,12 +1,14 @@
 /** The laws of content that is elsewhere, and of bringing it here. */
 import { existsSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { create as digestOf } from 'multiformats/hashes/digest';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { digestKind } from '../../src/base/digests.ts';
 import type { ContentId } from '../../src/base/ids.ts';
 import { READ_AHEAD_BYTES } from '../../src/base/limits.ts';
 import {
   BlockFetcher,
   blockKey,
-  type CID,
+  CID,
   CONTENT_PROFILE,
   cidOfBytes,
   Dag,
@@ -17,6 +19,7 @@ import { checkJournal } from '../../src/journal/journal.ts';
 import { Origin } from '../fakes/origin.ts';
 import { Fixture, failureOf, noise } from './fixture.ts';
 
+const ADDED = { profile: CONTENT_PROFILE, dryRun: false } as const;
 const MIB = 1024 * 1024;
 
 let there: Fixture;
@@ -306,6 +309,25 @@ test('content cut by somebody else has the CID of its bytes when it is whole', a
   expect(findings()).toEqual([]);
 });
 
+test('a small file of one block under another hash is sealed under the CID its bytes have here', async () => {
+  const bytes = noise(1000);
+  const blake = digestKind(0xb220)?.digest(bytes);
+  if (blake === undefined) throw new Error('blake2b-256 is known');
+  const foreign = CID.createV1(0x55, digestOf(0xb220, blake));
+  origin.put(foreign, bytes);
+  const id = remote({ cid: foreign, bytes, leaves: [] }, true);
+  await bring(id, 0, bytes.length);
+  const file = await made(bytes);
+  expect(await sealed(id)).toEqual(sealedAs(file.cid));
+  expect(read(id, 0, bytes.length).equals(bytes)).toBe(true);
+  const { contents } = here.journal;
+  const { hasher, signal } = here;
+  const directory = here.contents.directoryOf('file');
+  const check = new ContentCheck({ contents, hasher, directory, signal });
+  expect(await check.all(() => {})).toEqual([]);
+  expect(findings()).toEqual([]);
+});
+
 async function cutByHand(pieces: readonly Buffer[]) {
   const { UnixFS } = await import('ipfs-unixfs');
   const { encode, prepare } = await import('@ipld/dag-pb');
@@ -330,6 +352,33 @@ test('a loss of power leaves nothing of what was brought but inner nodes', async
   here.journal.commit(() => here.journal.contents.forgetFetched());
   expect(here.blocks.has(file.leaves[2] as CID)).toBe(false);
   expect(here.blocks.has(file.cid)).toBe(true);
+});
+
+test.each<[string, (cid: CID, bytes: Buffer) => unknown]>([
+  ['put', (cid, bytes) => here.blocks.put(cid, bytes)],
+  ['held', (cid) => here.blocks.hold(cid)],
+  ['added', (_, bytes) => here.builder.addBytes(bytes, ADDED, here.signal)],
+])(
+  'a block that was fetched for a file and is %s then outlives a loss of power',
+  async (_, keep) => {
+    const file = await made(noise(3 * MIB));
+    const leaf = file.leaves[1] as CID;
+    const bytes = file.bytes.subarray(MIB, 2 * MIB);
+    await bring(remote(file), MIB, 2 * MIB);
+    await keep(leaf, bytes);
+    const own = here.journal.contents.lastingBlock(blockKey(leaf))?.content;
+    expect(here.contents.row(own as ContentId)).toMatchObject({ state: 'sealed', held: 1 });
+    here.journal.commit(() => here.journal.contents.forgetFetched());
+    expect(bytes.equals(here.blocks.get(leaf) ?? Buffer.alloc(0))).toBe(true);
+  },
+);
+
+test('a file that is added is kept, though it is shown already and its bytes are elsewhere', async () => {
+  const file = await made(noise(3 * MIB));
+  await bring(remote(file), 0, 1);
+  await here.builder.addBytes(file.bytes, ADDED, here.signal);
+  here.journal.commit(() => here.journal.contents.forgetFetched());
+  for (const leaf of file.leaves) expect(here.blocks.get(leaf)).toBeDefined();
 });
 
 test('a check of all bytes finds nothing wrong with what has come in part', async () => {

@@ -198,6 +198,31 @@ describe('old bytes', () => {
     expect(retain(journal, { keepS: 1, oldBytesMax: 0 }).discarded).toEqual([104]);
   });
 
+  test('of what is elsewhere free nothing here, and go by age alone', async () => {
+    const { journal, clock } = openScratch();
+    const planted = (id: number, more: object) => {
+      const { s } = clock.now();
+      const row = content(id as ContentId, 10, { released_s: s, place: 'file', ...more });
+      journal.commit(() => journal.contents.insert(row));
+    };
+    const remote = { state: 'remote', cid: Buffer.from('cid'), profile: 'foreign' };
+    planted(1, remote);
+    await clock.turn(1000);
+    for (const id of [2, 3]) planted(id, {});
+    expect(retain(journal, { oldBytesMax: 15 }).discarded).toEqual([2]);
+    const gone: number[] = [];
+    const discard = (id: ContentId) => {
+      gone.push(id);
+      journal.contents.delete(id);
+    };
+    const retention = new Retention({ journal, policy: KEEP_ALL, discard });
+    expect(retention.giveWay()).toBe(true);
+    expect(retention.giveWay()).toBe(false);
+    expect(gone).toEqual([3]);
+    await clock.turn(10_000);
+    expect(retain(journal, { keepS: 5 }).discarded).toEqual([1]);
+  });
+
   test('stay when discarding them fails, and so do the records', async () => {
     const { journal } = await plantContents(1);
     plant(journal, 3);

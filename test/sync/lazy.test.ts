@@ -4,10 +4,11 @@ import { UnixFS } from 'ipfs-unixfs';
 import { CID as MultiformatsCid } from 'multiformats/cid';
 import { sha256 } from 'multiformats/hashes/sha2';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { OpError } from '../../src/base/errors.ts';
 import { type Name, nameOfText } from '../../src/base/ids.ts';
 import { S_IFCHR, S_IFIFO } from '../../src/base/posix.ts';
 import type { CID } from '../../src/content/content.ts';
-import { checkJournal } from '../../src/journal/journal.ts';
+import { type ContentRow, checkJournal } from '../../src/journal/journal.ts';
 import { chainOf } from '../../src/sync/sync.ts';
 import { walk } from '../../src/vfs/vfs.ts';
 import { noise } from '../content/fixture.ts';
@@ -228,6 +229,36 @@ test.each(['offline', 'lack', 'lie'] as const)(
     expect(here.journal.head.seq).toBe(seq);
   },
 );
+
+test('what is made for a tree counts as old bytes until its names come, and is of nobody at no moment', async () => {
+  there.mkdir('/ipfs/t');
+  there.write('/ipfs/t/elsewhere', noise(100_000));
+  there.write('/ipfs/t/here', noise(2_500_000, 2));
+  const { snapshot, root } = await publish();
+  const large = await there.dag.resolve(root, ['here'], there.signal);
+  for await (const { cid } of there.dag.walk(large, there.signal)) {
+    here.blocks.put(cid, there.blocks.get(cid) ?? Buffer.alloc(0));
+  }
+  here.mkdir('/ipfs/back');
+  const { contents } = here.journal;
+  const isOfNobody = (row: ContentRow) => row.refs + row.held === 0 && row.released_s === null;
+  const states = () => contents.released(2 ** 40, 9).map(({ state }) => state);
+  const before: unknown[] = [];
+  const write = () => {
+    before.push(...states().sort(), ...contents.page(0, 99).filter(isOfNobody));
+    throw new OpError('cancelled', 'write');
+  };
+  const killed = failureOf(here.restore(snapshot, '/ipfs/back', { writer: { write } }));
+  expect((await killed).failure).toBe('cancelled');
+  expect(before).toEqual(['frozen', 'remote']);
+  expect(checkJournal(here.journal)).toEqual([]);
+  expect(states()).toEqual([]);
+  await here.restore(snapshot, '/ipfs/back');
+  expect(states()).toEqual([]);
+  await readAll();
+  await here.filling.settled();
+  expect(here.bytes('/ipfs/back/here').equals(noise(2_500_000, 2))).toBe(true);
+});
 
 test('a rehearsal makes no content', async () => {
   makeTree();
