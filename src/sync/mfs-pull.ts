@@ -33,6 +33,8 @@ export interface PullPorts {
 
 export interface PullRequest {
   readonly root: Ino;
+  /** Whether a name there is none of what the tree shows. */
+  isHidden(parent: Ino, name: Name): boolean;
   /** What the node has at the place of the tree. */
   readonly cid: CID;
   /** Directories with names of which something is under way, and those above them. */
@@ -142,6 +144,9 @@ class Pull {
     if (isRead && !unsure.has(ino)) return SETTLED;
     await turn();
     const links = cid === undefined ? new Map<Name, DagLink>() : await this.#links(cid, signal);
+    for (const name of links.keys()) {
+      if (this.#request.isHidden(ino, name)) links.delete(name);
+    }
     const { journal } = this.#ports;
     const rows = journal.mfsSeen.of(ino);
     if (before !== ino) this.#adopt(ino, rows, journal.mfsSeen.of(before));

@@ -20,6 +20,7 @@ import {
   MFS_RETRY_S_MAX,
 } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
+import { isPublishedIn } from '../base/published.ts';
 import { Turns } from '../base/turns.ts';
 import { blockKey, type CID, cidOfBytes, type Dag, type Sealer } from '../content/content.ts';
 import type { InodeRow } from '../journal/journal.ts';
@@ -263,7 +264,9 @@ export class MfsTrees {
       const sinceMs = clock.monotonicMs() - (this.#ports.end.isSure ? 0 : MFS_CONFIRM_MS);
       const isConfirmed = (parent: Ino, name: Name) =>
         (known.brought.get(keyOf(parent, name)) ?? known.begunMs) <= sinceMs;
-      const request = { root: tree.root, cid, unsure, isConfirmed, signal };
+      const { root } = tree;
+      const isHidden = (parent: Ino, name: Name) => isHiddenIn(tree, parent, name);
+      const request = { root, cid, unsure, isConfirmed, isHidden, signal };
       const pulled = await pull(this.#pullPorts, request);
       try {
         await this.#take(tree, known, pulled, signal);
@@ -374,7 +377,8 @@ export class MfsTrees {
     const { again } = known;
     const isDirty = (ino: Ino) => dirty.has(ino) || again.has(ino);
     const ports = { journal, isWritten: (ino: Ino) => mounts.isWritten(ino) };
-    const found = changesOf(ports, tree.root, { isDirty, limit: MFS_CHANGES_MAX });
+    const isHidden = (parent: Ino, name: Name) => isHiddenIn(tree, parent, name);
+    const found = changesOf(ports, tree.root, { isDirty, isHidden, limit: MFS_CHANGES_MAX });
     return { ...found, seq };
   }
 
@@ -409,5 +413,9 @@ const amountOf = ({ changes }: MfsChanges): MfsState['waiting'] => ({
   files: changes.length,
   bytes: changes.reduce((sum, { here }) => sum + (here?.size ?? 0), 0),
 });
+
+/** What is published is no part of a tree, whatever has its name. */
+const isHiddenIn = ({ root, source }: MfsTree, parent: Ino, name: Name): boolean =>
+  parent === root && source === '/' && isPublishedIn(`/${name}`);
 
 const keyOf = (parent: Ino, name: Name): string => `${parent}/${name}`;

@@ -191,6 +191,26 @@ export function lawsOfMfsMounts({ kind, world }: MountLaws): void {
       expect(await there(`${beside}-2`)).toBe('of others');
     });
 
+    test('what is published is in no mount of MFS, and no push takes it away', async () => {
+      const values = { path: '/kitfs/ipfs/secret', content: 'private', parents: true };
+      await w.done('ipfs_files_write', values);
+      await w.done('vfs_mount', { backend: 'mfs', source: '/', mount_point: '/m' });
+      expect(await shown()).not.toContain('kitfs');
+      await w.refused('vfs_mkdir', { path: '/m/kitfs' }, 'PERMISSION_DENIED');
+      await w.write('/m/shared/here', 'brought');
+      await settled();
+      expect(await there('here')).toBe('brought');
+      expect(await w.done('ipfs_files_stat', { path: '/kitfs/ipfs/secret' })).toMatchObject({
+        size: 7,
+      });
+      for (const source of ['/kitfs', '/kitfs/ipfs']) {
+        const mount = { backend: 'mfs', source, mount_point: '/n' };
+        await w.refused('vfs_mount', mount, 'PERMISSION_DENIED');
+      }
+      await w.done('vfs_unmount', { mount_point: '/m' });
+      await w.done('ipfs_files_rm', { path: '/kitfs', recursive: true });
+    });
+
     test('what was removed on one side and changed on the other stays', async () => {
       await w.done('ipfs_files_write', { path: '/shared/d/x', content: 'x', parents: true });
       await w.done('ipfs_files_write', { path: '/shared/d/y', content: 'y' });
