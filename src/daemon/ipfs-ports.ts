@@ -2,6 +2,7 @@
 
 import type { KuboNode, NodeKind } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
+import type { Name } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import {
   type BlockStore,
@@ -98,6 +99,15 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   parts.loops.start('following', (signal) => follower.run(signal));
   const mfsTrees = mfsTreesOf({ ...parts, builder }, nodes, limit);
   parts.loops.start('mutable trees', (signal) => mfsTrees.run(signal));
+  const publishAll = async (signal: AbortSignal, path: Name | undefined): Promise<void> => {
+    if (!pace.isAtUnmount) return;
+    await background.finish(signal, path);
+    if (path !== undefined) return;
+    const rows = parts.journal.targets.all();
+    const owed = rows.filter(({ state }) => state === 'queued' || state === 'uploading');
+    // What does not arrive by then is owed: whoever is the next daemon goes on with it.
+    await Promise.allSettled(owed.map((row) => uploads.outcome(row, signal)));
+  };
   return {
     ipfs: {
       nodes,
@@ -105,15 +115,15 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
       ...{ blocks, dag, builder, publisher, restorer, follower, mfsTrees, uploads, ladder },
       unpublished: () => background.unpublished,
       finish: async (signal, path) => {
+        // Neither waits for the other: a node that is slow with one has all the time for both.
         // What does not arrive is told of by who unmounts, and goes on with the next daemon.
-        if (path === undefined) await mfsTrees.settle(signal).catch(() => undefined);
-        if (!pace.isAtUnmount) return;
-        await background.finish(signal, path);
-        if (path !== undefined) return;
-        const rows = parts.journal.targets.all();
-        const owed = rows.filter(({ state }) => state === 'queued' || state === 'uploading');
-        // What does not arrive by then is owed: whoever is the next daemon goes on with it.
-        await Promise.allSettled(owed.map((row) => uploads.outcome(row, signal)));
+        const shown =
+          path === undefined ? mfsTrees.settle(signal).catch(() => undefined) : undefined;
+        try {
+          await publishAll(signal, path);
+        } finally {
+          await shown;
+        }
       },
     },
   };

@@ -2,6 +2,7 @@
 import type { IpfsNode, NodeKind } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { PUBLISHED_PIN } from '../base/published.ts';
 import { Evictor, Gatherer, type Ladder } from '../sync/sync.ts';
 import type { CoreParts } from './core.ts';
 import { journalIdOf } from './identity.ts';
@@ -23,7 +24,7 @@ export interface SpaceInputs {
 }
 
 /** Names the pins that keep at a node what is not here; each journal has its own. */
-const pinNameOf = (journalId: string): string => `kitfs content ${journalId}`;
+const pinNameOf = (journalId: string): string => `${PUBLISHED_PIN}content ${journalId}`;
 
 /** Starts what keeps bytes of files within their quota, and brings those that are pinned. */
 export function openSpace(inputs: SpaceInputs): Evictor {

@@ -37,32 +37,33 @@ export interface MfsChanges {
   readonly isCut: boolean;
 }
 
-/** With nothing in between. `isDirty`: whether anything may have changed in or below a directory. */
-export function changesOf(
-  ports: ChangesPorts,
-  root: Ino,
-  { isDirty, limit }: { readonly isDirty: (ino: Ino) => boolean; readonly limit: number },
-): MfsChanges {
-  return new Collecting(ports, isDirty, limit).run(root);
+export interface Wanted {
+  /** Whether anything may have changed in or below a directory. */
+  isDirty(ino: Ino): boolean;
+  /** Whether a name is never brought, and what the node has under it never goes. */
+  isHidden(parent: Ino, name: Name): boolean;
+  readonly limit: number;
 }
+
+/** With nothing in between. */
+export const changesOf = (ports: ChangesPorts, root: Ino, wanted: Wanted): MfsChanges =>
+  new Collecting(ports, wanted).run(root);
 
 class Collecting {
   readonly #ports: ChangesPorts;
-  readonly #isDirty: (ino: Ino) => boolean;
-  readonly #limit: number;
+  readonly #wanted: Wanted;
   readonly #puts: MfsChange[] = [];
   readonly #removals: MfsChange[] = [];
   readonly #again = new Set<Ino>();
   #isCut = false;
 
-  constructor(ports: ChangesPorts, isDirty: (ino: Ino) => boolean, limit: number) {
+  constructor(ports: ChangesPorts, wanted: Wanted) {
     this.#ports = ports;
-    this.#isDirty = isDirty;
-    this.#limit = limit;
+    this.#wanted = wanted;
   }
 
   run(root: Ino): MfsChanges {
-    this.#directory(root, '', this.#isDirty);
+    this.#directory(root, '', (ino) => this.#wanted.isDirty(ino));
     const changes = [...this.#puts, ...this.#removals];
     return { changes, again: this.#again, isCut: this.#isCut };
   }
@@ -74,6 +75,7 @@ class Collecting {
     for (const [name, here] of namesIn(journal, ino)) {
       const row = rows.get(name);
       rows.delete(name);
+      if (this.#wanted.isHidden(ino, name)) continue;
       const below = `${path}/${textOf(name)}`;
       // Of what was begun the node is asked first whether it has it.
       const isOpen = row?.next?.isDone === false || !isUtf8Name(name);
@@ -81,6 +83,7 @@ class Collecting {
       else this.#name({ parent: ino, name, path: below, row, here }, isDirty);
     }
     for (const [name, row] of rows) {
+      if (this.#wanted.isHidden(ino, name)) continue;
       if (row.next?.isDone === false) this.#lookAgain(ino);
       else if (lastOf(row) !== undefined) {
         const gone = { parent: ino, name, path: `${path}/${textOf(name)}`, row };
@@ -118,7 +121,7 @@ class Collecting {
   }
 
   #add(changes: MfsChange[], change: MfsChange): void {
-    if (this.#puts.length + this.#removals.length < this.#limit) changes.push(change);
+    if (this.#puts.length + this.#removals.length < this.#wanted.limit) changes.push(change);
     else {
       this.#isCut = true;
       this.#lookAgain(change.parent);

@@ -92,13 +92,6 @@ export const stateOf = (cid: Buffer, here: Here): SeenState => ({
 export const isSameKey = (one: Buffer | undefined, other: Buffer | undefined): boolean =>
   one === undefined || other === undefined ? one === other : one.equals(other);
 
-/** `notes.txt` → `notes.conflict-3k5vtzl4.txt`, by the CID of what is kept under it (TOOLS.md §8). */
-export function conflictName(name: Name, cid: string): Name {
-  const dot = name.lastIndexOf('.');
-  const [stem, extension] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ''];
-  return `${stem}.conflict-${cid.slice(-8)}${extension}` as Name;
-}
-
 /** The row of the root of a tree. */
 export const rootRow = (root: Ino, cid: Buffer): SeenRow =>
   settledRow({ parent: root, name: '' as Name }, { cid, ino: root, version: 0 });

@@ -13,8 +13,9 @@ import { isDirectory, isRegular, isSymlink } from '../base/posix.ts';
 import { turn } from '../base/turn.ts';
 import { blockKey, type CID, type Dag, type DagEntry, type DagLink } from '../content/content.ts';
 import type { InodeRow, Journal, SeenRow, SeenState } from '../journal/journal.ts';
+import { keptName } from './kept-name.ts';
 import { grantedTo } from './metadata.ts';
-import { conflictName, judge, lastOf, rootRow, settledRow, stateOf, unlike } from './mfs-judge.ts';
+import { judge, lastOf, rootRow, settledRow, stateOf, unlike } from './mfs-judge.ts';
 import { namesIn, removalOf, type WaitingFile } from './planning.ts';
 import { linked, type RemoteEntry, readLink } from './remote.ts';
 
@@ -32,6 +33,8 @@ export interface PullPorts {
 
 export interface PullRequest {
   readonly root: Ino;
+  /** Whether a name there is none of what the tree shows. */
+  isHidden(parent: Ino, name: Name): boolean;
   /** What the node has at the place of the tree. */
   readonly cid: CID;
   /** Directories with names of which something is under way, and those above them. */
@@ -90,6 +93,10 @@ interface Names {
   readonly link: DagLink | undefined;
   /** What else is here. */
   readonly siblings: ReadonlyMap<Name, InodeRow>;
+  /** What else is there. */
+  readonly links: ReadonlyMap<Name, DagLink>;
+  /** On either side, and of what is kept in this look. */
+  readonly taken: Set<Name>;
 }
 
 const WAITS: Looked = { entries: [], isComplete: false };
@@ -137,16 +144,21 @@ class Pull {
     if (isRead && !unsure.has(ino)) return SETTLED;
     await turn();
     const links = cid === undefined ? new Map<Name, DagLink>() : await this.#links(cid, signal);
+    for (const name of links.keys()) {
+      if (this.#request.isHidden(ino, name)) links.delete(name);
+    }
     const { journal } = this.#ports;
     const rows = journal.mfsSeen.of(ino);
     if (before !== ino) this.#adopt(ino, rows, journal.mfsSeen.of(before));
     const siblings = namesIn(journal, ino);
     const entries: PlannedEntry[] = [];
     let isComplete = true;
-    for (const name of new Set([...links.keys(), ...rows.keys(), ...siblings.keys()])) {
+    const all = [...links.keys(), ...rows.keys(), ...siblings.keys()];
+    const taken = new Set(all);
+    for (const name of new Set(all)) {
       signal.throwIfAborted();
       const names = {
-        ...{ parent: ino, name, siblings },
+        ...{ parent: ino, name, siblings, links, taken },
         ...{ row: rows.get(name), here: siblings.get(name), link: links.get(name) },
       };
       const looked = await this.#name(names);
@@ -294,10 +306,18 @@ class Pull {
   /** What is there, under the name of a conflict; nothing when it is kept there already. */
   async #beside(names: Names, link: DagLink): Promise<readonly PlannedEntry[]> {
     this.#conflicts += 1;
-    const name = conflictName(names.name, link.cid.toString());
-    if (names.siblings.has(name) || name.length > NAME_BYTES_MAX) return [];
+    if (await this.#isKept(names, link)) return [];
+    const name = keptName(names.name, link.cid, names.taken);
     const entry = await readLink(this.#ports.dag, link, this.#request.signal);
     return [this.#making({ ...entry, name }, undefined, {})];
+  }
+
+  /** Under the name it has first, with those bytes, on both sides. */
+  async #isKept({ name, siblings, links }: Names, link: DagLink): Promise<boolean> {
+    const kept = keptName(name, link.cid, new Set());
+    const here = siblings.get(kept);
+    if (here === undefined || links.get(kept)?.cid.equals(link.cid) !== true) return false;
+    return this.#isSame(here, link, await linked(this.#ports.dag, link, this.#request.signal));
   }
 
   /**

@@ -7,7 +7,6 @@
  * later, whoever is killed; what was changed on both sides is kept twice; a tree whose node cannot
  * be asked stays as it is, and its state says why.
  */
-import pLimit from 'p-limit';
 import type { Clock, Instant } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import type { TreePlan } from '../base/graft.ts';
@@ -21,6 +20,8 @@ import {
   MFS_RETRY_S_MAX,
 } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
+import { isPublishedIn } from '../base/published.ts';
+import { Turns } from '../base/turns.ts';
 import { blockKey, type CID, cidOfBytes, type Dag, type Sealer } from '../content/content.ts';
 import type { InodeRow } from '../journal/journal.ts';
 import { Bringer } from './bring.ts';
@@ -77,7 +78,7 @@ export interface MfsState extends Pick<MfsTree, 'mountId' | 'path' | 'source'> {
 /** What only this process knows of a tree. */
 interface Known {
   /** One round at a time. */
-  readonly queue: ReturnType<typeof pLimit>;
+  readonly turns: Turns;
   /** The newest record that was looked at and is brought; undefined: everything is to be looked at. */
   seq: number | undefined;
   /** Directories to be looked at again. */
@@ -96,6 +97,8 @@ interface Known {
   error: OpError | undefined;
 }
 
+/** Everybody may wait for a round, for as long as he likes. */
+const ONE = { atOnce: 1, waitingMax: Number.POSITIVE_INFINITY };
 const NOTHING = { files: 0, bytes: 0 };
 const MS_PER_S = 1000;
 /** Rounds that go on because somebody changed the tree while its plan was made. */
@@ -148,7 +151,7 @@ export class MfsTrees {
     const trees = this.#ports.mounts
       .all()
       .filter((tree) => path === undefined || tree.path === path);
-    const ends = await Promise.allSettled(trees.map((tree) => this.#queued(tree, signal)));
+    const ends = await Promise.allSettled(trees.map((tree) => this.#inTurn(tree, signal)));
     signal.throwIfAborted();
     for (const end of ends) if (end.status === 'rejected') throw end.reason;
     const late = trees.find((tree) => this.#knownOf(tree).waiting.files > 0);
@@ -163,7 +166,13 @@ export class MfsTrees {
     if (known === undefined) {
       const nowMs = this.#ports.clock.monotonicMs();
       known = {
-        ...{ queue: pLimit(1), seq: undefined, again: new Set<Ino>(), dueMs: nowMs, failures: 0 },
+        ...{
+          turns: new Turns(ONE),
+          seq: undefined,
+          again: new Set<Ino>(),
+          dueMs: nowMs,
+          failures: 0,
+        },
         ...{ begunMs: nowMs, isRunning: false, checkedAt: undefined, waiting: NOTHING },
         ...{ brought: new Map<string, number>(), countedSeq: undefined, error: undefined },
       };
@@ -185,7 +194,7 @@ export class MfsTrees {
     const known = this.#knownOf(tree);
     known.isRunning = true;
     try {
-      await this.#queued(tree, signal);
+      await this.#inTurn(tree, signal);
     } catch (thrown) {
       const { log } = this.#ports;
       if (signal.aborted) return;
@@ -197,24 +206,27 @@ export class MfsTrees {
     }
   }
 
-  #queued(tree: MfsTree, signal: AbortSignal): Promise<void> {
+  /** Waiting for the round under way ends with the signal, too. */
+  async #inTurn(tree: MfsTree, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#ports;
     const known = this.#knownOf(tree);
-    return known.queue(async () => {
-      const { clock } = this.#ports;
-      try {
-        await this.#round(tree, known, signal);
-        known.failures = 0;
-        known.error = undefined;
-        known.dueMs = clock.monotonicMs() + MFS_LOOK_MS;
-      } catch (thrown) {
-        if (signal.aborted) throw signal.reason;
-        known.error = asOpError(thrown, `show ${tree.source} of MFS at ${textOf(tree.path)}`);
-        known.failures += 1;
-        const delayS = Math.min(retryDelayS(known.failures), MFS_RETRY_S_MAX);
-        known.dueMs = clock.monotonicMs() + delayS * MS_PER_S;
-        throw known.error;
-      }
-    });
+    const op = `show ${tree.source} of MFS at ${textOf(tree.path)}`;
+    const end = await known.turns.enter(op, signal);
+    try {
+      await this.#round(tree, known, signal);
+      known.failures = 0;
+      known.error = undefined;
+      known.dueMs = clock.monotonicMs() + MFS_LOOK_MS;
+    } catch (thrown) {
+      if (signal.aborted) throw signal.reason;
+      known.error = asOpError(thrown, op);
+      known.failures += 1;
+      const delayS = Math.min(retryDelayS(known.failures), MFS_RETRY_S_MAX);
+      known.dueMs = clock.monotonicMs() + delayS * MS_PER_S;
+      throw known.error;
+    } finally {
+      end();
+    }
   }
 
   async #round(tree: MfsTree, known: Known, signal: AbortSignal): Promise<void> {
@@ -252,7 +264,9 @@ export class MfsTrees {
       const sinceMs = clock.monotonicMs() - (this.#ports.end.isSure ? 0 : MFS_CONFIRM_MS);
       const isConfirmed = (parent: Ino, name: Name) =>
         (known.brought.get(keyOf(parent, name)) ?? known.begunMs) <= sinceMs;
-      const request = { root: tree.root, cid, unsure, isConfirmed, signal };
+      const { root } = tree;
+      const isHidden = (parent: Ino, name: Name) => isHiddenIn(tree, parent, name);
+      const request = { root, cid, unsure, isConfirmed, isHidden, signal };
       const pulled = await pull(this.#pullPorts, request);
       try {
         await this.#take(tree, known, pulled, signal);
@@ -363,7 +377,8 @@ export class MfsTrees {
     const { again } = known;
     const isDirty = (ino: Ino) => dirty.has(ino) || again.has(ino);
     const ports = { journal, isWritten: (ino: Ino) => mounts.isWritten(ino) };
-    const found = changesOf(ports, tree.root, { isDirty, limit: MFS_CHANGES_MAX });
+    const isHidden = (parent: Ino, name: Name) => isHiddenIn(tree, parent, name);
+    const found = changesOf(ports, tree.root, { isDirty, isHidden, limit: MFS_CHANGES_MAX });
     return { ...found, seq };
   }
 
@@ -398,5 +413,9 @@ const amountOf = ({ changes }: MfsChanges): MfsState['waiting'] => ({
   files: changes.length,
   bytes: changes.reduce((sum, { here }) => sum + (here?.size ?? 0), 0),
 });
+
+/** What is published is no part of a tree, whatever has its name. */
+const isHiddenIn = ({ root, source }: MfsTree, parent: Ino, name: Name): boolean =>
+  parent === root && source === '/' && isPublishedIn(`/${name}`);
 
 const keyOf = (parent: Ino, name: Name): string => `${parent}/${name}`;

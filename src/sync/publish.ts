@@ -18,6 +18,7 @@ import {
 } from '../base/ids.ts';
 import { SYNC_SETTLE_LOOK_MS, SYNC_SETTLE_S } from '../base/limits.ts';
 import { isDirectory, isRegular } from '../base/posix.ts';
+import { PUBLISHED_PIN_HERE } from '../base/published.ts';
 import {
   type BlockStore,
   blockKey,
@@ -441,7 +442,7 @@ const isSameRow = (one: SyncedRow | undefined, other: SyncedRow | undefined): bo
 
 /** How `ipfs_pin_ls` tells that the pin belongs to a path. */
 export const pinNameOf = (path: Name): string =>
-  `sync ${isUtf8Name(path) ? Buffer.from(path, 'latin1').toString('utf8') : path}`;
+  `${PUBLISHED_PIN_HERE}${isUtf8Name(path) ? Buffer.from(path, 'latin1').toString('utf8') : path}`;
 
 const rememberedBy = ({ root, unixfsMetadata: hasMetadata }: PublishRequest) => ({
   root,

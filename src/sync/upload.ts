@@ -12,6 +12,7 @@ import type { CallOptions, IpfsNode, Pin } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { bytesOf, isUtf8Name, type Name } from '../base/ids.ts';
+import { PUBLISHED_IN, PUBLISHED_PIN } from '../base/published.ts';
 import { turn } from '../base/turn.ts';
 import { blockKey, CID, carOf, cidOfBytes, type Dag, parseCid } from '../content/content.ts';
 import type { Journal, Root, TargetRow } from '../journal/journal.ts';
@@ -51,12 +52,12 @@ export function placeOf(path: Name): string {
     const char = String.fromCharCode(byte);
     name += /[\w.-]/.test(char) ? char : `%${byte.toString(16).padStart(2, '0').toUpperCase()}`;
   }
-  return `/kitfs/${name}`;
+  return `${PUBLISHED_IN}/${name}`;
 }
 
 /** The name of the pins that belong to a path. */
 export const pinNameOf = (path: Name): string =>
-  `kitfs ${isUtf8Name(path) ? Buffer.from(path, 'latin1').toString('utf8') : placeOf(path)}`;
+  `${PUBLISHED_PIN}${isUtf8Name(path) ? Buffer.from(path, 'latin1').toString('utf8') : placeOf(path)}`;
 
 /**
  * Carries out one intent.

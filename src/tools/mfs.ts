@@ -9,10 +9,12 @@ import type { CallOptions, MfsEdits, MfsLook, MfsStat, NodeKind } from '../backe
 import { OpError } from '../base/errors.ts';
 import { nameOfText } from '../base/ids.ts';
 import { MFS_SHOWN_MS_MAX } from '../base/limits.ts';
+import { isPublishedIn } from '../base/published.ts';
 import type { CID } from '../content/content.ts';
 import type { OpKind } from '../journal/journal.ts';
 import type { AskedNode } from '../node/node.ts';
 import { changeOutside } from './outside.ts';
+import { demandOwner } from './owner.ts';
 import { placeOfMfs } from './paths.ts';
 import { type PinRecord, recordPin } from './pins.ts';
 import type { DryRun, Plan } from './results.ts';
@@ -97,6 +99,14 @@ export async function countedEntries(look: Look, path: string): Promise<number> 
   return count;
 }
 
+/**
+ * What is published has private files in it, and whoever has the CID of the root has all of it.
+ * @throws OpError denied.
+ */
+export function demandOpen(context: ToolContext, op: string, path: string): void {
+  if (path === '/' || isPublishedIn(path)) demandOwner(context, op);
+}
+
 interface MfsChange<T, Data> {
   readonly op: string;
   readonly kind: OpKind;
@@ -122,7 +132,7 @@ interface MfsInput {
   readonly dry_run?: boolean | undefined;
 }
 
-/** Makes a change with its record; of a dry run only the plan. */
+/** Makes a change with its record; of a dry run only the plan. @throws OpError denied. */
 export async function changeMfs<T, Data>(
   context: ToolContext,
   { node: asked, dry_run: dryRun = false }: MfsInput,
@@ -130,6 +140,7 @@ export async function changeMfs<T, Data>(
 ): Promise<RecordResult<Data> | RecordResult<DryRun>> {
   const { ports, signal } = context;
   const { op, check, make, tell, outcome } = change;
+  for (const path of [change.path, change.source ?? change.path]) demandOpen(context, op, path);
   const node = ports.ipfs.nodes.state(asked, op);
   const kind: NodeKind = node.kind;
   const record = recordOf(change);

@@ -2,14 +2,13 @@
  * Toolset ipfs_core, below files: ipfs_block_stat, ipfs_block_get, ipfs_refs, ipfs_refs_local.
  */
 import { z } from 'zod';
-import { OpError } from '../base/errors.ts';
-import { ROOT_INO } from '../base/ids.ts';
 import { SNAPSHOT_ITEMS_MAX } from '../base/limits.ts';
 import { type CID, codecName, parseCid, RAW_CODEC } from '../content/content.ts';
 import { type EmbeddedNode, type Ref, refsOf } from '../node/node.ts';
 import { contentLocalPath, located } from './content-paths.ts';
 import { sliceResult } from './envelope.ts';
 import { CODE_OF } from './errors.ts';
+import { demandOwner } from './owner.ts';
 import { ipfsUri } from './paths.ts';
 import * as schema from './schema.ts';
 import { contentTool, recordTool, type ToolContext } from './tool.ts';
@@ -205,15 +204,6 @@ export const ipfsRefsLocal = recordTool({
     return { data: { refs: [...items], ...fields }, node: node.kind };
   },
 });
-
-/** Who knows a CID has the bytes, also those of files that only their owner may read. */
-function demandOwner({ caller, ports, session }: ToolContext, op: string): void {
-  // Of the root: the user whom the daemon runs as.
-  const { uid } = ports.vfs.core.inodes.get(ROOT_INO);
-  const isOwner = caller.uid === 0 || caller.uid === uid;
-  if (isOwner && session.ceiling.scope === undefined) return;
-  throw new OpError('denied', op, { hint: 'only root and the owner of the daemon may' });
-}
 
 /** They are in order in their table, and so many that they are not copied for a cursor. */
 function ownBlocks(node: EmbeddedNode, input: LocalInput, { ports, principal }: ToolContext) {

@@ -4,9 +4,11 @@ import type { KuboNode, NodeKind, Pin, PinType } from '../backend/backend.ts';
 import { rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { SNAPSHOT_ITEMS_MAX } from '../base/limits.ts';
+import { isPublishedPin } from '../base/published.ts';
 import { blockKey, type CID } from '../content/content.ts';
 import { located } from './content-paths.ts';
 import { changeOutside } from './outside.ts';
+import { demandOwner, isOwner } from './owner.ts';
 import {
   keepBlocks,
   type ListedPin,
@@ -258,18 +260,32 @@ export const ipfsPinLs = recordTool({
     const source = { journal, dag, signal: context.signal };
     const request = { tool: op, principal: context.principal, arguments: input };
     const node = context.ports.ipfs.nodes.state(input.node, op);
+    const isAll = isOwner(context);
+    // Those below what is published have no name that tells them apart.
+    if (path === undefined && (type === 'indirect' || type === 'all')) demandOwner(context, op);
+    const told = (pins: ListedPin[]) => (isAll ? pins : withoutOurs(pins, path !== undefined));
     const page = await context.ports.cursors.page(request, async () => {
-      if (node.kind === 'kubo') return pinsOutside(context, node, input);
+      if (node.kind === 'kubo') return told(await pinsOutside(context, node, input));
       const all =
         path === undefined ? undefined : await located(context, { ...input, ipfs_path: path }, op);
       const pins =
         all === undefined ? await pinsOf(source, type) : await pinOf(source, all.cid, type);
-      return pins.filter(({ pin_name }) => name === undefined || pin_name?.includes(name) === true);
+      const isMeant = ({ pin_name }: ListedPin) => name === undefined || pin_name?.includes(name);
+      return told(pins.filter(isMeant));
     });
     const { items, ...fields } = page;
     return { data: { pins: [...items], ...fields }, node: node.kind };
   },
 });
+
+/** Of a pin of ours that was asked for by its CID, nothing but the name is left out. */
+function withoutOurs(pins: readonly ListedPin[], isAskedFor: boolean): ListedPin[] {
+  return pins.flatMap((pin) => {
+    const { pin_name: name, ...nameless } = pin;
+    if (name === undefined || !isPublishedPin(name)) return [pin];
+    return isAskedFor ? [nameless] : [];
+  });
+}
 
 interface PinFilter {
   readonly ipfs_path?: string | undefined;

@@ -1,8 +1,10 @@
 /** Toolset mfs, what only looks: ipfs_files_ls, ipfs_files_stat, ipfs_files_read, ipfs_files_flush. */
 import { z } from 'zod';
 import { rfc3339 } from '../base/clock.ts';
+import { isPublishedIn } from '../base/published.ts';
 import { octal } from './entries.ts';
-import { fault } from './mfs.ts';
+import { demandOpen, fault } from './mfs.ts';
+import { isOwner } from './owner.ts';
 import { mfsUri } from './paths.ts';
 import * as schema from './schema.ts';
 import { contentTool, recordTool } from './tool.ts';
@@ -46,13 +48,20 @@ export const ipfsFilesLs = recordTool({
     ),
     ...schema.pageFields,
   }),
-  run: async (input, { ports, principal, signal }) => {
+  run: async (input, context) => {
     const op = 'ipfs_files_ls';
+    const { ports, principal, signal } = context;
+    // The root is for everybody, but for one name in it.
+    const isAll = input.path !== '/' || isOwner(context);
+    if (input.path !== '/') demandOpen(context, op, input.path);
     const node = ports.ipfs.nodes.state(input.node, op);
     const request = { tool: op, principal, arguments: input };
     const { items, ...fields } = await ports.cursors.page(
       request,
-      () => node.mfs.ls(input.path, { signal }),
+      async () => {
+        const entries = await node.mfs.ls(input.path, { signal });
+        return isAll ? entries : entries.filter(({ name }) => !isPublishedIn(`/${name}`));
+      },
       ({ name, type: kind, size, cid, ...attributes }) => ({
         name,
         type: kind,
@@ -92,8 +101,10 @@ export const ipfsFilesStat = recordTool({
     ...times,
     local: z.object({ complete: z.boolean(), size: z.int() }).optional(),
   }),
-  run: async ({ path, with_local: withLocal, node: asked }, { ports, signal }) => {
+  run: async ({ path, with_local: withLocal, node: asked }, context) => {
     const op = 'ipfs_files_stat';
+    const { ports, signal } = context;
+    demandOpen(context, op, path);
     const node = ports.ipfs.nodes.state(asked, op);
     const found = await node.mfs.stat(path, { withLocal, signal });
     if (found === undefined) throw fault('not-found', { op }, path);
@@ -130,6 +141,7 @@ export const ipfsFilesRead = contentTool({
     const { nodes } = context.ports.ipfs;
     const node = nodes.state(input.node, op);
     const { path, offset, length, encoding } = input;
+    demandOpen(context, op, path);
     const found = await node.mfs.stat(path, { flushed: true, signal: context.signal });
     if (found === undefined) throw fault('not-found', { op }, path);
     if (found.type === 'directory') throw fault('is-directory', { op }, path);
@@ -154,8 +166,11 @@ export const ipfsFilesFlush = recordTool({
   input: schema.input({ path: schema.mfsPath().default('/'), ...schema.node, ...schema.timeout }),
   example: { path: '/' },
   output: z.object({ path: z.string(), cid: z.string() }),
-  run: async ({ path, node: asked }, { ports, signal }) => {
-    const node = ports.ipfs.nodes.state(asked, 'ipfs_files_flush');
+  run: async ({ path, node: asked }, context) => {
+    const op = 'ipfs_files_flush';
+    const { ports, signal } = context;
+    demandOpen(context, op, path);
+    const node = ports.ipfs.nodes.state(asked, op);
     const cid = await node.mfs.flush(path, { signal });
     return { data: { path, cid: cid.toString() }, node: node.kind };
   },

@@ -9,6 +9,7 @@ import { OpError } from '../base/errors.ts';
 import type { TreePlan } from '../base/graft.ts';
 import { type Ino, type Name, nameOfText, ROOT_INO, textOf } from '../base/ids.ts';
 import { isDirectory } from '../base/posix.ts';
+import { isPublishedIn } from '../base/published.ts';
 import { cidOfBytes } from '../content/content.ts';
 import {
   CONTROL_INO_FROM,
@@ -138,11 +139,15 @@ export const vfsMount = recordTool({
   },
 });
 
-/** As it is kept. @throws OpError invalid-argument, unsupported. */
+/** As it is kept. @throws OpError invalid-argument, unsupported, not-permitted. */
 function sourceOf(tool: string, kind: string, input: MountInput): string {
   if (kind === 'ipns') return nameIn(tool, input);
   if (kind !== 'mfs') return input.source;
   const parsed = schema.mfsPath().safeParse(input.source === '' ? '/' : input.source);
+  if (parsed.success && isPublishedIn(parsed.data)) {
+    const hint = 'what is published is mounted where it is';
+    throw new OpError('not-permitted', `${tool} ${parsed.data}`, { hint });
+  }
   if (parsed.success) return parsed.data;
   const issue = { argument: 'source', reason: 'format', expected: 'an absolute path in MFS' };
   throw new OpError('invalid-argument', tool, { details: { issues: [issue] } });

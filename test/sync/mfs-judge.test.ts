@@ -3,14 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { Ino, Name } from '../../src/base/ids.ts';
 import { S_IFDIR, S_IFREG } from '../../src/base/posix.ts';
 import type { SeenRow, SeenState } from '../../src/journal/journal.ts';
-import {
-  conflictName,
-  isState,
-  judge,
-  lastOf,
-  rowToward,
-  settledRow,
-} from '../../src/sync/mfs-judge.ts';
+import { isState, judge, lastOf, rowToward, settledRow } from '../../src/sync/mfs-judge.ts';
 
 const NAME = { parent: 2 as Ino, name: 'f' as Name };
 const key = (text: string) => Buffer.from(text);
@@ -78,13 +71,4 @@ test('a directory is the same as long as it is that directory', () => {
   const directory = { ino: 9 as Ino, version: 77, mode: S_IFDIR | 0o755 };
   expect(isState(state(0), directory)).toBe(true);
   expect(isState(state(0), { ...directory, ino: 10 as Ino })).toBe(false);
-});
-
-test.each([
-  ['notes.txt', 'notes.conflict-3k5vtzl4.txt'],
-  ['a.tar.gz', 'a.tar.conflict-3k5vtzl4.gz'],
-  ['notes', 'notes.conflict-3k5vtzl4'],
-  ['.profile', '.profile.conflict-3k5vtzl4'],
-])('of a conflict about %s the other side is %s', (name, expected) => {
-  expect(conflictName(name as Name, 'bafyabc3k5vtzl4')).toBe(expected);
 });

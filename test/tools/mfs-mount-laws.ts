@@ -153,6 +153,64 @@ export function lawsOfMfsMounts({ kind, world }: MountLaws): void {
       expect(await there(beside)).toBe('of others');
     });
 
+    /** Both sides change a file: what others wrote in it. */
+    const changedTwice = async (name: string) => {
+      const handle = await w.vfs.open(ROOT, w.ino(`/m/${name}`), O_WRONLY, false);
+      w.vfs.write(ROOT, handle.fh, Buffer.from('mine'), 0, false);
+      await w.done('ipfs_files_write', { path: `/shared/${name}`, content: 'of others' });
+      const { cid } = await w.done('ipfs_files_stat', { path: `/shared/${name}` });
+      w.vfs.release(handle.fh);
+      return String(cid).slice(-8);
+    };
+
+    test('what was changed on both sides is kept twice, however long its name is', async () => {
+      await mounted();
+      const name = `${'n'.repeat(251)}.txt`;
+      await w.write(`/m/${name}`, 'both');
+      await settled();
+      const mark = `.conflict-${await changedTwice(name)}.txt`;
+      await settled();
+      const beside = `${'n'.repeat(255 - mark.length)}${mark}`;
+      expect(await listed()).toEqual([beside, name, 'there'].sort());
+      expect(await there(name)).toBe('mine');
+      expect(await there(beside)).toBe('of others');
+      expect(await w.text(`/m/${beside}`)).toBe('of others');
+    });
+
+    test('what was changed on both sides is kept twice, though its other name is taken', async () => {
+      await mounted();
+      const mark = await changedTwice('there');
+      await settled();
+      const beside = `there.conflict-${mark}`;
+      await w.write(`/m/${beside}`, 'edited');
+      await settled();
+      expect(await changedTwice('there')).toBe(mark);
+      await settled();
+      expect(await listed()).toEqual(['there', beside, `${beside}-2`]);
+      expect(await there(beside)).toBe('edited');
+      expect(await there(`${beside}-2`)).toBe('of others');
+    });
+
+    test('what is published is in no mount of MFS, and no push takes it away', async () => {
+      const values = { path: '/kitfs/ipfs/secret', content: 'private', parents: true };
+      await w.done('ipfs_files_write', values);
+      await w.done('vfs_mount', { backend: 'mfs', source: '/', mount_point: '/m' });
+      expect(await shown()).not.toContain('kitfs');
+      await w.refused('vfs_mkdir', { path: '/m/kitfs' }, 'PERMISSION_DENIED');
+      await w.write('/m/shared/here', 'brought');
+      await settled();
+      expect(await there('here')).toBe('brought');
+      expect(await w.done('ipfs_files_stat', { path: '/kitfs/ipfs/secret' })).toMatchObject({
+        size: 7,
+      });
+      for (const source of ['/kitfs', '/kitfs/ipfs']) {
+        const mount = { backend: 'mfs', source, mount_point: '/n' };
+        await w.refused('vfs_mount', mount, 'PERMISSION_DENIED');
+      }
+      await w.done('vfs_unmount', { mount_point: '/m' });
+      await w.done('ipfs_files_rm', { path: '/kitfs', recursive: true });
+    });
+
     test('what was removed on one side and changed on the other stays', async () => {
       await w.done('ipfs_files_write', { path: '/shared/d/x', content: 'x', parents: true });
       await w.done('ipfs_files_write', { path: '/shared/d/y', content: 'y' });

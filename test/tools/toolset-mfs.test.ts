@@ -163,3 +163,53 @@ test('who is kept to places is kept to those of MFS too, which lies at /mfs', as
   const into = { source: `/ipfs/${cid}`, destination: '/own/c' };
   expect(await world.done('ipfs_files_cp', into)).toMatchObject(into);
 });
+
+test('what is published is for root and the owner alone, and so is the CID of all', async () => {
+  const secret = '/kitfs/ipfs/secret';
+  await world.done('ipfs_files_write', { path: secret, content: 'private', parents: true });
+  await world.done('ipfs_files_write', { path: '/open', content: 'for all' });
+  const other = { uid: 1000, gid: 1000 };
+  const refused: readonly (readonly [string, Facts])[] = [
+    ...['/', '/kitfs', secret].flatMap((path) => [
+      ['ipfs_files_stat', { path }] as const,
+      ['ipfs_files_flush', { path }] as const,
+    ]),
+    ['ipfs_files_ls', { path: '/kitfs' }],
+    ['ipfs_files_read', { path: secret }],
+    ['ipfs_files_cp', { source: secret, destination: '/copy' }],
+    ['ipfs_files_mv', { source: '/kitfs', destination: '/copy' }],
+    ['ipfs_files_mkdir', { path: '/', parents: true }],
+    ['ipfs_files_write', { path: secret, content: 'other' }],
+    ['ipfs_files_chcid', { path: '/kitfs' }],
+    ['ipfs_files_rm', { path: '/kitfs', recursive: true }],
+  ];
+  for (const [tool, values] of refused) {
+    await world.refused(tool, values, 'PERMISSION_DENIED', other);
+  }
+  const names = async (peer: Facts) => {
+    const { entries } = await world.done('ipfs_files_ls', { path: '/' }, peer);
+    return (entries as Facts[]).map(({ name }) => name);
+  };
+  expect(await names(other)).toEqual(['open']);
+  expect(await names({})).toEqual(['kitfs', 'open']);
+  expect(await world.done('ipfs_files_stat', { path: '/open' }, other)).toMatchObject({ size: 7 });
+});
+
+test('pins of what is published are listed for root and the owner alone', async () => {
+  const other = { uid: 1000, gid: 1000 };
+  const named = async (content: string, name: string) =>
+    (await world.done('ipfs_add', { content, pin: true, pin_name: name }))['cid'];
+  const hidden = [await named('a', 'kitfs content x'), await named('b', 'sync /ipfs')];
+  const open = await named('c', 'own');
+  const cids = async (peer: Facts) => {
+    const { pins } = await world.done('ipfs_pin_ls', {}, peer);
+    return (pins as Facts[]).map(({ cid }) => cid).sort();
+  };
+  expect(await cids({})).toEqual([...hidden, open].sort());
+  expect(await cids(other)).toEqual([open]);
+  const { pins } = await world.done('ipfs_pin_ls', { ipfs_path: hidden[0] }, other);
+  expect(pins).toEqual([expect.not.objectContaining({ pin_name: expect.anything() })]);
+  for (const type of ['indirect', 'all']) {
+    await world.refused('ipfs_pin_ls', { pin_type: type }, 'PERMISSION_DENIED', other);
+  }
+});
