@@ -45,6 +45,15 @@ export const askerOf = (context: ToolContext, tool: string): Asker => ({
   scope: context.session.ceiling.scope,
 });
 
+/**
+ * Whether root or the user whom the daemon runs as asks, of the whole tree. Who knows the CID of a
+ * directory has all of it, also what only its owner may read.
+ */
+export function isOwner({ caller, ports, session }: ToolContext): boolean {
+  const { uid } = ports.vfs.core.inodes.get(ROOT_INO);
+  return (caller.uid === 0 || caller.uid === uid) && session.ceiling.scope === undefined;
+}
+
 /** A place that may be changed: in a managed tree, and not the root of a mount. */
 export interface Place {
   readonly parent: Ino;

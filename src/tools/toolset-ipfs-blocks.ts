@@ -3,7 +3,6 @@
  */
 import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
-import { ROOT_INO } from '../base/ids.ts';
 import { SNAPSHOT_ITEMS_MAX } from '../base/limits.ts';
 import { type CID, codecName, parseCid, RAW_CODEC } from '../content/content.ts';
 import { type EmbeddedNode, type Ref, refsOf } from '../node/node.ts';
@@ -11,6 +10,7 @@ import { contentLocalPath, located } from './content-paths.ts';
 import { sliceResult } from './envelope.ts';
 import { CODE_OF } from './errors.ts';
 import { ipfsUri } from './paths.ts';
+import { isOwner } from './places.ts';
 import * as schema from './schema.ts';
 import { contentTool, recordTool, type ToolContext } from './tool.ts';
 
@@ -207,11 +207,8 @@ export const ipfsRefsLocal = recordTool({
 });
 
 /** Who knows a CID has the bytes, also those of files that only their owner may read. */
-function demandOwner({ caller, ports, session }: ToolContext, op: string): void {
-  // Of the root: the user whom the daemon runs as.
-  const { uid } = ports.vfs.core.inodes.get(ROOT_INO);
-  const isOwner = caller.uid === 0 || caller.uid === uid;
-  if (isOwner && session.ceiling.scope === undefined) return;
+function demandOwner(context: ToolContext, op: string): void {
+  if (isOwner(context)) return;
   throw new OpError('denied', op, { hint: 'only root and the owner of the daemon may' });
 }
 
