@@ -56,6 +56,7 @@ export interface RestoreRequest {
   readonly applyDeletions: boolean;
   /** As `compare` has it. */
   readonly isCopy?: boolean | undefined;
+  /** Names here are told only of directories that it lets be read. */
   readonly gate: Gate;
   readonly writer: TreeWriter;
   /** Nobody is asked for what is not here. */
@@ -145,12 +146,12 @@ export class Restorer {
   }
 
   async #compared(
-    { conflicts, applyDeletions, isCopy, isRoot }: RestoreRequest,
+    { conflicts, applyDeletions, isCopy, isRoot, gate }: RestoreRequest,
     { dag, tree, root, synced }: Found,
     signal: AbortSignal,
   ): Promise<Comparison> {
     const ports = { ...this.#ports, dag };
-    const common = { applyDeletions, grantee: { isRoot }, signal };
+    const common = { applyDeletions, grantee: { isRoot }, gate, signal };
     if (conflicts.how === 'merge') {
       const base = synced === undefined ? undefined : await this.#baseOf(synced, signal);
       return merge(ports, root, tree, { ...common, policy: conflicts.policy, base });

@@ -246,6 +246,21 @@ describe('vfs_sync_from_ipfs', () => {
     expect(Object.keys(first ?? {})).not.toEqual(expect.arrayContaining(['base_cid']));
   });
 
+  test('a merge names nothing of a directory that the caller may not read', async () => {
+    const { root_cid: empty } = await publish();
+    await world.done('vfs_mkdir', { path: '/ipfs/private', mode: '0700' });
+    await world.write('/ipfs/private/plan', 'x');
+    const { root_cid: full } = await publish();
+    await world.write('/ipfs/private/plan', 'changed since');
+    const asked = [{ ipfs_path: empty }, { ipfs_path: full, overwrite: true }];
+    for (const how of asked) {
+      const values = { ...how, path: '/ipfs', dry_run: true };
+      const peer = { uid: 1000, gid: 1000 };
+      const told = await world.refused('vfs_sync_from_ipfs', values, 'PERMISSION_DENIED', peer);
+      expect(JSON.stringify(told)).not.toContain('plan');
+    }
+  });
+
   test('under keep_remote the tree wins, and the answer names what lost', async () => {
     const { root_cid: root } = await published();
     await world.write('/ipfs/here/d/a', 'ours');
