@@ -9,7 +9,7 @@ import { type Ino, type Name, nameOfText } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import { type CID, cidOfBytes, parseCid } from '../content/content.ts';
 import type { Actor, SyncedRow } from '../journal/journal.ts';
-import { Restorer } from '../sync/sync.ts';
+import { OPEN_GATE, Restorer } from '../sync/sync.ts';
 import { type Caller, resolve } from '../vfs/vfs.ts';
 import type { CoreParts } from './core.ts';
 import { meaningOf } from './meaning.ts';
@@ -67,6 +67,7 @@ export async function restoreFirst(inputs: FirstTreeInputs): Promise<void> {
       path: TREE,
       conflicts: { how: 'restore', policy: 'fail' },
       applyDeletions: false,
+      gate: OPEN_GATE,
       writer: { write: (plan) => vfs.graft(caller, plan) },
       isRoot: uid === 0,
       actor: () => caller.actor(),

@@ -6,6 +6,7 @@ import type { Journal, Root, TargetRow } from '../journal/journal.ts';
 import type { MfsState, UnderWay, Unpublished } from '../sync/sync.ts';
 import type { ErrorCode } from '../tools/codes.ts';
 import { CODE_OF } from '../tools/errors.ts';
+import type { TreeStatus } from './trees.ts';
 
 /** What only the loops know. */
 export interface Syncing {
@@ -69,11 +70,23 @@ export function syncStatusOf(
   };
 }
 
+interface WithTrees {
+  readonly mounts: readonly { readonly trees: readonly TreeStatus[] }[];
+}
+
 /** Without the CIDs, by which anybody could read what not everybody may see. */
-export const withoutRoots = <T extends SyncStatus>(status: T) => ({
+export const withoutRoots = <T extends SyncStatus & WithTrees>(status: T) => ({
   ...status,
   uploads: status.uploads.map(({ wanted: _wanted, held: _held, ...upload }) => upload),
+  mounts: status.mounts.map((mount) => ({ ...mount, trees: mount.trees.map(withoutShown) })),
 });
+
+/** What a followed name means anybody may ask; what is in MFS, not. */
+function withoutShown({ mfs, ...tree }: TreeStatus): TreeStatus {
+  if (mfs === undefined) return tree;
+  const { shown: _shown, ...rest } = mfs;
+  return { ...tree, mfs: rest };
+}
 
 /** What of it does not work as it should. A store that is not configured any more is nobody's trouble. */
 export const syncTroublesOf = (

@@ -14,6 +14,7 @@ import { SYNC_COPIED_BYTES_MAX, SYNC_LOOK_MS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { turn } from '../base/turn.ts';
 import type { Actor, Change, Journal, SuperblockRow, WriteSessionRow } from '../journal/journal.ts';
+import { OPEN_GATE } from './freeze.ts';
 import { retryDelayS } from './intend.ts';
 import type { Publisher } from './publish.ts';
 import { dueAtMs, type Unrest } from './rest.ts';
@@ -264,7 +265,7 @@ export class Background {
         {
           ...{ root, path, actor, pin: true, targets: this.#policy.targets },
           unixfsMetadata: this.#hasMetadata(root),
-          gate: { demandReadable: () => undefined, seesTrusted: true },
+          gate: OPEN_GATE,
         },
         { signal, progress: () => undefined },
       );

@@ -15,8 +15,8 @@ import type { InodeRow } from '../journal/journal.ts';
 import { differsFrom, type Grantee, grantedTo } from './metadata.ts';
 import {
   countOf,
-  namesIn,
   Planning,
+  type PlanningOptions,
   type PlanningPorts,
   removalOf,
   seenOf,
@@ -33,6 +33,7 @@ export interface CompareOptions {
   /** The tree of the last sync, when there was one. */
   readonly base: CID | undefined;
   readonly grantee: Grantee;
+  readonly gate: PlanningOptions['gate'];
   readonly signal: AbortSignal;
 }
 
@@ -131,7 +132,7 @@ class Comparing {
 
   async #directory({ remote, local, base }: Pair): Promise<PlannedEntry[]> {
     await this.#planning.pause();
-    const here = namesIn(this.#ports.journal, local);
+    const here = this.#planning.namesIn(local);
     const before = await this.#baseNames(base);
     const planned: PlannedEntry[] = [];
     for (const child of remote.children) {

@@ -15,6 +15,7 @@ import { FOLLOW_INTERVAL_S, FOLLOWED_AT_ONCE_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { CID } from '../content/content.ts';
 import type { Actor } from '../journal/journal.ts';
+import { OPEN_GATE } from './freeze.ts';
 import type { Restored, Restorer } from './restore.ts';
 
 /** A copy that is mounted. */
@@ -203,7 +204,7 @@ export class Follower {
     const { restorer, owner } = this.#options;
     const conflicts = { how: 'restore', policy: 'keep_remote' } as const;
     const how = { conflicts, applyDeletions: true, isCopy: true };
-    const request = { cid, ...at, ...how, isRoot: owner.uid === 0, dryRun: false };
+    const request = { cid, ...at, ...how, isRoot: owner.uid === 0, dryRun: false, gate: OPEN_GATE };
     return restorer.restore(request, { signal, progress: () => {} });
   }
 }

@@ -17,7 +17,6 @@ import { areLinkedAlike, type Links, linksHere, linksThere } from './links.ts';
 import { areSameMetadata, differsFrom, grantedTo } from './metadata.ts';
 import {
   countOf,
-  namesIn,
   Planning,
   type PlanningOptions,
   type PlanningPorts,
@@ -133,7 +132,7 @@ class Merging {
     { local, remote, base }: Pick<Names, 'local' | 'remote' | 'base'>,
   ): Promise<PlannedEntry[]> {
     await this.#planning.pause();
-    const here = local === undefined ? undefined : namesIn(this.#ports.journal, local.ino);
+    const here = local === undefined ? undefined : this.#planning.namesIn(local.ino);
     const [there, before] = [childrenOf(remote), childrenOf(base)];
     const taken = new Set([...(here?.keys() ?? []), ...there.keys()]);
     const planned: PlannedEntry[] = [];
@@ -204,7 +203,7 @@ class Merging {
     const children = await this.#entries(path, { local, base });
     const removals = children.filter((child) => child.action === 'remove');
     const seen = seenOf(local);
-    const isEmptied = removals.length === namesIn(this.#ports.journal, local.ino).size;
+    const isEmptied = removals.length === this.#planning.namesIn(local.ino).size;
     const isKept =
       isEmptied &&
       this.#metadataChanges(local, base, base).isHere &&
@@ -369,7 +368,7 @@ class Merging {
       return areLinkedAlike(path, before, here) && this.#planning.isSame(local, base);
     }
     await this.#planning.pause();
-    const names = namesIn(this.#ports.journal, local.ino);
+    const names = this.#planning.namesIn(local.ino);
     if (names.size !== base.children.length) return false;
     for (const was of base.children) {
       const row = names.get(was.name);

@@ -10,6 +10,7 @@ import { isDirectory } from '../base/posix.ts';
 import { turn } from '../base/turn.ts';
 import { blockKey, type CID, type ContentStore, cidOfBytes, type Dag } from '../content/content.ts';
 import type { InodeRow, Journal } from '../journal/journal.ts';
+import type { Gate } from './freeze.ts';
 import { type Grantee, grantedTo } from './metadata.ts';
 import type { RemoteEntry } from './remote.ts';
 import { bitsOf, isSpecial } from './types.ts';
@@ -21,6 +22,8 @@ export interface PlanningPorts {
 }
 
 export interface PlanningOptions {
+  /** Asked before the names of a directory here are looked at. */
+  readonly gate: Pick<Gate, 'demandReadable'>;
   readonly grantee: Grantee;
   readonly signal: AbortSignal;
 }
@@ -149,6 +152,12 @@ export class Planning {
       await this.pause();
     }
     return true;
+  }
+
+  /** What is in a directory here, by its name. @throws OpError denied. */
+  namesIn(directory: Ino): Map<Name, InodeRow> {
+    this.#options.gate.demandReadable(directory);
+    return namesIn(this.#ports.journal, directory);
   }
 
   async pause(): Promise<void> {

@@ -36,6 +36,7 @@ import {
   type Counts,
 } from './assemble.ts';
 import { syncBlocks, syncContents } from './durable.ts';
+import { demandRoot } from './expected.ts';
 import { type Frozen, freeze, type Gate, type Known, unfreeze } from './freeze.ts';
 import { intended } from './intend.ts';
 import { rootAtimeOf } from './manifest.ts';
@@ -169,7 +170,8 @@ export class Publisher {
     }
   }
 
-  #demandPublishable({ root, path, expectedRoot }: PublishRequest): void {
+  #demandPublishable(request: PublishRequest): void {
+    const { root, path } = request;
     const op = `publish ${path}`;
     const { journal } = this.#ports;
     const row = journal.inodes.get(root);
@@ -188,7 +190,7 @@ export class Publisher {
     if (superblock?.volatile === true) {
       throw new OpError('unsupported', op, { hint: 'a tree in memory stays there' });
     }
-    demandRoot(journal.superblocks.synced(path), expectedRoot, op);
+    demandRoot(journal, request, op);
   }
 
   async #lastSnapshot(
@@ -407,21 +409,6 @@ interface Made {
   readonly synced: SyncedRow | undefined;
   /** The last snapshot, when it can be read. */
   readonly before: Snapshot | undefined;
-}
-
-/** @throws OpError version-conflict, with the root of the last sync in `partial.version`. */
-export function demandRoot(
-  synced: SyncedRow | undefined,
-  expected: string | undefined,
-  op: string,
-): void {
-  if (expected === undefined) return;
-  const version = synced === undefined ? undefined : cidOfBytes(synced.rootCid).toString();
-  if (version === expected) return;
-  throw new OpError('version-conflict', op, {
-    hint: 'expected_version is not the root of the last sync',
-    details: { partial: { version: version ?? null } },
-  });
 }
 
 /** undefined: it is damaged, incomplete or not what it should be, and is not compared with. */

@@ -20,8 +20,9 @@ import {
 import type { Actor, Journal, OpRow, SyncedRow } from '../journal/journal.ts';
 import { Bringer } from './bring.ts';
 import { type Comparison, type Conflict, type CountName, compare } from './compare.ts';
+import { demandRoot } from './expected.ts';
+import type { Gate } from './freeze.ts';
 import { merge, type Policy } from './merge.ts';
-import { demandRoot } from './publish.ts';
 import { type RemoteTree, readRemote } from './remote.ts';
 import { readSnapshot } from './snapshot.ts';
 
@@ -55,6 +56,8 @@ export interface RestoreRequest {
   readonly applyDeletions: boolean;
   /** As `compare` has it. */
   readonly isCopy?: boolean | undefined;
+  /** Names here are told only of directories that it lets be read. */
+  readonly gate: Gate;
   readonly writer: TreeWriter;
   /** Nobody is asked for what is not here. */
   readonly isAlone?: boolean | undefined;
@@ -116,11 +119,11 @@ export class Restorer {
     const mayLackBytes = filling.isOffered && request.isAlone !== true;
     const dag = mayLackBytes ? filling.keeping() : this.#ports.dag;
     const synced = journal.superblocks.synced(request.path);
-    demandRoot(synced, request.expectedRoot, op);
+    const root = request.missing.length === 0 ? request.existing : undefined;
+    demandRoot(journal, { ...request, root }, op);
     const base = synced === undefined ? undefined : cidOfBytes(synced.rootCid);
     const { signal } = run;
     const tree = await readRemote(dag, request.cid, { mayLackBytes, signal });
-    const root = request.missing.length === 0 ? request.existing : undefined;
     const compared = await this.#compared(request, { dag, tree, root, synced }, signal);
     demandNoConflict(request, compared);
     const plan = planFrom(request, compared.plan);
@@ -143,12 +146,12 @@ export class Restorer {
   }
 
   async #compared(
-    { conflicts, applyDeletions, isCopy, isRoot }: RestoreRequest,
+    { conflicts, applyDeletions, isCopy, isRoot, gate }: RestoreRequest,
     { dag, tree, root, synced }: Found,
     signal: AbortSignal,
   ): Promise<Comparison> {
     const ports = { ...this.#ports, dag };
-    const common = { applyDeletions, grantee: { isRoot }, signal };
+    const common = { applyDeletions, grantee: { isRoot }, gate, signal };
     if (conflicts.how === 'merge') {
       const base = synced === undefined ? undefined : await this.#baseOf(synced, signal);
       return merge(ports, root, tree, { ...common, policy: conflicts.policy, base });

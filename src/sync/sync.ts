@@ -11,7 +11,7 @@ export { type Difference, differences } from './diff.ts';
 export { syncBlocks } from './durable.ts';
 export { Evictor, type Space } from './evict.ts';
 export { Follower, type FollowState } from './follow.ts';
-export { type FrozenEntry, freeze, type Gate } from './freeze.ts';
+export { type FrozenEntry, freeze, type Gate, OPEN_GATE } from './freeze.ts';
 export { Gatherer } from './gather.ts';
 export { Ladder } from './ladder.ts';
 export { readManifest } from './manifest.ts';

@@ -6,7 +6,7 @@ import { isDirectory, R_OK } from '../base/posix.ts';
 import type { CID } from '../content/content.ts';
 import type { OnConflict, Restored, Conflict as SyncConflict } from '../sync/sync.ts';
 import { CONTROL_INO_FROM, isPermitted } from '../vfs/vfs.ts';
-import { located } from './content-paths.ts';
+import { gateOf, located } from './content-paths.ts';
 import { type Asker, about, askerOf, find } from './places.ts';
 import { planOf } from './plans.ts';
 import { type Conflict, conflictSchema } from './results.ts';
@@ -175,6 +175,7 @@ async function restore(
     path: treePath,
     conflicts,
     applyDeletions: input.apply_deletions,
+    gate: gateOf(asker),
     writer: { write: (plan: Parameters<typeof vfs.graft>[1]) => vfs.graft(caller, plan) },
     isRoot: caller.uid === 0,
     actor: () => caller.actor(),

@@ -82,6 +82,7 @@ export const vfsSyncToIpfs = recordTool({
     const { publisher } = context.ports.ipfs;
     const at = await directory(asker, path);
     const targets = targetsOf(input, context);
+    demandReachable(asker.tool, { ...input, targets }, context);
     const { publish_key: key } = input;
     const naming = key === undefined ? undefined : await namingOf(context, key, asker.tool);
     const request = { ...publishRequest(asker, input, at), targets };
@@ -167,6 +168,24 @@ function targetsOf(input: ToInput, { ports }: ToolContext): readonly string[] {
     });
   }
   return [...new Set(targets)];
+}
+
+/** @throws OpError invalid-argument: no store that gets it reaches the rung waited for. */
+function demandReachable(
+  tool: string,
+  {
+    wait_for: rung,
+    pin,
+    targets,
+  }: Pick<ToInput, 'wait_for' | 'pin'> & { targets: readonly string[] },
+  { ports }: ToolContext,
+): void {
+  if (targets.length === 0) return;
+  if (rung === 'pinned' && !pin) throw schema.combination(tool, 'wait_for', 'stored without pin');
+  const { want = Number.POSITIVE_INFINITY } = ports.ipfs.ladder;
+  if (rung === 'replicated' && want > targets.length) {
+    throw schema.combination(tool, 'wait_for', 'no more than pinned: sync.want is not met');
+  }
 }
 
 /** Waits until a store has it, if it shall. @throws OpError what all of them failed with. */

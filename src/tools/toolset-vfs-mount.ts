@@ -25,6 +25,7 @@ import {
 } from '../vfs/vfs.ts';
 import { withoutName } from './content-paths.ts';
 import { parseMode } from './entries.ts';
+import { isOwner } from './owner.ts';
 import { type IpfsPath, parseIpfsPath } from './paths.ts';
 import { type Asker, about, askerOf, change, find } from './places.ts';
 import * as schema from './schema.ts';
@@ -417,6 +418,8 @@ function mountedObject(context: ToolContext, { mountId, mountPoint, superblock }
     kind === 'mfs'
       ? journal.mfsSeen.get(superblock.root, '' as Name)?.agreed?.cid
       : journal.superblocks.synced(mountPoint)?.rootCid;
+  // What a name means anybody may ask.
+  const isTold = kind === 'ipns' || isOwner(context);
   return {
     mount_id: mountId,
     mount_point: point,
@@ -425,7 +428,7 @@ function mountedObject(context: ToolContext, { mountId, mountPoint, superblock }
     source,
     read_only: readOnly,
     ...localPathOf(context, point),
-    ...(root === undefined ? {} : { root_cid: cidOfBytes(root).toString() }),
+    ...(isTold && root !== undefined ? { root_cid: cidOfBytes(root).toString() } : {}),
     capabilities: kind === 'mfs' ? MFS_CAPABILITIES : CAPABILITIES,
     state: isDegraded(context, mountId) ? ('degraded' as const) : ('ready' as const),
   };

@@ -40,9 +40,17 @@ test('what is owed is told with how far it is, and is counted', async () => {
   const due = '1970-01-01T00:01:00.000000000Z';
   expect(uploads).toEqual([{ ...upload, wanted, progress, due }]);
   expect(uploadsOwed(world.journal)).toBe(1);
-  expect(withoutRoots({ uploads, unpublished: [] }).uploads).toEqual([
+  expect(withoutRoots({ uploads, unpublished: [], mounts: [] }).uploads).toEqual([
     { ...upload, progress, due },
   ]);
+});
+
+test('what everybody is told names no CID of what is in MFS', () => {
+  const tree = { path: '/m', kind: 'mfs', backend: 'mfs', read_only: false, volatile: false };
+  const mfs = { source: '/', waiting: { files: 0, bytes: 0 } };
+  const trees = [{ ...tree, mfs: { ...mfs, shown: 'bafyroot' } }];
+  const told = withoutRoots({ uploads: [], unpublished: [], mounts: [{ trees }] });
+  expect(told.mounts).toEqual([{ trees: [{ ...tree, mfs }] }]);
 });
 
 test('what a store holds is told with when it said so, and is no trouble', async () => {

@@ -175,6 +175,7 @@ async function tried(
         path: nameOfText(`/ipfs/r${number}`),
         conflicts: { how: 'restore', policy: 'fail' },
         applyDeletions: true,
+        gate: { demandReadable: () => {}, seesTrusted: true },
         writer: { write: (plan) => vfs.graft(ROOT, plan) },
         isRoot: true,
         actor: ROOT.actor,

@@ -231,6 +231,7 @@ export class Fixture {
       path: nameOfText(path),
       conflicts: { how: 'restore', policy: 'fail' },
       applyDeletions: true,
+      gate: { demandReadable: () => undefined, seesTrusted: true },
       writer: { write: (plan) => this.vfs.graft(caller, plan) },
       isRoot: caller.uid === 0,
       actor: caller.actor,

@@ -50,6 +50,13 @@ test('a node that does not answer is the error, and is owed the tree still', asy
   expect(data).toMatchObject({ changed: false, durability: { state: 'pinned' } });
 });
 
+test('a rung that cannot be reached is refused before anything is sent', async () => {
+  for (const values of [{ wait_for: 'pinned', pin: false }, { wait_for: 'replicated' }]) {
+    await world.refused('vfs_sync_to_ipfs', { path: '/ipfs/d', ...values }, 'INVALID_ARGUMENT');
+  }
+  expect(fake.calls).toEqual([]);
+});
+
 test('who waits for nothing is told that it is owed', async () => {
   fake.failAt(0, 'before');
   const { data } = await publish({ wait_for: 'local' });

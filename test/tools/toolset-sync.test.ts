@@ -118,6 +118,26 @@ describe('vfs_sync_to_ipfs', () => {
     await refused({ path: '/ipfs/d' }, 'INVALID_ARGUMENT');
   });
 
+  test('the root of a tree is told to nobody who may not read all of it', async () => {
+    await world.write('/ipfs/d/secret', 'x', { mode: '0600' });
+    const { root_cid: root } = await publish({ path: '/ipfs/d' });
+    const stranger = { uid: 1000, gid: 1000 };
+    const guess = { expected_version: 'x' };
+    for (const dry_run of [false, true]) {
+      const to = { path: '/ipfs/d', dry_run, ...guess };
+      const from = { ...to, ipfs_path: root };
+      const refusals = [
+        await world.refused('vfs_sync_to_ipfs', to, 'PERMISSION_DENIED', stranger),
+        await world.refused('vfs_sync_from_ipfs', from, 'PERMISSION_DENIED', stranger),
+      ];
+      expect(JSON.stringify(refusals)).not.toContain('version');
+    }
+    await world.done('vfs_rm', { path: '/ipfs/d', recursive: true });
+    const gone = { path: '/ipfs/d', ipfs_path: root, ...guess };
+    const refusal = await world.refused('vfs_sync_from_ipfs', gone, 'VERSION_CONFLICT', stranger);
+    expect(refusal).not.toHaveProperty('partial');
+  });
+
   test('no targets are none', async () => {
     expect(await publish({ targets: [], wait_for: 'replicated' })).toMatchObject({
       durability: { state: 'local' },
@@ -224,6 +244,21 @@ describe('vfs_sync_from_ipfs', () => {
     expect(first).toMatchObject({ path: '/ipfs/t/b', remote_cid: expect.any(String) });
     expect(Object.keys(first ?? {})).not.toEqual(expect.arrayContaining(['local_cid']));
     expect(Object.keys(first ?? {})).not.toEqual(expect.arrayContaining(['base_cid']));
+  });
+
+  test('a merge names nothing of a directory that the caller may not read', async () => {
+    const { root_cid: empty } = await publish();
+    await world.done('vfs_mkdir', { path: '/ipfs/private', mode: '0700' });
+    await world.write('/ipfs/private/plan', 'x');
+    const { root_cid: full } = await publish();
+    await world.write('/ipfs/private/plan', 'changed since');
+    const asked = [{ ipfs_path: empty }, { ipfs_path: full, overwrite: true }];
+    for (const how of asked) {
+      const values = { ...how, path: '/ipfs', dry_run: true };
+      const peer = { uid: 1000, gid: 1000 };
+      const told = await world.refused('vfs_sync_from_ipfs', values, 'PERMISSION_DENIED', peer);
+      expect(JSON.stringify(told)).not.toContain('plan');
+    }
   });
 
   test('under keep_remote the tree wins, and the answer names what lost', async () => {

@@ -232,6 +232,14 @@ describe('vfs_list_mounts', () => {
     expect(down['kernel']).toEqual({ mounted: false });
   });
 
+  test('the root CID of a tree is told to its owner alone', async () => {
+    await fixture.write('/ipfs/secret', 'x', { mode: '0600' });
+    const { root_cid } = await fixture.done('vfs_sync_to_ipfs', {});
+    const listed = (peer?: object) => fixture.done('vfs_list_mounts', {}, peer);
+    expect((await listed())['mounts']).toContainEqual(expect.objectContaining({ root_cid }));
+    expect(JSON.stringify(await listed(STRANGER))).not.toContain(root_cid);
+  });
+
   test('pages through them', async () => {
     const first = await fixture.done('vfs_list_mounts', { limit: 1 });
     expect(first).toMatchObject({ mounts: [{ mount_point: '/ipfs' }], truncated: true });
