@@ -25,6 +25,8 @@ const EARLIER_MAX = 1000;
 
 export interface UploadPorts {
   readonly journal: Journal;
+  /** Tells its pins from those of any other journal that publishes the same path to the node. */
+  readonly journalId: string;
   readonly dag: Dag;
   readonly clock: Clock;
 }
@@ -54,9 +56,15 @@ export function placeOf(path: Name): string {
   return `/kitfs/${name}`;
 }
 
-/** The name of the pins that belong to a path. */
-export const pinNameOf = (path: Name): string =>
-  `kitfs ${isUtf8Name(path) ? Buffer.from(path, 'latin1').toString('utf8') : placeOf(path)}`;
+/** The name of the pins that belong to a path of a journal. */
+export const pinNameOf = (journalId: string, path: Name): string =>
+  `kitfs ${journalId} ${pathOf(path)}`;
+
+/** How they were named before: alike in every journal, so a name alone does not say that a pin is ours. */
+const oldNameOf = (path: Name): string => `kitfs ${pathOf(path)}`;
+
+const pathOf = (path: Name): string =>
+  isUtf8Name(path) ? Buffer.from(path, 'latin1').toString('utf8') : placeOf(path);
 
 /**
  * Carries out one intent.
@@ -90,6 +98,7 @@ class Upload {
   readonly #run: UploadRun;
   readonly #place: string;
   readonly #name: string;
+  readonly #oldName: string;
   readonly #op: string;
   #row: TargetRow;
 
@@ -99,7 +108,8 @@ class Upload {
     this.#row = row;
     this.#run = run;
     this.#place = placeOf(row.path);
-    this.#name = pinNameOf(row.path);
+    this.#name = pinNameOf(ports.journalId, row.path);
+    this.#oldName = oldNameOf(row.path);
     this.#op = `sync ${row.path} to ${row.target}`;
   }
 
@@ -111,11 +121,16 @@ class Upload {
     const roots = rootsOf(wanted);
     if (roots.some((cid) => !isKept(before, cid))) await this.#send(wanted, before);
     for (const cid of roots) await this.#pin(cid, before);
+    const old = await this.#underOldName(before);
+    // To send takes long, and somebody else may have published there meanwhile.
+    await this.#demandOurs();
     await this.#node.mfs.place(this.#place, wanted.tree, this.#call);
     await this.#demandThere(wanted);
     this.#keep({
       state: this.#row.pin ? 'pinned' : 'stored',
       held: { ...this.#row.wanted, pin: this.#row.pin },
+      // With what was held goes what says that these are ours.
+      sent: [...new Set([...this.#row.sent, ...old])],
       checkedS: this.#ports.clock.now().s,
       failure: undefined,
     });
@@ -265,6 +280,15 @@ class Upload {
     await this.#node.pins.add(cid, { ...this.#call, name: this.#name });
   }
 
+  /** Roots of what was held that an earlier version of this program pinned. */
+  async #underOldName(before: Pins): Promise<readonly string[]> {
+    const { held } = this.#row;
+    const named = [...before.values()].filter(({ name }) => name === this.#oldName);
+    if (held === undefined || named.length === 0) return [];
+    const roots = new Set(rootsOf(await this.#wholeOf(held)).map(pinOf));
+    return named.map(({ cid }) => pinOf(cid)).filter((key) => roots.has(key));
+  }
+
   /** @throws OpError response-invalid. */
   async #demandThere(wanted: Whole): Promise<void> {
     const placed = await this.#node.mfs.stat(this.#place, this.#call);
@@ -277,12 +301,13 @@ class Upload {
     });
   }
 
-  /** Our pins of before, and those that were left without a name by a kill. */
+  /** Our pins of before, and those that have another name by an upgrade, or none by a kill. */
   async #letGo(roots: readonly CID[]): Promise<void> {
     const wanted = new Set(roots.map(pinOf));
     const sent = new Set(sentCids(this.#row.sent));
     for (const [key, { cid, type, name }] of await this.#pins()) {
-      const isOurs = name === this.#name || (name === undefined && sent.has(key));
+      const isUnsaid = name === undefined || name === this.#oldName;
+      const isOurs = name === this.#name || (isUnsaid && sent.has(key));
       if (!isOurs || wanted.has(key)) continue;
       try {
         await this.#node.pins.rm(cid, { ...this.#call, recursive: type === 'recursive' });

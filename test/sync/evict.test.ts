@@ -90,8 +90,8 @@ async function store(pin = true): Promise<void> {
   await world.publish('/ipfs/t', { targets: ['one'], pin });
   const row = world.journal.targets.get(TREE, 'one');
   if (row === undefined) throw new Error('nothing is owed');
-  const { journal, signal } = world;
-  const ports = { journal, dag: world.filling.dag, clock: world.clock };
+  const { journal, journalId, signal } = world;
+  const ports = { journal, journalId, dag: world.filling.dag, clock: world.clock };
   await upload(ports, fake.node, row, { signal, progress: () => undefined });
 }
 

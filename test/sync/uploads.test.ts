@@ -25,8 +25,9 @@ let stop: AbortController;
 let running: Promise<void>;
 
 const start = (nodeOf: (target: string) => IpfsNode | undefined, atOnce = 4) => {
-  const { journal, dag } = world;
-  uploads = new Uploads({ journal, dag, clock, log: SILENT, nodeOf }, { atOnce, checkS: CHECK_S });
+  const { journal, journalId, dag } = world;
+  const ports = { journal, journalId, dag, clock, log: SILENT, nodeOf };
+  uploads = new Uploads(ports, { atOnce, checkS: CHECK_S });
   running = uploads.run(stop.signal);
 };
 
