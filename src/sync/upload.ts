@@ -150,7 +150,8 @@ class Upload {
     this.#row = journal.commit(() => {
       const { path, target } = this.#row;
       const now = journal.targets.get(path, target);
-      const isSame = now !== undefined && isSameRoot(now.wanted, this.#row.wanted);
+      const isAsked = now?.pin === this.#row.pin;
+      const isSame = now !== undefined && isAsked && isSameRoot(now.wanted, this.#row.wanted);
       const row = { ...this.#row, ...change, ...(isSame ? { wanted: now.wanted } : {}) };
       // A publication that changed nothing meanwhile may have found that it includes more records.
       const { held, wanted } = row;
@@ -272,10 +273,11 @@ class Upload {
     return isKept(pins, tree) && isKept(pins, manifest) ? { tree, manifest } : undefined;
   }
 
-  /** A pin that was there before, and is not ours, keeps its name. */
+  /** A pin that was there before, and is not ours, keeps its name; ours by a CAR has none yet. */
   async #pin(cid: CID, before: Pins): Promise<void> {
     const pin = before.get(pinOf(cid));
-    const isOurs = pin?.name === this.#name || sentCids(this.#row.sent).includes(cid.toString());
+    const isSent = pin?.name === undefined && sentCids(this.#row.sent).includes(pinOf(cid));
+    const isOurs = isSent || pin?.name === this.#name;
     if (pin !== undefined && !isOurs) return;
     await this.#node.pins.add(cid, { ...this.#call, name: this.#name });
   }

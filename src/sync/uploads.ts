@@ -166,7 +166,13 @@ export class Uploads {
   }
 
   #tell(outcome: Outcome): void {
-    for (const watcher of this.#watchersOf(outcome.row)) watcher.tell(outcome);
+    const { row, error } = outcome;
+    const { path, target, wanted, pin } = row;
+    const now = this.#ports.journal.targets.get(path, target);
+    const isCurrent = now !== undefined && isSameRoot(now.wanted, wanted);
+    // Meanwhile a pin was asked for, or none: the next attempt tells.
+    if (isCurrent && error === undefined && now.pin !== pin) return;
+    for (const watcher of this.#watchersOf(row)) watcher.tell(outcome);
   }
 
   #watchersOf({ path, target, wanted }: TargetRow): readonly Watcher[] {

@@ -5,6 +5,7 @@ import { nameOfText } from '../../src/base/ids.ts';
 import { NODE_TRANSFER_MS } from '../../src/base/limits.ts';
 import { type CID, cidOfBytes, parseCid } from '../../src/content/content.ts';
 import { checkJournal, type TargetRow } from '../../src/journal/journal.ts';
+import { intended } from '../../src/sync/intend.ts';
 import { lateAmong, sentCids } from '../../src/sync/sent.ts';
 import { pinNameOf, placeOf, upload } from '../../src/sync/upload.ts';
 import { blockOf, FakeNode } from '../fakes/node.ts';
@@ -324,6 +325,38 @@ test('a node that says it took what it did not is not believed', async () => {
   const run = { signal: world.signal, progress: () => undefined };
   expect((await failureOf(upload(world, lying, row(), run))).failure).toBe('response-invalid');
   expect(row().state).toBe('uploading');
+});
+
+test('a pin that is asked for while the tree is placed without one stays owed, and is made', async () => {
+  await want({ pin: false });
+  const { node } = fake;
+  const asked: typeof node.mfs.place = (...call) => {
+    const { path, target, wanted } = row();
+    const next = intended(row(), { path, target, wanted, pin: true, nowS: 7 });
+    if (next !== undefined) world.journal.commit(() => world.journal.targets.put(next));
+    return node.mfs.place(...call);
+  };
+  const asking = { ...node, mfs: { ...node.mfs, place: asked } };
+  await upload(world, asking, row(), { signal: world.signal, progress: () => undefined });
+  expect(row()).toMatchObject({ pin: true, state: 'queued', dueS: 7, held: { pin: false } });
+  await attempt();
+  await expectWhole();
+});
+
+test('a pin that somebody named keeps its name, though a CAR of ours brought its root', async () => {
+  await want();
+  const { node } = fake;
+  const { calls } = fake;
+  const add = () => Promise.reject(new OpError('not-running', 'pin'));
+  const run = { signal: world.signal, progress: () => undefined };
+  await failureOf(upload(world, { ...node, pins: { ...node.pins, add } }, row(), run));
+  expect(calls).toContain('importCar');
+  const tree = cidOfBytes(row().wanted.tree);
+  expect(row().sent).toContain(tree.toString());
+  fake.pins.set(tree.toString(), { cid: tree, type: 'recursive', name: 'mine' });
+  await attempt();
+  expect(row().state).toBe('pinned');
+  expect(fake.pins.get(tree.toString())?.name).toBe('mine');
 });
 
 test('what is wanted meanwhile stays wanted', async () => {

@@ -4,6 +4,7 @@ import type { IpfsNode } from '../../src/backend/backend.ts';
 import { OpError } from '../../src/base/errors.ts';
 import { type Ino, nameOfText } from '../../src/base/ids.ts';
 import { SYNC_RETRY_S_MAX } from '../../src/base/limits.ts';
+import { turn } from '../../src/base/turn.ts';
 import type { TargetRow } from '../../src/journal/journal.ts';
 import { dueAt, failed, intended } from '../../src/sync/intend.ts';
 import { Pace } from '../../src/sync/pace.ts';
@@ -113,6 +114,25 @@ test('a conflict waits for somebody who asks again', async () => {
   fake?.placed.clear();
   await want('one');
   expect((await ending(wanted)).error).toBeUndefined();
+});
+
+test('who asks for a pin while the tree is placed without one is told when it is pinned', async () => {
+  const fake = fakes.get('one');
+  if (fake === undefined) throw new Error('it is there');
+  const { mfs } = fake.node;
+  let pinning: ReturnType<typeof ending> | undefined;
+  const place: typeof mfs.place = async (...call) => {
+    if (pinning === undefined) {
+      await want('one');
+      pinning = ending(row().wanted);
+    }
+    return mfs.place(...call);
+  };
+  await want('one');
+  world.journal.commit(() => world.journal.targets.put({ ...row(), pin: false }));
+  start(() => ({ ...fake.node, mfs: { ...mfs, place } }));
+  while (pinning === undefined) await turn();
+  expect((await pinning).row).toMatchObject({ pin: true, state: 'pinned', held: { pin: true } });
 });
 
 test('a store that is not configured is told so, and is not tried', async () => {
