@@ -98,6 +98,19 @@ test('a store that does not answer is tried again, later each time, and keeps no
   expect(row()).toMatchObject({ state: 'pinned', attempts: 0, failure: undefined });
 });
 
+test('who waits for a snapshot that a later one replaced is told how that one ends', async () => {
+  fakes.get('one')?.failAt(0, 'before');
+  start(nodeOf);
+  const first = await want('one');
+  expect((await ending(first)).error?.failure).toBe('not-running');
+  const waiting = ending(first);
+  world.write('/ipfs/t/f', 'two');
+  const second = await want('one');
+  expect(await waiting).toMatchObject({ row: { wanted: second, held: second }, error: undefined });
+  // Also who comes when it has.
+  expect(await ending(first)).toMatchObject({ row: { held: second }, error: undefined });
+});
+
 test('a conflict waits for somebody who asks again', async () => {
   start(nodeOf);
   await ending(await want('one'));
