@@ -182,6 +182,29 @@ test('what somebody else published under our name is left alone', async () => {
   expect(row().held).toBeDefined();
 });
 
+test('what somebody else published goes once it was merged here, and not what came behind that', async () => {
+  await want();
+  await attempt();
+  const theirs = (await world.publish('/ipfs/t/y')).root;
+  const later = (await world.publish('/ipfs/t/a')).root;
+  fake.placed.set(placeOf(PATH), theirs);
+  world.write('/ipfs/t/mine', 'ours');
+  await want();
+  expect((await failureOf(attempt())).failure).toBe('sync-conflict');
+  world.write('/ipfs/t/only', 'here');
+  const conflicts = { how: 'merge', policy: 'keep_both' } as const;
+  await world.restore(theirs, '/ipfs/t', { conflicts });
+  // What was published before the merge has nothing of it.
+  expect((await failureOf(attempt())).failure).toBe('sync-conflict');
+  await want();
+  expect(cidOfBytes(row().wanted.tree)).not.toEqual(theirs);
+  fake.placed.set(placeOf(PATH), later);
+  expect((await failureOf(attempt())).failure).toBe('sync-conflict');
+  fake.placed.set(placeOf(PATH), theirs);
+  await attempt();
+  await expectWhole();
+});
+
 test('a node whose MFS went back to an earlier snapshot of ours gets the place right again', async () => {
   await want();
   await attempt();
