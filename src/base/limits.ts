@@ -306,8 +306,9 @@ export const EVICTION_SURVEY_MS_MAX = 30_000;
 export const EVICTION_BUSY_PART = 5;
 /** Smaller files stay: a row and a pin cost as much as their bytes. */
 export const EVICTED_BYTES_MIN = 4096;
-/** Files chosen at once to go, and those that a store refused, remembered for so long. */
+/** Files chosen at once to go; and how many that a store refused are remembered, and for how long. */
 export const EVICTED_AT_ONCE_MAX = 1024;
+export const EVICTION_REFUSED_MAX = 65_536;
 export const EVICTION_REFUSED_MS = 60_000;
 /** Blocks that are needed here whatever stores have; beyond, no file goes. */
 export const BLOCKS_NEEDED_HERE_MAX = 1_000_000;

@@ -35,6 +35,7 @@ import {
   mfsMounts,
   type Vfs,
 } from '../vfs/vfs.ts';
+import { journalIdOf } from './identity.ts';
 import type { Loops } from './loops.ts';
 import { meaningOf } from './meaning.ts';
 import { mfsEndOf } from './mfs-end.ts';
@@ -78,7 +79,8 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   const { bytesPerS, checkS, storesAtOnce: atOnce } = pace;
   const limit = bytesPerS === undefined ? undefined : new Pace(bytesPerS, clock);
   // What is not here any more the node may lack at another place of the tree.
-  const sources = { ...parts, dag: filling.dag, nodeOf };
+  const journalId = journalIdOf(parts.journal);
+  const sources = { ...parts, journalId, dag: filling.dag, nodeOf };
   const uploads = new Uploads(sources, { atOnce, checkS, pace: limit });
   const onOwed = () => uploads.notify();
   const ports = { ...parts, builder, onOwed, syncJournal: () => parts.syncJournal() };

@@ -230,6 +230,7 @@ export class Ops {
   readonly #head: Statement;
   readonly #answered: Statement;
   readonly #page: Statement;
+  readonly #broughtTo: Statement;
   readonly #groupEnds: Statement;
   readonly #groupEndFrom: Statement;
   readonly #groupEndBefore: Statement;
@@ -242,6 +243,11 @@ export class Ops {
       .prepare('SELECT reply FROM op WHERE seq > ? AND generation = ? AND request = ? LIMIT 1')
       .pluck();
     this.#page = db.prepare(`SELECT ${SQL_COLUMNS} FROM op WHERE seq > ? ORDER BY seq LIMIT ?`);
+    this.#broughtTo = db
+      .prepare(`SELECT cid FROM (
+        SELECT seq, kind, cid FROM op WHERE path = ? AND seq <= ? ORDER BY seq DESC LIMIT ?
+      ) WHERE kind = 'sync_from' ORDER BY seq DESC`)
+      .pluck();
     const ends = 'SELECT seq, hash FROM op WHERE hash IS NOT NULL';
     this.#head = db.prepare(`${ends} ORDER BY seq DESC LIMIT 1`);
     this.#groupEnds = db.prepare(`${ends} AND seq > ? ORDER BY seq LIMIT ?`);
@@ -310,6 +316,11 @@ export class Ops {
 
   page(after: number, limit: number): OpRow[] {
     return this.#page.all(after, limit) as OpRow[];
+  }
+
+  /** Roots of trees that were brought to a path, by the newest `limit` of its records up to `seq`. */
+  broughtTo(path: Name, seq: number, limit: number): Buffer[] {
+    return this.#broughtTo.all(bytesOf(path), seq, limit) as Buffer[];
   }
 
   /** At most `limit` ends of groups behind record `after`. */

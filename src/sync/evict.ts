@@ -15,6 +15,7 @@ import {
   EVICTED_AT_ONCE_MAX,
   EVICTION_BUSY_PART,
   EVICTION_LOOK_MS,
+  EVICTION_REFUSED_MAX,
   EVICTION_REFUSED_MS,
   EVICTION_SURVEY_MS_MAX,
   EVICTION_UNPIN_MS,
@@ -96,7 +97,7 @@ export class Evictor {
   readonly #policy: EvictionPolicy;
   readonly #needed: NeededHere;
   /** What a store did not have as it should, or what is needed here. */
-  readonly #refused = new LRUCache<ContentId, true>({ max: EVICTED_AT_ONCE_MAX });
+  readonly #refused = new LRUCache<ContentId, true>({ max: EVICTION_REFUSED_MAX });
   #refusedFromMs = 0;
   /** Why, and how many, in the round under way. */
   readonly #reasons = new Map<string, number>();
@@ -139,7 +140,11 @@ export class Evictor {
     const fromMs = clock.monotonicMs();
     const beyond = quotaBytes === undefined ? 0 : (await this.#count(signal)) - quotaBytes;
     const excess = Math.max(beyond, isFull ? GIVEN_WAY_BYTES_MAX : 0);
-    const found = this.#isSurveyDue(excess) ? await survey(this.#ports, signal) : undefined;
+    this.#forgetRefusals();
+    const isRefused = (content: ContentId) => this.#refused.has(content);
+    const found = this.#isSurveyDue(excess)
+      ? await survey(this.#ports, { signal, isRefused })
+      : undefined;
     this.#busyMs = clock.monotonicMs() - fromMs;
     if (found !== undefined) await this.#act(found, excess, signal);
   }
@@ -183,8 +188,7 @@ export class Evictor {
 
   async #evict(victims: readonly Victim[], excess: number, signal: AbortSignal): Promise<void> {
     await this.#needed.learn(signal);
-    this.#forgetRefusals();
-    const waiting = victims.filter(({ content }) => !this.#refused.has(content)).values();
+    const waiting = victims.values();
     const round: Round = { excess, files: 0, bytes: 0, asked: 0, error: undefined };
     const takers = Array.from({ length: FILES_AT_ONCE }, () =>
       this.#takeAll(waiting, round, signal),
@@ -192,6 +196,9 @@ export class Evictor {
     await together(takers);
     const { files, bytes } = round;
     this.#tell(round.error);
+    // There may be more than a list holds, behind those that all stay.
+    const isDrained = round.error === undefined && bytes < excess;
+    if (isDrained && victims.length === EVICTED_AT_ONCE_MAX) this.#seen = '';
     for (const [why, count] of this.#reasons) this.#ports.log.warn({ files: count }, why);
     this.#reasons.clear();
     if (files === 0) return;

@@ -27,6 +27,12 @@ export interface SurveyPorts {
   recent(): readonly ContentId[];
 }
 
+export interface SurveyRun {
+  readonly signal: AbortSignal;
+  /** Whether it was to go a moment ago and had to stay: it takes nobody's place among the victims. */
+  isRefused(content: ContentId): boolean;
+}
+
 /** Content that may go, if a store has it. */
 export interface Victim {
   readonly content: ContentId;
@@ -68,8 +74,9 @@ const byAge = (one: Victim, other: Victim): number =>
   other.bytes - one.bytes;
 
 /** @throws the signal's reason. */
-export async function survey(ports: SurveyPorts, signal: AbortSignal): Promise<Survey> {
-  const look = new Look(ports);
+export async function survey(ports: SurveyPorts, run: SurveyRun): Promise<Survey> {
+  const { signal } = run;
+  const look = new Look(ports, run);
   const { contents } = ports.journal;
   let looked = 0;
   for (let after = 0 as Ino | 0; ; ) {
@@ -89,6 +96,7 @@ export async function survey(ports: SurveyPorts, signal: AbortSignal): Promise<S
 
 class Look {
   readonly #ports: SurveyPorts;
+  readonly #run: SurveyRun;
   readonly #known = new Map<Ino, boolean>();
   readonly #shared = new Map<ContentId, ShownRow[]>();
   readonly #recency: ReadonlyMap<ContentId, number>;
@@ -98,8 +106,9 @@ class Look {
   #victims: Victim[] = [];
   readonly #away: Ino[] = [];
 
-  constructor(ports: SurveyPorts) {
+  constructor(ports: SurveyPorts, run: SurveyRun) {
     this.#ports = ports;
+    this.#run = run;
     this.#recency = new Map(ports.recent().map((id, index) => [id, index]));
   }
 
@@ -141,6 +150,7 @@ class Look {
     if (bytes === 0 || rows.length !== refs) return;
     if (rows.some(({ ino }) => files.isInUse(ino)) || !this.#mayGo(rows, first)) return;
     this.#evictableBytes += bytes;
+    if (this.#run.isRefused(first.content)) return;
     this.#victims.push(this.#victimOf(rows, first));
     if (this.#victims.length >= 2 * EVICTED_AT_ONCE_MAX) this.#cut();
   }

@@ -21,11 +21,15 @@ import { counted, type Lack, missing, missingBlocks } from './missing.ts';
 import { lateAmong, sentCids } from './sent.ts';
 import { chainOf, readSnapshot } from './snapshot.ts';
 
+/** Records of a path among which one is looked for that brought a tree to it. */
+const RECORDS_MAX = 4096;
 /** Earlier snapshots among which a tree is looked for: hours of them, and some milliseconds of work. */
 const EARLIER_MAX = 1000;
 
 export interface UploadPorts {
   readonly journal: Journal;
+  /** Tells its pins from those of any other journal that publishes the same path to the node. */
+  readonly journalId: string;
   readonly dag: Dag;
   readonly clock: Clock;
 }
@@ -55,9 +59,15 @@ export function placeOf(path: Name): string {
   return `${PUBLISHED_IN}/${name}`;
 }
 
-/** The name of the pins that belong to a path. */
-export const pinNameOf = (path: Name): string =>
-  `${PUBLISHED_PIN}${isUtf8Name(path) ? Buffer.from(path, 'latin1').toString('utf8') : placeOf(path)}`;
+/** The name of the pins that belong to a path of a journal. */
+export const pinNameOf = (journalId: string, path: Name): string =>
+  `${PUBLISHED_PIN}${journalId} ${pathOf(path)}`;
+
+/** How they were named before: alike in every journal, so a name alone does not say that a pin is ours. */
+const oldNameOf = (path: Name): string => `${PUBLISHED_PIN}${pathOf(path)}`;
+
+const pathOf = (path: Name): string =>
+  isUtf8Name(path) ? Buffer.from(path, 'latin1').toString('utf8') : placeOf(path);
 
 /**
  * Carries out one intent.
@@ -91,6 +101,7 @@ class Upload {
   readonly #run: UploadRun;
   readonly #place: string;
   readonly #name: string;
+  readonly #oldName: string;
   readonly #op: string;
   #row: TargetRow;
 
@@ -100,7 +111,8 @@ class Upload {
     this.#row = row;
     this.#run = run;
     this.#place = placeOf(row.path);
-    this.#name = pinNameOf(row.path);
+    this.#name = pinNameOf(ports.journalId, row.path);
+    this.#oldName = oldNameOf(row.path);
     this.#op = `sync ${row.path} to ${row.target}`;
   }
 
@@ -112,11 +124,16 @@ class Upload {
     const roots = rootsOf(wanted);
     if (roots.some((cid) => !isKept(before, cid))) await this.#send(wanted, before);
     for (const cid of roots) await this.#pin(cid, before);
+    const old = await this.#underOldName(before);
+    // To send takes long, and somebody else may have published there meanwhile.
+    await this.#demandOurs();
     await this.#node.mfs.place(this.#place, wanted.tree, this.#call);
     await this.#demandThere(wanted);
     this.#keep({
       state: this.#row.pin ? 'pinned' : 'stored',
       held: { ...this.#row.wanted, pin: this.#row.pin },
+      // With what was held goes what says that these are ours.
+      sent: [...new Set([...this.#row.sent, ...old])],
       checkedS: this.#ports.clock.now().s,
       failure: undefined,
     });
@@ -136,7 +153,8 @@ class Upload {
     this.#row = journal.commit(() => {
       const { path, target } = this.#row;
       const now = journal.targets.get(path, target);
-      const isSame = now !== undefined && isSameRoot(now.wanted, this.#row.wanted);
+      const isAsked = now?.pin === this.#row.pin;
+      const isSame = now !== undefined && isAsked && isSameRoot(now.wanted, this.#row.wanted);
       const row = { ...this.#row, ...change, ...(isSame ? { wanted: now.wanted } : {}) };
       // A publication that changed nothing meanwhile may have found that it includes more records.
       const { held, wanted } = row;
@@ -161,11 +179,19 @@ class Upload {
     const { held, wanted, sent } = this.#row;
     const known = new Set([wanted.tree, ...(held === undefined ? [] : [held.tree])].map(textOf));
     for (const text of sentCids(sent)) known.add(keyOf(parseCid(text)));
-    if (known.has(keyOf(there.cid)) || (await this.#wasOurs(there.cid))) return;
+    if (known.has(keyOf(there.cid)) || this.#isMerged(there.cid)) return;
+    if (await this.#wasOurs(there.cid)) return;
     throw new OpError('sync-conflict', this.#op, {
       hint: `somebody else published ${there.cid} there: merge it with vfs_sync_from_ipfs, or move it away`,
       details: { partial: { version: there.cid.toString() } },
     });
+  }
+
+  /** Whether what is wanted includes it: somebody brought it here before. */
+  #isMerged(tree: CID): boolean {
+    const { path, wanted } = this.#row;
+    const brought = this.#ports.journal.ops.broughtTo(path, wanted.seq, RECORDS_MAX);
+    return brought.map(textOf).includes(keyOf(tree));
   }
 
   /**
@@ -258,12 +284,22 @@ class Upload {
     return isKept(pins, tree) && isKept(pins, manifest) ? { tree, manifest } : undefined;
   }
 
-  /** A pin that was there before, and is not ours, keeps its name. */
+  /** A pin that was there before, and is not ours, keeps its name; ours by a CAR has none yet. */
   async #pin(cid: CID, before: Pins): Promise<void> {
     const pin = before.get(pinOf(cid));
-    const isOurs = pin?.name === this.#name || sentCids(this.#row.sent).includes(cid.toString());
+    const isSent = pin?.name === undefined && sentCids(this.#row.sent).includes(pinOf(cid));
+    const isOurs = isSent || pin?.name === this.#name;
     if (pin !== undefined && !isOurs) return;
     await this.#node.pins.add(cid, { ...this.#call, name: this.#name });
+  }
+
+  /** Roots of what was held that an earlier version of this program pinned. */
+  async #underOldName(before: Pins): Promise<readonly string[]> {
+    const { held } = this.#row;
+    const named = [...before.values()].filter(({ name }) => name === this.#oldName);
+    if (held === undefined || named.length === 0) return [];
+    const roots = new Set(rootsOf(await this.#wholeOf(held)).map(pinOf));
+    return named.map(({ cid }) => pinOf(cid)).filter((key) => roots.has(key));
   }
 
   /** @throws OpError response-invalid. */
@@ -278,12 +314,13 @@ class Upload {
     });
   }
 
-  /** Our pins of before, and those that were left without a name by a kill. */
+  /** Our pins of before, and those that have another name by an upgrade, or none by a kill. */
   async #letGo(roots: readonly CID[]): Promise<void> {
     const wanted = new Set(roots.map(pinOf));
     const sent = new Set(sentCids(this.#row.sent));
     for (const [key, { cid, type, name }] of await this.#pins()) {
-      const isOurs = name === this.#name || (name === undefined && sent.has(key));
+      const isUnsaid = name === undefined || name === this.#oldName;
+      const isOurs = name === this.#name || (isUnsaid && sent.has(key));
       if (!isOurs || wanted.has(key)) continue;
       try {
         await this.#node.pins.rm(cid, { ...this.#call, recursive: type === 'recursive' });

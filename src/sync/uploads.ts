@@ -101,7 +101,8 @@ export class Uploads {
   }
 
   /**
-   * How the next attempt to bring this snapshot to a store ends; at once when it is held.
+   * How the next attempt to bring this snapshot to a store ends, or one that took its place; at once
+   * when that is held.
    * @throws the signal's reason: the attempt goes on without its watcher.
    */
   async outcome(
@@ -110,8 +111,10 @@ export class Uploads {
   ): Promise<Outcome> {
     signal.throwIfAborted();
     const row = this.#ports.journal.targets.get(path, target);
-    const isDone = row?.held !== undefined && isSameRoot(row.held, wanted);
-    if (row !== undefined && isDone && row.dueS === undefined) return { row, error: undefined };
+    if (row !== undefined && row.dueS === undefined && row.held !== undefined) {
+      const isDone = isSameRoot(row.held, wanted) || isSameRoot(row.held, row.wanted);
+      if (isDone) return { row, error: undefined };
+    }
     let end = (): void => undefined;
     const ending = new Promise<Outcome>((resolve, reject) => {
       const watcher = { path, target, wanted, progress, tell: resolve };
@@ -166,7 +169,17 @@ export class Uploads {
   }
 
   #tell(outcome: Outcome): void {
-    for (const watcher of this.#watchersOf(outcome.row)) watcher.tell(outcome);
+    const { row, error } = outcome;
+    const { path, target, wanted, pin } = row;
+    const now = this.#ports.journal.targets.get(path, target);
+    const isCurrent = now !== undefined && isSameRoot(now.wanted, wanted);
+    // Meanwhile a pin was asked for, or none: the next attempt tells.
+    if (isCurrent && error === undefined && now.pin !== pin) return;
+    for (const watcher of [...this.#watchers]) {
+      if (watcher.path !== path || watcher.target !== target) continue;
+      // What is wanted now took the place of all that was wanted before.
+      if (isCurrent || isSameRoot(watcher.wanted, wanted)) watcher.tell(outcome);
+    }
   }
 
   #watchersOf({ path, target, wanted }: TargetRow): readonly Watcher[] {

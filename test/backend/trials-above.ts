@@ -157,7 +157,7 @@ export class Above implements AsyncDisposable {
 
   /** Ours, of any kind. */
   async #pins(path: string): Promise<string[]> {
-    const options = { ...calling(), name: pinNameOf(nameOfText(path)) };
+    const options = { ...calling(), name: pinNameOf(this.#tree.journalId, nameOfText(path)) };
     const pins = [];
     for (const type of ['recursive', 'direct'] as const) {
       pins.push(...(await all(this.#direct.pins.ls({ ...options, type }))));

@@ -124,7 +124,7 @@ describe('a file', () => {
     /** Those that are ours. */
     const pins = async () => {
       const lines = (await other.cli(['pin', 'ls', '--type=recursive', '--names'])).split('\n');
-      const ours = lines.filter((line) => line.endsWith(' kitfs /ipfs'));
+      const ours = lines.filter((line) => / kitfs \S+ \/ipfs$/.test(line));
       return ours.map((line) => line.split(' ')[0] ?? '').sort();
     };
     const before = await pins();

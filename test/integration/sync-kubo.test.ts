@@ -44,7 +44,7 @@ afterEach(async () => {
 });
 
 const ours = async () => {
-  const options = { ...calling(), name: pinNameOf(PATH) };
+  const options = { ...calling(), name: pinNameOf(world.journalId, PATH) };
   const recursive = await all(node.pins.ls({ ...options, type: 'recursive' }));
   return [...recursive, ...(await all(node.pins.ls({ ...options, type: 'direct' })))];
 };

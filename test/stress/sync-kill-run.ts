@@ -208,11 +208,12 @@ class Run {
     expect(files).toHaveLength(Number(await daemon.shell('find ipfs -type f | wc -l')));
     await expectThere(kubo, files);
     const pins = (await pinsOf(kubo)).filter((pin) => !others.includes(pin));
-    const name = pinNameOf(nameOfText(PATH));
     const asked = this.#world.proxy.passed.map(({ path, status }) => `${path} ${status}`);
     const history = pins.map((pin) =>
       asked.filter((path) => path.includes(pin.split(' ')[0] ?? '')).join('\n'),
     );
+    const id = /^\S+ recursive kitfs (\S+) \S+$/.exec(pins[0] ?? '')?.[1] ?? 'no journal';
+    const name = pinNameOf(id, nameOfText(PATH));
     expect(pins, history.join('\n\n')).toEqual(
       roots.map((root) => `${root} recursive ${name}`).sort(),
     );

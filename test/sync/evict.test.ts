@@ -5,6 +5,7 @@ import type { Clock } from '../../src/base/clock.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { OpError } from '../../src/base/errors.ts';
 import { type Ino, nameOfText } from '../../src/base/ids.ts';
+import { EVICTED_AT_ONCE_MAX, EVICTED_BYTES_MIN } from '../../src/base/limits.ts';
 import { O_RDONLY, O_RDWR } from '../../src/base/posix.ts';
 import { blockKey, type CID, cidOfBytes } from '../../src/content/content.ts';
 import { checkJournal, PINNED_HERE } from '../../src/journal/journal.ts';
@@ -90,8 +91,8 @@ async function store(pin = true): Promise<void> {
   await world.publish('/ipfs/t', { targets: ['one'], pin });
   const row = world.journal.targets.get(TREE, 'one');
   if (row === undefined) throw new Error('nothing is owed');
-  const { journal, signal } = world;
-  const ports = { journal, dag: world.filling.dag, clock: world.clock };
+  const { journal, journalId, signal } = world;
+  const ports = { journal, journalId, dag: world.filling.dag, clock: world.clock };
   await upload(ports, fake.node, row, { signal, progress: () => undefined });
 }
 
@@ -404,6 +405,21 @@ describe('the store keeps what is not here', () => {
     expect(isHere('/ipfs/t/d/g')).toBe(false);
     expect((await read('/ipfs/t/d/g')).equals(bytes)).toBe(true);
   });
+});
+
+test('files that must stay keep none from going, however many of them are older', async () => {
+  const names = Array.from({ length: EVICTED_AT_ONCE_MAX }, (_, at) => `/ipfs/t/old-${at}`);
+  for (const [at, path] of names.entries()) file(path, noise(EVICTED_BYTES_MIN, at + 1), 1000);
+  file('/ipfs/t/young', noise(MIB, EVICTED_AT_ONCE_MAX + 1), 2000);
+  await store();
+  for (const path of names) {
+    const cid = cidOf(path);
+    fake.pins.set(cid.toString(), { cid, type: 'recursive', name: 'mine' });
+  }
+  const evictor = await look(MIB);
+  expect(isHere('/ipfs/t/young')).toBe(true);
+  await look(MIB, evictor);
+  expect(isHere('/ipfs/t/young')).toBe(false);
 });
 
 test('a daemon that dies at any of its calls loses nothing, and the next one goes on', async () => {

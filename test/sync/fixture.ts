@@ -51,6 +51,7 @@ export class Fixture {
   readonly clock = new SystemClock();
   readonly native = loadNative();
   readonly journal: Journal;
+  readonly journalId = 'here';
   readonly contents: ContentStore;
   readonly blocks: BlockStore;
   readonly hasher = new HashPool();

@@ -1,9 +1,11 @@
 /** The laws of bringing a snapshot to a node, whatever fails on the way. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { OpError } from '../../src/base/errors.ts';
 import { nameOfText } from '../../src/base/ids.ts';
 import { NODE_TRANSFER_MS } from '../../src/base/limits.ts';
 import { type CID, cidOfBytes, parseCid } from '../../src/content/content.ts';
 import { checkJournal, type TargetRow } from '../../src/journal/journal.ts';
+import { intended } from '../../src/sync/intend.ts';
 import { lateAmong, sentCids } from '../../src/sync/sent.ts';
 import { pinNameOf, placeOf, upload } from '../../src/sync/upload.ts';
 import { blockOf, FakeNode } from '../fakes/node.ts';
@@ -62,7 +64,7 @@ async function expectWhole(): Promise<void> {
     keys.push(Buffer.from(cid.multihash.bytes).toString('hex'));
   expect((await fake.below(tree)).sort()).toEqual(keys.sort());
   const pins = [...fake.pins.values()].map(({ type, name }) => [type, name]);
-  const name = pinNameOf(PATH);
+  const name = pinNameOf(world.journalId, PATH);
   expect(pins.sort()).toEqual([
     ['recursive', name],
     ['recursive', name],
@@ -180,6 +182,29 @@ test('what somebody else published under our name is left alone', async () => {
   expect(row().held).toBeDefined();
 });
 
+test('what somebody else published goes once it was merged here, and not what came behind that', async () => {
+  await want();
+  await attempt();
+  const theirs = (await world.publish('/ipfs/t/y')).root;
+  const later = (await world.publish('/ipfs/t/a')).root;
+  fake.placed.set(placeOf(PATH), theirs);
+  world.write('/ipfs/t/mine', 'ours');
+  await want();
+  expect((await failureOf(attempt())).failure).toBe('sync-conflict');
+  world.write('/ipfs/t/only', 'here');
+  const conflicts = { how: 'merge', policy: 'keep_both' } as const;
+  await world.restore(theirs, '/ipfs/t', { conflicts });
+  // What was published before the merge has nothing of it.
+  expect((await failureOf(attempt())).failure).toBe('sync-conflict');
+  await want();
+  expect(cidOfBytes(row().wanted.tree)).not.toEqual(theirs);
+  fake.placed.set(placeOf(PATH), later);
+  expect((await failureOf(attempt())).failure).toBe('sync-conflict');
+  fake.placed.set(placeOf(PATH), theirs);
+  await attempt();
+  await expectWhole();
+});
+
 test('a node whose MFS went back to an earlier snapshot of ours gets the place right again', async () => {
   await want();
   await attempt();
@@ -226,7 +251,7 @@ test('a pin of somebody else stays, also without a name, and ours beside it goes
   fake.pins.delete(tree.toString());
   await attempt();
   // Now it is ours, beside theirs.
-  expect(fake.pins.get(tree.toString())?.name).toBe(pinNameOf(PATH));
+  expect(fake.pins.get(tree.toString())?.name).toBe(pinNameOf(world.journalId, PATH));
   world.write('/ipfs/t/f', 'changed');
   await want();
   await attempt();
@@ -252,14 +277,14 @@ test('of a tree that is there under another manifest nothing is pinned again, an
       ...node.content,
       importCar: (...args: Parameters<typeof node.content.importCar>) =>
         node.content.importCar(...args).finally(() => {
-          expect(pinned()).toBe(pinNameOf(PATH));
+          expect(pinned()).toBe(pinNameOf(world.journalId, PATH));
         }),
     },
   };
   const run = { signal: world.signal, progress: () => undefined };
   await failureOf(upload(world, watching, row(), run));
   expect(calls).toContain('importCar');
-  expect(pinned()).toBe(pinNameOf(PATH));
+  expect(pinned()).toBe(pinNameOf(world.journalId, PATH));
   fake.heal();
   await attempt();
   await expectWhole();
@@ -325,6 +350,38 @@ test('a node that says it took what it did not is not believed', async () => {
   expect(row().state).toBe('uploading');
 });
 
+test('a pin that is asked for while the tree is placed without one stays owed, and is made', async () => {
+  await want({ pin: false });
+  const { node } = fake;
+  const asked: typeof node.mfs.place = (...call) => {
+    const { path, target, wanted } = row();
+    const next = intended(row(), { path, target, wanted, pin: true, nowS: 7 });
+    if (next !== undefined) world.journal.commit(() => world.journal.targets.put(next));
+    return node.mfs.place(...call);
+  };
+  const asking = { ...node, mfs: { ...node.mfs, place: asked } };
+  await upload(world, asking, row(), { signal: world.signal, progress: () => undefined });
+  expect(row()).toMatchObject({ pin: true, state: 'queued', dueS: 7, held: { pin: false } });
+  await attempt();
+  await expectWhole();
+});
+
+test('a pin that somebody named keeps its name, though a CAR of ours brought its root', async () => {
+  await want();
+  const { node } = fake;
+  const { calls } = fake;
+  const add = () => Promise.reject(new OpError('not-running', 'pin'));
+  const run = { signal: world.signal, progress: () => undefined };
+  await failureOf(upload(world, { ...node, pins: { ...node.pins, add } }, row(), run));
+  expect(calls).toContain('importCar');
+  const tree = cidOfBytes(row().wanted.tree);
+  expect(row().sent).toContain(tree.toString());
+  fake.pins.set(tree.toString(), { cid: tree, type: 'recursive', name: 'mine' });
+  await attempt();
+  expect(row().state).toBe('pinned');
+  expect(fake.pins.get(tree.toString())?.name).toBe('mine');
+});
+
 test('what is wanted meanwhile stays wanted', async () => {
   await want();
   const { node } = fake;
@@ -348,6 +405,72 @@ test('what is wanted meanwhile stays wanted', async () => {
   expect(row()).toMatchObject({ state: 'queued', held: before });
   await attempt();
   await expectWhole();
+});
+
+test("what an earlier version pinned goes by what we held, and nobody else's of that name does", async () => {
+  await want();
+  await attempt();
+  const old = [...fake.pins.keys()];
+  for (const pin of fake.pins.values()) {
+    fake.pins.set(pin.cid.toString(), { ...pin, name: 'kitfs /ipfs/t' });
+  }
+  const theirs = (await world.publish('/ipfs/t/y')).root;
+  const pin = { cid: theirs, type: 'recursive', name: 'kitfs /ipfs/t' } as const;
+  fake.pins.set(theirs.toString(), pin);
+  world.write('/ipfs/t/f', 'changed');
+  await want();
+  const { node } = fake;
+  // Cut off between the row that says what is held and the first pin that goes.
+  const rm = () => Promise.reject(new OpError('not-running', 'unpin'));
+  const run = { signal: world.signal, progress: () => undefined };
+  const cut = upload(world, { ...node, pins: { ...node.pins, rm } }, row(), run);
+  expect((await failureOf(cut)).failure).toBe('not-running');
+  expect(row().held).toEqual({ ...row().wanted, pin: true });
+  world.write('/ipfs/t/f', 'changed again');
+  await want();
+  await attempt();
+  for (const key of old) expect([...fake.pins.keys()]).not.toContain(key);
+  expect(fake.pins.get(theirs.toString())).toEqual(pin);
+  fake.pins.delete(theirs.toString());
+  await expectWhole();
+});
+
+test('another journal that publishes the same path keeps its pins', async () => {
+  await want();
+  await attempt();
+  const before = new Map(fake.pins);
+  const first = world;
+  try {
+    world = new Fixture();
+    world.mkdir('/ipfs/t');
+    world.write('/ipfs/t/f', 'of another');
+    await want();
+    expect((await failureOf(attempt())).failure).toBe('sync-conflict');
+    // The user does what the hint says.
+    fake.placed.clear();
+    const { journal, dag, clock, signal } = world;
+    const ports = { journal, journalId: 'another', dag, clock };
+    await upload(ports, fake.node, row(), { signal, progress: () => undefined });
+    for (const [key, pin] of before) expect(fake.pins.get(key)).toEqual(pin);
+    expect(fake.pins.size).toBe(before.size + 3);
+  } finally {
+    await first.close();
+  }
+});
+
+test('what somebody else published there while we sent is left alone', async () => {
+  await want();
+  const theirs = (await world.publish('/ipfs/t/y')).root;
+  const { node } = fake;
+  const content: typeof node.content = {
+    ...node.content,
+    importCar: (...args) =>
+      node.content.importCar(...args).finally(() => fake.placed.set(placeOf(PATH), theirs)),
+  };
+  const run = { signal: world.signal, progress: () => undefined };
+  const error = await failureOf(upload(world, { ...node, content }, row(), run));
+  expect(error.failure).toBe('sync-conflict');
+  expect(fake.placed.get(placeOf(PATH))?.toString()).toBe(theirs.toString());
 });
 
 test('places and pin names tell any two paths apart', () => {

@@ -4,6 +4,7 @@ import type { IpfsNode } from '../../src/backend/backend.ts';
 import { OpError } from '../../src/base/errors.ts';
 import { type Ino, nameOfText } from '../../src/base/ids.ts';
 import { SYNC_RETRY_S_MAX } from '../../src/base/limits.ts';
+import { turn } from '../../src/base/turn.ts';
 import type { TargetRow } from '../../src/journal/journal.ts';
 import { dueAt, failed, intended } from '../../src/sync/intend.ts';
 import { Pace } from '../../src/sync/pace.ts';
@@ -25,8 +26,9 @@ let stop: AbortController;
 let running: Promise<void>;
 
 const start = (nodeOf: (target: string) => IpfsNode | undefined, atOnce = 4) => {
-  const { journal, dag } = world;
-  uploads = new Uploads({ journal, dag, clock, log: SILENT, nodeOf }, { atOnce, checkS: CHECK_S });
+  const { journal, journalId, dag } = world;
+  const ports = { journal, journalId, dag, clock, log: SILENT, nodeOf };
+  uploads = new Uploads(ports, { atOnce, checkS: CHECK_S });
   running = uploads.run(stop.signal);
 };
 
@@ -96,6 +98,19 @@ test('a store that does not answer is tried again, later each time, and keeps no
   expect(row()).toMatchObject({ state: 'pinned', attempts: 0, failure: undefined });
 });
 
+test('who waits for a snapshot that a later one replaced is told how that one ends', async () => {
+  fakes.get('one')?.failAt(0, 'before');
+  start(nodeOf);
+  const first = await want('one');
+  expect((await ending(first)).error?.failure).toBe('not-running');
+  const waiting = ending(first);
+  world.write('/ipfs/t/f', 'two');
+  const second = await want('one');
+  expect(await waiting).toMatchObject({ row: { wanted: second, held: second }, error: undefined });
+  // Also who comes when it has.
+  expect(await ending(first)).toMatchObject({ row: { held: second }, error: undefined });
+});
+
 test('a conflict waits for somebody who asks again', async () => {
   start(nodeOf);
   await ending(await want('one'));
@@ -112,6 +127,25 @@ test('a conflict waits for somebody who asks again', async () => {
   fake?.placed.clear();
   await want('one');
   expect((await ending(wanted)).error).toBeUndefined();
+});
+
+test('who asks for a pin while the tree is placed without one is told when it is pinned', async () => {
+  const fake = fakes.get('one');
+  if (fake === undefined) throw new Error('it is there');
+  const { mfs } = fake.node;
+  let pinning: ReturnType<typeof ending> | undefined;
+  const place: typeof mfs.place = async (...call) => {
+    if (pinning === undefined) {
+      await want('one');
+      pinning = ending(row().wanted);
+    }
+    return mfs.place(...call);
+  };
+  await want('one');
+  world.journal.commit(() => world.journal.targets.put({ ...row(), pin: false }));
+  start(() => ({ ...fake.node, mfs: { ...mfs, place } }));
+  while (pinning === undefined) await turn();
+  expect((await pinning).row).toMatchObject({ pin: true, state: 'pinned', held: { pin: true } });
 });
 
 test('a store that is not configured is told so, and is not tried', async () => {
