@@ -2,7 +2,9 @@
  * What was changed in a tree of kind `mfs` since the node had the same: the smallest set of names
  * that are to be put, or to go.
  *
- * Invariant: nothing is brought while somebody writes to it; it is looked at again afterwards.
+ * Invariants: nothing is brought while somebody writes to it; it is looked at again afterwards. What
+ * MFS has may be the only copy, and what is put may be the same under another name: nothing is
+ * replaced there before all that is new has its name, and nothing goes before all is put.
  */
 import type { Ino, Name } from '../base/ids.ts';
 import { isUtf8Name, textOf } from '../base/ids.ts';
@@ -29,7 +31,7 @@ export interface ChangesPorts {
 }
 
 export interface MfsChanges {
-  /** Directories before what is in them, and what goes last. */
+  /** What is new, what replaces something, what goes; directories before what is in them. */
   readonly changes: readonly MfsChange[];
   /** Directories that are to be looked at again, and those above them. */
   readonly again: ReadonlySet<Ino>;
@@ -52,10 +54,14 @@ export const changesOf = (ports: ChangesPorts, root: Ino, wanted: Wanted): MfsCh
 class Collecting {
   readonly #ports: ChangesPorts;
   readonly #wanted: Wanted;
-  readonly #puts: MfsChange[] = [];
+  /** Where nothing is. */
+  readonly #fresh: MfsChange[] = [];
+  /** Where something is that gives way, and in directories that replace something. */
+  readonly #over: MfsChange[] = [];
   readonly #removals: MfsChange[] = [];
   readonly #again = new Set<Ino>();
-  #isCut = false;
+  /** Something that was begun is not known to be there yet. */
+  #isUnsure = false;
 
   constructor(ports: ChangesPorts, wanted: Wanted) {
     this.#ports = ports;
@@ -64,11 +70,15 @@ class Collecting {
 
   run(root: Ino): MfsChanges {
     this.#directory(root, '', (ino) => this.#wanted.isDirty(ino));
-    const changes = [...this.#puts, ...this.#removals];
-    return { changes, again: this.#again, isCut: this.#isCut };
+    const puts = [...this.#fresh, ...this.#over];
+    const all = [...puts, ...this.#removals];
+    const changes = (this.#isUnsure ? puts : all).slice(0, this.#wanted.limit);
+    const left = all.slice(changes.length);
+    for (const { parent } of left) this.#lookAgain(parent);
+    return { changes, again: this.#again, isCut: left.length > 0 };
   }
 
-  #directory(ino: Ino, path: string, isDirty: (ino: Ino) => boolean): void {
+  #directory(ino: Ino, path: string, isDirty: (ino: Ino) => boolean, puts = this.#fresh): void {
     if (!isDirty(ino)) return;
     const { journal } = this.#ports;
     const rows = journal.mfsSeen.of(ino);
@@ -78,9 +88,10 @@ class Collecting {
       if (this.#wanted.isHidden(ino, name)) continue;
       const below = `${path}/${textOf(name)}`;
       // Of what was begun the node is asked first whether it has it.
-      const isOpen = row?.next?.isDone === false || !isUtf8Name(name);
-      if (isOpen) this.#lookAgain(ino);
-      else this.#name({ parent: ino, name, path: below, row, here }, isDirty);
+      const isOpen = row?.next?.isDone === false;
+      this.#isUnsure ||= isOpen;
+      if (isOpen || !isUtf8Name(name)) this.#lookAgain(ino);
+      else this.#name({ parent: ino, name, path: below, row, here }, isDirty, puts);
     }
     for (const [name, row] of rows) {
       if (this.#wanted.isHidden(ino, name)) continue;
@@ -95,17 +106,20 @@ class Collecting {
   #name(
     change: Omit<MfsChange, 'kind' | 'here'> & { readonly here: InodeRow },
     isDirty: (ino: Ino) => boolean,
+    above: MfsChange[],
   ): void {
     const { here, row, parent, path } = change;
-    const isSame = isState(lastOf(row), here);
+    const last = lastOf(row);
+    const isSame = isState(last, here);
+    const puts = last === undefined ? above : this.#over;
     if (!isDirectory(here.mode)) {
       if (this.#ports.isWritten(here.ino)) this.#lookAgain(parent);
-      else if (!isSame) this.#add(this.#puts, { ...change, kind: 'put' });
-    } else if (isSame) this.#directory(here.ino, path, isDirty);
-    else if (!this.#isBusy(here.ino)) this.#add(this.#puts, { ...change, kind: 'put' });
+      else if (!isSame) this.#add(puts, { ...change, kind: 'put' });
+    } else if (isSame) this.#directory(here.ino, path, isDirty, above);
+    else if (!this.#isBusy(here.ino)) this.#add(puts, { ...change, kind: 'put' });
     else {
-      this.#add(this.#puts, { ...change, kind: 'mkdir' });
-      this.#directory(here.ino, path, () => true);
+      this.#add(puts, { ...change, kind: 'mkdir' });
+      this.#directory(here.ino, path, () => true, puts);
     }
   }
 
@@ -121,11 +135,8 @@ class Collecting {
   }
 
   #add(changes: MfsChange[], change: MfsChange): void {
-    if (this.#puts.length + this.#removals.length < this.#wanted.limit) changes.push(change);
-    else {
-      this.#isCut = true;
-      this.#lookAgain(change.parent);
-    }
+    if (changes.length <= this.#wanted.limit) changes.push(change);
+    else this.#lookAgain(change.parent);
   }
 
   #lookAgain(ino: Ino): void {

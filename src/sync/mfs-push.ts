@@ -2,8 +2,10 @@
  * What was changed in a tree of kind `mfs`, brought to the mutable tree of the node.
  *
  * Invariants: what is to be put is durable here, with a row that says so, before the node hears of it;
- * a name is changed there only when it is what it was last; each step may be done twice.
+ * a name is changed there only when it is what it was last; each step may be done twice; nothing goes
+ * there before all that is put is whole there.
  */
+import type { MfsStat } from '../backend/backend.ts';
 import { assert } from '../base/assert.ts';
 import { asOpError, type OpError } from '../base/errors.ts';
 import { isDirectory } from '../base/posix.ts';
@@ -73,6 +75,8 @@ class Push {
   readonly #source: string;
   readonly #signal: AbortSignal;
   readonly #done: Step[] = [];
+  /** Of what is to be put, what could not be. */
+  readonly #missed: Step[] = [];
   #error: OpError | undefined;
 
   constructor(ports: PushPorts, source: string, signal: AbortSignal) {
@@ -88,7 +92,11 @@ class Push {
     const skipped = new Set<Step>(steps);
     await this.#ports.end.edit(this.#signal, async (edits) => {
       this.#done.length = 0;
-      for (const step of steps) if (await this.#step(edits, step)) this.#done.push(step);
+      this.#missed.length = 0;
+      for (const step of steps) {
+        if (await this.#step(edits, step)) this.#done.push(step);
+        else if (step.change.kind !== 'rm') this.#missed.push(step);
+      }
     });
     for (const step of this.#done) skipped.delete(step);
     return { error: this.#error, brought: this.#note(this.#done, [...skipped]) };
@@ -161,6 +169,7 @@ class Push {
       const isThere = wanted === undefined ? false : key?.equals(blockKey(wanted)) === true;
       if (change.kind === 'rm' && there === undefined) return true;
       if (!isThere && !isSameKey(key, lastOf(change.row)?.cid)) return false;
+      if (!isThere && !this.#mayGo(change, there)) return false;
       if (change.kind === 'rm') await edits.remove(path);
       else if (change.kind === 'mkdir') {
         if (there !== undefined) await edits.remove(path);
@@ -177,6 +186,16 @@ class Push {
       this.#error ??= error;
       return false;
     }
+  }
+
+  /** Whether what is there is nothing that could not be put: it may be the only copy. */
+  #mayGo({ kind }: MfsChange, there: MfsStat | undefined): boolean {
+    if (this.#missed.length === 0 || there === undefined) return true;
+    if (kind === 'rm' || there.type === 'directory') return false;
+    const key = blockKey(there.cid);
+    return !this.#missed.some((step) =>
+      [...rowsOf(step, true)].some(({ next }) => isSameKey(next?.to?.cid, key)),
+    );
   }
 
   #note(done: readonly Step[], skipped: readonly Step[]): readonly SeenRow[] {

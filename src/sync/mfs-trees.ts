@@ -185,7 +185,8 @@ export class MfsTrees {
     const { isRunning, failures, dueMs, seq, again } = this.#knownOf(tree);
     if (isRunning) return false;
     const isTime = dueMs <= this.#ports.clock.monotonicMs();
-    if (isTime || failures > 0) return isTime;
+    // Nothing is ever brought from a tree that is read-only.
+    if (isTime || failures > 0 || tree.readOnly) return isTime;
     return seq !== this.#ports.journal.head.seq || again.size > 0;
   }
 

@@ -6,7 +6,7 @@
  * change before the call answers; an error names the path as the caller wrote it.
  */
 import { OpError } from '../base/errors.ts';
-import { type Ino, type Name, nameOfText, ROOT_INO } from '../base/ids.ts';
+import { type Ino, type Name, nameOfText, ROOT_INO, type SuperblockId } from '../base/ids.ts';
 import { isDirectory, isRegular, W_OK } from '../base/posix.ts';
 import {
   type Awaitable,
@@ -229,6 +229,14 @@ export async function whenHere(asker: Asker, { signal }: ToolContext, path: stri
   await about(asker, path, () => vfs.bring(found.ino, { signal }));
 }
 
+/** The tree in which a path lies, or will when the directories above it are made. */
+export function treeOf(asker: Asker, path: string): SuperblockId | undefined {
+  const above = path.slice(0, path.lastIndexOf('/'));
+  const found = resolveQuietly(asker, above === '' ? '/' : above);
+  if (found === undefined) return above === '' ? undefined : treeOf(asker, above);
+  return asker.vfs.core.inodes.find(found.ino)?.superblock;
+}
+
 /**
  * To be called right before a group that writes to a file, nothing suspending in between.
  * @throws OpError busy, no-space, io.
@@ -241,9 +249,9 @@ export function prepareWrite(asker: Asker, path: string): void {
 }
 
 /** Errors are left to the change itself, which meets them again. */
-function resolveQuietly(asker: Asker, path: string): Inode | undefined {
+export function resolveQuietly(asker: Asker, path: string, follow = true): Inode | undefined {
   try {
-    const found = walk(asker, path, true);
+    const found = walk(asker, path, follow);
     if (!(found instanceof Promise)) return found.inode;
     found.catch(() => {});
     return undefined;

@@ -3,12 +3,14 @@ import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
 import { nameOfText, textOf } from '../base/ids.ts';
 import { DELETED_UNASKED_MAX } from '../base/limits.ts';
-import { isDirectory, isRegular, isSymlink } from '../base/posix.ts';
+import { isDirectory, isRegular, isSymlink, R_OK } from '../base/posix.ts';
 import {
   CONTROL_INO_FROM,
   type Copied,
   copyTree,
   type Inode,
+  isLeaving,
+  isPermitted,
   mountsInside,
   plant,
   removeTree,
@@ -16,6 +18,7 @@ import {
   stage,
   unstage,
   versionOf,
+  walk,
 } from '../vfs/vfs.ts';
 import {
   type Asker,
@@ -29,6 +32,8 @@ import {
   type Place,
   place,
   placeWithParents,
+  resolveQuietly,
+  treeOf,
   whenFree,
 } from './places.ts';
 import * as schema from './schema.ts';
@@ -84,6 +89,7 @@ export const vfsCopy = recordTool({
     const asker = askerOf(context, 'vfs_copy');
     const { source, destination } = input;
     await whenFree(asker, context, destination);
+    await whenLeft(asker, context, { ...input, follow: !input.recursive });
     const staged = await stageForeign(asker, input, context);
     try {
       return await change(asker, context, {
@@ -134,7 +140,40 @@ function copy(asker: Asker, input: CopyInput, staged: Staged | undefined): Made 
           copyTree(vfs.core, caller, top.ino, to, input.preserve_metadata),
         )
       : plant(vfs.core, caller, staged, to, input.preserve_metadata);
+  if (!input.dry_run) demandLeft(asker, copied);
   return { copied, version: versionOf(vfs.core.inodes.get(copied.ino)) };
+}
+
+/**
+ * What leaves a tree of MFS, where its only copy may be, is brought here first: there it may be
+ * removed before the other tree is kept anywhere.
+ * @throws OpError content-missing, integrity, denied; the signal's reason.
+ */
+async function whenLeft(
+  asker: Asker,
+  { signal }: ToolContext,
+  input: Pick<CopyInput, 'source' | 'destination' | 'dry_run'> & { readonly follow: boolean },
+): Promise<void> {
+  const { vfs, caller } = asker;
+  const { source } = input;
+  const into = input.dry_run ? undefined : treeOf(asker, input.destination);
+  const top = resolveQuietly(asker, source, input.follow);
+  if (into === undefined || top === undefined || top.ino >= CONTROL_INO_FROM) return;
+  await about(asker, source, async () => {
+    const below = isDirectory(top.mode) ? [...walk(vfs.core, caller, top.ino)] : [];
+    for (const ino of [top.ino, ...below.map(({ row }) => row.ino)]) {
+      const row = vfs.core.inodes.find(ino);
+      if (row === undefined || !isLeaving(vfs.core, row, into)) continue;
+      // Who may not read is told so by the copy, and has nothing fetched for him.
+      if (isPermitted(caller, row, R_OK)) await vfs.bring(ino, { signal });
+    }
+  });
+}
+
+/** @throws OpError content-missing: something came into the tree after it was looked at. */
+function demandLeft({ tool }: Asker, { leaving }: Copied): void {
+  if (leaving === 0) return;
+  throw new OpError('content-missing', tool, { hint: 'MFS changed meanwhile: do it again' });
 }
 
 /**
@@ -276,6 +315,7 @@ export const vfsMove = recordTool({
     const { source, destination } = input;
     await whenFree(asker, context, source);
     await whenFree(asker, context, destination);
+    if (input.cross_mount) await whenLeft(asker, context, { ...input, follow: false });
     return change(asker, context, {
       path: source,
       dryRun: input.dry_run,
@@ -315,13 +355,18 @@ function move(asker: Asker, input: MoveInput): Moved {
     const version = versionOf(core.inodes.get(inode.ino));
     return { version, overwritten, method: 'rename' };
   }
-  return { version: moveAcross(asker, { from, to, inode }), overwritten, method: 'copy_delete' };
+  return {
+    version: moveAcross(asker, { from, to, inode }, input),
+    overwritten,
+    method: 'copy_delete',
+  };
 }
 
 /** Copies and removes in the group of the call, so that nobody ever sees both or neither. */
 function moveAcross(
   asker: Asker,
   { from, to, inode }: { readonly from: Place; readonly to: Place; readonly inode: Inode },
+  { dry_run: isDryRun }: Pick<MoveInput, 'dry_run'>,
 ): string {
   const { vfs, caller, tool } = asker;
   const { core } = vfs;
@@ -334,6 +379,7 @@ function moveAcross(
     remove.call(vfs, caller, to.parent, to.name);
   }
   const copied = copyTree(core, caller, inode.ino, { parent: to.parent, name: to.name }, true);
+  if (!isDryRun) demandLeft(asker, copied);
   const [lost] = copied.skipped;
   if (lost !== undefined) {
     throw new OpError('unsupported', tool, {

@@ -4,7 +4,7 @@
  * After every wait the file may show other bytes: they are looked at again.
  */
 import { OpError } from '../base/errors.ts';
-import { type Ino, NO_CONTENT } from '../base/ids.ts';
+import { type Ino, NO_CONTENT, type SuperblockId } from '../base/ids.ts';
 import type { InodeRow } from '../journal/journal.ts';
 import { read } from './bytes.ts';
 import type { ReadInto } from './cidtree.ts';
@@ -15,6 +15,15 @@ import type { OpenFile } from './handles.ts';
 /** Whether nobody has to be waited for who wants to read the file. */
 export function isHere(core: Core, { content }: Pick<InodeRow, 'content'>): boolean {
   return content === NO_CONTENT || core.content.row(content)?.state !== 'remote';
+}
+
+/**
+ * Whether a file of a tree of MFS, which may have its only copy there, has to be brought here before
+ * a tree that is none of that one may show it.
+ */
+export function isLeaving(core: Core, row: Readonly<InodeRow>, into: SuperblockId): boolean {
+  const { id, kind } = core.superblockOf(row);
+  return kind === 'mfs' && id !== into && !isHere(core, row);
 }
 
 /** As `read`, when the bytes have come. @throws OpError also content-missing, integrity. */

@@ -230,8 +230,8 @@ export function plant(
   preserve: boolean,
 ): Copied {
   return core.journal.commit((tx) => {
-    const none = { files: 0, directories: 0, symlinks: 0, bytes: 0, linkedBytes: 0, skipped: [] };
-    const counts: Copied = { ino: staged.inode.ino, ...none };
+    const none = { files: 0, directories: 0, symlinks: 0, bytes: 0, linkedBytes: 0, leaving: 0 };
+    const counts: Copied = { ino: staged.inode.ino, ...none, skipped: [] };
     const ino = plantOne({ core, tx, caller, preserve, counts }, staged, to.parent, to.name);
     return { ...counts, ino };
   });

@@ -23,6 +23,7 @@ import type { Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
 import { link, mkdir, mknod, symlink } from './create.ts';
 import { keepAside, keptBefore, upgradeHere } from './direct.ts';
+import { isLeaving } from './elsewhere.ts';
 import { ACL_ACCESS, ACL_DEFAULT } from './inodes.ts';
 import type { Live } from './live.ts';
 import { mountsInside } from './lookup.ts';
@@ -290,6 +291,8 @@ export interface Copied {
   bytes: number;
   /** Those of them that did not move: source and copy share them. */
   linkedBytes: number;
+  /** Files whose bytes must come here before the copy may be kept. */
+  leaving: number;
   /** Special files are not copied. */
   readonly skipped: Name[];
 }
@@ -312,7 +315,8 @@ export function copyTree(
     throw new OpError('invalid', 'copy', { hint: 'a directory cannot be copied into itself' });
   }
   return core.journal.commit((tx) => {
-    const counts = { files: 0, directories: 0, symlinks: 0, bytes: 0, linkedBytes: 0, skipped: [] };
+    const none = { files: 0, directories: 0, symlinks: 0, bytes: 0, linkedBytes: 0, leaving: 0 };
+    const counts = { ...none, skipped: [] };
     const copies = new Map<Ino, Ino>();
     const copier = { core, tx, caller, preserve, counts: { ino: source, ...counts }, copies };
     const made = copyOne(copier, top, to.parent, to.name);
@@ -404,6 +408,7 @@ function makeLike(
 function shareBytes(copier: Copier, row: Readonly<InodeRow>, made: InodeRow): void {
   const { core, tx, caller, counts } = copier;
   if (row.size === 0) return;
+  if (isLeaving(core, row, made.superblock)) counts.leaving += 1;
   const sameKind = core.superblockOf(row).volatile === core.superblockOf(made).volatile;
   const isAtRest = core.content.row(row.content)?.state !== 'open';
   const isShared = row.content !== NO_CONTENT && isAtRest && sameKind;

@@ -75,6 +75,7 @@ export type { ControlFile, KeptBytes } from './control.ts';
 export { Core } from './core.ts';
 export { isHeldByKernel, restLingering } from './direct.ts';
 export { climbed, durabilityOf, type Replica } from './durability.ts';
+export { isLeaving } from './elsewhere.ts';
 export { bringUpToDate, type Following, fillCopy, followings } from './following.ts';
 export { HandleTable, type TablePlace } from './handle-table.ts';
 export type { Passthrough } from './live.ts';
