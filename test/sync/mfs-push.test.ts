@@ -92,7 +92,7 @@ function move(from: string, to: string): void {
 
 const changed = (limit = 100) =>
   changesOf({ journal: w.journal, isWritten: () => false }, w.ino('/ipfs'), {
-    ...{ isDirty: () => true, limit },
+    ...{ isDirty: () => true, isHidden: () => false, limit },
   });
 
 const brought = (end: FilesEnd) => {
