@@ -2,6 +2,7 @@
  * A file system with all its parts in a directory of its own, as a daemon assembles it but for the
  * background loops: what happens depends on the seed alone.
  */
+
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,12 +12,13 @@ import { loadNative } from '../../src/base/native.ts';
 import { Redactor } from '../../src/base/redaction.ts';
 import { BlockStore, ContentStore, Dag, HashPool, Sealer } from '../../src/content/content.ts';
 import { contentReader, nameReader } from '../../src/daemon/content-reader.ts';
+import { openIdentified } from '../../src/daemon/identity.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
 import { Loops } from '../../src/daemon/loops.ts';
 import { defaultSettings } from '../../src/daemon/settings.ts';
 import { JournalSync } from '../../src/daemon/stable.ts';
 import { inheritedFrom } from '../../src/fuse/fuse.ts';
-import { Journal } from '../../src/journal/journal.ts';
+import type { Journal } from '../../src/journal/journal.ts';
 import { NameResolver } from '../../src/node/node.ts';
 import { TOOLS } from '../../src/tools/inventory.ts';
 import { KernelLocks } from '../../src/tools/locks.ts';
@@ -61,7 +63,9 @@ export class World {
     this.directory = directory;
     const { clock, log } = this;
     const native = loadNative();
-    const journal = new Journal({ path: join(directory, 'journal.db'), clock });
+    const path = join(directory, 'journal.db');
+    const identity = { random: new CountingRandom(), journalId: undefined };
+    const journal = openIdentified({ path, clock, ...identity });
     this.journal = journal;
     const journalSync = new JournalSync({ journal, native });
     this.journalSync = journalSync;

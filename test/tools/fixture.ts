@@ -2,6 +2,7 @@
  * Tools in process: the registry over a real journal, real content and a real tree in a directory
  * of its own. What a kernel or a daemon would add (a mount, locks, troubles) is set by the test.
  */
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,10 +22,11 @@ import {
   Sealer,
 } from '../../src/content/content.ts';
 import { contentReader, nameReader } from '../../src/daemon/content-reader.ts';
+import { openIdentified } from '../../src/daemon/identity.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
 import { Loops } from '../../src/daemon/loops.ts';
 import { parseSettings } from '../../src/daemon/settings.ts';
-import { Journal } from '../../src/journal/journal.ts';
+import type { Journal } from '../../src/journal/journal.ts';
 import { NameResolver } from '../../src/node/node.ts';
 import { type Ceiling, UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
@@ -112,7 +114,9 @@ export class Fixture {
   constructor(tools: readonly Tool[] = TOOLS, kubo?: KuboNode) {
     const { clock, log, directory } = this;
     const native = loadNative();
-    this.journal = new Journal({ path: join(directory, 'journal.db'), clock });
+    const path = join(directory, 'journal.db');
+    const identity = { random: new CountingRandom(), journalId: undefined };
+    this.journal = openIdentified({ path, clock, ...identity });
     this.content = new ContentStore({
       journal: this.journal,
       native,
