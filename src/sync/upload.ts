@@ -117,9 +117,10 @@ class Upload {
   }
 
   async run(): Promise<TargetRow> {
-    const interrupted = this.#row.sent;
+    const { sent: interrupted, held, wanted: root } = this.#row;
     const wanted = await this.#wholeOf(this.#row.wanted);
-    await this.#demandOurs();
+    const there = await this.#demandOurs();
+    const wasPlaced = held !== undefined && isSameRoot(held, root) && there === keyOf(wanted.tree);
     const before = await this.#pins();
     const roots = rootsOf(wanted);
     if (roots.some((cid) => !isKept(before, cid))) await this.#send(wanted, before);
@@ -137,7 +138,8 @@ class Upload {
       checkedS: this.#ports.clock.now().s,
       failure: undefined,
     });
-    await this.#letGo(this.#row.pin ? roots : roots.slice(1));
+    // A kill may take out of its MFS what is there for a moment only: a pin keeps it until the next check.
+    await this.#letGo(this.#row.pin || !wasPlaced ? roots : roots.slice(1));
     const sent = lateAmong(interrupted, this.#ports.clock.now().s);
     this.#keep({ sent, attempts: 0, dueS: undefined });
     return this.#row;
@@ -172,15 +174,16 @@ class Upload {
     return { tree: cidOfBytes(tree), manifest, snapshot: cid, record };
   }
 
-  /** Nobody else publishes under our name. */
-  async #demandOurs(): Promise<void> {
+  /** Nobody else publishes under our name; what is there, if anything. */
+  async #demandOurs(): Promise<string | undefined> {
     const there = await this.#node.mfs.stat(this.#place, this.#call);
-    if (there === undefined) return;
+    if (there === undefined) return undefined;
+    const key = keyOf(there.cid);
     const { held, wanted, sent } = this.#row;
     const known = new Set([wanted.tree, ...(held === undefined ? [] : [held.tree])].map(textOf));
     for (const text of sentCids(sent)) known.add(keyOf(parseCid(text)));
-    if (known.has(keyOf(there.cid)) || this.#isMerged(there.cid)) return;
-    if (await this.#wasOurs(there.cid)) return;
+    if (known.has(key) || this.#isMerged(there.cid)) return key;
+    if (await this.#wasOurs(there.cid)) return key;
     throw new OpError('sync-conflict', this.#op, {
       hint: `somebody else published ${there.cid} there: merge it with vfs_sync_from_ipfs, or move it away`,
       details: { partial: { version: there.cid.toString() } },
