@@ -18,6 +18,7 @@ import { OPEN_GATE } from './freeze.ts';
 import { retryDelayS } from './intend.ts';
 import type { Publisher } from './publish.ts';
 import { dueAtMs, type Unrest } from './rest.ts';
+import { tooLarge } from './writing.ts';
 
 export interface BackgroundPorts {
   readonly journal: Journal;
@@ -130,9 +131,9 @@ export class Background {
     for (const tree of this.#trees) {
       const { unrest } = tree;
       if (unrest === undefined || !isMeant(tree)) continue;
-      // Nobody has a turn while they are copied.
-      if (this.#copiedBytes(tree) > SYNC_COPIED_BYTES_MAX) continue;
-      await this.#publish(tree, unrest, signal);
+      const written = this.#tooLarge(tree);
+      if (written !== undefined) tree.error = tooLarge(written);
+      else await this.#publish(tree, unrest, signal);
     }
   }
 
@@ -147,23 +148,22 @@ export class Background {
     return dueMs !== undefined && dueMs <= this.#ports.clock.monotonicMs();
   }
 
-  /** Of files that are being written, and whose bytes of before are not kept. */
-  #copiedBytes({ superblock }: Tree): number {
+  /**
+   * The file with which there is too much to copy of what is being written: of files whose bytes of before are not
+   * kept. Nobody has a turn while they are copied.
+   */
+  #tooLarge({ superblock }: Tree): WriteSessionRow | undefined {
     const { journal } = this.#ports;
-    const isCopied = ({ oldContent, oldSize }: WriteSessionRow) =>
-      oldContent === NO_CONTENT && oldSize > 0;
-    const inos = new Set(
-      journal.sessions
-        .all()
-        .filter(isCopied)
-        .map(({ ino }) => ino),
-    );
+    const seen = new Set<Ino>();
     let bytes = 0;
-    for (const ino of inos) {
+    return journal.sessions.all().find(({ ino, oldContent, oldSize }) => {
       const row = journal.inodes.get(ino);
-      if (row?.superblock === superblock) bytes += row.size;
-    }
-    return bytes;
+      const isCopied = oldContent === NO_CONTENT && oldSize > 0 && !seen.has(ino);
+      if (!isCopied || row?.superblock !== superblock) return false;
+      seen.add(ino);
+      bytes += row.size;
+      return bytes > SYNC_COPIED_BYTES_MAX;
+    });
   }
 
   async #look(signal: AbortSignal): Promise<void> {

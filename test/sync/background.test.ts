@@ -146,9 +146,11 @@ test('a large file that is being written is not copied for that', async () => {
   await pass(INTERVAL_MS * 2);
   await background.finish(stop.signal);
   expect(paths()).toEqual([]);
+  expect(background.unpublished).toMatchObject([{ error: { failure: 'locked' } }]);
   world.vfs.release(fh);
   await pass(QUIET_MS + LOOK_MS);
   expect(paths()).toEqual(['/ipfs']);
+  expect(background.unpublished).toEqual([]);
 });
 
 test('what changed before a kill is published by the next daemon, and nothing twice', async () => {
