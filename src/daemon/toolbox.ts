@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import type { Redactor } from '../base/redaction.ts';
 import type { Space } from '../sync/sync.ts';
-import { TOOLS } from '../tools/inventory.ts';
+import { COMMANDS, TOOLS } from '../tools/inventory.ts';
 import { KernelLocks } from '../tools/locks.ts';
 import {
   Cursors,
@@ -63,7 +63,7 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const ports = portsOf(inputs, jobs, cursors);
   inputs.core.vfs.core.replicas = ports.ipfs.ladder;
   const { redactor, onAnswered } = inputs;
-  const registry = new Registry({ tools: TOOLS, ports, redactor, onAnswered });
+  const registry = new Registry({ tools: TOOLS, commands: COMMANDS, ports, redactor, onAnswered });
   registry.resume();
   const { follower, ladder, mfsTrees, uploads, unpublished, finish } = ports.ipfs;
   const mfs = () => mfsTrees.states();
