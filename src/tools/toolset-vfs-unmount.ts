@@ -1,5 +1,6 @@
 /** Toolset vfs: vfs_unmount. */
 import { z } from 'zod';
+import { within } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type Ino, NO_CONTENT, nameOfText, textOf } from '../base/ids.ts';
 import { MFS_SHOWN_MS_MAX } from '../base/limits.ts';
@@ -99,9 +100,9 @@ async function bringAway(
 ): Promise<void> {
   if (mounted.superblock.kind !== 'mfs') return;
   const { mfsTrees } = ports.ipfs;
-  const within = force ? AbortSignal.any([signal, AbortSignal.timeout(MFS_SHOWN_MS_MAX)]) : signal;
+  const patience = force ? within(ports.clock, MFS_SHOWN_MS_MAX, signal) : signal;
   try {
-    await mfsTrees.settle(within, mounted.mountPoint);
+    await mfsTrees.settle(patience, mounted.mountPoint);
   } catch (cause) {
     signal.throwIfAborted();
     const { files, bytes } = pendingOf(mounted, { ports });
