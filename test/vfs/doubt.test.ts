@@ -13,6 +13,7 @@ import { KERNEL, System } from '../power/system.ts';
 
 const KIB = 1024;
 const BYTES = Buffer.from(noise(200 * KIB, 1));
+const WAIT = { timeout: 10_000 };
 
 let directory: string;
 let system: System;
@@ -104,7 +105,7 @@ describe('the kernel is told of a file of which the power took bytes', () => {
     const opening = opened(ino, O_RDONLY).then(() => {
       isOpen = true;
     });
-    await vi.waitFor(() => expect(told).toEqual([ino]));
+    await vi.waitFor(() => expect(told).toEqual([ino]), WAIT);
     expect(isOpen).toBe(false);
     taken.open();
     await opening;
@@ -185,7 +186,7 @@ describe('after another boot', () => {
     synced.mockImplementationOnce(() => promise);
     const verify = vi.spyOn(system.sealer, 'verify');
     const settling = system.settleDoubt();
-    await vi.waitFor(() => expect(synced).toHaveBeenCalledTimes(1));
+    await vi.waitFor(() => expect(synced).toHaveBeenCalledTimes(1), WAIT);
     await system.sealer.seal(rowOf(ino).content, system.signal);
     open();
     await settling;
