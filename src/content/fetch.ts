@@ -2,8 +2,9 @@
  * Fetching blocks that are not here.
  *
  * Invariants: a block is asked for once, however many wait for it; nobody sees a byte that was not
- * hashed against the CID; a call ends with its caller's signal, and after a time of its own,
- * whatever the origin does; the origin's call ends when nobody waits for it any more.
+ * hashed against the CID; a call ends with its caller's signal, and a time after it was its turn,
+ * whatever the origin does; who waits for a turn waits only as long as the origin answers anybody;
+ * the origin's call ends when nobody waits for it any more.
  */
 import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
@@ -41,6 +42,10 @@ export class BlockFetcher {
   readonly #options: BlockFetcherOptions;
   readonly #flights = new Map<string, Flight>();
   readonly #turns = pLimit(FETCHES_AT_ONCE_MAX);
+  /** Those that wait for their turn. */
+  readonly #waiting = new Set<AbortController>();
+  /** How often the origin has answered. */
+  #answers = 0;
   /** Who asked for the size of a block, or for what it links to, comes for its bytes next. */
   readonly #recent = new LRUCache<string, Uint8Array>({
     maxSize: FETCHED_CACHED_BYTES_MAX,
@@ -96,13 +101,9 @@ export class BlockFetcher {
   }
 
   async #fly(cid: CID, ended: AbortController): Promise<Uint8Array> {
-    // Waiting for a turn counts: whoever reads has waited as long.
-    this.#options.clock.sleep(FETCH_MS_MAX, ended.signal).then(
-      () => ended.abort(new OpError('timeout', `fetch block ${cid}`)),
-      () => {}, // It ended before.
-    );
+    this.#waiting.add(ended);
     try {
-      const asking = this.#turns(() => this.#ask(cid, ended.signal));
+      const asking = this.#turns(() => this.#ask(cid, ended));
       const bytes = await before(asking, ended.signal);
       checkBlock(cid, bytes, 'fetch');
       this.#recent.set(cid.toString(), bytes);
@@ -110,16 +111,38 @@ export class BlockFetcher {
     } catch (error) {
       throw missing(cid, error);
     } finally {
+      this.#waiting.delete(ended);
       ended.abort();
     }
   }
 
-  async #ask(cid: CID, signal: AbortSignal): Promise<Uint8Array> {
+  async #ask(cid: CID, ended: AbortController): Promise<Uint8Array> {
+    const { signal } = ended;
     signal.throwIfAborted();
+    this.#waiting.delete(ended);
     const origin = this.#options.origin();
     if (origin === undefined) throw new OpError('not-configured', `fetch block ${cid}`);
-    // An origin that hangs keeps no other block from its turn for longer than its own time.
-    return await before(origin.blockGet(cid, { signal }), signal);
+    const answers = this.#answers;
+    this.#options.clock.sleep(FETCH_MS_MAX, signal).then(
+      () => ended.abort(new OpError('timeout', `fetch block ${cid}`)),
+      () => {}, // It ended before.
+    );
+    try {
+      // An origin that hangs keeps no other block from its turn for longer than its own time.
+      const bytes = await before(origin.blockGet(cid, { signal }), signal);
+      this.#answers += 1;
+      return bytes;
+    } catch (error) {
+      if (asOpError(error, 'fetch').failure === 'timeout') this.#late(answers, error);
+      else if (!signal.aborted) this.#answers += 1;
+      throw error;
+    }
+  }
+
+  /** When nobody was answered since there were so many answers, who waits for his turn waits in vain. */
+  #late(answers: number, error: unknown): void {
+    if (this.#answers > answers) return;
+    for (const waiting of this.#waiting) waiting.abort(error);
   }
 }
 

@@ -66,6 +66,23 @@ test('without a node nothing is asked, and nobody waits', async () => {
   expect(alone.isOffered).toBe(false);
 });
 
+test('a block has its time from when it is asked for, as long as the node answers others', async () => {
+  const blocks = Array.from({ length: FETCHES_AT_ONCE_MAX + 1 }, (_, seed) => made(seed, 40));
+  origin.hold();
+  origin.onAsked = () => {
+    if (origin.asked.length > FETCHES_AT_ONCE_MAX) origin.hold();
+  };
+  const reads = blocks.map(({ cid }) => fetcher.fetch(cid, never));
+  await origin.hasAsked(FETCHES_AT_ONCE_MAX);
+  clock.turn(FETCH_MS_MAX - 1);
+  origin.release();
+  await origin.hasAsked(FETCHES_AT_ONCE_MAX + 1);
+  clock.turn(FETCH_MS_MAX - 1);
+  origin.release();
+  const got = await Promise.all(reads);
+  expect(got.map((bytes) => Buffer.from(bytes))).toEqual(blocks.map(({ bytes }) => bytes));
+});
+
 describe('a node that hangs', () => {
   test('keeps nobody longer than the deadline, turns included', async () => {
     origin.manner = 'hang';
