@@ -298,6 +298,9 @@ export const SYNC_SETTLE_LOOK_MS = 20;
 /** How long a daemon that stops publishes what changed, and brings it to stores. */
 export const STOP_PUBLISH_MS_MAX = 10_000;
 
+/** How long an unmount that is forced waits for what is not in its store yet. */
+export const UNMOUNT_MS_MAX = 3000;
+
 /** How often it is looked whether more bytes of files are here than may be. */
 export const EVICTION_LOOK_MS = 1000;
 /** Files are looked through again after so long when nothing is known to have changed. */

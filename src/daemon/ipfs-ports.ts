@@ -2,6 +2,7 @@
 
 import type { KuboNode, NodeKind } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
+import { OpError } from '../base/errors.ts';
 import type { Name } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import {
@@ -101,10 +102,16 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   parts.loops.start('following', (signal) => follower.run(signal));
   const mfsTrees = mfsTreesOf({ ...parts, builder }, nodes, limit);
   parts.loops.start('mutable trees', (signal) => mfsTrees.run(signal));
-  const publishAll = async (signal: AbortSignal, path: Name | undefined): Promise<void> => {
+  const publishOne = async (path: Name, signal: AbortSignal): Promise<void> => {
     if (!pace.isAtUnmount) return;
     await background.finish(signal, path);
-    if (path !== undefined) return;
+    const late = background.unpublished.find((one) => one.path === path);
+    if (late !== undefined) throw late.error ?? new OpError('busy', `publish ${path}`);
+    await uploads.settle(path, signal);
+  };
+  const publishAll = async (signal: AbortSignal): Promise<void> => {
+    if (!pace.isAtUnmount) return;
+    await background.finish(signal);
     const rows = parts.journal.targets.all();
     const owed = rows.filter(({ state }) => state === 'queued' || state === 'uploading');
     // What does not arrive by then is owed: whoever is the next daemon goes on with it.
@@ -116,13 +123,15 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
       subscriptions: new Subscriptions(clock),
       ...{ blocks, dag, builder, publisher, restorer, follower, mfsTrees, uploads, ladder },
       unpublished: () => background.unpublished,
-      finish: async (signal, path) => {
+      settle: publishOne,
+      owes: async (path, signal) =>
+        uploads.owedBelow(path).length > 0 || (await background.isUnpublished(path, signal)),
+      finish: async (signal) => {
         // Neither waits for the other: a node that is slow with one has all the time for both.
         // What does not arrive is told of by who unmounts, and goes on with the next daemon.
-        const shown =
-          path === undefined ? mfsTrees.settle(signal).catch(() => undefined) : undefined;
+        const shown = mfsTrees.settle(signal).catch(() => undefined);
         try {
-          await publishAll(signal, path);
+          await publishAll(signal);
         } finally {
           await shown;
         }

@@ -123,6 +123,13 @@ export class Background {
     }
   }
 
+  /** Whether the mount at `path` changed since it was published, as of now. @throws the signal's reason. */
+  async isUnpublished(path: Name, signal: AbortSignal): Promise<boolean> {
+    if (this.#policy.targets.length === 0) return false;
+    await this.#queue(() => this.#look(signal));
+    return this.#trees.some((tree) => tree.path === path && tree.unrest !== undefined);
+  }
+
   /** One look, and the publications that follow from it. */
   async #round(signal: AbortSignal, isMeant = (tree: Tree) => this.#isDue(tree)): Promise<void> {
     signal.throwIfAborted();
