@@ -18,6 +18,7 @@ import { EmbeddedNode, Keys, type NameResolver, Nodes } from '../node/node.ts';
 import {
   Background,
   Follower,
+  hindranceOf,
   Ladder,
   MfsTrees,
   Pace,
@@ -73,7 +74,7 @@ export interface EngineParts {
 export const KUBO_TARGET = 'ipfs';
 
 export function ipfsPorts(parts: EngineParts): IpfsPorts {
-  const { blocks, clock, dag, filling, home, kubo } = parts;
+  const { blocks, clock, dag, filling, home, journal, kubo } = parts;
   const builder = new Builder(parts);
   const nodeOf = (target: string) => (target === KUBO_TARGET ? kubo : undefined);
   const pace = paceOf(parts);
@@ -87,6 +88,7 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   const ports = { ...parts, builder, onOwed, syncJournal: () => parts.syncJournal() };
   const publisher = new Publisher(ports);
   const targets = home === 'kubo' ? [KUBO_TARGET] : [];
+  const stores = kubo === undefined ? [] : [KUBO_TARGET];
   const background = new Background(
     { ...parts, publisher, actor: daemonActor },
     { ...pace, targets },
@@ -123,6 +125,7 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
       subscriptions: new Subscriptions(clock),
       ...{ blocks, dag, builder, publisher, restorer, follower, mfsTrees, uploads, ladder },
       unpublished: () => background.unpublished,
+      hindrance: (ino, rung) => hindranceOf({ journal, background, ladder, stores }, ino, rung),
       settle: publishOne,
       owes: async (path, signal) =>
         uploads.owedBelow(path).length > 0 || (await background.isUnpublished(path, signal)),

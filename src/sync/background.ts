@@ -203,6 +203,11 @@ export class Background {
     });
   }
 
+  /** Whether a tree is published by itself, where it is mounted. */
+  publishes(tree: SuperblockRow): boolean {
+    return this.#policy.targets.length > 0 && this.#quietMsOf(tree) > 0;
+  }
+
   /** 0: never by itself. */
   #quietMsOf({ kind, volatile, readOnly, options }: SuperblockRow): number {
     if (kind !== 'ipfs' || volatile || readOnly) return 0;

@@ -1,5 +1,6 @@
 /** What the tools of IPFS and of sync reach for, besides the tree. */
-import type { Name } from '../base/ids.ts';
+import type { Ino, Name } from '../base/ids.ts';
+import type { Rung } from '../base/rungs.ts';
 import type { BlockStore, Builder, Dag } from '../content/content.ts';
 import type { EmbeddedNode, Nodes } from '../node/node.ts';
 import type {
@@ -30,6 +31,8 @@ export interface IpfsPorts {
     readonly uploads: Uploads;
     /** What stores have of the tree. */
     readonly ladder: Ladder;
+    /** Why a file cannot come to a rung as things are set up; undefined: nothing is in its way. */
+    hindrance(ino: Ino, rung: Rung): string | undefined;
     /** Trees that changed, and wait for their time to be published by themselves. */
     unpublished(): readonly Unpublished[];
     /**

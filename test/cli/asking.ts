@@ -37,6 +37,7 @@ const NOTHING: ControlMethods = {
   snapshot_list: unasked,
   snapshot_show: unasked,
   snapshot_diff: unasked,
+  reach: unasked,
 };
 
 export class Asked implements AsyncDisposable {
