@@ -287,6 +287,8 @@ export const FOLLOW_INTERVAL_S = 60;
 
 /** Longest pause between two attempts to bring a snapshot to a store. */
 export const SYNC_RETRY_S_MAX = 300;
+/** Publications, and looks for what changed, that wait for their turn; one more is refused. */
+export const PUBLICATIONS_WAITING_MAX = 1024;
 /** How often it is looked whether trees changed that are published by themselves. */
 export const SYNC_LOOK_MS = 500;
 /** Bytes copied because somebody has them open, by a publication that nobody asked for. */
