@@ -65,6 +65,9 @@ export const DAG_LEAVES_CACHED_BYTES_MAX = 16 * 1024 * 1024;
 /** Blocks asked for at once; one that has not come after so long, waiting included, is missing. */
 export const FETCHES_AT_ONCE_MAX = 32;
 export const FETCH_MS_MAX = 30_000;
+/** How long a node that gave nobody an answer may take to answer anything; and how long it counts as silent. */
+export const SILENCE_ASKED_MS_MAX = 2000;
+export const SILENCE_KEPT_MS = 1000;
 /** Bytes of fetched blocks held in memory for who comes for them again. */
 export const FETCHED_CACHED_BYTES_MAX = 16 * 1024 * 1024;
 /** Who reads a remote file from one end to the other finds so much of it here already. */
