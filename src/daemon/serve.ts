@@ -48,7 +48,7 @@ import {
   recordIntent,
   recordMount,
 } from './mountpoint.ts';
-import { type ConfiguredNodes, openNodes } from './nodes.ts';
+import { type ConfiguredNodes, openNodes, originOf } from './nodes.ts';
 import { pulse } from './pulse.ts';
 import { prepareRunDirectory } from './run-directory.ts';
 import { openState, type StateDirectory } from './state.ts';
@@ -268,7 +268,7 @@ export class Daemon {
   ): CoreParts {
     return openCore({
       ...{ ...this.#means, state, native },
-      origin: () => kubo?.content,
+      origin: () => kubo && originOf(kubo),
       table: kept.table,
       journalId: kept.journalId,
       inherited: kept.mount === undefined ? undefined : inheritedFrom(kept.table, this.#clock),

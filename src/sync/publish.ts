@@ -5,7 +5,6 @@
  * Invariants: what a snapshot names is in the block store, and stays; the snapshot becomes the last
  * one of its path in the transaction that records it; an unchanged tree makes nothing new.
  */
-import pLimit from 'p-limit';
 import { type Clock, type Instant, rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import {
@@ -16,9 +15,10 @@ import {
   NO_CONTENT,
   type Seq,
 } from '../base/ids.ts';
-import { SYNC_SETTLE_LOOK_MS, SYNC_SETTLE_S } from '../base/limits.ts';
+import { PUBLICATIONS_WAITING_MAX, SYNC_SETTLE_LOOK_MS, SYNC_SETTLE_S } from '../base/limits.ts';
 import { isDirectory, isRegular } from '../base/posix.ts';
 import { PUBLISHED_PIN_HERE } from '../base/published.ts';
+import { Turns } from '../base/turns.ts';
 import {
   type BlockStore,
   blockKey,
@@ -100,7 +100,7 @@ export interface Run {
 export class Publisher {
   readonly #ports: PublisherPorts;
   /** One at a time: the second of two would publish what the first does. */
-  readonly #queue = pLimit(1);
+  readonly #turns = new Turns({ atOnce: 1, waitingMax: PUBLICATIONS_WAITING_MAX });
 
   constructor(ports: PublisherPorts) {
     this.#ports = ports;
@@ -108,10 +108,12 @@ export class Publisher {
 
   /**
    * @throws OpError invalid-argument (`/`, or a mount inside), not-directory, unsupported (a tree
-   *   in memory), denied, version-conflict, locked, no-space, integrity, io; the signal's reason.
+   *   in memory), denied, version-conflict, locked, no-space, integrity, io, rate-limited; the
+   *   signal's reason, also while others are published.
    */
   publish(request: PublishRequest, run: Run): Promise<Published> {
-    return this.#queue(() => this.#publish(request, run));
+    const op = `publish ${request.path}`;
+    return this.#turns.run(op, run.signal, () => this.#publish(request, run));
   }
 
   /** All checks of `publish`, and nothing changed. */
@@ -123,7 +125,6 @@ export class Publisher {
   }
 
   async #publish(request: PublishRequest, run: Run): Promise<Published> {
-    run.signal.throwIfAborted();
     this.#demandPublishable(request);
     const { journal, blocks } = this.#ports;
     const synced = journal.superblocks.synced(request.path);

@@ -234,6 +234,18 @@ describe('finishing', () => {
     expect(paths()).toHaveLength(2);
   });
 
+  test('of one tree ends with the patience of who waits, whatever is under way', async () => {
+    start();
+    world.write('/ipfs/f', 'one');
+    isHanging = true;
+    while (active === 0) await clock.turn(LOOK_MS);
+    const patience = new AbortController();
+    const finishing = failureOf(background.finish(patience.signal, nameOfText('/ipfs')));
+    patience.abort(new OpError('timeout', 'unmount'));
+    expect((await finishing).failure).toBe('timeout');
+    expect([active, requests.length]).toEqual([1, 1]);
+  });
+
   test('ends with the patience of who waits, and takes the publication under way along', async () => {
     start();
     world.write('/ipfs/f', 'one');
