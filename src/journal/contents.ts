@@ -87,9 +87,15 @@ export class Contents {
   readonly #changed = new Map<ContentId, ContentRow>();
   readonly #new = new Set<ContentId>();
   readonly #sql: Readonly<Record<keyof typeof SQL, Statement>>;
+  /** Whether there may be any: in a new journal nobody is asked for each file of a tree. */
+  #hasCids: boolean;
+  #hasBlocks: boolean;
 
   constructor(db: Database, counters: Counters) {
     this.#counters = counters;
+    const isAny = (rows: string) => db.prepare(`SELECT EXISTS (${rows})`).pluck().get() === 1;
+    this.#hasCids = isAny('SELECT 1 FROM content WHERE cid IS NOT NULL');
+    this.#hasBlocks = isAny('SELECT 1 FROM block');
     const prepared = Object.entries(SQL).map(([name, text]) => [name, db.prepare(text)]);
     this.#sql = Object.fromEntries(prepared) as Record<keyof typeof SQL, Statement>;
     for (const name of PLUCKED) this.#sql[name].pluck();
@@ -112,11 +118,12 @@ export class Contents {
   /** The row as it is when the transaction commits. */
   insert(row: ContentRow): void {
     this.#new.add(row.id);
-    this.#changed.set(row.id, row);
+    this.update(row);
   }
 
   /** The same. */
   update(row: ContentRow): void {
+    this.#hasCids ||= row.cid !== null;
     this.#changed.set(row.id, row);
   }
 
@@ -234,11 +241,13 @@ export class Contents {
 
   /** A sealed object of this very CID; the root block of another DAG does not count. */
   byCid(cid: Buffer): ContentRow | undefined {
+    if (!this.#hasCids) return undefined;
     return this.#query('byCid').get(cid) as ContentRow | undefined;
   }
 
   /** Remote content of this CID. */
   remoteByCid(cid: Buffer): ContentRow | undefined {
+    if (!this.#hasCids) return undefined;
     return this.#query('remoteByCid').get(cid) as ContentRow | undefined;
   }
 
@@ -260,6 +269,7 @@ export class Contents {
   }
 
   block(cid: Buffer): BlockRow | undefined {
+    if (!this.#hasBlocks) return undefined;
     return this.#query('block').get(cid) as BlockRow | undefined;
   }
 
@@ -275,6 +285,7 @@ export class Contents {
 
   /** A block that the content has already keeps its place there. */
   insertBlock(row: BlockRow): void {
+    this.#hasBlocks = true;
     this.#sql.insertBlock.run(row.cid, row.content, row.position, row.size);
   }
 
