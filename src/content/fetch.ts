@@ -75,7 +75,9 @@ export class BlockFetcher {
       return await before(flight.bytes, signal);
     } finally {
       flight.waiters -= 1;
-      if (flight.waiters === 0) flight.ended.abort(new OpError('cancelled', `fetch block ${cid}`));
+      if (flight.waiters === 0 && !flight.ended.signal.aborted) {
+        flight.ended.abort(new OpError('cancelled', `fetch block ${cid}`));
+      }
     }
   }
 
@@ -110,7 +112,7 @@ export class BlockFetcher {
     } catch (error) {
       throw missing(cid, error);
     } finally {
-      ended.abort();
+      ended.abort(OVER);
     }
   }
 
@@ -122,6 +124,9 @@ export class BlockFetcher {
     return await before(origin.blockGet(cid, { signal }), signal);
   }
 }
+
+/** Said where nobody reads it: the signal would otherwise make an error, with a stack, each time. */
+const OVER = 'over';
 
 const HINTS: Readonly<Record<string, string>> = {
   'content-missing': 'no node that was asked has it',

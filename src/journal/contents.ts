@@ -3,6 +3,7 @@
  * of content in files of their own are the business of `content/`.
  */
 import type { ContentId, Ino, SuperblockId } from '../base/ids.ts';
+import { CONTENTS_CACHED_MAX } from '../base/limits.ts';
 import type { Counters } from './counters.ts';
 import type { Database, Statement } from './sqlite.ts';
 
@@ -79,7 +80,7 @@ export interface ShownRow {
 
 /**
  * Rows of `content` are written once per transaction, however often they change in it: when it
- * commits, or before the first query that could see them.
+ * commits, before the first query that could see them, or when there are many.
  */
 export class Contents {
   readonly #counters: Counters;
@@ -125,6 +126,7 @@ export class Contents {
   update(row: ContentRow): void {
     this.#hasCids ||= row.cid !== null;
     this.#changed.set(row.id, row);
+    if (this.#changed.size >= CONTENTS_CACHED_MAX) this.flush();
   }
 
   /** Writes what changed. Inside the transaction. */
