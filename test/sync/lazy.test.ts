@@ -230,7 +230,7 @@ test.each(['offline', 'lack', 'lie'] as const)(
   },
 );
 
-test('what is copied for a tree counts as old bytes until its names come, and what is elsewhere comes with them', async () => {
+test('bytes copied for a tree count as old until its names come, and what is elsewhere comes with them', async () => {
   there.mkdir('/ipfs/t');
   there.write('/ipfs/t/elsewhere', noise(100_000));
   there.write('/ipfs/t/here', noise(2_500_000, 2));
