@@ -70,6 +70,8 @@ export const SILENCE_ASKED_MS_MAX = 2000;
 export const SILENCE_KEPT_MS = 1000;
 /** Bytes of fetched blocks held in memory for who comes for them again. */
 export const FETCHED_CACHED_BYTES_MAX = 16 * 1024 * 1024;
+/** Bytes of fetched blocks that are written together. */
+export const GATHERED_BYTES_MAX = 16 * 1024 * 1024;
 /** Who reads a remote file from one end to the other finds so much of it here already. */
 export const READ_AHEAD_BYTES = 4 * 1024 * 1024;
 /** Who reads one small remote file after the other finds the next ones here already, so many of them. */

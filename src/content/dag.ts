@@ -6,7 +6,7 @@
  * is there, and never trusted for an allocation.
  */
 
-import { decode as decodePb, type PBLink } from '@ipld/dag-pb';
+import { decode as decodePb, encode as encodePb, type PBLink } from '@ipld/dag-pb';
 import { Node } from 'ipfs-unixfs';
 import { LRUCache } from 'lru-cache';
 import type { CID } from 'multiformats/cid';
@@ -417,7 +417,7 @@ export class Dag {
 
 function parseNode(block: Uint8Array): UnixfsNode {
   const { Links: links, Data } = decodePb(block);
-  const unixfs = Data === undefined ? undefined : unixfsOf(block);
+  const unixfs = Data === undefined ? undefined : unixfsOf(Data);
   const mtime = unixfs?.mtime;
   return {
     size: block.length,
@@ -431,10 +431,10 @@ function parseNode(block: Uint8Array): UnixfsNode {
   };
 }
 
-/** undefined: dag-pb of somebody who does not speak UnixFS. */
-function unixfsOf(block: Uint8Array) {
+/** Without the links, which are read already. undefined: of somebody who does not speak UnixFS. */
+function unixfsOf(Data: Uint8Array) {
   try {
-    return Node.decode(block).data;
+    return Node.decode(encodePb({ Data, Links: [] })).data;
   } catch {
     return undefined;
   }

@@ -88,7 +88,9 @@ export class BlockFetcher {
       return await before(flight.bytes, signal);
     } finally {
       flight.waiters -= 1;
-      if (flight.waiters === 0) flight.ended.abort(new OpError('cancelled', `fetch block ${cid}`));
+      if (flight.waiters === 0 && !flight.ended.signal.aborted) {
+        flight.ended.abort(new OpError('cancelled', `fetch block ${cid}`));
+      }
     }
   }
 
@@ -120,7 +122,7 @@ export class BlockFetcher {
       throw missing(cid, error);
     } finally {
       this.#waiting.delete(ended);
-      ended.abort();
+      ended.abort(OVER);
     }
   }
 
@@ -165,6 +167,9 @@ export class BlockFetcher {
     });
   }
 }
+
+/** Said where nobody reads it: the signal would otherwise make an error, with a stack, each time. */
+const OVER = 'over';
 
 const HINTS: Readonly<Record<string, string>> = {
   'content-missing': 'no node that was asked has it',

@@ -12,10 +12,15 @@ import { LRUCache } from 'lru-cache';
 import { before } from '../base/before.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
-import { FILE_AHEAD_BYTES_MAX, READ_AHEAD_BYTES, REMOTE_REMEMBERED_MAX } from '../base/limits.ts';
+import {
+  FILE_AHEAD_BYTES_MAX,
+  GATHERED_BYTES_MAX,
+  READ_AHEAD_BYTES,
+  REMOTE_REMEMBERED_MAX,
+} from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { ContentRow } from '../journal/journal.ts';
-import type { BlockStore } from './blocks.ts';
+import type { BlockStore, StoredBlock } from './blocks.ts';
 import { type CID, cidOfBytes } from './cid.ts';
 import type { ContentStore } from './content.ts';
 import { type BlockSource, Dag, type DagPart } from './dag.ts';
@@ -101,15 +106,30 @@ export class Filling {
 
   /** As `dag`, of which the block store keeps what is fetched: not for the bytes of files. */
   keeping(): Dag {
+    return this.gathering(0).dag;
+  }
+
+  /** The same, kept many at a time: at the latest when there are `bytesMax` of them, or by `keep`. */
+  gathering(bytesMax = GATHERED_BYTES_MAX): { readonly dag: Dag; keep(): void } {
     const { blocks, fetcher } = this.#options;
+    const gathered = new Map<string, StoredBlock>();
+    let size = 0;
+    const keep = () => {
+      blocks.putAll(gathered.values());
+      gathered.clear();
+      size = 0;
+    };
     const get = async (cid: CID, signal: AbortSignal) => {
-      const known = blocks.get(cid);
+      const key = cid.toString();
+      const known = gathered.get(key)?.bytes ?? blocks.get(cid);
       if (known !== undefined) return known;
       const bytes = await fetcher.fetch(cid, signal);
-      blocks.put(cid, bytes);
+      if (!gathered.has(key)) size += bytes.length;
+      gathered.set(key, { cid, bytes });
+      if (size >= bytesMax) keep();
       return bytes;
     };
-    return new Dag({ get, sizeOf: (cid) => blocks.sizeOf(cid) });
+    return { dag: new Dag({ get, sizeOf: (cid) => blocks.sizeOf(cid) }), keep };
   }
 
   /** Aborts when the daemon stops: for who waits without end. */
