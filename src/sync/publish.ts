@@ -22,6 +22,7 @@ import { Turns } from '../base/turns.ts';
 import {
   type BlockStore,
   blockKey,
+  blockName,
   type CID,
   CONTENT_PROFILE,
   cidOfBytes,
@@ -444,8 +445,8 @@ function knownBlocks({ frozen, assembled }: Made, hasMetadata: boolean): Set<str
     const { published, content } = entry;
     const isSealed = content !== NO_CONTENT && !hasMetadata;
     const built = published !== undefined || isSealed ? assembled.built.get(entry) : undefined;
-    if (built !== undefined) known.add(built.cid.toString());
-    if (published?.list !== undefined) known.add(cidOfBytes(published.list).toString());
+    if (built !== undefined) known.add(blockName(built.cid));
+    if (published?.list !== undefined) known.add(blockName(cidOfBytes(published.list)));
   }
   return known;
 }

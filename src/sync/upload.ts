@@ -13,11 +13,10 @@ import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { bytesOf, isUtf8Name, type Name } from '../base/ids.ts';
 import { PUBLISHED_IN, PUBLISHED_PIN } from '../base/published.ts';
-import { turn } from '../base/turn.ts';
 import { blockKey, CID, carOf, cidOfBytes, type Dag, parseCid } from '../content/content.ts';
 import type { Journal, Root, TargetRow } from '../journal/journal.ts';
 import { isSameRoot } from './intend.ts';
-import { counted, type Lack, missing, missingBlocks } from './missing.ts';
+import { counted, lacking } from './missing.ts';
 import { lateAmong, sentCids } from './sent.ts';
 import { chainOf, readSnapshot } from './snapshot.ts';
 
@@ -250,14 +249,12 @@ class Upload {
       cid: wanted.record,
       bytes: await dag.block(wanted.snapshot, this.#run.signal),
     };
-    const total = await amountOf(dag, pairs, this.#run.signal);
-    total.blocks += 1;
-    total.bytes += record.bytes.length;
+    const lacks = await lacking(dag, pairs, this.#run.signal);
+    const total = { blocks: 1 + lacks.blocks, bytes: record.bytes.length + lacks.bytes };
     const done = { blocks: 0, bytes: 0 };
-    const { signal } = this.#run;
     const blocks = async function* () {
       yield record;
-      for (const pair of pairs) yield* missingBlocks(dag, pair, signal);
+      yield* lacks.send();
     };
     const car = carOf(fresh, counted(blocks(), done));
     const { progress, through = (bytes) => bytes } = this.#run;
@@ -265,10 +262,10 @@ class Upload {
     const imported = await this.#node.content.importCar(through(told), {
       ...this.#call,
       // An import asks no other node: with a part elsewhere the pins come after it.
-      pinRoots: total.isWhole,
+      pinRoots: lacks.isWhole,
       sent: () => done,
     });
-    if (!total.isWhole) return;
+    if (!lacks.isWhole) return;
     const taken = new Set(imported.roots.map(keyOf));
     if (!fresh.every((cid) => taken.has(keyOf(cid)))) {
       throw new OpError('response-invalid', this.#op, { hint: 'the node took other roots' });
@@ -345,26 +342,6 @@ const textOf = (key: Buffer): string => keyOf(cidOfBytes(key));
 
 /** What is pinned, all of it recursively: the tree first. */
 const rootsOf = ({ tree, manifest, record }: Whole): CID[] => [tree, manifest, record];
-
-/** What is missing, counted. It is walked again to be sent: to remember it would be a block's CID each. */
-async function amountOf(
-  dag: Dag,
-  pairs: readonly Lack[],
-  signal: AbortSignal,
-): Promise<{ blocks: number; bytes: number; isWhole: boolean }> {
-  const total = { blocks: 0, bytes: 0, isWhole: true };
-  const onElsewhere = () => {
-    total.isWhole = false;
-  };
-  for (const pair of pairs) {
-    for await (const cids of missing(dag, pair, signal, onElsewhere)) {
-      total.blocks += cids.length;
-      for (const cid of cids) total.bytes += dag.sizeOf(cid) ?? 0;
-      await turn();
-    }
-  }
-  return total;
-}
 
 async function* telling(
   bytes: AsyncIterable<Uint8Array>,
