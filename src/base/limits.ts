@@ -49,8 +49,9 @@ export const SEAL_DELAY_MS = 1000;
 export const BUSY_REQUESTS_PER_S = 500;
 export const BUSY_SAMPLE_MS = 50;
 export const SEAL_BUSY_MS_MAX = 10_000;
-/** Objects, and their bytes, of one message to a hashing thread. */
-export const SEAL_BATCH_OBJECTS_MAX = 256;
+/** Objects looked at together; those, and their bytes, of one message to a hashing thread and one transaction. */
+export const SEAL_PAGE_OBJECTS_MAX = 256;
+export const SEAL_BATCH_OBJECTS_MAX = 64;
 export const SEAL_BATCH_BYTES_MAX = 4 * 1024 * 1024;
 /** Block rows written in one transaction, so that sealing a huge file never holds the journal. */
 export const SEAL_ROWS_PER_COMMIT_MAX = 2048;

@@ -128,7 +128,7 @@ class Upload {
     // To send takes long, and somebody else may have published there meanwhile.
     await this.#demandOurs();
     await this.#node.mfs.place(this.#place, wanted.tree, this.#call);
-    await this.#demandThere(wanted);
+    const pins = await this.#demandThere(wanted);
     this.#keep({
       state: this.#row.pin ? 'pinned' : 'stored',
       held: { ...this.#row.wanted, pin: this.#row.pin },
@@ -138,7 +138,7 @@ class Upload {
       failure: undefined,
     });
     // A kill may take out of its MFS what is there for a moment only: a pin keeps it until the next check.
-    await this.#letGo(this.#row.pin || !wasPlaced ? roots : roots.slice(1));
+    await this.#letGo(pins, this.#row.pin || !wasPlaced ? roots : roots.slice(1));
     const sent = lateAmong(interrupted, this.#ports.clock.now().s);
     this.#keep({ sent, attempts: 0, dueS: undefined });
     return this.#row;
@@ -240,7 +240,7 @@ class Upload {
     // They may be pinned before the node has answered, and nobody after a kill would know why.
     const note = { state: 'uploading', sent: [...sent], dueS } as const;
     this.#keep(isLost ? { ...note, held: undefined } : note);
-    const base = await this.#base(held);
+    const base = await this.#base(held, before);
     const pairs = [
       { root: wanted.tree, base: base?.tree },
       { root: wanted.manifest, base: base?.manifest },
@@ -273,14 +273,16 @@ class Upload {
   }
 
   /** The snapshot that the node still keeps whole; undefined: nothing is taken for granted. */
-  async #base(held: Root | undefined): Promise<Pick<Whole, 'tree' | 'manifest'> | undefined> {
+  async #base(
+    held: Root | undefined,
+    pins: Pins,
+  ): Promise<Pick<Whole, 'tree' | 'manifest'> | undefined> {
     const { failure } = this.#row;
     // A node may have lost blocks below a pin: an attempt that failed for it sends everything.
     if (held === undefined || failure === 'content-missing' || failure === 'timeout') {
       return undefined;
     }
     const { tree, manifest } = await this.#wholeOf(held);
-    const pins = await this.#pins();
     return isKept(pins, tree) && isKept(pins, manifest) ? { tree, manifest } : undefined;
   }
 
@@ -302,23 +304,23 @@ class Upload {
     return named.map(({ cid }) => pinOf(cid)).filter((key) => roots.has(key));
   }
 
-  /** @throws OpError response-invalid. */
-  async #demandThere(wanted: Whole): Promise<void> {
+  /** @returns what is pinned now. @throws OpError response-invalid. */
+  async #demandThere(wanted: Whole): Promise<Pins> {
     const placed = await this.#node.mfs.stat(this.#place, this.#call);
     const pins = await this.#pins();
     const isPlaced = placed !== undefined && keyOf(placed.cid) === keyOf(wanted.tree);
     const isPinned = rootsOf(wanted).every((cid) => isKept(pins, cid));
-    if (isPlaced && isPinned) return;
+    if (isPlaced && isPinned) return pins;
     throw new OpError('response-invalid', this.#op, {
       hint: `the node says that it has no ${isPlaced ? 'pin' : 'entry in MFS'} of what it took`,
     });
   }
 
   /** Our pins of before, and those that have another name by an upgrade, or none by a kill. */
-  async #letGo(roots: readonly CID[]): Promise<void> {
+  async #letGo(pins: Pins, roots: readonly CID[]): Promise<void> {
     const wanted = new Set(roots.map(pinOf));
     const sent = new Set(sentCids(this.#row.sent));
-    for (const [key, { cid, type, name }] of await this.#pins()) {
+    for (const [key, { cid, type, name }] of pins) {
       const isUnsaid = name === undefined || name === this.#oldName;
       const isOurs = name === this.#name || (isUnsaid && sent.has(key));
       if (!isOurs || wanted.has(key)) continue;

@@ -112,6 +112,17 @@ test('bytes that are elsewhere are not sent: the node is told to pin, and finds 
   }
 });
 
+test('a node is asked for all its pins twice in an attempt: before anything is sent, and behind all', async () => {
+  for (const bytes of ['one', 'two']) {
+    world.write('/ipfs/t/f', bytes);
+    await want();
+    fake.calls.length = 0;
+    await attempt();
+    // Those of each type by themselves.
+    expect(fake.calls.filter((name) => name === 'pins.ls')).toHaveLength(4);
+  }
+});
+
 test('of a change only its blocks travel, and the pins of before go', async () => {
   await want();
   await attempt();
