@@ -34,7 +34,10 @@ export class Turns {
     };
   }
 
-  /** Does `work` when it is its turn; it is not begun once the signal aborted. @throws as `enter`. */
+  /**
+   * Does `work` when it is its turn; it is not begun once the signal aborted. Until it has settled it
+   * keeps its place, whoever has given up. @throws as `enter`.
+   */
   async run<T>(op: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     const leave = await this.enter(op, signal);
     try {
@@ -44,6 +47,11 @@ export class Turns {
     } finally {
       leave();
     }
+  }
+
+  /** From now on so many more have their turn at once. */
+  widen(more: number): void {
+    for (let left = more; left > 0; left--) this.#passOn();
   }
 
   #turn(op: string, signal: AbortSignal): Promise<void> {

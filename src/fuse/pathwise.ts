@@ -15,6 +15,7 @@ import type { Name } from '../base/ids.ts';
 import { FUSE_CID_READS_MAX, FUSE_REQUEST_MS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { Libfuse2, NativeMounting } from '../base/native.ts';
+import { Turns } from '../base/turns.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Awaitable, FileSystem, Invalidator } from '../vfs/vfs.ts';
 import { Callers } from './callers.ts';
@@ -25,7 +26,6 @@ import { type Opening, Openings } from './openings.ts';
 import type { InTurn, PathCall } from './pathwise-operations.ts';
 import { type Loaded, loadPackage, type PackageMount, type Ticket } from './pathwise-package.ts';
 import { type Entry, operationsAt } from './pathwise-table.ts';
-import { Turns } from './turns.ts';
 
 export interface PathwiseOptions {
   readonly fileSystem: FileSystem;
@@ -76,7 +76,10 @@ export class PathwiseServer implements Driver {
   readonly #options: PathwiseOptions;
   readonly #callers: Callers;
   readonly #openings = new Openings();
-  readonly #turns = new Turns(FUSE_CID_READS_MAX);
+  readonly #turns = new Turns({
+    atOnce: FUSE_CID_READS_MAX,
+    waitingMax: Number.POSITIVE_INFINITY,
+  });
   /** Aborts when nobody is there any more who waits. */
   readonly #over = new AbortController();
   #libfuse: Libfuse2 | undefined;
@@ -274,7 +277,9 @@ export class PathwiseServer implements Driver {
     this.#over.signal.addEventListener('abort', leave, { once: true, signal });
     if (this.#over.signal.aborted) leave();
     const isBegun = work instanceof Promise;
-    const result = isBegun ? work : this.#turns.run(() => work({ signal }), signal);
+    const result = isBegun
+      ? work
+      : this.#turns.run('wait for content', signal, () => work({ signal }));
     result.then((value) => {
       const isAnswered = this.#isServing && once(() => this.#answer(number, entry, value));
       if (!isAnswered) this.#drop(entry, value);
