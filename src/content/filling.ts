@@ -87,12 +87,16 @@ export class Filling {
     return this.#options.fetcher.isOffered;
   }
 
-  /** As `dag`, of which the block store keeps what is fetched: not for the bytes of files. */
-  keeping(): Dag {
+  /** As `dag`, of which the block store keeps what is read: not for the bytes of files. Alone, nobody is asked. */
+  keeping({ isAlone = false } = {}): Dag {
     const { blocks, fetcher } = this.#options;
     const get = async (cid: CID, signal: AbortSignal) => {
       const known = blocks.get(cid);
-      if (known !== undefined) return known;
+      if (known !== undefined) {
+        blocks.hold(cid);
+        return known;
+      }
+      if (isAlone) return undefined;
       const bytes = await fetcher.fetch(cid, signal);
       blocks.put(cid, bytes);
       return bytes;

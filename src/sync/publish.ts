@@ -111,7 +111,8 @@ export class Publisher {
    *   in memory), denied, version-conflict, locked, no-space, integrity, io; the signal's reason.
    */
   publish(request: PublishRequest, run: Run): Promise<Published> {
-    return this.#queue(() => this.#publish(request, run));
+    const { holding } = this.#ports.contents;
+    return this.#queue(() => holding.during(() => this.#publish(request, run)));
   }
 
   /** All checks of `publish`, and nothing changed. */
