@@ -325,6 +325,17 @@ export const EVICTION_REFUSED_MS = 60_000;
 export const BLOCKS_NEEDED_HERE_MAX = 1_000_000;
 /** How often pins of ours at a node are let go that keep what came back or is wanted no more. */
 export const EVICTION_UNPIN_MS = 600_000;
+/** How often it is looked whether there are more snapshots than are kept. */
+export const RELEASE_LOOK_MS = 5000;
+/** Of the time, the part that it may take to find what only they have: one in so many. */
+export const RELEASE_BUSY_PART = 20;
+/** How soon it is tried again when somebody stores blocks just now. */
+export const RELEASE_RETRY_MS = 200;
+/** How often it is tried again when something else kept them, or nobody knew what is needed. */
+export const RELEASE_AGAIN_MS = 600_000;
+/** Snapshots let go in one round, and content objects in one transaction. */
+export const RELEASED_AT_ONCE_MAX = 1000;
+export const RELEASED_TOGETHER = 256;
 /** How often pinned files that are elsewhere are looked for, and tried again when they could not be had. */
 export const GATHER_LOOK_MS = 1000;
 export const GATHER_RETRY_MS = 30_000;

@@ -129,6 +129,7 @@ export class BlockStore {
   #holdLasting(cid: CID): boolean {
     const place = this.#journal.contents.lastingBlock(blockKey(cid));
     if (place === undefined) return false;
+    if (this.#contents.row(place.content)?.held === 1) return true;
     this.#journal.commit(() => this.#contents.hold(place.content));
     return true;
   }

@@ -33,6 +33,7 @@ import { DirectContent, type Sealing } from './direct.ts';
 import { type AllocateMode, allocateAt, copyAt, readAt, writeAt } from './extents.ts';
 import { attempt, checkSize, cutShort } from './faults.ts';
 import { Forks } from './forks.ts';
+import { Holding } from './holding.ts';
 import { Losses } from './losses.ts';
 import { ContentObjects } from './objects.ts';
 import { isProof, overwritten, resized, zeroed } from './packed.ts';
@@ -55,6 +56,7 @@ export { BlockFetcher, type BlockOrigin } from './fetch.ts';
 export { Filling } from './filling.ts';
 export { CONTENT_PROFILE, type Profile, rawCid } from './hash.ts';
 export { HashPool } from './hasher.ts';
+export type { Holding } from './holding.ts';
 export { Sealer } from './seal.ts';
 
 export interface ContentStoreOptions {
@@ -82,6 +84,8 @@ export class ContentStore {
   readonly losses: Losses;
   /** For content that is elsewhere. */
   readonly remote: RemoteContent;
+  /** Who stores blocks, and so keeps others from letting any go. */
+  readonly holding = new Holding();
   readonly #objects: ContentObjects;
   readonly #native: ContentStoreOptions['native'];
   readonly #clock: Clock;

@@ -104,13 +104,19 @@ export class Filling {
     return this.#options.fetcher.isOffered;
   }
 
-  /** As `dag`, of which the block store keeps what is fetched: not for the bytes of files. */
+  /** As `dag`, of which the block store keeps what is read: not for the bytes of files. */
   keeping(): Dag {
-    return this.gathering(0).dag;
+    return this.gathering({ bytesMax: 0 }).dag;
   }
 
-  /** The same, kept many at a time: at the latest when there are `bytesMax` of them, or by `keep`. */
-  gathering(bytesMax = GATHERED_BYTES_MAX): { readonly dag: Dag; keep(): void } {
+  /**
+   * The same, what is fetched kept many blocks at a time: at the latest when there are `bytesMax` of them, or by
+   * `keep`. Alone, nobody is asked.
+   */
+  gathering({ bytesMax = GATHERED_BYTES_MAX, isAlone = false } = {}): {
+    readonly dag: Dag;
+    keep(): void;
+  } {
     const { blocks, fetcher } = this.#options;
     const gathered = new Map<string, StoredBlock>();
     let size = 0;
@@ -121,8 +127,14 @@ export class Filling {
     };
     const get = async (cid: CID, signal: AbortSignal) => {
       const key = cid.toString();
-      const known = gathered.get(key)?.bytes ?? blocks.get(cid);
-      if (known !== undefined) return known;
+      const fetched = gathered.get(key);
+      if (fetched !== undefined) return fetched.bytes;
+      const known = blocks.get(cid);
+      if (known !== undefined) {
+        blocks.hold(cid);
+        return known;
+      }
+      if (isAlone) return undefined;
       const bytes = await fetcher.fetch(cid, signal);
       if (!gathered.has(key)) size += bytes.length;
       gathered.set(key, { cid, bytes });

@@ -172,6 +172,9 @@ const sync = z
       .max(DAY_S)
       .default(3600)
       .describe('How often a store is asked whether it still has what it said it has, in seconds.'),
+    keep_snapshots: count(1)
+      .default(100)
+      .describe('Snapshots of a published path that stay whole here; older ones are let go.'),
     want: z
       .int()
       .min(1)

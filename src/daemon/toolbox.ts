@@ -90,6 +90,7 @@ function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
     keptJobs: new JournaledJobs(core.journal),
     vfs: core.vfs,
     sealer: core.sealer,
+    holding: core.contents.holding,
     ...ipfsPorts({
       ...core,
       ...nodes,

@@ -49,6 +49,9 @@ export interface BlockRow {
   readonly size: number;
 }
 
+/** Content on the disk that has a block, or is the file of that CID though its bytes are elsewhere. */
+export interface PlaceRow extends Pick<ContentRow, 'id' | 'state' | 'refs' | 'held' | 'cid'> {}
+
 export interface PinRow {
   readonly cid: Buffer;
   readonly type: 'recursive' | 'direct';
@@ -275,7 +278,15 @@ export class Contents {
     return this.#query('block').get(cid) as BlockRow | undefined;
   }
 
-  /** The same in content that is all here: what was fetched of remote content may go at any time. */
+  /** All content that has a part in keeping a block. */
+  keepersOf(cid: Buffer): PlaceRow[] {
+    return this.#query('keepersOf').all({ cid }) as PlaceRow[];
+  }
+
+  /**
+   * The same in content that is all here: what was fetched of remote content may go at any time. Of several
+   * places one that is held already.
+   */
   lastingBlock(cid: Buffer): BlockRow | undefined {
     return this.#query('lastingBlock').get(cid) as BlockRow | undefined;
   }
@@ -393,7 +404,10 @@ const SQL = {
   block: `SELECT block.* FROM block JOIN content ON content.id = block.content
     WHERE block.cid = ? AND state <> 'open' ORDER BY content`,
   lastingBlock: `SELECT block.* FROM block JOIN content ON content.id = block.content
-    WHERE block.cid = ? AND state NOT IN ('open', 'remote') ORDER BY content LIMIT 1`,
+    WHERE block.cid = ? AND state NOT IN ('open', 'remote') ORDER BY held DESC, content LIMIT 1`,
+  keepersOf: `SELECT c.id, c.state, c.refs, c.held, c.cid FROM block b JOIN content c ON c.id = b.content
+      WHERE b.cid = @cid AND c.state <> 'open' AND c.place <> 'memory'
+    UNION SELECT id, state, refs, held, cid FROM content WHERE cid = @cid AND state = 'remote'`,
   copyBlocks: 'INSERT INTO block SELECT cid, ?, position, size FROM block WHERE content = ?',
   insertBlock: 'INSERT OR IGNORE INTO block VALUES (?, ?, ?, ?)',
   blocksOf: 'SELECT * FROM block WHERE content = ? ORDER BY position',

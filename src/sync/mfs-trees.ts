@@ -209,12 +209,12 @@ export class MfsTrees {
 
   /** Waiting for the round under way ends with the signal, too. */
   async #inTurn(tree: MfsTree, signal: AbortSignal): Promise<void> {
-    const { clock } = this.#ports;
+    const { clock, contents } = this.#ports;
     const known = this.#knownOf(tree);
     const op = `show ${tree.source} of MFS at ${textOf(tree.path)}`;
     const end = await known.turns.enter(op, signal);
     try {
-      await this.#round(tree, known, signal);
+      await contents.holding.during(() => this.#round(tree, known, signal));
       known.failures = 0;
       known.error = undefined;
       known.dueMs = clock.monotonicMs() + MFS_LOOK_MS;

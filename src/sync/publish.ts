@@ -114,7 +114,8 @@ export class Publisher {
    */
   publish(request: PublishRequest, run: Run): Promise<Published> {
     const op = `publish ${request.path}`;
-    return this.#turns.run(op, run.signal, () => this.#publish(request, run));
+    const { holding } = this.#ports.contents;
+    return this.#turns.run(op, run.signal, () => holding.during(() => this.#publish(request, run)));
   }
 
   /** All checks of `publish`, and nothing changed. */

@@ -113,11 +113,15 @@ export class Restorer {
    * @throws OpError sync-conflict with details {conflicts}; content-missing, integrity, unsupported
    *   (no directory), version-conflict, no-space, io; what the writer throws; the signal's reason.
    */
-  async restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {
+  restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {
+    return this.#ports.contents.holding.during(() => this.#restore(request, run));
+  }
+
+  async #restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {
     const { journal, filling } = this.#ports;
     const op = `restore ${request.cid}`;
     const mayLackBytes = filling.isOffered && request.isAlone !== true;
-    const { dag, keep } = mayLackBytes ? filling.gathering() : { ...this.#ports, keep: () => {} };
+    const { dag, keep } = filling.gathering({ isAlone: !mayLackBytes });
     const synced = journal.superblocks.synced(request.path);
     const root = request.missing.length === 0 ? request.existing : undefined;
     demandRoot(journal, { ...request, root }, op);

@@ -20,7 +20,7 @@ import { counted, lacking } from './missing.ts';
 import { lateAmong, sentCids } from './sent.ts';
 import { chainOf, readSnapshot } from './snapshot.ts';
 
-/** Records of a path among which one is looked for that brought a tree to it. */
+/** Records of a path among which one is looked for that published a tree of it, or brought one there. */
 const RECORDS_MAX = 4096;
 /** Earlier snapshots among which a tree is looked for: hours of them, and some milliseconds of work. */
 const EARLIER_MAX = 1000;
@@ -181,7 +181,7 @@ class Upload {
     const { held, wanted, sent } = this.#row;
     const known = new Set([wanted.tree, ...(held === undefined ? [] : [held.tree])].map(textOf));
     for (const text of sentCids(sent)) known.add(keyOf(parseCid(text)));
-    if (known.has(key) || this.#isMerged(there.cid)) return key;
+    if (known.has(key) || this.#isBefore(there.cid)) return key;
     if (await this.#wasOurs(there.cid)) return key;
     throw new OpError('sync-conflict', this.#op, {
       hint: `somebody else published ${there.cid} there: merge it with vfs_sync_from_ipfs, or move it away`,
@@ -189,11 +189,11 @@ class Upload {
     });
   }
 
-  /** Whether what is wanted includes it: somebody brought it here before. */
-  #isMerged(tree: CID): boolean {
+  /** Whether what is wanted comes after it: it was published here, or brought here, before. */
+  #isBefore(tree: CID): boolean {
     const { path, wanted } = this.#row;
-    const brought = this.#ports.journal.ops.broughtTo(path, wanted.seq, RECORDS_MAX);
-    return brought.map(textOf).includes(keyOf(tree));
+    const roots = this.#ports.journal.ops.rootsOf(path, wanted.seq, RECORDS_MAX);
+    return roots.map(textOf).includes(keyOf(tree));
   }
 
   /**

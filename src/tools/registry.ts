@@ -417,7 +417,9 @@ export class Registry {
     };
     try {
       signal.throwIfAborted();
-      const work = outcomeOf(call, context);
+      const run = () => outcomeOf(call, context);
+      // What it stores stays until it is done.
+      const work = tool.changes === 'nothing' ? run() : this.#ports.holding.during(run);
       running?.began(work);
       const outcome = await settled(work, { signal, tool, clock });
       return this.#succeeded(call, outcome, bytesMax);

@@ -213,13 +213,7 @@ export interface Written {
   readonly length: number;
 }
 
-function recordWrite(
-  core: Core,
-  tx: Tx,
-  caller: Caller,
-  row: InodeRow,
-  written: Written,
-): void {
+function recordWrite(core: Core, tx: Tx, caller: Caller, row: InodeRow, written: Written): void {
   core.record(tx, caller, 'write', {
     ...written,
     ino: row.ino,

@@ -156,6 +156,7 @@ export class Fixture {
       cursors: new Cursors({ clock, random }),
       jobs: new Jobs({ clock, random }),
       keptCalls: new JournaledCalls(journal),
+      holding: contents.holding,
       keptJobs: new JournaledJobs(journal),
       mount: { localPath: (path) => this.#localPath(path) },
       vfs: this.vfs,
