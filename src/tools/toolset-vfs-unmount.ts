@@ -112,7 +112,9 @@ async function bringAway(
     const partial = await pendingOf(mounted, context);
     if (isMfs && partial.files === 0) return;
     throw new OpError('io', `${tool} ${textOf(mountPoint)}`, {
-      hint: 'what is not in its store yet stays here with force, and is brought there later',
+      hint: isMfs
+        ? 'what is not in MFS yet stays here with force, until it is mounted again'
+        : 'what its store has not yet is brought there later with force',
       details: { backend: superblock.backend, partial },
       cause,
     });
