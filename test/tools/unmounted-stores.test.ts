@@ -86,10 +86,8 @@ test('what is not to be published at an unmount is told as pending', async () =>
   expect(states()).toEqual([]);
 });
 
-test.each([
-  ['says so', { sync_ms: 0 }],
-  ['says nothing, as the configuration has it', {}],
-])('what is published on request only, because it %s, owes nothing', async (_, options) => {
+test('what is published on request only owes nothing', async () => {
+  const options = { sync_ms: 0 };
   await world.done('vfs_mount', { backend: 'ipfs', mount_point: '/own', options });
   await world.write('/own/a', 'abc');
   isAway = true;
