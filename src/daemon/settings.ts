@@ -144,8 +144,8 @@ const sync = z
       .max(DAY_S * MS_PER_S)
       .default(5000)
       .describe(
-        'How long a tree rests before it is published by itself, in ms; 0: only when asked. What ' +
-          'a mount says (`sync_ms`) wins.',
+        'How long a tree rests before it is published by itself, in ms, where its mount does not ' +
+          'say (`sync_ms`); 0: trees are published only when asked, whatever mounts say.',
       ),
     interval_s: z
       .int()

@@ -32,7 +32,7 @@ export interface BackgroundPorts {
 export interface BackgroundPolicy {
   /** Stores that every tree is brought to; where there is none, nothing is published by itself. */
   readonly targets: readonly string[];
-  /** Of mounts that do not say it (`sync_ms`); 0: never. */
+  /** Of mounts that do not say it (`sync_ms`); 0: never, whatever they say. */
   readonly quietMs: number;
   readonly intervalMs: number;
 }
@@ -209,9 +209,10 @@ export class Background {
 
   /** 0: never by itself. */
   #quietMsOf({ kind, volatile, readOnly, options }: SuperblockRow): number {
-    if (kind !== 'ipfs' || volatile || readOnly) return 0;
+    const { quietMs } = this.#policy;
+    if (quietMs === 0 || kind !== 'ipfs' || volatile || readOnly) return 0;
     const { sync_ms: own } = options;
-    return typeof own === 'number' ? own : this.#policy.quietMs;
+    return typeof own === 'number' ? own : quietMs;
   }
 
   /** The newest record that is published, and owed to every store; 0: none. */

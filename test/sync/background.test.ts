@@ -203,6 +203,16 @@ test('what a mount says wins; trees in memory and those that only are asked for 
   expect(paths()).toEqual(['/ipfs', '/slow']);
 });
 
+test('where nothing leaves by itself a mount cannot say otherwise', async () => {
+  const options = { sync_ms: 1 };
+  mountTree(world.vfs, ROOT, { point: '/quick', mode: 0o755, options });
+  start({ quietMs: 0 });
+  world.write('/quick/f', 'x');
+  await pass(INTERVAL_MS * 2);
+  await background.finish(stop.signal);
+  expect(paths()).toEqual([]);
+});
+
 test('a tree that cannot be published is tried again, later each time, and shows why', async () => {
   start();
   world.write('/ipfs/f', 'one');
