@@ -43,7 +43,7 @@ interface Pair {
  * same place. What is not here is told to `onElsewhere`, and nothing is known of what is below it.
  * @throws OpError content-missing, integrity, unsupported; the signal's reason.
  */
-export async function* missing(
+async function* missing(
   dag: Dag,
   { root, base }: Lack,
   signal: AbortSignal,
