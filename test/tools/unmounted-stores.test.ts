@@ -20,13 +20,15 @@ const away = <T extends object>(facet: T): T =>
     },
   });
 
-const open = async (sync?: string): Promise<void> => {
+/** A tree does not rest long enough to be published before somebody unmounts it. */
+const REST = 'debounce_ms = 86_400_000';
+
+const open = async (sync = REST): Promise<void> => {
   isAway = false;
   fake = new FakeNode();
   const { content, pins, mfs, ...node } = fake.node;
   const facets = { content: away(content), pins: away(pins), mfs: away(mfs) };
   world = new Fixture(TOOLS, { ...node, ...facets } as KuboNode, sync);
-  // It does not rest long enough to be published before somebody unmounts it.
   const options = { sync_ms: 86_400_000 };
   await world.done('vfs_mount', { backend: 'ipfs', mount_point: '/t', options });
   await world.write('/t/a', 'abc');
@@ -79,7 +81,7 @@ test('by force what cannot leave is told as pending, and goes there later', asyn
 
 test('what is not to be published at an unmount is told as pending', async () => {
   await world.close();
-  await open('debounce_ms = 0\nat_unmount = false');
+  await open(`${REST}\nat_unmount = false`);
   expect(await world.done('vfs_unmount', unmount)).toMatchObject({
     pending: { files: 1, bytes: 3 },
   });
