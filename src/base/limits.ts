@@ -65,8 +65,13 @@ export const DAG_LEAVES_CACHED_BYTES_MAX = 16 * 1024 * 1024;
 /** Blocks asked for at once; one that has not come after so long, waiting included, is missing. */
 export const FETCHES_AT_ONCE_MAX = 32;
 export const FETCH_MS_MAX = 30_000;
+/** How long a node that gave nobody an answer may take to answer anything; and how long it counts as silent. */
+export const SILENCE_ASKED_MS_MAX = 2000;
+export const SILENCE_KEPT_MS = 1000;
 /** Bytes of fetched blocks held in memory for who comes for them again. */
 export const FETCHED_CACHED_BYTES_MAX = 16 * 1024 * 1024;
+/** Bytes of fetched blocks that are written together. */
+export const GATHERED_BYTES_MAX = 16 * 1024 * 1024;
 /** Who reads a remote file from one end to the other finds so much of it here already. */
 export const READ_AHEAD_BYTES = 4 * 1024 * 1024;
 /** Who reads one small remote file after the other finds the next ones here already, so many of them. */
@@ -287,6 +292,8 @@ export const FOLLOW_INTERVAL_S = 60;
 
 /** Longest pause between two attempts to bring a snapshot to a store. */
 export const SYNC_RETRY_S_MAX = 300;
+/** Publications, and looks for what changed, that wait for their turn; one more is refused. */
+export const PUBLICATIONS_WAITING_MAX = 1024;
 /** How often it is looked whether trees changed that are published by themselves. */
 export const SYNC_LOOK_MS = 500;
 /** Bytes copied because somebody has them open, by a publication that nobody asked for. */
@@ -297,6 +304,9 @@ export const SYNC_SETTLE_S = 5;
 export const SYNC_SETTLE_LOOK_MS = 20;
 /** How long a daemon that stops publishes what changed, and brings it to stores. */
 export const STOP_PUBLISH_MS_MAX = 10_000;
+
+/** How long an unmount that is forced waits for what is not in its store yet. */
+export const UNMOUNT_MS_MAX = 3000;
 
 /** How often it is looked whether more bytes of files are here than may be. */
 export const EVICTION_LOOK_MS = 1000;

@@ -62,24 +62,42 @@ function parsed(json: string): unknown {
   }
 }
 
+type Show = (progress: Progress) => void;
+
 /**
  * Progress is shown on a terminal, or as `show` does.
  * @throws OpError what the daemon answers.
  */
-export async function callTool(
+export const callTool = (
   daemon: ControlClient,
   tool: string,
   values: unknown,
   signal: AbortSignal,
-  show?: (progress: Progress) => void,
+  show?: Show,
+): Promise<Envelope> => ask(daemon, ['call', { tool, arguments: values }], signal, show);
+
+/** The same of what has no tool. */
+export const runCommand = (
+  daemon: ControlClient,
+  command: string,
+  values: unknown,
+  signal: AbortSignal,
+  show?: Show,
+): Promise<Envelope> => ask(daemon, ['command', { command, arguments: values }], signal, show);
+
+async function ask(
+  daemon: ControlClient,
+  [method, asked]: readonly ['call' | 'command', object],
+  signal: AbortSignal,
+  show: Show | undefined,
 ): Promise<Envelope> {
   using line = new ProgressLine();
   const tell = show ?? ((progress: Progress) => line.show(progressText(progress)));
   const onPart = (part: unknown) => tell(part as Progress);
   // The next daemon knows the call by its key, if this one goes away with it.
-  const params = { tool, arguments: values, key: new SystemRandom().token() };
+  const params = { ...asked, key: new SystemRandom().token() };
   const options = { signal, onPart, clock: new SystemClock() };
-  return (await daemon.askAgain('call', params, options)) as Envelope;
+  return (await daemon.askAgain(method, params, options)) as Envelope;
 }
 
 /** Bytes as they are, facts as JSON. */

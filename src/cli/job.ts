@@ -17,17 +17,18 @@ const JOB_MS_MAX = 3_600_000;
 const jobIn = (envelope: Envelope): JobView | undefined =>
   envelope.status === 'success' ? (envelope.data['job'] as JobView | undefined) : undefined;
 
-/** The envelope of the work itself, however long it takes. */
+/** The envelope of the work itself, however long it takes; `begin` calls what is not a tool. */
 export async function finished(
   daemon: ControlClient,
   tool: string,
   values: Readonly<Record<string, unknown>>,
   signal: AbortSignal,
+  begin = callTool,
 ): Promise<Envelope> {
   using bar = new ProgressBar();
   const show = (progress: Progress) => bar.show(progress);
   const waited = { ...values, wait_ms: LOOK_MS, timeout_ms: JOB_MS_MAX };
-  let envelope = await callTool(daemon, tool, waited, signal, show);
+  let envelope = await begin(daemon, tool, waited, signal, show);
   for (let job = jobIn(envelope); job !== undefined; ) {
     show(job.progress);
     const asked = { job_id: job.job_id, wait_ms: LOOK_MS };

@@ -8,6 +8,7 @@ import type {
   ShownSnapshot,
   SnapshotList,
 } from '../daemon/daemon.ts';
+import { runCommand } from './call.ts';
 import {
   type Ending,
   interruptible,
@@ -160,12 +161,11 @@ async function restore(
     ipfs_path: snapshot,
     path: await treePath(daemon, into ?? path),
     on_conflict: onConflict,
-    overwrite: true,
     apply_deletions: keepExtra !== true,
     parents: true,
     dry_run: dryRun === true,
   };
-  const envelope = await finished(daemon, 'vfs_sync_from_ipfs', values, signal);
+  const envelope = await finished(daemon, 'snapshot_restore', values, signal, runCommand);
   if (json === true) printJson(envelope.status === 'error' ? envelope : envelope.data);
   else if (envelope.status === 'error') complainOf(envelope);
   else print(restoredText(envelope.data, values.path));

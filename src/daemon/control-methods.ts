@@ -1,12 +1,14 @@
 /** What the command line may ask of a daemon. Everything else goes through `call`, as a tool. */
 import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
+import type { Ino } from '../base/ids.ts';
+import { RUNGS } from '../base/rungs.ts';
 import { turn } from '../base/turn.ts';
 import { exportCar, parseCid } from '../content/content.ts';
 import type { JsonObject } from '../mcp/frames.ts';
 import { UNLIMITED } from '../tools/ceiling.ts';
 import { ENVELOPE_META } from '../tools/envelope.ts';
-import type { CallResult, Envelope, Session } from '../tools/tools.ts';
+import type { CallResult, Envelope, Session, Tool } from '../tools/tools.ts';
 import { isOwner } from './access.ts';
 import type { ControlCall, ControlMethods } from './control.ts';
 import type { CoreParts } from './core.ts';
@@ -38,14 +40,17 @@ const callParams = z.strictObject({
   arguments: z.unknown(),
   key: z.string().optional(),
 });
+const commandParams = callParams.omit({ tool: true }).extend({ command: z.string() });
 const carParams = z.strictObject({ cid: z.string() });
+type Asked = Omit<z.output<typeof callParams>, 'tool'>;
+const reachParams = z.strictObject({ inode: z.int(), rung: z.enum(RUNGS) });
 const listParams = z.strictObject({ path: z.string(), limit: z.int().min(1).max(SNAPSHOTS_MAX) });
 const showParams = z.strictObject({ at: z.string() });
 const diffParams = z.strictObject({ from: z.string().optional(), to: z.string() });
 
 export function controlMethods(options: ControlMethodsOptions): ControlMethods {
   const { parts, status, stop, owner, isTokenRequired } = options;
-  const version = packageVersion();
+  const versioned = { ...options, version: packageVersion() };
   /** What has no tool is not had without a token either. */
   const demandNoToken = ({ peer }: ControlCall, method: string) => {
     if (!isTokenRequired || isOwner(peer, owner)) return;
@@ -81,34 +86,38 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
       return parts().tools.registry.list(UNLIMITED);
     },
     call: async (params, call) => {
-      const { tool: name, arguments: values = {}, key } = demand(callParams, params, 'call');
-      const { registry } = parts().tools;
-      if (isTokenRequired && !isOwner(call.peer, owner)) {
-        const hint = 'tools are called with a token here: use kitfs mcp --token';
-        return plainEnvelope(registry.refuse(new OpError('not-allowed', `call ${name}`, { hint })));
-      }
-      const tool = registry.get(name);
-      if (tool === undefined) return plainEnvelope(registry.refuse(unknownTool(name)));
-      const session = sessionOf(call, version);
-      const { signal } = call;
-      const progress = newestOf(call.part);
-      const options = { signal, key, progress };
-      const envelope = plainEnvelope(await registry.call(tool, values, session, options));
-      const isCut = envelope.status === 'error' && envelope.error_code === 'CANCELLED';
-      // Whoever asked did not take it back: it is for the next daemon.
-      if (isCut && signal.aborted) throw new OpError('not-running', 'call', { hint: 'it stops' });
-      return envelope;
+      const { tool, ...asked } = demand(callParams, params, 'call');
+      return run(versioned, [tool, parts().tools.registry.get(tool)], asked, call);
+    },
+    command: async (params, call) => {
+      const { command, ...asked } = demand(commandParams, params, 'command');
+      return run(versioned, [command, parts().tools.registry.commands.get(command)], asked, call);
     },
     sync_local: async (params, call) => {
       demand(nothing, params, 'sync_local');
       demandNoToken(call, 'sync_local');
       return { files: await syncEverything(parts().core, call.signal) };
     },
+    reach: async (params, call) => {
+      const { inode, rung } = demand(reachParams, params, 'reach');
+      demandNoToken(call, 'reach');
+      return { hindrance: parts().tools.hindrance(inode as Ino, rung) };
+    },
     car: async (params, call) => {
       const { cid } = demand(carParams, params, 'car');
       demandNoToken(call, `export ${cid}`);
       return writeCar(parts().core, parseCid(cid), call);
     },
+    ...snapshotMethods(parts, demandKnown),
+  };
+}
+
+/** `demandKnown` refuses names that the caller may not give. */
+function snapshotMethods(
+  parts: ControlMethodsOptions['parts'],
+  demandKnown: (call: ControlCall, method: string, names: readonly string[]) => void,
+): Pick<ControlMethods, 'snapshot_list' | 'snapshot_show' | 'snapshot_diff'> {
+  return {
     snapshot_list: async (params, call) => {
       const { path, limit } = demand(listParams, params, 'snapshot_list');
       demandKnown(call, 'snapshot_list', [path]);
@@ -128,6 +137,31 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
       return compareSnapshots(parts().core, named, call);
     },
   };
+}
+
+/** The envelope of a call; of `tool` undefined, that there is none of that name. */
+async function run(
+  { parts, owner, isTokenRequired, version }: ControlMethodsOptions & { readonly version: string },
+  [name, tool]: readonly [string, Tool | undefined],
+  asked: Asked,
+  call: ControlCall,
+): Promise<Envelope> {
+  const { registry } = parts().tools;
+  const { arguments: values = {}, key } = asked;
+  if (isTokenRequired && !isOwner(call.peer, owner)) {
+    const hint = 'tools are called with a token here: use kitfs mcp --token';
+    return plainEnvelope(registry.refuse(new OpError('not-allowed', `call ${name}`, { hint })));
+  }
+  if (tool === undefined) return plainEnvelope(registry.refuse(unknownTool(name)));
+  const session = sessionOf(call, version);
+  const { signal } = call;
+  const progress = newestOf(call.part);
+  const options = { signal, key, progress };
+  const envelope = plainEnvelope(await registry.call(tool, values, session, options));
+  const isCut = envelope.status === 'error' && envelope.error_code === 'CANCELLED';
+  // Whoever asked did not take it back: it is for the next daemon.
+  if (isCut && signal.aborted) throw new OpError('not-running', 'call', { hint: 'it stops' });
+  return envelope;
 }
 
 /** Tells the newest of what happens, when the reader has taken what it was told before. */

@@ -15,7 +15,9 @@ export type ControlMethod =
   | 'car'
   | 'snapshot_list'
   | 'snapshot_show'
-  | 'snapshot_diff';
+  | 'snapshot_diff'
+  | 'command'
+  | 'reach';
 
 /** What a peer that may not connect is answered, whatever it asks. Requests count from 1. */
 export const REFUSAL_ID = 0;

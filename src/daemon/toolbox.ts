@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import type { Redactor } from '../base/redaction.ts';
 import type { Space } from '../sync/sync.ts';
-import { TOOLS } from '../tools/inventory.ts';
+import { COMMANDS, TOOLS } from '../tools/inventory.ts';
 import { KernelLocks } from '../tools/locks.ts';
 import {
   Cursors,
@@ -51,6 +51,7 @@ export interface ToolParts {
   readonly jobs: Jobs;
   readonly syncing: () => Syncing;
   readonly finish: Ports['ipfs']['finish'];
+  readonly hindrance: Ports['ipfs']['hindrance'];
   readonly stepping: () => Stepping;
   /** What is known of the room of files. */
   readonly space: () => Space | undefined;
@@ -63,9 +64,9 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const ports = portsOf(inputs, jobs, cursors);
   inputs.core.vfs.core.replicas = ports.ipfs.ladder;
   const { redactor, onAnswered } = inputs;
-  const registry = new Registry({ tools: TOOLS, ports, redactor, onAnswered });
+  const registry = new Registry({ tools: TOOLS, commands: COMMANDS, ports, redactor, onAnswered });
   registry.resume();
-  const { follower, ladder, mfsTrees, uploads, unpublished, finish } = ports.ipfs;
+  const { follower, ladder, mfsTrees, uploads, unpublished, finish, hindrance } = ports.ipfs;
   const mfs = () => mfsTrees.states();
   const stepping = () => ({ followed: follower.states(), mfs: mfs() });
   const syncing = () => ({
@@ -73,7 +74,8 @@ export function openTools(inputs: ToolInputs): ToolParts {
   });
   const contentDirectory = inputs.state.content;
   const evictor = openSpace({ ...inputs, ...inputs.nodes, ladder, contentDirectory });
-  return { registry, jobs, stepping, syncing, finish, space: () => evictor.space };
+  const space = () => evictor.space;
+  return { registry, jobs, stepping, syncing, finish, hindrance, space };
 }
 
 function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {

@@ -187,17 +187,23 @@ export class PathwiseServer implements Driver {
   #serve<T>(ticket: Ticket, entry: Entry<T>): void {
     const number = Number(ticket);
     this.#trying(entry, () => {
-      const result = this.#begin(number, entry);
-      if (result instanceof Promise || isInTurn(result)) this.#wait(number, entry, result);
+      const answered = new AbortController();
+      const result = this.#begin(number, entry, answered.signal);
+      if (result instanceof Promise || isInTurn(result))
+        this.#wait(number, entry, result, answered);
       else this.#answer(number, entry, result);
     });
   }
 
-  #begin<T>(number: number, { serve, isSync }: Entry<T>): Awaitable<T> | InTurn<T> {
+  #begin<T>(
+    number: number,
+    { serve, isSync }: Entry<T>,
+    signal: AbortSignal,
+  ): Awaitable<T> | InTurn<T> {
     const { journal } = this.#options;
     if (!this.#isServing) throw new OpError('not-running', 'serve a mount that has ended');
     this.#requests += 1;
-    const call = this.#callOf(number);
+    const call = this.#callOf(number, signal);
     if (isSync === true) return serve(call);
     const results: (Awaitable<T> | InTurn<T>)[] = [];
     try {
@@ -211,7 +217,7 @@ export class PathwiseServer implements Driver {
     return results[0] as Awaitable<T> | InTurn<T>;
   }
 
-  #callOf(number: number): PathCall {
+  #callOf(number: number, signal: AbortSignal): PathCall {
     assert(this.#libfuse !== undefined, 'an operation comes from libfuse');
     const turn = this.#libfuse.describe(number);
     const { fileSystem } = this.#options;
@@ -228,6 +234,7 @@ export class PathwiseServer implements Driver {
       allocate: turn.allocate,
       atime: turn.atime,
       mtime: turn.mtime,
+      signal,
     };
   }
 
@@ -247,8 +254,12 @@ export class PathwiseServer implements Driver {
   }
 
   /** Answers once: with the result, or when the deadline has passed. */
-  #wait<T>(number: number, entry: Entry<T>, work: Promise<T> | InTurn<T>): void {
-    const answered = new AbortController();
+  #wait<T>(
+    number: number,
+    entry: Entry<T>,
+    work: Promise<T> | InTurn<T>,
+    answered: AbortController,
+  ): void {
     const once = (answer: () => void): boolean => {
       if (answered.signal.aborted) return false;
       answered.abort();

@@ -6,18 +6,19 @@
  * tree that cannot be published keeps no other waiting, and is tried again; nothing is merged: what
  * somebody else published at a store stays there.
  */
-import pLimit from 'p-limit';
 import type { Clock } from '../base/clock.ts';
 import { asOpError, type OpError } from '../base/errors.ts';
 import { type Ino, type Name, NO_CONTENT, type SuperblockId } from '../base/ids.ts';
-import { SYNC_COPIED_BYTES_MAX, SYNC_LOOK_MS } from '../base/limits.ts';
+import { PUBLICATIONS_WAITING_MAX, SYNC_COPIED_BYTES_MAX, SYNC_LOOK_MS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { turn } from '../base/turn.ts';
+import { Turns } from '../base/turns.ts';
 import type { Actor, Change, Journal, SuperblockRow, WriteSessionRow } from '../journal/journal.ts';
 import { OPEN_GATE } from './freeze.ts';
 import { retryDelayS } from './intend.ts';
 import type { Publisher } from './publish.ts';
 import { dueAtMs, type Unrest } from './rest.ts';
+import { tooLarge } from './writing.ts';
 
 export interface BackgroundPorts {
   readonly journal: Journal;
@@ -71,7 +72,7 @@ export class Background {
   /** The newest record when it was looked last. */
   #seq: number | undefined;
   /** One round at a time. */
-  readonly #queue = pLimit(1);
+  readonly #rounds = new Turns({ atOnce: 1, waitingMax: PUBLICATIONS_WAITING_MAX });
   /** Ends the round under way when whoever wants to finish cannot wait any longer. */
   readonly #late = new AbortController();
 
@@ -97,7 +98,7 @@ export class Background {
     const either = AbortSignal.any([signal, this.#late.signal]);
     try {
       for (;;) {
-        await this.#queue(() => this.#round(either));
+        await this.#rounds.run('publish what changed', either, () => this.#round(either));
         await this.#ports.clock.sleep(SYNC_LOOK_MS, either);
       }
     } catch (error) {
@@ -115,7 +116,7 @@ export class Background {
     const hasten = () => this.#late.abort(signal.reason);
     if (path === undefined) signal.addEventListener('abort', hasten, { once: true });
     try {
-      await this.#queue(() =>
+      await this.#rounds.run('finish publishing', signal, () =>
         this.#round(signal, (tree) => path === undefined || tree.path === path),
       );
     } finally {
@@ -123,16 +124,22 @@ export class Background {
     }
   }
 
+  /** Whether the mount at `path` changed since it was published, as of now. @throws the signal's reason. */
+  async isUnpublished(path: Name, signal: AbortSignal): Promise<boolean> {
+    if (this.#policy.targets.length === 0) return false;
+    await this.#rounds.run('look for changes', signal, () => this.#look(signal));
+    return this.#trees.some((tree) => tree.path === path && tree.unrest !== undefined);
+  }
+
   /** One look, and the publications that follow from it. */
   async #round(signal: AbortSignal, isMeant = (tree: Tree) => this.#isDue(tree)): Promise<void> {
-    signal.throwIfAborted();
     await this.#look(signal);
     for (const tree of this.#trees) {
       const { unrest } = tree;
       if (unrest === undefined || !isMeant(tree)) continue;
-      // Nobody has a turn while they are copied.
-      if (this.#copiedBytes(tree) > SYNC_COPIED_BYTES_MAX) continue;
-      await this.#publish(tree, unrest, signal);
+      const written = this.#tooLarge(tree);
+      if (written !== undefined) tree.error = tooLarge(written);
+      else await this.#publish(tree, unrest, signal);
     }
   }
 
@@ -147,23 +154,22 @@ export class Background {
     return dueMs !== undefined && dueMs <= this.#ports.clock.monotonicMs();
   }
 
-  /** Of files that are being written, and whose bytes of before are not kept. */
-  #copiedBytes({ superblock }: Tree): number {
+  /**
+   * The file with which there is too much to copy of what is being written: of files whose bytes of before are not
+   * kept. Nobody has a turn while they are copied.
+   */
+  #tooLarge({ superblock }: Tree): WriteSessionRow | undefined {
     const { journal } = this.#ports;
-    const isCopied = ({ oldContent, oldSize }: WriteSessionRow) =>
-      oldContent === NO_CONTENT && oldSize > 0;
-    const inos = new Set(
-      journal.sessions
-        .all()
-        .filter(isCopied)
-        .map(({ ino }) => ino),
-    );
+    const seen = new Set<Ino>();
     let bytes = 0;
-    for (const ino of inos) {
+    return journal.sessions.all().find(({ ino, oldContent, oldSize }) => {
       const row = journal.inodes.get(ino);
-      if (row?.superblock === superblock) bytes += row.size;
-    }
-    return bytes;
+      const isCopied = oldContent === NO_CONTENT && oldSize > 0 && !seen.has(ino);
+      if (!isCopied || row?.superblock !== superblock) return false;
+      seen.add(ino);
+      bytes += row.size;
+      return bytes > SYNC_COPIED_BYTES_MAX;
+    });
   }
 
   async #look(signal: AbortSignal): Promise<void> {
@@ -194,6 +200,11 @@ export class Background {
         { path, root, superblock: id, quietMs, seq: this.#publishedSeq(path, root), ...fresh },
       ];
     });
+  }
+
+  /** Whether a tree is published by itself, where it is mounted. */
+  publishes(tree: SuperblockRow): boolean {
+    return this.#policy.targets.length > 0 && this.#quietMsOf(tree) > 0;
   }
 
   /** 0: never by itself. */

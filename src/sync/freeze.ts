@@ -80,7 +80,7 @@ export interface FreezePorts {
 /**
  * Freezes the inode `root` and all below it. With `dryRun` nothing is held or copied, and what is
  * being written may change under the reader.
- * @throws OpError denied, not-found, no-space, io; locked: somebody writes to it, and never stops.
+ * @throws OpError denied, not-found, no-space, io; locked: somebody writes to it, and never stops, or to so much of it.
  */
 export function freeze(
   ports: FreezePorts,
@@ -99,9 +99,12 @@ export function freeze(
   if (dryRun) return { ...read(), copies: new Set() };
   return journal.commit(() => {
     const seen = read();
+    writing.demandCopiable(seen.entries.map((entry) => entry.row).filter(isFile));
     return { ...seen, copies: keepBytes(writing, seen.entries) };
   });
 }
+
+const isFile = ({ mode }: Readonly<InodeRow>) => isRegular(mode);
 
 /** Copies nobody has named yet go; what is sealed may be somebody's block by now, and stays. */
 export function unfreeze({ journal, contents }: FreezePorts, { copies }: Frozen): void {

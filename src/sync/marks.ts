@@ -62,7 +62,7 @@ export class Marks {
       const below = this.#keepOne(next);
       if (below === undefined) continue;
       const links = await this.#ports.dag.links(next.cid, signal);
-      for (const cid of links.reverse()) waiting.push({ cid, ...below });
+      for (const cid of links.toReversed()) waiting.push({ cid, ...below });
     }
   }
 

@@ -324,9 +324,13 @@ export class MfsTrees {
     const made = new Set<ContentId>();
     try {
       const into = { made, profile: undefined, dryRun: false };
-      await this.#bringer.bring(pulled, into, { signal, progress: () => undefined });
+      const makeRest = await this.#bringer.bring(pulled, into, {
+        signal,
+        progress: () => undefined,
+      });
       signal.throwIfAborted();
       journal.commit((tx) => {
+        makeRest();
         if (plan.children.length > 0) mounts.bring(tree, plan);
         // The rows of the inodes are written before it.
         tx.beforeCommit(() => {

@@ -13,11 +13,10 @@ import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { bytesOf, isUtf8Name, type Name } from '../base/ids.ts';
 import { PUBLISHED_IN, PUBLISHED_PIN } from '../base/published.ts';
-import { turn } from '../base/turn.ts';
 import { blockKey, CID, carOf, cidOfBytes, type Dag, parseCid } from '../content/content.ts';
 import type { Journal, Root, TargetRow } from '../journal/journal.ts';
 import { isSameRoot } from './intend.ts';
-import { counted, type Lack, missing, missingBlocks } from './missing.ts';
+import { counted, lacking } from './missing.ts';
 import { lateAmong, sentCids } from './sent.ts';
 import { chainOf, readSnapshot } from './snapshot.ts';
 
@@ -117,9 +116,10 @@ class Upload {
   }
 
   async run(): Promise<TargetRow> {
-    const interrupted = this.#row.sent;
+    const { sent: interrupted, held, wanted: root } = this.#row;
     const wanted = await this.#wholeOf(this.#row.wanted);
-    await this.#demandOurs();
+    const there = await this.#demandOurs();
+    const wasPlaced = held !== undefined && isSameRoot(held, root) && there === keyOf(wanted.tree);
     const before = await this.#pins();
     const roots = rootsOf(wanted);
     if (roots.some((cid) => !isKept(before, cid))) await this.#send(wanted, before);
@@ -137,7 +137,8 @@ class Upload {
       checkedS: this.#ports.clock.now().s,
       failure: undefined,
     });
-    await this.#letGo(this.#row.pin ? roots : roots.slice(1));
+    // A kill may take out of its MFS what is there for a moment only: a pin keeps it until the next check.
+    await this.#letGo(this.#row.pin || !wasPlaced ? roots : roots.slice(1));
     const sent = lateAmong(interrupted, this.#ports.clock.now().s);
     this.#keep({ sent, attempts: 0, dueS: undefined });
     return this.#row;
@@ -172,15 +173,16 @@ class Upload {
     return { tree: cidOfBytes(tree), manifest, snapshot: cid, record };
   }
 
-  /** Nobody else publishes under our name. */
-  async #demandOurs(): Promise<void> {
+  /** Nobody else publishes under our name; what is there, if anything. */
+  async #demandOurs(): Promise<string | undefined> {
     const there = await this.#node.mfs.stat(this.#place, this.#call);
-    if (there === undefined) return;
+    if (there === undefined) return undefined;
+    const key = keyOf(there.cid);
     const { held, wanted, sent } = this.#row;
     const known = new Set([wanted.tree, ...(held === undefined ? [] : [held.tree])].map(textOf));
     for (const text of sentCids(sent)) known.add(keyOf(parseCid(text)));
-    if (known.has(keyOf(there.cid)) || this.#isBefore(there.cid)) return;
-    if (await this.#wasOurs(there.cid)) return;
+    if (known.has(key) || this.#isBefore(there.cid)) return key;
+    if (await this.#wasOurs(there.cid)) return key;
     throw new OpError('sync-conflict', this.#op, {
       hint: `somebody else published ${there.cid} there: merge it with vfs_sync_from_ipfs, or move it away`,
       details: { partial: { version: there.cid.toString() } },
@@ -247,14 +249,12 @@ class Upload {
       cid: wanted.record,
       bytes: await dag.block(wanted.snapshot, this.#run.signal),
     };
-    const total = await amountOf(dag, pairs, this.#run.signal);
-    total.blocks += 1;
-    total.bytes += record.bytes.length;
+    const lacks = await lacking(dag, pairs, this.#run.signal);
+    const total = { blocks: 1 + lacks.blocks, bytes: record.bytes.length + lacks.bytes };
     const done = { blocks: 0, bytes: 0 };
-    const { signal } = this.#run;
     const blocks = async function* () {
       yield record;
-      for (const pair of pairs) yield* missingBlocks(dag, pair, signal);
+      yield* lacks.send();
     };
     const car = carOf(fresh, counted(blocks(), done));
     const { progress, through = (bytes) => bytes } = this.#run;
@@ -262,10 +262,10 @@ class Upload {
     const imported = await this.#node.content.importCar(through(told), {
       ...this.#call,
       // An import asks no other node: with a part elsewhere the pins come after it.
-      pinRoots: total.isWhole,
+      pinRoots: lacks.isWhole,
       sent: () => done,
     });
-    if (!total.isWhole) return;
+    if (!lacks.isWhole) return;
     const taken = new Set(imported.roots.map(keyOf));
     if (!fresh.every((cid) => taken.has(keyOf(cid)))) {
       throw new OpError('response-invalid', this.#op, { hint: 'the node took other roots' });
@@ -342,26 +342,6 @@ const textOf = (key: Buffer): string => keyOf(cidOfBytes(key));
 
 /** What is pinned, all of it recursively: the tree first. */
 const rootsOf = ({ tree, manifest, record }: Whole): CID[] => [tree, manifest, record];
-
-/** What is missing, counted. It is walked again to be sent: to remember it would be a block's CID each. */
-async function amountOf(
-  dag: Dag,
-  pairs: readonly Lack[],
-  signal: AbortSignal,
-): Promise<{ blocks: number; bytes: number; isWhole: boolean }> {
-  const total = { blocks: 0, bytes: 0, isWhole: true };
-  const onElsewhere = () => {
-    total.isWhole = false;
-  };
-  for (const pair of pairs) {
-    for await (const cids of missing(dag, pair, signal, onElsewhere)) {
-      total.blocks += cids.length;
-      for (const cid of cids) total.bytes += dag.sizeOf(cid) ?? 0;
-      await turn();
-    }
-  }
-  return total;
-}
 
 async function* telling(
   bytes: AsyncIterable<Uint8Array>,

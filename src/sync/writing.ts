@@ -8,7 +8,12 @@
 import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type ContentId, type Ino, NO_CONTENT } from '../base/ids.ts';
-import { COPY_BYTES_PER_CALL_MAX, SYNC_SETTLE_S } from '../base/limits.ts';
+import {
+  COPY_BYTES_PER_CALL_MAX,
+  HISTORY_COPY_BYTES_MAX,
+  SYNC_COPIED_BYTES_MAX,
+  SYNC_SETTLE_S,
+} from '../base/limits.ts';
 import type { ContentStore } from '../content/content.ts';
 import type { InodeRow, Journal, WriteSessionRow } from '../journal/journal.ts';
 
@@ -92,6 +97,30 @@ export class Writing {
     return this.#settled(copy, row);
   }
 
+  /**
+   * Nobody has a turn while files are copied: there may be only so much of it.
+   * @param rows as `rowOf` gave them. @throws OpError locked.
+   */
+  demandCopiable(rows: Iterable<Readonly<InodeRow>>): void {
+    let bytes = 0;
+    for (const row of rows) {
+      bytes += this.#copiedBytes(row);
+      if (bytes > SYNC_COPIED_BYTES_MAX) throw tooLarge(this.#sessions.get(row.ino));
+    }
+  }
+
+  #copiedBytes(row: Readonly<InodeRow>): number {
+    if (!this.#sessions.has(row.ino)) return 0;
+    const { contents } = this.#ports;
+    const content = this.contentOf(row);
+    if (content === NO_CONTENT) return 0;
+    const isDirect = contents.direct.has(content);
+    if (!isDirect && (row.size === 0 || this.#isAtRest(content, row.size))) return 0;
+    const size = isDirect ? contents.direct.sense(content).size : contents.size(content);
+    const isShared = size > HISTORY_COPY_BYTES_MAX && contents.canFork(content);
+    return isShared ? 0 : size;
+  }
+
   #isKept({ oldContent, oldSize }: WriteSessionRow): boolean {
     return this.#isAtRest(oldContent, oldSize);
   }
@@ -148,8 +177,10 @@ function copyOf(contents: ContentStore, id: ContentId): ContentId {
   const isMemory = contents.row(id)?.place === 'memory';
   const fork = isMemory ? undefined : contents.fork(id);
   if (fork !== undefined) return fork;
-  const copy = contents.create('local');
   const size = contents.size(id);
+  // The disk was believed to share bytes, and cannot.
+  if (size > SYNC_COPIED_BYTES_MAX) throw tooLarge(undefined);
+  const copy = contents.create('local');
   for (let at = 0; at < size; ) {
     at += contents.copy(id, at, copy, at, Math.min(COPY_BYTES_PER_CALL_MAX, size - at));
   }
@@ -166,4 +197,10 @@ function timesOf(before: Readonly<Record<string, unknown>>): readonly number[] {
 const locked = (session: WriteSessionRow | undefined): OpError =>
   new OpError('locked', `publish ${session?.path ?? 'a file'}`, {
     hint: 'it is being written to; try again',
+  });
+
+/** Why such a file is not published now. */
+export const tooLarge = (session: Pick<WriteSessionRow, 'path'> | undefined): OpError =>
+  new OpError('locked', `publish ${session?.path ?? 'a file'}`, {
+    hint: 'it is large and being written to; it is published when it is closed',
   });

@@ -31,7 +31,7 @@ import {
   ipfsFilesWrite,
 } from './toolset-mfs-change.ts';
 import { vfsSyncToIpfs } from './toolset-sync.ts';
-import { vfsSyncFromIpfs } from './toolset-sync-from.ts';
+import { snapshotRestore, vfsSyncFromIpfs } from './toolset-sync-from.ts';
 import { systemHealth } from './toolset-system.ts';
 import { vfsLs, vfsRead, vfsStat } from './toolset-vfs.ts';
 import { vfsCopy, vfsMove } from './toolset-vfs-copy.ts';
@@ -103,3 +103,6 @@ export const TOOLS: readonly Tool[] = [
   // Toolset system.
   systemHealth,
 ];
+
+/** What only the command line calls: the contract of tools has none of it. */
+export const COMMANDS: readonly Tool[] = [snapshotRestore];

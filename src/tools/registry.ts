@@ -36,7 +36,7 @@ import {
 } from './repeats.ts';
 import { validate } from './schema.ts';
 import { scopeOfAnswers, seenWithin } from './seen.ts';
-import { settled } from './settled.ts';
+import { settled, storing } from './settled.ts';
 import { isJob, isRepeatedBy, timeoutOf, waitOf } from './terms.ts';
 import type { ContentResult, Progress, RecordResult, Session, Tool, ToolContext } from './tool.ts';
 
@@ -80,6 +80,8 @@ interface Ended {
 
 export interface RegistryOptions {
   readonly tools: readonly Tool[];
+  /** What only the command line calls, and no list names. */
+  readonly commands?: readonly Tool[];
   readonly ports: Ports;
   /** Keeps secrets out of errors, and out of the names that go into the journal. */
   readonly redactor: Redactor;
@@ -95,6 +97,8 @@ interface Place {
 }
 
 export class Registry {
+  /** By their names. */
+  readonly commands: ReadonlyMap<string, Tool>;
   readonly #tools: ReadonlyMap<string, Tool>;
   readonly #ports: Ports;
   readonly #redactor: Redactor;
@@ -102,8 +106,9 @@ export class Registry {
   readonly #listing = new Listing();
   readonly #repeats: Repeats;
 
-  constructor({ tools, ports, redactor, onAnswered = () => {} }: RegistryOptions) {
+  constructor({ tools, commands = [], ports, redactor, onAnswered = () => {} }: RegistryOptions) {
     this.#tools = new Map(tools.map((tool) => [tool.name, tool]));
+    this.commands = new Map(commands.map((tool) => [tool.name, tool]));
     assert(this.#tools.size === tools.length, 'two tools have one name');
     this.#ports = ports;
     this.#redactor = redactor;
@@ -127,7 +132,7 @@ export class Registry {
   }
 
   /**
-   * Calls a tool that `get` gave. Never rejects: an error is an answer.
+   * Calls a tool that `get` gave, or a command. Never rejects: an error is an answer.
    * @param values the arguments, unchecked.
    */
   async call(
@@ -205,7 +210,7 @@ export class Registry {
   /** @throws OpError it cannot go on, and why. */
   async #resume({ id, starts, call: { tool: name, ...call } }: KeptJob): Promise<void> {
     const { clock, keptJobs } = this.#ports;
-    const tool = this.get(name);
+    const tool = this.get(name) ?? this.commands.get(name);
     if (tool === undefined) throw new OpError('version-unsupported', name);
     if (starts >= JOB_STARTS_MAX) {
       throw new OpError('internal', name, { hint: `${starts} daemons ended while it ran` });
@@ -412,9 +417,7 @@ export class Registry {
     };
     try {
       signal.throwIfAborted();
-      const run = () => outcomeOf(call, context);
-      // What it stores stays until it is done.
-      const work = tool.changes === 'nothing' ? run() : this.#ports.holding.during(run);
+      const work = storing(tool, this.#ports, () => outcomeOf(call, context));
       running?.began(work);
       const outcome = await settled(work, { signal, tool, clock });
       return this.#succeeded(call, outcome, bytesMax);

@@ -1,4 +1,7 @@
-/** Toolset vfs, trees of content merged or restored into a directory: vfs_sync_from_ipfs. */
+/**
+ * Trees of content merged into a directory, the tool vfs_sync_from_ipfs; or restored to it whatever was
+ * changed here, the command snapshot_restore.
+ */
 import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
 import { type Ino, type Name, nameOfText, textOf } from '../base/ids.ts';
@@ -16,34 +19,27 @@ import { recordTool, type ToolContext } from './tool.ts';
 /** Conflicts, and devices left out, that an answer lists. */
 const SHOWN = 50;
 
-const fromInput = schema.input({
+const fields = {
   ipfs_path: schema.ipfsPath('UnixFS directory or snapshot record'),
   path: schema.path('the directory that shall show it'),
   on_conflict: schema.onConflict().default('fail'),
-  overwrite: schema.overwrite().describe('replace also what only changed here since the last sync'),
   apply_deletions: schema.flag(true).describe('remove what the last sync had and this lacks'),
   parents: schema.parents(),
   expected_version: schema.expectedVersion().describe('root CID of the last sync'),
   ...schema.node,
   ...schema.job,
   ...schema.dryRun,
-});
+};
+const fromInput = schema.input(fields);
 type FromInput = z.output<typeof fromInput>;
 
-export const vfsSyncFromIpfs = recordTool({
+const terms = {
   toolset: 'vfs',
   version: '1.0.0',
   deadline: 'job',
   job: true,
   changes: 'journal',
-  name: 'vfs_sync_from_ipfs',
-  title: 'Restore a tree',
-  description:
-    'Merge a UnixFS directory or a snapshot record into a directory of the tree, verified, ' +
-    'at one moment or not at all. What one side changed since the last sync is taken; of ' +
-    'what both changed on_conflict decides, undoably.',
   hints: { readOnly: false, destructive: true, idempotent: false, openWorld: true },
-  input: fromInput,
   example: {
     ipfs_path: 'bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354',
     path: '/ipfs/restored',
@@ -64,22 +60,59 @@ export const vfsSyncFromIpfs = recordTool({
     seq_first: z.int(),
     seq_last: z.int(),
   }),
-  run: async (input, context) => {
-    const asker = askerOf(context, 'vfs_sync_from_ipfs');
-    const { path } = input;
-    const onConflict = onConflictOf(input);
-    const { signal, ports } = context;
-    const { cid, reach } = await located(context, input, asker.tool);
-    await reach.stat(cid, signal);
-    const at = destination(asker, input);
-    const onRecord = (made: Restored) => context.keep(() => toldOf(asker, path, made));
-    const restored = await about(asker, path, () =>
-      restore(asker, context, { ...at, cid, conflicts: onConflict, input, onRecord }),
-    );
-    await ports.vfs.core.invalidator.settled();
-    return toldOf(asker, path, restored);
+} as const;
+
+export const vfsSyncFromIpfs = recordTool({
+  ...terms,
+  name: 'vfs_sync_from_ipfs',
+  title: 'Restore a tree',
+  description:
+    'Merge a UnixFS directory or a snapshot record into a directory of the tree, verified, ' +
+    'at one moment or not at all. What one side changed since the last sync is taken; of ' +
+    'what both changed on_conflict decides, undoably.',
+  input: fromInput,
+  run: (input, context) => {
+    const { on_conflict: policy } = input;
+    return applied('vfs_sync_from_ipfs', input, context, { how: 'merge', policy });
   },
 });
+
+/** What `kitfs snapshot restore` calls; no list of tools has it. */
+export const snapshotRestore = recordTool({
+  ...terms,
+  name: 'snapshot_restore',
+  title: 'Restore a snapshot',
+  description:
+    'Make a directory what a snapshot says, also where it was only changed here since the last sync.',
+  input: schema.input({
+    ...fields,
+    on_conflict: z.enum(['fail', 'keep_remote']).default('keep_remote'),
+  }),
+  run: (input, context) => {
+    const { on_conflict: policy } = input;
+    return applied('snapshot_restore', input, context, { how: 'restore', policy });
+  },
+});
+
+async function applied(
+  tool: string,
+  input: FromInput,
+  context: ToolContext,
+  conflicts: OnConflict,
+) {
+  const asker = askerOf(context, tool);
+  const { path } = input;
+  const { signal, ports } = context;
+  const { cid, reach } = await located(context, input, asker.tool);
+  await reach.stat(cid, signal);
+  const at = destination(asker, input);
+  const onRecord = (made: Restored) => context.keep(() => toldOf(asker, path, made));
+  const restored = await about(asker, path, () =>
+    restore(asker, context, { ...at, cid, conflicts, input, onRecord }),
+  );
+  await ports.vfs.core.invalidator.settled();
+  return toldOf(asker, path, restored);
+}
 
 /** The answer: what was done or, when nothing was recorded, the plan. */
 function toldOf(asker: Asker, path: string, restored: Restored) {
@@ -93,17 +126,6 @@ function toldOf(asker: Asker, path: string, restored: Restored) {
     return { data: { dry_run: true as const, plan } };
   }
   return { data: restoredObject(path, restored, conflicts, seq), seq: seq.last, warnings };
-}
-
-/** @throws OpError invalid-argument. */
-function onConflictOf({ on_conflict: policy, overwrite }: FromInput): OnConflict {
-  if (!overwrite) return { how: 'merge', policy };
-  if (policy === 'fail' || policy === 'keep_remote') return { how: 'restore', policy };
-  const issue = { argument: 'overwrite', reason: 'combination', expected: 'fail or keep_remote' };
-  throw new OpError('invalid-argument', `vfs_sync_from_ipfs with ${policy}`, {
-    hint: 'what is overwritten is not kept',
-    details: { issues: [issue] },
-  });
 }
 
 interface Destination {
@@ -211,7 +233,7 @@ function withConflicts(asker: Asker, error: unknown, path: string): unknown {
   const found = error.details['conflicts'] as readonly SyncConflict[];
   const partial = { conflicts: conflictsOf(asker, path, found), count: found.length };
   const { hint } = error;
-  return new OpError('sync-conflict', `vfs_sync_from_ipfs ${path}`, {
+  return new OpError('sync-conflict', `${asker.tool} ${path}`, {
     ...(hint === undefined ? {} : { hint }),
     details: { path, partial },
   });

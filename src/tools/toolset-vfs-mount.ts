@@ -54,7 +54,7 @@ const MFS_CAPABILITIES = ['posix', 'symlinks', 'xattrs', 'history'];
 const options = z.strictObject({
   refresh_s: schema.int(1, 86_400).default(60),
   cache_bytes: schema.int(0).optional(),
-  sync_ms: schema.int(0, 86_400_000).default(5000),
+  sync_ms: schema.int(0, 86_400_000).optional().describe('default: sync.debounce_ms'),
   uid: schema.int(0, 2 ** 32 - 2).optional(),
   gid: schema.int(0, 2 ** 32 - 2).optional(),
   umask: schema.mode().optional(),
@@ -261,14 +261,14 @@ function kindOf({ tool }: Asker, { backend, source }: MountInput) {
  * to change nothing.
  */
 function withoutEffect({ options: given, ...input }: MountInput, { ports }: ToolContext): string[] {
-  const { refresh_s, cache_bytes, sync_ms } = options.parse({});
+  const { refresh_s, cache_bytes } = options.parse({});
   const { nodes } = ports.ipfs;
   const isPublished = nodes.home === 'kubo' && input.backend === 'ipfs' && !input.read_only;
   const idle = [
     ...(given.refresh_s === refresh_s || input.backend === 'ipns' ? [] : ['refresh_s']),
     ...(given.cache_bytes === cache_bytes ? [] : ['cache_bytes']),
     // 0 asks for what is done anyway.
-    ...(isPublished || given.sync_ms === sync_ms || given.sync_ms === 0 ? [] : ['sync_ms']),
+    ...(isPublished || (given.sync_ms ?? 0) === 0 ? [] : ['sync_ms']),
   ];
   if (idle.length === 0) return [];
   const how = isPublished ? '' : ', this tree is synced only by vfs_sync_to_ipfs';

@@ -37,6 +37,8 @@ const NOTHING: ControlMethods = {
   snapshot_list: unasked,
   snapshot_show: unasked,
   snapshot_diff: unasked,
+  command: unasked,
+  reach: unasked,
 };
 
 export class Asked implements AsyncDisposable {

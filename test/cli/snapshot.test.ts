@@ -14,7 +14,7 @@ const SNAPSHOT = {
 };
 const LINE = '2026-01-02T03:04:05Z  bafysnap  before the\\x0achange\n';
 
-/** A daemon that has this list, and whose tool answers so; what it was asked. */
+/** A daemon that has this list, and whose command answers so; what it was asked. */
 async function having(list: object, envelope: object = success({})) {
   const asks: unknown[] = [];
   const asked = await Asked.open({
@@ -35,8 +35,8 @@ async function having(list: object, envelope: object = success({})) {
       await part([{ change: 'deleted', path: 'old', type: 'file' }]);
       return { from: 'a', to: 'b', counts: { created: 1, changed: 1, deleted: 1 } };
     },
-    call: async ({ tool, arguments: values }: JsonObject) => {
-      asks.push([tool, values]);
+    command: async ({ command, arguments: values }: JsonObject) => {
+      asks.push([command, values]);
       return envelope;
     },
   });
@@ -107,12 +107,11 @@ describe('restoring', () => {
     const { code, stdout } = await daemon.kitfs('restore', '/ipfs');
     expect([code, stdout]).toEqual([0, '/ipfs  bafyroot  (updated 2, deleted 1)\n']);
     expect(daemon.asks.at(-1)).toEqual([
-      'vfs_sync_from_ipfs',
+      'snapshot_restore',
       {
         ipfs_path: 'bafysnap',
         path: '/ipfs',
         on_conflict: 'keep_remote',
-        overwrite: true,
         apply_deletions: true,
         parents: true,
         dry_run: false,
@@ -128,7 +127,7 @@ describe('restoring', () => {
     await daemon.kitfs('restore', '/ipfs', 'bafyother', ...how);
     expect(daemon.asks).toEqual([
       [
-        'vfs_sync_from_ipfs',
+        'snapshot_restore',
         expect.objectContaining({
           ipfs_path: 'bafyother',
           path: '/ipfs/old',

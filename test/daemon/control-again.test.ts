@@ -31,8 +31,15 @@ afterEach(async () => {
 const path = () => scratch.path('run', 'control.sock');
 
 async function serve(call: Call): Promise<ControlServer> {
-  const snapshots = { snapshot_list: none, snapshot_show: none, snapshot_diff: none };
-  const others = { status: none, stop: none, tools: none, sync_local: none, car: none };
+  const snapshots = { snapshot_list: none, snapshot_show: none, snapshot_diff: none, reach: none };
+  const others = {
+    status: none,
+    stop: none,
+    tools: none,
+    sync_local: none,
+    car: none,
+    command: none,
+  };
   const methods = { ...others, ...snapshots, call };
   const [native, random, log] = [loadNative(), new CountingRandom(), new RememberedLog()];
   const where = { path: path(), policy: ownerOnly };

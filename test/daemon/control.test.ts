@@ -45,6 +45,8 @@ class Methods {
       snapshot_list: (_, call) => wait(call),
       snapshot_show: (_, call) => wait(call),
       snapshot_diff: (_, call) => wait(call),
+      command: (_, call) => wait(call),
+      reach: (_, call) => wait(call),
     };
   }
 }

@@ -89,6 +89,8 @@ class Run {
   readonly versions = new Versions();
   /** How often which phase met which trouble. */
   readonly met = new Map<string, number>();
+  rounds = 0;
+  kills = 0;
   cut = 0;
   safe = 0;
 
@@ -136,6 +138,8 @@ class Run {
     const asked = proxy.passed.length > before ? phaseOf(proxy.passed.at(-1)?.path) : 'publishing';
     const key = `${isOver ? 'at rest' : asked} ${trouble}`;
     this.met.set(key, (this.met.get(key) ?? 0) + 1);
+    this.rounds += 1;
+    if (trouble !== 'collection') this.kills += 1;
     await this.#trouble(trouble);
     if (!(await syncing)) this.cut += 1;
   }
@@ -231,7 +235,8 @@ const asked = ({ passed }: FaultyProxy) =>
     .map(({ path, status }) => `${path} ${status}`)
     .join('\n');
 
-export async function surviveSyncKills({ rounds }: { readonly rounds: number }): Promise<void> {
+/** So many rounds with a kill in them, and those with a collection that fall between them. */
+export async function surviveSyncKills(kills: number): Promise<void> {
   console.log(`seed ${SEED}`);
   const hearing = new Hearing();
   const conflicts: string[] = [];
@@ -257,7 +262,7 @@ export async function surviveSyncKills({ rounds }: { readonly rounds: number }):
   }
   const ended = new Promise<number | null>((resolve) => writer.once('close', resolve));
   const run = new Run({ daemon, kubo, proxy, hearing, writer });
-  for (let round = 1; round <= rounds; round += 1) {
+  while (run.kills < kills) {
     await run.round();
     await run.look();
     // Nobody else publishes there, so what is there is ours.
@@ -266,10 +271,10 @@ export async function surviveSyncKills({ rounds }: { readonly rounds: number }):
   writer.stdin?.end();
   expect(await ended, said).toBe(0);
   await run.finish(others);
-  const { versions, met, cut, safe } = run;
+  const { versions, met, rounds, cut, safe } = run;
   const table = [...met].sort().map(([what, count]) => `${what} ${count}`);
   console.log(
-    `${rounds} rounds (${table.join(', ')}), ${cut} syncs cut off, ${said.trim()} files written, ` +
+    `${kills} kills in ${rounds} rounds (${table.join(', ')}), ${cut} syncs cut off, ${said.trim()} files written, ` +
       `${versions.looks} looks at ${versions.files} files, ${versions.empty} of them empty, ${safe} rungs proved`,
   );
   // The run would prove little if it had not met anything.

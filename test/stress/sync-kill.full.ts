@@ -4,6 +4,6 @@ import { surviveSyncKills } from './sync-kill-run.ts';
 
 test(
   '100 kills of kitfs, of Kubo and of both during a sync leave nothing half, twice, torn or lost',
-  () => surviveSyncKills({ rounds: 100 }),
+  () => surviveSyncKills(100),
   60 * 60_000,
 );

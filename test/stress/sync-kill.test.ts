@@ -4,6 +4,6 @@ import { surviveSyncKills } from './sync-kill-run.ts';
 
 test(
   '12 kills of kitfs, of Kubo and of both during a sync leave nothing half, twice, torn or lost',
-  () => surviveSyncKills({ rounds: 12 }),
+  () => surviveSyncKills(12),
   240_000,
 );

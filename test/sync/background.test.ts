@@ -146,9 +146,11 @@ test('a large file that is being written is not copied for that', async () => {
   await pass(INTERVAL_MS * 2);
   await background.finish(stop.signal);
   expect(paths()).toEqual([]);
+  expect(background.unpublished).toMatchObject([{ error: { failure: 'locked' } }]);
   world.vfs.release(fh);
   await pass(QUIET_MS + LOOK_MS);
   expect(paths()).toEqual(['/ipfs']);
+  expect(background.unpublished).toEqual([]);
 });
 
 test('what changed before a kill is published by the next daemon, and nothing twice', async () => {
@@ -230,6 +232,18 @@ describe('finishing', () => {
     expect(paths()).toEqual(['/other', '/ipfs']);
     await background.finish(stop.signal);
     expect(paths()).toHaveLength(2);
+  });
+
+  test('of one tree ends with the patience of who waits, whatever is under way', async () => {
+    start();
+    world.write('/ipfs/f', 'one');
+    isHanging = true;
+    while (active === 0) await clock.turn(LOOK_MS);
+    const patience = new AbortController();
+    const finishing = failureOf(background.finish(patience.signal, nameOfText('/ipfs')));
+    patience.abort(new OpError('timeout', 'unmount'));
+    expect((await finishing).failure).toBe('timeout');
+    expect([active, requests.length]).toEqual([1, 1]);
   });
 
   test('ends with the patience of who waits, and takes the publication under way along', async () => {

@@ -3,7 +3,11 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { SystemClock } from '../../src/base/clock.ts';
 import { OpError } from '../../src/base/errors.ts';
 import { type Ino, nameOfText } from '../../src/base/ids.ts';
-import { SYNC_SETTLE_LOOK_MS, SYNC_SETTLE_S } from '../../src/base/limits.ts';
+import {
+  SYNC_COPIED_BYTES_MAX,
+  SYNC_SETTLE_LOOK_MS,
+  SYNC_SETTLE_S,
+} from '../../src/base/limits.ts';
 import { freeze } from '../../src/sync/freeze.ts';
 import { noise } from '../content/fixture.ts';
 import { Fixture, failureOf, ROOT } from './fixture.ts';
@@ -101,6 +105,23 @@ test('a file that is written to behind an fsync gets some time, and is then publ
   const file = await world.dag.resolve(root, ['log'], world.signal);
   const range = { position: 0, length: 9 };
   expect((await world.dag.readRange(file, range, world.signal)).toString()).toBe('two');
+});
+
+test('a large file is not copied, also when somebody asks for it, and keeps no other directory waiting', async () => {
+  world.mkdir('/ipfs/other');
+  const handle = world.openForWriting('/ipfs/t/disk');
+  world.vfs.write(ROOT, handle.fh, Buffer.from('one'), 0, false);
+  void world.vfs.setattr(ROOT, handle.ino, { size: SYNC_COPIED_BYTES_MAX + 1 });
+  await world.vfs.fsync(handle.fh, false);
+  world.vfs.write(ROOT, handle.fh, Buffer.from('two'), 0, false);
+  const at = (path: string) => () => freeze(ports(), world.ino(path), { gate, dryRun: false });
+  const objects = () => world.journal.contents.page(0, 100).map(({ id }) => id);
+  const before = objects();
+  expect(at('/ipfs/t')).toThrow(expect.objectContaining({ failure: 'locked' }));
+  expect(objects()).toEqual(before);
+  expect(at('/ipfs/other')().copies.size).toBe(0);
+  world.vfs.release(handle.fh);
+  expect(at('/ipfs/t')().copies.size).toBe(0);
 });
 
 test('a publication given up before its copies were sealed leaves none of them', async () => {

@@ -332,12 +332,20 @@ test('a node that lost what it held gets all of it', async () => {
   await expectWhole();
 });
 
-test('without a pin the tree is placed, and nothing pins it', async () => {
+test('without a pin the tree is placed, and nothing pins it once its place was seen again', async () => {
   await want({ pin: false });
   await attempt();
   expect(row()).toMatchObject({ state: 'stored', sent: [] });
+  const tree = fake.placed.get(placeOf(PATH))?.toString();
+  expect([...fake.pins.keys()]).toContain(tree);
+  // A kill of the node: what it placed just now is not there any more.
+  fake.placed.clear();
+  await attempt();
+  expect(fake.placed.get(placeOf(PATH))?.toString()).toBe(tree);
+  expect([...fake.pins.keys()]).toContain(tree);
+  await attempt();
   const keys = [...fake.pins.keys()];
-  expect(keys).not.toContain(fake.placed.get(placeOf(PATH))?.toString());
+  expect(keys).not.toContain(tree);
   expect(keys.length).toBe(2);
 });
 

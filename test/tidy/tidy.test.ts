@@ -160,6 +160,7 @@ const LAWS: readonly Law[] = [
       'src/vfs/g.ts': "const home = process.env['HOME'];",
       'src/vfs/h.ts': 'readFileSync(path);',
       'src/vfs/i.ts': 'process.exit(1);',
+      'src/vfs/k.ts': 'const signal = AbortSignal.any([one, AbortSignal.timeout(1)]);',
     },
     innocent: {
       'src/vfs/j.ts': '// Not Date.now(): the clock may be turned.\nconst date = new Date(ms);',

@@ -31,7 +31,7 @@ import { NameResolver } from '../../src/node/node.ts';
 import { type Ceiling, UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
 import type { CallResult } from '../../src/tools/envelope.ts';
-import { TOOLS } from '../../src/tools/inventory.ts';
+import { COMMANDS, TOOLS } from '../../src/tools/inventory.ts';
 import { Jobs } from '../../src/tools/jobs.ts';
 import { JournaledJobs } from '../../src/tools/kept-jobs.ts';
 import type { Lock } from '../../src/tools/locks.ts';
@@ -58,9 +58,6 @@ export interface Answer {
 }
 
 const ROOT_PEER: Peer = { uid: 0, gid: 0, groups: [], pid: process.pid };
-
-/** Trees are published when a test asks for it. */
-const { sync: ON_DEMAND } = parseSettings('[sync]\ndebounce_ms = 0', 'config.toml');
 
 /** Trees of MFS are brought in step when a test, or a tool, asks for it. */
 const ON_CALL = 'mutable trees';
@@ -111,7 +108,8 @@ export class Fixture {
   readonly #hasher = new HashPool();
   readonly #stop = new AbortController();
 
-  constructor(tools: readonly Tool[] = TOOLS, kubo?: KuboNode) {
+  /** `sync`: that part of a configuration; trees are published when a test asks for it. */
+  constructor(tools: readonly Tool[] = TOOLS, kubo?: KuboNode, sync = 'debounce_ms = 0') {
     const { clock, log, directory } = this;
     const native = loadNative();
     const path = join(directory, 'journal.db');
@@ -179,7 +177,7 @@ export class Fixture {
             if (name !== ON_CALL) this.#loops.start(name, run);
           },
         },
-        sync: ON_DEMAND,
+        sync: parseSettings(`[sync]\n${sync}`, 'config.toml').sync,
         home: kubo === undefined ? 'embedded' : 'kubo',
         kubo,
         vfs: this.vfs,
@@ -191,7 +189,9 @@ export class Fixture {
       }),
     };
     this.vfs.core.replicas = this.ports.ipfs.ladder;
-    this.registry = new Registry({ tools, ports: this.ports, redactor: new Redactor() });
+    this.registry = new Registry({
+      ...{ tools, commands: COMMANDS, ports: this.ports, redactor: new Redactor() },
+    });
   }
 
   /** Closes a connection, as an agent that goes away. */
@@ -223,18 +223,20 @@ export class Fixture {
     peer: Partial<Peer> = {},
     key?: string,
   ): Promise<CallResult> {
-    const tool = this.registry.get(name);
+    const tool = this.#tool(name);
     if (tool === undefined) throw new Error(`there is no tool ${name}`);
     const { ceiling, connection: id } = this;
     const session = sessionOf(peer, { id, ceiling, closed: this.#connection(id).signal });
     return await this.registry.call(tool, values, session, { signal: this.#stop.signal, key });
   }
 
+  readonly #tool = (name: string) => this.registry.get(name) ?? this.registry.commands.get(name);
+
   /** The envelope of a call: of a record, of an error, or of content. */
   async ask(name: string, values: Facts, peer: Partial<Peer> = {}): Promise<Answer> {
     const { structuredContent, _meta: meta } = await this.call(name, values, peer);
     for (const { level, fields } of this.log.lines) if (level === 'error') throw fields['err'];
-    const tool = this.registry.get(name);
+    const tool = this.#tool(name);
     if (tool?.kind === 'record') expectAsDeclared(tool, structuredContent as unknown as Answer);
     return (structuredContent ?? meta?.['kitfs/envelope']) as Answer;
   }

@@ -252,11 +252,14 @@ describe('vfs_sync_from_ipfs', () => {
     await world.write('/ipfs/private/plan', 'x');
     const { root_cid: full } = await publish();
     await world.write('/ipfs/private/plan', 'changed since');
-    const asked = [{ ipfs_path: empty }, { ipfs_path: full, overwrite: true }];
-    for (const how of asked) {
-      const values = { ...how, path: '/ipfs', dry_run: true };
+    const asked = [
+      ['vfs_sync_from_ipfs', empty],
+      ['snapshot_restore', full],
+    ] as const;
+    for (const [name, cid] of asked) {
+      const values = { ipfs_path: cid, path: '/ipfs', dry_run: true };
       const peer = { uid: 1000, gid: 1000 };
-      const told = await world.refused('vfs_sync_from_ipfs', values, 'PERMISSION_DENIED', peer);
+      const told = await world.refused(name, values, 'PERMISSION_DENIED', peer);
       expect(JSON.stringify(told)).not.toContain('plan');
     }
   });
@@ -298,17 +301,17 @@ describe('vfs_sync_from_ipfs', () => {
     expect(await world.text('/ipfs/here/b')).toBe('same');
   });
 
-  test('with overwrite also what was only changed here becomes what it is there', async () => {
+  test('the command that restores makes also what was only changed here what it was', async () => {
     const { root_cid: root } = await published();
     await world.write('/ipfs/t/b', 'changed here');
     const values = { ipfs_path: root, path: '/ipfs/t', on_conflict: 'keep_remote' };
     expect(await restore(values)).toMatchObject({ counts: { updated: 0, conflicts: 0 } });
     expect(await world.text('/ipfs/t/b')).toBe('changed here');
-    await restore({ ...values, overwrite: true });
+    expect(world.registry.get('snapshot_restore')).toBeUndefined();
+    await world.done('snapshot_restore', values);
     expect(await world.text('/ipfs/t/b')).toBe('same');
     for (const on_conflict of ['keep_local', 'keep_both']) {
-      const wrong = { ...values, overwrite: true, on_conflict };
-      await world.refused('vfs_sync_from_ipfs', wrong, 'INVALID_ARGUMENT');
+      await world.refused('snapshot_restore', { ...values, on_conflict }, 'INVALID_ARGUMENT');
     }
   });
 

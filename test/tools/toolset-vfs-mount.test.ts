@@ -30,7 +30,7 @@ describe('vfs_mount', () => {
       local_path: '/mnt/kitfs/scratch',
       state: 'ready',
       existed: false,
-      options: { umask: '0077', sync_ms: 5000 },
+      options: { umask: '0077', refresh_s: 60 },
     });
     expect(await fixture.done('vfs_stat', { path: '/scratch' })).toMatchObject({ mode: '0700' });
     await fixture.write('/scratch/a', 'x');
