@@ -37,7 +37,7 @@ import {
 } from './repeats.ts';
 import { validate } from './schema.ts';
 import { scopeOfAnswers, seenWithin } from './seen.ts';
-import { settled } from './settled.ts';
+import { settled, storing } from './settled.ts';
 import { isJob, isRepeatedBy, timeoutOf, waitOf } from './terms.ts';
 import type { ContentResult, Progress, RecordResult, Session, Tool, ToolContext } from './tool.ts';
 
@@ -418,9 +418,7 @@ export class Registry {
     };
     try {
       signal.throwIfAborted();
-      const run = () => outcomeOf(call, context);
-      // What it stores stays until it is done.
-      const work = tool.changes === 'nothing' ? run() : this.#ports.holding.during(run);
+      const work = storing(tool, this.#ports, () => outcomeOf(call, context));
       running?.began(work);
       const outcome = await settled(work, { signal, tool, clock });
       return this.#succeeded(call, outcome, bytesMax);
