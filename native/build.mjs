@@ -11,12 +11,15 @@
  * Plain JavaScript, because it runs before anything is compiled. `node native/prerequisites.mjs build` comes first.
  */
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -24,6 +27,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
+import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -118,20 +122,30 @@ function buildNative() {
 
 const SANITIZED = join(ROOT, 'dist/sanitized');
 
-/** The sanitized parts when they are out of date, and the rest of the tree as it is now. */
+const isNativeSource = (name) => /\.(cc|c|h|gyp)$/.test(name);
+
+/**
+ * Where sanitized parts lie when they are built: once for a machine, as what tests run as services. The hash is of all
+ * they are made of and with.
+ */
+function sanitizedPlace() {
+  const sqlite = createRequire(import.meta.url).resolve('better-sqlite3/package.json');
+  const hash = createHash('sha256').update(process.version);
+  hash.update(spawnSync('gcc', ['--version']).stdout ?? '').update(readFileSync(sqlite));
+  for (const name of readdirSync(NATIVE).filter(isNativeSource).sort()) {
+    const bytes = readFileSync(join(NATIVE, name));
+    hash.update(`${name} ${bytes.length}\n`).update(bytes);
+  }
+  const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
+  return join(cache, 'kitfs-test', `sanitized-${hash.digest('hex').slice(0, 16)}`);
+}
+
+/** The sanitized parts, and the rest of the tree as it is now. */
 function buildSanitized() {
+  rmSync(SANITIZED, { recursive: true, force: true });
   const native = join(SANITIZED, 'native');
-  const isSource = (path) => /\.(cc|c|h|gyp)$/.test(path);
-  const sources = newestMs(
-    NATIVE,
-    (path) => !path.startsWith(join(NATIVE, 'build')) && isSource(path),
-  );
-  const built = join(native, 'build/Release/kitfs.node');
-  const isBuilt = existsSync(built) && statSync(built).mtimeMs > sources;
-  if (!isBuilt) rmSync(SANITIZED, { recursive: true, force: true });
   mkdirSync(native, { recursive: true });
   for (const name of ['src', 'test', 'dist']) {
-    rmSync(join(SANITIZED, name), { recursive: true, force: true });
     // Entry by entry: a folder cannot be copied into itself as a whole.
     for (const entry of readdirSync(join(ROOT, name))) {
       const from = join(ROOT, name, entry);
@@ -141,16 +155,22 @@ function buildSanitized() {
   for (const name of ['package.json', 'tsconfig.json']) {
     cpSync(join(ROOT, name), join(SANITIZED, name));
   }
-  const modules = join(SANITIZED, 'node_modules');
-  if (!existsSync(modules)) symlinkSync(join(ROOT, 'node_modules'), modules);
-  if (isBuilt) return;
-  for (const name of readdirSync(NATIVE).filter(isSource)) {
+  symlinkSync(join(ROOT, 'node_modules'), join(SANITIZED, 'node_modules'));
+  const parts = join(native, 'build/Release');
+  const place = sanitizedPlace();
+  if (existsSync(place)) return cpSync(place, parts, { recursive: true });
+  for (const name of readdirSync(NATIVE).filter(isNativeSource)) {
     cpSync(join(NATIVE, name), join(native, name));
   }
   run('node-gyp', ['rebuild', '--silent', '-j', 'max', '-C', native, '--kitfs-sanitize=1'], {
     stdio: 'pipe',
     maxBuffer: OUTPUT_BYTES_MAX,
   });
+  // It gets its name at the end, by one rename: a directory of that name is whole.
+  const unfinished = `${place}.${process.pid}`;
+  for (const name of PARTS) cpSync(join(parts, name), join(unfinished, name), { recursive: true });
+  if (existsSync(place)) rmSync(unfinished, { recursive: true });
+  else renameSync(unfinished, place);
 }
 
 /**

@@ -60,7 +60,7 @@ const STEPS = {
   unit: project(8, true),
   integration: project(20, true),
   smoke: project(6, true),
-  performance: project(5, false),
+  performance: project(8, false),
   stress: project(30, false),
   coverage: check(2, 'node', 'test/coverage.mjs'),
 };

@@ -3,7 +3,8 @@
  * or `npx vitest run --config test/vitest.config.ts --project smoke`. `test/run.mjs` runs them all, in order.
  *
  * Unit tests run in process, on the sources. The other projects start `dist/` in child processes, which must
- * therefore be built; they run one file at a time, because they share the machine's mounts and measure it.
+ * therefore be built. Each world of a test has directories, mounts and ports of its own, and mostly waits, so files of
+ * `integration` and `stress` run beside each other; what measures the machine has it for itself, in `performance`.
  */
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
@@ -22,9 +23,10 @@ const counted = childCoverage === undefined ? {} : { NODE_V8_COVERAGE: childCove
 const SECOND_MS = 1000;
 const SPANNING = ['integration', 'smoke', 'performance', 'stress'] as const;
 
+/** For what hangs, and not for a slow machine. */
 const TIMEOUT_MS: Readonly<Record<(typeof SPANNING)[number], number>> = {
-  integration: 60 * SECOND_MS,
-  smoke: 120 * SECOND_MS,
+  integration: 180 * SECOND_MS,
+  smoke: 180 * SECOND_MS,
   performance: 180 * SECOND_MS,
   stress: 240 * SECOND_MS,
 };
@@ -32,7 +34,18 @@ const TIMEOUT_MS: Readonly<Record<(typeof SPANNING)[number], number>> = {
 /** Set by test/run.mjs: the stress project is then what was named, at its full size. */
 const isFullSize = process.env['KITFS_TEST_FULL'] !== undefined;
 
+/** How long what is asked again and again may take to come: the limit is for what never does. */
+const expected = { poll: { timeout: 15 * SECOND_MS } };
+
 const folder = (name: string) => `test/${name}/**/*.test.ts`;
+
+/** They are held to how long programs wait. */
+const MEASURING = ['test/stress/kill.test.ts'];
+
+function included(name: (typeof SPANNING)[number]): string[] {
+  if (name === 'stress' && isFullSize) return ['test/stress/*.full.ts'];
+  return name === 'performance' ? [folder(name), ...MEASURING] : [folder(name)];
+}
 
 export default defineConfig({
   root: ROOT,
@@ -55,8 +68,9 @@ export default defineConfig({
           root: ROOT,
           include: ['test/**/*.test.ts'],
           exclude: SPANNING.map(folder),
-          testTimeout: 20 * SECOND_MS,
-          hookTimeout: 20 * SECOND_MS,
+          testTimeout: 60 * SECOND_MS,
+          hookTimeout: 60 * SECOND_MS,
+          expect: expected,
           env: counted,
         },
       },
@@ -64,11 +78,13 @@ export default defineConfig({
         test: {
           name,
           root: ROOT,
-          include: [isFullSize && name === 'stress' ? 'test/stress/*.full.ts' : folder(name)],
-          fileParallelism: false,
+          include: included(name),
+          exclude: name === 'performance' ? [] : MEASURING,
+          fileParallelism: name === 'integration' || (name === 'stress' && !isFullSize),
           testTimeout: TIMEOUT_MS[name],
           hookTimeout: TIMEOUT_MS[name],
           teardownTimeout: 20 * SECOND_MS,
+          expect: expected,
           env: name === 'integration' || name === 'smoke' ? counted : {},
         },
       })),

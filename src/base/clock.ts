@@ -76,6 +76,20 @@ export class SystemClock implements Clock {
   }
 }
 
+/**
+ * Aborts after `delayMs`, or with the signal. The host has a way to say this, `AbortSignal.any` with an
+ * `AbortSignal.timeout` among it: nothing holds that one, and once it is collected it never aborts.
+ */
+export function within(clock: Clock, delayMs: number, signal: AbortSignal): AbortSignal {
+  if (signal.aborted) return signal;
+  const over = new AbortController();
+  clock.sleep(delayMs, signal).then(
+    () => over.abort(),
+    (reason: unknown) => over.abort(reason),
+  );
+  return over.signal;
+}
+
 /** RFC 3339 in UTC with nanoseconds: `2026-11-22T10:00:00.000000001Z`. */
 export function rfc3339({ s, ns }: Instant): string {
   const date = new Date(s * 1000);

@@ -49,8 +49,9 @@ export const SEAL_DELAY_MS = 1000;
 export const BUSY_REQUESTS_PER_S = 500;
 export const BUSY_SAMPLE_MS = 50;
 export const SEAL_BUSY_MS_MAX = 10_000;
-/** Objects, and their bytes, of one message to a hashing thread. */
-export const SEAL_BATCH_OBJECTS_MAX = 256;
+/** Objects looked at together; those, and their bytes, of one message to a hashing thread and one transaction. */
+export const SEAL_PAGE_OBJECTS_MAX = 256;
+export const SEAL_BATCH_OBJECTS_MAX = 64;
 export const SEAL_BATCH_BYTES_MAX = 4 * 1024 * 1024;
 /** Block rows written in one transaction, so that sealing a huge file never holds the journal. */
 export const SEAL_ROWS_PER_COMMIT_MAX = 2048;
@@ -65,8 +66,13 @@ export const DAG_LEAVES_CACHED_BYTES_MAX = 16 * 1024 * 1024;
 /** Blocks asked for at once; one that has not come after so long, waiting included, is missing. */
 export const FETCHES_AT_ONCE_MAX = 32;
 export const FETCH_MS_MAX = 30_000;
+/** How long a node that gave nobody an answer may take to answer anything; and how long it counts as silent. */
+export const SILENCE_ASKED_MS_MAX = 2000;
+export const SILENCE_KEPT_MS = 1000;
 /** Bytes of fetched blocks held in memory for who comes for them again. */
 export const FETCHED_CACHED_BYTES_MAX = 16 * 1024 * 1024;
+/** Bytes of fetched blocks that are written together. */
+export const GATHERED_BYTES_MAX = 16 * 1024 * 1024;
 /** Who reads a remote file from one end to the other finds so much of it here already. */
 export const READ_AHEAD_BYTES = 4 * 1024 * 1024;
 /** Who reads one small remote file after the other finds the next ones here already, so many of them. */
@@ -287,6 +293,8 @@ export const FOLLOW_INTERVAL_S = 60;
 
 /** Longest pause between two attempts to bring a snapshot to a store. */
 export const SYNC_RETRY_S_MAX = 300;
+/** Publications, and looks for what changed, that wait for their turn; one more is refused. */
+export const PUBLICATIONS_WAITING_MAX = 1024;
 /** How often it is looked whether trees changed that are published by themselves. */
 export const SYNC_LOOK_MS = 500;
 /** Bytes copied because somebody has them open, by a publication that nobody asked for. */
@@ -297,6 +305,9 @@ export const SYNC_SETTLE_S = 5;
 export const SYNC_SETTLE_LOOK_MS = 20;
 /** How long a daemon that stops publishes what changed, and brings it to stores. */
 export const STOP_PUBLISH_MS_MAX = 10_000;
+
+/** How long an unmount that is forced waits for what is not in its store yet. */
+export const UNMOUNT_MS_MAX = 3000;
 
 /** How often it is looked whether more bytes of files are here than may be. */
 export const EVICTION_LOOK_MS = 1000;
@@ -314,6 +325,17 @@ export const EVICTION_REFUSED_MS = 60_000;
 export const BLOCKS_NEEDED_HERE_MAX = 1_000_000;
 /** How often pins of ours at a node are let go that keep what came back or is wanted no more. */
 export const EVICTION_UNPIN_MS = 600_000;
+/** How often it is looked whether there are more snapshots than are kept. */
+export const RELEASE_LOOK_MS = 5000;
+/** Of the time, the part that it may take to find what only they have: one in so many. */
+export const RELEASE_BUSY_PART = 20;
+/** How soon it is tried again when somebody stores blocks just now. */
+export const RELEASE_RETRY_MS = 200;
+/** How often it is tried again when something else kept them, or nobody knew what is needed. */
+export const RELEASE_AGAIN_MS = 600_000;
+/** Snapshots let go in one round, and content objects in one transaction. */
+export const RELEASED_AT_ONCE_MAX = 1000;
+export const RELEASED_TOGETHER = 256;
 /** How often pinned files that are elsewhere are looked for, and tried again when they could not be had. */
 export const GATHER_LOOK_MS = 1000;
 export const GATHER_RETRY_MS = 30_000;

@@ -34,9 +34,29 @@ export class Turns {
     };
   }
 
+  /**
+   * Does `work` when it is its turn; it is not begun once the signal aborted. Until it has settled it
+   * keeps its place, whoever has given up. @throws as `enter`.
+   */
+  async run<T>(op: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const leave = await this.enter(op, signal);
+    try {
+      // Once more: between the turn and here others ran.
+      signal.throwIfAborted();
+      return await work();
+    } finally {
+      leave();
+    }
+  }
+
+  /** From now on so many more have their turn at once. */
+  widen(more: number): void {
+    for (let left = more; left > 0; left--) this.#passOn();
+  }
+
   #turn(op: string, signal: AbortSignal): Promise<void> {
     if (this.#waiting.size >= this.#waitingMax) {
-      throw new OpError('rate-limited', op, { hint: 'too many calls wait for the node' });
+      throw new OpError('rate-limited', op, { hint: 'too many wait already' });
     }
     return new Promise((resolve, reject) => {
       const onAbort = () => {

@@ -40,6 +40,17 @@ interface Safety {
   }[];
 }
 
+interface Looked {
+  readonly type: string;
+  readonly inode: number;
+  readonly durability: Safety;
+}
+
+interface Reach {
+  /** Why it will not be, however long one waits. */
+  readonly hindrance?: string;
+}
+
 export function addWait(program: Command, ending: Ending): void {
   const command = program
     .command('wait')
@@ -85,7 +96,7 @@ async function waitUntil(
       else complainOf(envelope);
       return EXIT.failed;
     }
-    const { type, durability } = envelope.data as { type: string; durability: Safety };
+    const { type, inode, durability } = envelope.data as unknown as Looked;
     if (type === 'directory' && !isAtLeast(until, 'stored')) {
       throw new UsageError(`a directory is asked of stores only: --until is no ${until} of one`);
     }
@@ -95,6 +106,12 @@ async function waitUntil(
       if (json === true) printJson({ ...asked, durability });
       else print(`${asked.path}  ${state}`);
       return EXIT.done;
+    }
+    const asking = { inode, rung: until };
+    const { hindrance } = (await daemon.ask('reach', asking, { signal })) as Reach;
+    if (hindrance !== undefined) {
+      const op = `wait until ${asked.path} is ${until}`;
+      throw new OpError('unsupported', op, { hint: hindrance });
     }
     if (clock.monotonicMs() >= lastMs) {
       const hint = `it is ${textOf(durability)}`;

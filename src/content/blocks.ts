@@ -48,8 +48,10 @@ export class BlockStore {
     const told = toldBy(cid);
     if (told !== undefined) return told;
     let damage: unknown;
-    for (const place of this.#journal.contents.blockPlaces(blockKey(cid))) {
+    for (const place of this.#placesOf(cid)) {
       try {
+        const proven = this.#contents.proven(place.content, cid.multihash.bytes);
+        if (proven !== undefined) return proven;
         const bytes = this.#read(place);
         if (isOf(cid, bytes)) return bytes;
         damage = new Error(`content ${place.content} has other bytes there`);
@@ -64,6 +66,15 @@ export class BlockStore {
       hint: 'run kitfs fsck, and add the content again',
       details: { cid: cid.toString() },
     });
+  }
+
+  /** The first one by itself: it mostly answers. */
+  *#placesOf(cid: CID): Generator<BlockRow> {
+    const key = blockKey(cid);
+    const first = this.#journal.contents.block(key);
+    if (first === undefined) return;
+    yield first;
+    yield* this.#journal.contents.blockPlaces(key).slice(1);
   }
 
   /** Whether the block is here, undamaged or not. */
@@ -118,6 +129,7 @@ export class BlockStore {
   #holdLasting(cid: CID): boolean {
     const place = this.#journal.contents.lastingBlock(blockKey(cid));
     if (place === undefined) return false;
+    if (this.#contents.row(place.content)?.held === 1) return true;
     this.#journal.commit(() => this.#contents.hold(place.content));
     return true;
   }

@@ -33,9 +33,10 @@ import { DirectContent, type Sealing } from './direct.ts';
 import { type AllocateMode, allocateAt, copyAt, readAt, writeAt } from './extents.ts';
 import { attempt, checkSize, cutShort } from './faults.ts';
 import { Forks } from './forks.ts';
+import { Holding } from './holding.ts';
 import { Losses } from './losses.ts';
 import { ContentObjects } from './objects.ts';
-import { overwritten, resized, zeroed } from './packed.ts';
+import { isProof, overwritten, resized, zeroed } from './packed.ts';
 import { RemoteContent } from './remote.ts';
 import { BEFORE_OUR_TIME, type Stamp } from './stamp.ts';
 
@@ -43,7 +44,7 @@ export { type Sensed, sectorsAt } from './backing.ts';
 export { BlockStore, type StoredBlock } from './blocks.ts';
 export { Builder, type Built, type TreeEntry } from './build.ts';
 export { carOf, exportCar } from './car.ts';
-export { blockKey, CID, cidOfBytes, parseCid, RAW_CODEC } from './cid.ts';
+export { blockKey, blockName, CID, cidOfBytes, parseCid, RAW_CODEC } from './cid.ts';
 export type { CodecName } from './codecs.ts';
 export { CODEC_NAMES, codecCode, codecName, decodeValue, encodeValue, linksIn } from './codecs.ts';
 export { removeStrays } from './collect.ts';
@@ -55,6 +56,7 @@ export { BlockFetcher, type BlockOrigin } from './fetch.ts';
 export { Filling } from './filling.ts';
 export { CONTENT_PROFILE, type Profile, rawCid } from './hash.ts';
 export { HashPool } from './hasher.ts';
+export type { Holding } from './holding.ts';
 export { Sealer } from './seal.ts';
 
 export interface ContentStoreOptions {
@@ -82,6 +84,8 @@ export class ContentStore {
   readonly losses: Losses;
   /** For content that is elsewhere. */
   readonly remote: RemoteContent;
+  /** Who stores blocks, and so keeps others from letting any go. */
+  readonly holding = new Holding();
   readonly #objects: ContentObjects;
   readonly #native: ContentStoreOptions['native'];
   readonly #clock: Clock;
@@ -161,6 +165,17 @@ export class ContentStore {
     const done = attempt('read', row, () => readAt({ fd, position }, into, offset, count));
     if (done < count) throw cutShort(row);
     return done;
+  }
+
+  /**
+   * All bytes of a packed object whose CID has this multihash, hashed against it just now; undefined: `read` them,
+   * and hash them.
+   * @throws OpError integrity.
+   */
+  proven(id: ContentId, multihash: Uint8Array): Buffer | undefined {
+    const row = this.#objects.rows.get(id);
+    const isKnown = row.place === 'packed' && row.state === 'sealed' && isProof(row, multihash);
+    return isKnown ? this.#objects.packed(row) : undefined;
   }
 
   /**

@@ -2,8 +2,10 @@
  * Fetching blocks that are not here.
  *
  * Invariants: a block is asked for once, however many wait for it; nobody sees a byte that was not
- * hashed against the CID; a call ends with its caller's signal, and after a time of its own,
- * whatever the origin does; the origin's call ends when nobody waits for it any more.
+ * hashed against the CID; a call ends with its caller's signal, and a time after it was its turn,
+ * whatever the origin does; who waits for a turn waits only as long as the origin answers anybody;
+ * the origin's call ends when nobody waits for it any more; one that answers nobody keeps no other
+ * reader waiting (`Silence`).
  */
 import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
@@ -14,6 +16,7 @@ import { asOpError, OpError } from '../base/errors.ts';
 import { FETCH_MS_MAX, FETCHED_CACHED_BYTES_MAX, FETCHES_AT_ONCE_MAX } from '../base/limits.ts';
 import { checkBlock } from './blocks.ts';
 import type { CID } from './cid.ts';
+import { type Ping, Silence } from './silence.ts';
 
 /** Who has blocks, or finds somebody who has. */
 export interface BlockOrigin {
@@ -22,6 +25,8 @@ export interface BlockOrigin {
    * @throws OpError content-missing: nobody has it; any other: it could not be asked.
    */
   blockGet(cid: CID, options: { readonly signal: AbortSignal }): Promise<Uint8Array>;
+  /** Asks for what needs nobody else; absent: whether it answers at all shows with blocks alone. */
+  readonly ping?: Ping;
 }
 
 export interface BlockFetcherOptions {
@@ -41,6 +46,11 @@ export class BlockFetcher {
   readonly #options: BlockFetcherOptions;
   readonly #flights = new Map<string, Flight>();
   readonly #turns = pLimit(FETCHES_AT_ONCE_MAX);
+  /** Those that wait for their turn. */
+  readonly #waiting = new Set<AbortController>();
+  /** How often the origin has answered. */
+  #answers = 0;
+  readonly #silence: Silence;
   /** Who asked for the size of a block, or for what it links to, comes for its bytes next. */
   readonly #recent = new LRUCache<string, Uint8Array>({
     maxSize: FETCHED_CACHED_BYTES_MAX,
@@ -49,6 +59,7 @@ export class BlockFetcher {
 
   constructor(options: BlockFetcherOptions) {
     this.#options = options;
+    this.#silence = new Silence(options.clock);
   }
 
   /** Whether there is anybody to ask. */
@@ -67,6 +78,8 @@ export class BlockFetcher {
     const key = cid.toString();
     const recent = this.#recent.get(key);
     if (recent !== undefined) return recent;
+    const { ping } = this.#options.origin() ?? {};
+    if (ping !== undefined && (await this.#silence.lasts(ping, signal))) throw unanswered(cid);
     const flight = this.#flights.get(key) ?? this.#begin(key, cid);
     flight.waiters += 1;
     // Whoever waits for many blocks waits with one signal.
@@ -75,7 +88,9 @@ export class BlockFetcher {
       return await before(flight.bytes, signal);
     } finally {
       flight.waiters -= 1;
-      if (flight.waiters === 0) flight.ended.abort(new OpError('cancelled', `fetch block ${cid}`));
+      if (flight.waiters === 0 && !flight.ended.signal.aborted) {
+        flight.ended.abort(new OpError('cancelled', `fetch block ${cid}`));
+      }
     }
   }
 
@@ -96,13 +111,9 @@ export class BlockFetcher {
   }
 
   async #fly(cid: CID, ended: AbortController): Promise<Uint8Array> {
-    // Waiting for a turn counts: whoever reads has waited as long.
-    this.#options.clock.sleep(FETCH_MS_MAX, ended.signal).then(
-      () => ended.abort(new OpError('timeout', `fetch block ${cid}`)),
-      () => {}, // It ended before.
-    );
+    this.#waiting.add(ended);
     try {
-      const asking = this.#turns(() => this.#ask(cid, ended.signal));
+      const asking = this.#turns(() => this.#ask(cid, ended));
       const bytes = await before(asking, ended.signal);
       checkBlock(cid, bytes, 'fetch');
       this.#recent.set(cid.toString(), bytes);
@@ -110,24 +121,64 @@ export class BlockFetcher {
     } catch (error) {
       throw missing(cid, error);
     } finally {
-      ended.abort();
+      this.#waiting.delete(ended);
+      ended.abort(OVER);
     }
   }
 
-  async #ask(cid: CID, signal: AbortSignal): Promise<Uint8Array> {
+  async #ask(cid: CID, ended: AbortController): Promise<Uint8Array> {
+    const { signal } = ended;
     signal.throwIfAborted();
+    this.#waiting.delete(ended);
     const origin = this.#options.origin();
     if (origin === undefined) throw new OpError('not-configured', `fetch block ${cid}`);
-    // An origin that hangs keeps no other block from its turn for longer than its own time.
-    return await before(origin.blockGet(cid, { signal }), signal);
+    const answers = this.#answers;
+    this.#options.clock.sleep(FETCH_MS_MAX, signal).then(
+      () => ended.abort(new OpError('timeout', `fetch block ${cid}`)),
+      () => {}, // It ended before.
+    );
+    try {
+      // An origin that hangs keeps no other block from its turn for longer than its own time.
+      const bytes = await before(origin.blockGet(cid, { signal }), signal);
+      this.#answered();
+      return bytes;
+    } catch (error) {
+      if (asOpError(error, 'fetch').failure === 'timeout') this.#late(answers, error);
+      else if (!signal.aborted) this.#answered();
+      throw error;
+    }
+  }
+
+  #answered(): void {
+    this.#answers += 1;
+    this.#silence.end();
+  }
+
+  /** When nobody was answered since there were so many answers, who waits for his turn waits in vain. */
+  #late(answers: number, error: unknown): void {
+    if (this.#answers > answers) return;
+    for (const waiting of this.#waiting) waiting.abort(error);
+    const { ping } = this.#options.origin() ?? {};
+    if (ping === undefined) return;
+    // A block that nobody has is late too. Who reads meanwhile waits as long as it takes to know.
+    void this.#silence.isFound(ping).then((isSilent) => {
+      if (!isSilent) return;
+      for (const { ended } of this.#flights.values()) ended.abort(error);
+    });
   }
 }
+
+/** Said where nobody reads it: the signal would otherwise make an error, with a stack, each time. */
+const OVER = 'over';
 
 const HINTS: Readonly<Record<string, string>> = {
   'content-missing': 'no node that was asked has it',
   'not-configured': 'it is not here, and no node is attached that could be asked',
-  timeout: 'the node did not answer in time',
+  timeout: 'the node did not answer in time, and is asked again soon',
 };
+
+const unanswered = (cid: CID): OpError =>
+  missing(cid, new OpError('timeout', `fetch block ${cid}`));
 
 function missing(cid: CID, cause: unknown): OpError {
   const why = asOpError(cause, `fetch block ${cid}`);

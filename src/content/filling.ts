@@ -9,12 +9,18 @@
  * other, as whoever copies a tree does, reads them in that order.
  */
 import { LRUCache } from 'lru-cache';
+import { before } from '../base/before.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import type { ContentId } from '../base/ids.ts';
-import { FILE_AHEAD_BYTES_MAX, READ_AHEAD_BYTES, REMOTE_REMEMBERED_MAX } from '../base/limits.ts';
+import {
+  FILE_AHEAD_BYTES_MAX,
+  GATHERED_BYTES_MAX,
+  READ_AHEAD_BYTES,
+  REMOTE_REMEMBERED_MAX,
+} from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { ContentRow } from '../journal/journal.ts';
-import type { BlockStore } from './blocks.ts';
+import type { BlockStore, StoredBlock } from './blocks.ts';
 import { type CID, cidOfBytes } from './cid.ts';
 import type { ContentStore } from './content.ts';
 import { type BlockSource, Dag, type DagPart } from './dag.ts';
@@ -33,6 +39,12 @@ export interface FillingOptions {
 
 /** A reader that passes over so many files still reads one after the other. */
 const FILES_APART_MAX = 8;
+
+/** What is asked for together. */
+interface Window {
+  /** Parts of it that came. */
+  came: number;
+}
 
 /** Bytes of an object. */
 export interface Extent {
@@ -62,18 +74,23 @@ export class Filling {
   }
 
   /**
-   * Resolves when those bytes can be read, or the object is not remote any more.
+   * Resolves when those bytes can be read, or the object is not remote any more. Many of them come
+   * piece by piece, with the next one ahead: no more is held, and each has a time of its own.
    * @throws OpError content-missing, integrity with details {cid}; no-space, io; the signal's reason.
    */
   async bring(id: ContentId, { from, to }: Extent, signal: AbortSignal): Promise<void> {
     const row = this.#options.contents.row(id);
     if (row?.state !== 'remote') return;
-    const extent = { from, to: Math.min(to, row.size) };
-    const isReadOn = (this.#ends.get(id) ?? 0) === from;
-    this.#ends.set(id, extent.to);
-    if (isReadOn && extent.to < row.size) this.#readAhead(id, extent.to);
-    if (row.size <= FILE_AHEAD_BYTES_MAX) this.#readOn(id);
-    await this.#fill(id, extent, signal);
+    const { size } = row;
+    if (size <= FILE_AHEAD_BYTES_MAX) this.#readOn(id);
+    const end = Math.min(to, size);
+    for (let at = from; at < end; at += READ_AHEAD_BYTES) {
+      const extent = { from: at, to: Math.min(at + READ_AHEAD_BYTES, end) };
+      const isReadOn = (this.#ends.get(id) ?? 0) === at;
+      this.#ends.set(id, extent.to);
+      if (isReadOn && extent.to < size) this.#readAhead(id, extent.to);
+      await this.#fill(id, extent, signal);
+    }
     this.#sealWhole(id);
   }
 
@@ -87,17 +104,44 @@ export class Filling {
     return this.#options.fetcher.isOffered;
   }
 
-  /** As `dag`, of which the block store keeps what is fetched: not for the bytes of files. */
+  /** As `dag`, of which the block store keeps what is read: not for the bytes of files. */
   keeping(): Dag {
+    return this.gathering({ bytesMax: 0 }).dag;
+  }
+
+  /**
+   * The same, what is fetched kept many blocks at a time: at the latest when there are `bytesMax` of them, or by
+   * `keep`. Alone, nobody is asked.
+   */
+  gathering({ bytesMax = GATHERED_BYTES_MAX, isAlone = false } = {}): {
+    readonly dag: Dag;
+    keep(): void;
+  } {
     const { blocks, fetcher } = this.#options;
+    const gathered = new Map<string, StoredBlock>();
+    let size = 0;
+    const keep = () => {
+      blocks.putAll(gathered.values());
+      gathered.clear();
+      size = 0;
+    };
     const get = async (cid: CID, signal: AbortSignal) => {
+      const key = cid.toString();
+      const fetched = gathered.get(key);
+      if (fetched !== undefined) return fetched.bytes;
       const known = blocks.get(cid);
-      if (known !== undefined) return known;
+      if (known !== undefined) {
+        blocks.hold(cid);
+        return known;
+      }
+      if (isAlone) return undefined;
       const bytes = await fetcher.fetch(cid, signal);
-      blocks.put(cid, bytes);
+      if (!gathered.has(key)) size += bytes.length;
+      gathered.set(key, { cid, bytes });
+      if (size >= bytesMax) keep();
       return bytes;
     };
-    return new Dag({ get, sizeOf: (cid) => blocks.sizeOf(cid) });
+    return { dag: new Dag({ get, sizeOf: (cid) => blocks.sizeOf(cid) }), keep };
   }
 
   /** Aborts when the daemon stops: for who waits without end. */
@@ -107,11 +151,12 @@ export class Filling {
 
   /**
    * Resolves when an object that is all here is sealed, or found not to be what it should be.
-   * @throws OpError content-missing when it is not all here; integrity; io.
+   * @throws OpError content-missing when it is not all here; integrity; io; the signal's reason.
    */
-  async sealed(id: ContentId): Promise<void> {
+  async sealed(id: ContentId, signal: AbortSignal): Promise<void> {
     this.#sealWhole(id);
-    await this.#sealing.get(id);
+    const sealing = this.#sealing.get(id);
+    if (sealing !== undefined) await before(sealing, signal);
     const row = this.#options.contents.row(id);
     if (row?.state === 'remote') this.#options.contents.remote.demandWhole(row);
   }
@@ -133,11 +178,12 @@ export class Filling {
     const file = { size: row.size, range: extent, onNode };
     const failures: unknown[] = [];
     const note = (error: unknown) => void failures.push(error);
+    const window = { came: 0 };
     const coming: Promise<void>[] = [];
     try {
       for await (const part of this.dag.parts(cidOfBytes(row.cid), file, signal)) {
         if (contents.remote.has(id, part.position, part.position + part.size)) continue;
-        coming.push(this.#bringPart(id, part, signal).catch(note));
+        coming.push(this.#bringPart(id, part, window, signal).catch(note));
       }
     } catch (error) {
       note(error);
@@ -147,11 +193,16 @@ export class Filling {
     if (failures.length > 0) throw failures[0];
   }
 
-  async #bringPart(id: ContentId, part: DagPart, signal: AbortSignal): Promise<void> {
-    const { contents, blocks, fetcher } = this.#options;
+  async #bringPart(
+    id: ContentId,
+    part: DagPart,
+    window: Window,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { contents, blocks } = this.#options;
     const { cid, position, size } = part;
     const known = part.bytes ?? (cid === undefined ? undefined : blocks.get(cid));
-    const bytes = known ?? (cid === undefined ? undefined : await fetcher.fetch(cid, signal));
+    const bytes = known ?? (cid === undefined ? undefined : await this.#fetch(cid, window, signal));
     if (bytes?.length !== size) {
       throw new OpError('integrity', `read ${cid}`, {
         hint: 'its sizes do not add up; the content was made so',
@@ -159,6 +210,20 @@ export class Filling {
       });
     }
     contents.remote.put(id, { cid, position, bytes });
+    window.came += 1;
+  }
+
+  /** As long as others of the window come in a block's time, it is slow and not lost. */
+  async #fetch(cid: CID, window: Window, signal: AbortSignal): Promise<Uint8Array> {
+    for (;;) {
+      const { came } = window;
+      try {
+        return await this.#options.fetcher.fetch(cid, signal);
+      } catch (error) {
+        const isLate = error instanceof OpError && error.details['reason'] === 'timeout';
+        if (!isLate || window.came === came) throw error;
+      }
+    }
   }
 
   /** Brings the next small files when this one comes after others that were read. */

@@ -13,9 +13,7 @@ const RAW_SHA2_256 = Buffer.from([0x01, 0x55, 0x12, 0x20]);
  */
 export function proven(row: Pick<ContentRow, 'id' | 'cid'>, bytes: Buffer): Buffer {
   const { cid } = row;
-  if (cid === null || cid.length !== 36 || cid.compare(RAW_SHA2_256, 0, 4, 0, 4) !== 0) {
-    return bytes;
-  }
+  if (cid === null || !isProvable(cid)) return bytes;
   const digest = hash('sha256', bytes, 'buffer');
   if (cid.compare(digest, 0, 32, 4, 36) === 0) return bytes;
   throw new OpError('integrity', `read content ${row.id}`, {
@@ -23,6 +21,13 @@ export function proven(row: Pick<ContentRow, 'id' | 'cid'>, bytes: Buffer): Buff
     details: { content: row.id },
   });
 }
+
+const isProvable = (cid: Buffer): boolean =>
+  cid.length === 36 && cid.compare(RAW_SHA2_256, 0, 4, 0, 4) === 0;
+
+/** Whether bytes that are `proven` are those of this multihash: the row has it in its CID. */
+export const isProof = ({ cid }: Pick<ContentRow, 'cid'>, multihash: Uint8Array): boolean =>
+  cid !== null && isProvable(cid) && cid.compare(multihash, 0, multihash.length, 2) === 0;
 
 /** `bytes` put over `old` at `position`; a gap between them reads as zeros. */
 export function overwritten(old: Buffer, bytes: Buffer, position: number): Buffer {

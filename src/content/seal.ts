@@ -17,6 +17,7 @@ import {
   SEAL_BATCH_OBJECTS_MAX,
   SEAL_BUSY_MS_MAX,
   SEAL_DELAY_MS,
+  SEAL_PAGE_OBJECTS_MAX,
   SEAL_RETRY_MS_MAX,
   SEAL_RETRY_MS_MIN,
   SEAL_ROWS_PER_COMMIT_MAX,
@@ -190,7 +191,7 @@ export class Sealer {
     let after: ContentId | 0 = 0;
     while (!signal.aborted) {
       await this.#giveWay(signal);
-      const rows = this.#journal.contents.frozen(after, SEAL_BATCH_OBJECTS_MAX);
+      const rows = this.#journal.contents.frozen(after, SEAL_PAGE_OBJECTS_MAX);
       const last = rows.at(-1);
       // In a damaged file a page may lead back to itself.
       if (last === undefined || last.id <= after) break;
@@ -225,6 +226,8 @@ export class Sealer {
 
   /** Returns how many objects could not be sealed. */
   async #sealBatch(batch: readonly Work[], signal: AbortSignal): Promise<number> {
+    // The one before has just been stored.
+    await turn();
     const works = batch.filter((work) => this.#isStill(work));
     const exchanged = new Set<ContentId>();
     using _ = this.#contents.direct.follow((id) => exchanged.add(id));
@@ -380,7 +383,8 @@ function batchesOf(works: readonly Work[]): Work[][] {
   for (const work of works) {
     const last = batches.at(-1);
     bytes += work.size;
-    if (last === undefined || bytes > SEAL_BATCH_BYTES_MAX) {
+    const isFull = last?.length === SEAL_BATCH_OBJECTS_MAX || bytes > SEAL_BATCH_BYTES_MAX;
+    if (last === undefined || isFull) {
       batches.push([work]);
       bytes = work.size;
     } else {

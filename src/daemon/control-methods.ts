@@ -1,6 +1,8 @@
 /** What the command line may ask of a daemon. Everything else goes through `call`, as a tool. */
 import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
+import type { Ino } from '../base/ids.ts';
+import { RUNGS } from '../base/rungs.ts';
 import { turn } from '../base/turn.ts';
 import { exportCar, parseCid } from '../content/content.ts';
 import type { JsonObject } from '../mcp/frames.ts';
@@ -41,6 +43,7 @@ const callParams = z.strictObject({
 const commandParams = callParams.omit({ tool: true }).extend({ command: z.string() });
 const carParams = z.strictObject({ cid: z.string() });
 type Asked = Omit<z.output<typeof callParams>, 'tool'>;
+const reachParams = z.strictObject({ inode: z.int(), rung: z.enum(RUNGS) });
 const listParams = z.strictObject({ path: z.string(), limit: z.int().min(1).max(SNAPSHOTS_MAX) });
 const showParams = z.strictObject({ at: z.string() });
 const diffParams = z.strictObject({ from: z.string().optional(), to: z.string() });
@@ -95,11 +98,26 @@ export function controlMethods(options: ControlMethodsOptions): ControlMethods {
       demandNoToken(call, 'sync_local');
       return { files: await syncEverything(parts().core, call.signal) };
     },
+    reach: async (params, call) => {
+      const { inode, rung } = demand(reachParams, params, 'reach');
+      demandNoToken(call, 'reach');
+      return { hindrance: parts().tools.hindrance(inode as Ino, rung) };
+    },
     car: async (params, call) => {
       const { cid } = demand(carParams, params, 'car');
       demandNoToken(call, `export ${cid}`);
       return writeCar(parts().core, parseCid(cid), call);
     },
+    ...snapshotMethods(parts, demandKnown),
+  };
+}
+
+/** `demandKnown` refuses names that the caller may not give. */
+function snapshotMethods(
+  parts: ControlMethodsOptions['parts'],
+  demandKnown: (call: ControlCall, method: string, names: readonly string[]) => void,
+): Pick<ControlMethods, 'snapshot_list' | 'snapshot_show' | 'snapshot_diff'> {
+  return {
     snapshot_list: async (params, call) => {
       const { path, limit } = demand(listParams, params, 'snapshot_list');
       demandKnown(call, 'snapshot_list', [path]);

@@ -16,7 +16,8 @@ export type ControlMethod =
   | 'snapshot_list'
   | 'snapshot_show'
   | 'snapshot_diff'
-  | 'command';
+  | 'command'
+  | 'reach';
 
 /** What a peer that may not connect is answered, whatever it asks. Requests count from 1. */
 export const REFUSAL_ID = 0;

@@ -2,6 +2,7 @@
 
 import type { KuboNode, NodeKind } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
+import { OpError } from '../base/errors.ts';
 import type { Name } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import {
@@ -17,6 +18,7 @@ import { EmbeddedNode, Keys, type NameResolver, Nodes } from '../node/node.ts';
 import {
   Background,
   Follower,
+  hindranceOf,
   Ladder,
   MfsTrees,
   Pace,
@@ -72,7 +74,7 @@ export interface EngineParts {
 export const KUBO_TARGET = 'ipfs';
 
 export function ipfsPorts(parts: EngineParts): IpfsPorts {
-  const { blocks, clock, dag, filling, home, kubo } = parts;
+  const { blocks, clock, dag, filling, home, journal, kubo } = parts;
   const builder = new Builder(parts);
   const nodeOf = (target: string) => (target === KUBO_TARGET ? kubo : undefined);
   const pace = paceOf(parts);
@@ -86,6 +88,7 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   const ports = { ...parts, builder, onOwed, syncJournal: () => parts.syncJournal() };
   const publisher = new Publisher(ports);
   const targets = home === 'kubo' ? [KUBO_TARGET] : [];
+  const stores = kubo === undefined ? [] : [KUBO_TARGET];
   const background = new Background(
     { ...parts, publisher, actor: daemonActor },
     { ...pace, targets },
@@ -101,10 +104,16 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
   parts.loops.start('following', (signal) => follower.run(signal));
   const mfsTrees = mfsTreesOf({ ...parts, builder }, nodes, limit);
   parts.loops.start('mutable trees', (signal) => mfsTrees.run(signal));
-  const publishAll = async (signal: AbortSignal, path: Name | undefined): Promise<void> => {
+  const publishOne = async (path: Name, signal: AbortSignal): Promise<void> => {
     if (!pace.isAtUnmount) return;
     await background.finish(signal, path);
-    if (path !== undefined) return;
+    const late = background.unpublished.find((one) => one.path === path);
+    if (late !== undefined) throw late.error ?? new OpError('busy', `publish ${path}`);
+    await uploads.settle(path, signal);
+  };
+  const publishAll = async (signal: AbortSignal): Promise<void> => {
+    if (!pace.isAtUnmount) return;
+    await background.finish(signal);
     const rows = parts.journal.targets.all();
     const owed = rows.filter(({ state }) => state === 'queued' || state === 'uploading');
     // What does not arrive by then is owed: whoever is the next daemon goes on with it.
@@ -116,13 +125,16 @@ export function ipfsPorts(parts: EngineParts): IpfsPorts {
       subscriptions: new Subscriptions(clock),
       ...{ blocks, dag, builder, publisher, restorer, follower, mfsTrees, uploads, ladder },
       unpublished: () => background.unpublished,
-      finish: async (signal, path) => {
+      hindrance: (ino, rung) => hindranceOf({ journal, background, ladder, stores }, ino, rung),
+      settle: publishOne,
+      owes: async (path, signal) =>
+        uploads.owedBelow(path).length > 0 || (await background.isUnpublished(path, signal)),
+      finish: async (signal) => {
         // Neither waits for the other: a node that is slow with one has all the time for both.
         // What does not arrive is told of by who unmounts, and goes on with the next daemon.
-        const shown =
-          path === undefined ? mfsTrees.settle(signal).catch(() => undefined) : undefined;
+        const shown = mfsTrees.settle(signal).catch(() => undefined);
         try {
-          await publishAll(signal, path);
+          await publishAll(signal);
         } finally {
           await shown;
         }

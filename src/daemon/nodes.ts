@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import { asOpError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
 import type { Secret, SecretReference } from '../base/secrets.ts';
+import type { BlockOrigin } from '../content/content.ts';
 import type { Complain } from './access.ts';
 import type { Settings } from './settings.ts';
 import type { Teardown } from './teardown.ts';
@@ -54,3 +55,9 @@ export async function openNodes(
     return { home: home ?? 'kubo', kubo: undefined };
   }
 }
+
+/** Where blocks come from that are not here. */
+export const originOf = ({ content, stats }: KuboNode): BlockOrigin => ({
+  blockGet: (cid, options) => content.blockGet(cid, options),
+  ping: (options) => stats.version(options),
+});

@@ -6,7 +6,7 @@
  * import here leads to the tools; a stop takes the mount away first, while everything still
  * answers, and lets go of the state directory last; a stop always ends.
  */
-import { type Clock, type Instant, SystemClock } from '../base/clock.ts';
+import { type Clock, type Instant, SystemClock, within } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import { CALLS_END_MS_MAX, STOP_MS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
@@ -48,7 +48,7 @@ import {
   recordIntent,
   recordMount,
 } from './mountpoint.ts';
-import { type ConfiguredNodes, openNodes } from './nodes.ts';
+import { type ConfiguredNodes, openNodes, originOf } from './nodes.ts';
 import { pulse } from './pulse.ts';
 import { prepareRunDirectory } from './run-directory.ts';
 import { openState, type StateDirectory } from './state.ts';
@@ -268,7 +268,7 @@ export class Daemon {
   ): CoreParts {
     return openCore({
       ...{ ...this.#means, state, native },
-      origin: () => kubo?.content,
+      origin: () => kubo && originOf(kubo),
       table: kept.table,
       journalId: kept.journalId,
       inherited: kept.mount === undefined ? undefined : inheritedFrom(kept.table, this.#clock),
@@ -406,7 +406,7 @@ export class Daemon {
 
   /** Aborts when calls under way have had their time. */
   #patience(ms = CALLS_END_MS_MAX): AbortSignal {
-    return AbortSignal.any([this.#hurry.signal, AbortSignal.timeout(ms)]);
+    return within(this.#clock, ms, this.#hurry.signal);
   }
 
   /** @throws OpError not-ready while starting, and at the end of a stop. */
@@ -479,7 +479,7 @@ export class Daemon {
     if (fuse?.status().mountPoint === undefined) return;
     try {
       await fuse.unmount({ lazy: true });
-      const left = AbortSignal.any([this.#hurry.signal, AbortSignal.timeout(LEAVE_MS_MAX)]);
+      const left = within(this.#clock, LEAVE_MS_MAX, this.#hurry.signal);
       await Promise.race([fuse.ended, aborted(left)]);
     } finally {
       // Nothing below may be closed while the kernel can still ask.

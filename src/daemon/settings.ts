@@ -144,8 +144,8 @@ const sync = z
       .max(DAY_S * MS_PER_S)
       .default(5000)
       .describe(
-        'How long a tree rests before it is published by itself, in ms; 0: only when asked. What ' +
-          'a mount says (`sync_ms`) wins.',
+        'How long a tree rests before it is published by itself, in ms, where its mount does not ' +
+          'say (`sync_ms`); 0: trees are published only when asked, whatever mounts say.',
       ),
     interval_s: z
       .int()
@@ -172,6 +172,9 @@ const sync = z
       .max(DAY_S)
       .default(3600)
       .describe('How often a store is asked whether it still has what it said it has, in seconds.'),
+    keep_snapshots: count(1)
+      .default(100)
+      .describe('Snapshots of a published path that stay whole here; older ones are let go.'),
     want: z
       .int()
       .min(1)

@@ -1,9 +1,9 @@
-/** The room that bytes of files take here: what keeps them within it. */
+/** The room that bytes of files take here, and snapshots of before: what keeps them within it. */
 import type { IpfsNode, NodeKind } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { PUBLISHED_PIN } from '../base/published.ts';
-import { Evictor, Gatherer, type Ladder } from '../sync/sync.ts';
+import { Evictor, Gatherer, type Ladder, Releaser } from '../sync/sync.ts';
 import type { CoreParts } from './core.ts';
 import { journalIdOf } from './identity.ts';
 import { KUBO_TARGET } from './ipfs-ports.ts';
@@ -17,6 +17,7 @@ export interface SpaceInputs {
   /** undefined: none is configured. */
   readonly kubo: IpfsNode | undefined;
   readonly content: Settings['content'];
+  readonly sync: Settings['sync'];
   /** Where the bytes of files lie. */
   readonly contentDirectory: string;
   readonly clock: Clock;
@@ -26,7 +27,7 @@ export interface SpaceInputs {
 /** Names the pins that keep at a node what is not here; each journal has its own. */
 const pinNameOf = (journalId: string): string => `${PUBLISHED_PIN}content ${journalId}`;
 
-/** Starts what keeps bytes of files within their quota, and brings those that are pinned. */
+/** Starts what keeps bytes of files within their quota, brings those that are pinned, and lets old snapshots go. */
 export function openSpace(inputs: SpaceInputs): Evictor {
   const { core, ladder, home, kubo, clock, log } = inputs;
   const { journal, contents, dag, filling, vfs, journalSync, loops, isJournalBehind } = core;
@@ -60,6 +61,8 @@ export function openSpace(inputs: SpaceInputs): Evictor {
       pinName: pinNameOf(journalIdOf(journal)),
     },
   );
+  const releaser = new Releaser({ ...core, clock, log }, inputs.sync.keep_snapshots);
+  loops.start('old snapshots', (signal) => releaser.run(signal));
   loops.start('eviction', (signal) => evictor.run(signal));
   loops.start('pinned files', (signal) => gatherer.run(signal));
   return evictor;

@@ -51,6 +51,7 @@ export interface ToolParts {
   readonly jobs: Jobs;
   readonly syncing: () => Syncing;
   readonly finish: Ports['ipfs']['finish'];
+  readonly hindrance: Ports['ipfs']['hindrance'];
   readonly stepping: () => Stepping;
   /** What is known of the room of files. */
   readonly space: () => Space | undefined;
@@ -65,7 +66,7 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const { redactor, onAnswered } = inputs;
   const registry = new Registry({ tools: TOOLS, commands: COMMANDS, ports, redactor, onAnswered });
   registry.resume();
-  const { follower, ladder, mfsTrees, uploads, unpublished, finish } = ports.ipfs;
+  const { follower, ladder, mfsTrees, uploads, unpublished, finish, hindrance } = ports.ipfs;
   const mfs = () => mfsTrees.states();
   const stepping = () => ({ followed: follower.states(), mfs: mfs() });
   const syncing = () => ({
@@ -73,7 +74,8 @@ export function openTools(inputs: ToolInputs): ToolParts {
   });
   const contentDirectory = inputs.state.content;
   const evictor = openSpace({ ...inputs, ...inputs.nodes, ladder, contentDirectory });
-  return { registry, jobs, stepping, syncing, finish, space: () => evictor.space };
+  const space = () => evictor.space;
+  return { registry, jobs, stepping, syncing, finish, hindrance, space };
 }
 
 function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
@@ -88,6 +90,7 @@ function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
     keptJobs: new JournaledJobs(core.journal),
     vfs: core.vfs,
     sealer: core.sealer,
+    holding: core.contents.holding,
     ...ipfsPorts({
       ...core,
       ...nodes,

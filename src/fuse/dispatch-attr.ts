@@ -2,7 +2,12 @@
 import { OpError } from '../base/errors.ts';
 import type { Fh } from '../base/ids.ts';
 import { FILE_BYTES_MAX, XATTR_BYTES_MAX } from '../base/limits.ts';
-import { type AttributeChange, CONTROL_INO_FROM, type TimeChange } from '../vfs/vfs.ts';
+import {
+  type Asking,
+  type AttributeChange,
+  CONTROL_INO_FROM,
+  type TimeChange,
+} from '../vfs/vfs.ts';
 import type { Request } from './decode.ts';
 import { ENODATA } from './errno.ts';
 import {
@@ -41,12 +46,19 @@ function setattr(call: Call): void | Promise<void> {
   const fh: Fh | undefined = (valid & FATTR.fh) === 0 ? undefined : request.fh(SETATTR_IN.fh);
   const change = changeOf(request, valid);
   const { ino } = request;
-  const apply = () =>
-    settle(fileSystem.setattr(caller, ino, change, fh), (inode) => reply.attributes(inode));
+  const apply = (asking: Asking) =>
+    settle(fileSystem.setattr(caller, ino, change, fh, asking), (inode) => {
+      reply.attributes(inode);
+    });
   // What stays of a file that is cut must be here; of one that is emptied nothing does.
   const isCut = (change.size ?? 0) > 0 && ino < CONTROL_INO_FROM;
-  if (!isCut || fileSystem.isHere(ino)) return apply();
-  return fileSystem.bring(ino, call).then(apply);
+  if (!isCut || fileSystem.isHere(ino)) return apply(call);
+  const { signal } = call;
+  return fileSystem.bring(ino, { signal }).then(() => {
+    // Nothing is changed for who has stopped waiting.
+    signal.throwIfAborted();
+    return apply({ signal });
+  });
 }
 
 function changeOf(request: Request, valid: number): AttributeChange {
@@ -139,7 +151,8 @@ function xattrBody(request: Request): number {
 export const ATTRIBUTE_OPERATIONS: readonly (readonly [number, Operation])[] = [
   [OP.getattr, { serve: getattr, body: ATTR_OUT.bytes }],
   [OP.statx, { serve: statx, body: STATX_OUT.bytes }],
-  [OP.setattr, { serve: setattr, body: ATTR_OUT.bytes, records: true, isUnhurried: true }],
+  // It may have to fetch a file, or to look at all of it after a loss of power.
+  [OP.setattr, { serve: setattr, body: ATTR_OUT.bytes, records: true, isPatient: true }],
   [OP.readlink, { serve: readlink, body: () => READLINK_BYTES_MAX }],
   [OP.statfs, { serve: statfs, body: KSTATFS.bytes }],
   [OP.access, { serve: access, body: 0 }],

@@ -199,20 +199,19 @@ function readBody(request: Request): number {
  * An OPEN, CREATE or TMPFILE that a daemon before this one applied and stored `stored` for, and
  * whose handle is not known: the file is opened anew, and nothing else is done again.
  */
-function openAgain({ fileSystem, caller, request, reply }: Call): void | Promise<void> {
+function openAgain(call: Call): void | Promise<void> {
+  const { fileSystem, caller, request, reply } = call;
   const flags = request.u32(OPEN_IN.flags) & ~(O_CREAT | O_EXCL | O_TRUNC);
-  return settle(fileSystem.open(caller, request.ino, flags, false), (handle) => {
+  return settle(fileSystem.open(caller, request.ino, flags, false, call), (handle) => {
     answerOpen(reply, handle);
   });
 }
 
-function createAgain(
-  { fileSystem, caller, request, reply }: Call,
-  stored: Buffer,
-): void | Promise<void> {
+function createAgain(call: Call, stored: Buffer): void | Promise<void> {
+  const { fileSystem, caller, request, reply } = call;
   const flags = request.u32(CREATE_IN.flags) & ~(O_CREAT | O_EXCL | O_TRUNC);
   const ino = reply.repeatEntry(stored);
-  return settle(fileSystem.open(caller, ino, flags, false), (handle) => {
+  return settle(fileSystem.open(caller, ino, flags, false, call), (handle) => {
     answerOpen(reply, handle);
   });
 }

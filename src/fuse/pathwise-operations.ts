@@ -44,6 +44,8 @@ export interface PathCall {
   readonly allocate: Libfuse2Turn['allocate'];
   readonly atime: TimeChange | undefined;
   readonly mtime: TimeChange | undefined;
+  /** Aborts when the call is answered. */
+  readonly signal: AbortSignal;
 }
 
 const PERMISSION_BITS = 0o7777;
@@ -194,10 +196,15 @@ export function utimens(call: PathCall): Awaitable<void> {
 function setattr(call: PathCall, change: AttributeChange): Awaitable<void> {
   const { fileSystem, caller, opened } = call;
   return after(target(call), (ino) => {
-    const apply = () => after(fileSystem.setattr(caller, ino, change, opened?.fh), () => undefined);
+    const apply = () =>
+      after(fileSystem.setattr(caller, ino, change, opened?.fh, call), () => undefined);
     // What stays of a file that is cut must be here; of one that is emptied nothing does.
     const isCut = (change.size ?? 0) > 0 && ino < CONTROL_INO_FROM;
-    return isCut && !fileSystem.isHere(ino) ? fileSystem.bring(ino).then(apply) : apply();
+    if (!isCut || fileSystem.isHere(ino)) return apply();
+    return fileSystem.bring(ino, call).then(() => {
+      call.signal.throwIfAborted();
+      return apply();
+    });
   });
 }
 
@@ -209,7 +216,7 @@ export function open(call: PathCall): Awaitable<Opening> {
   const { fileSystem, caller, flags } = call;
   const killSetId = (flags & O_TRUNC) !== 0 && caller.uid !== 0;
   return after(target(call), (ino) =>
-    after(fileSystem.open(caller, ino, flags, killSetId), ({ fh }) => {
+    after(fileSystem.open(caller, ino, flags, killSetId, call), ({ fh }) => {
       return { fh, ino, isDirectory: false };
     }),
   );

@@ -15,6 +15,7 @@ import type { Name } from '../base/ids.ts';
 import { FUSE_CID_READS_MAX, FUSE_REQUEST_MS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { Libfuse2, NativeMounting } from '../base/native.ts';
+import { Turns } from '../base/turns.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Awaitable, FileSystem, Invalidator } from '../vfs/vfs.ts';
 import { Callers } from './callers.ts';
@@ -25,7 +26,6 @@ import { type Opening, Openings } from './openings.ts';
 import type { InTurn, PathCall } from './pathwise-operations.ts';
 import { type Loaded, loadPackage, type PackageMount, type Ticket } from './pathwise-package.ts';
 import { type Entry, operationsAt } from './pathwise-table.ts';
-import { Turns } from './turns.ts';
 
 export interface PathwiseOptions {
   readonly fileSystem: FileSystem;
@@ -76,7 +76,10 @@ export class PathwiseServer implements Driver {
   readonly #options: PathwiseOptions;
   readonly #callers: Callers;
   readonly #openings = new Openings();
-  readonly #turns = new Turns(FUSE_CID_READS_MAX);
+  readonly #turns = new Turns({
+    atOnce: FUSE_CID_READS_MAX,
+    waitingMax: Number.POSITIVE_INFINITY,
+  });
   /** Aborts when nobody is there any more who waits. */
   readonly #over = new AbortController();
   #libfuse: Libfuse2 | undefined;
@@ -187,17 +190,23 @@ export class PathwiseServer implements Driver {
   #serve<T>(ticket: Ticket, entry: Entry<T>): void {
     const number = Number(ticket);
     this.#trying(entry, () => {
-      const result = this.#begin(number, entry);
-      if (result instanceof Promise || isInTurn(result)) this.#wait(number, entry, result);
+      const answered = new AbortController();
+      const result = this.#begin(number, entry, answered.signal);
+      if (result instanceof Promise || isInTurn(result))
+        this.#wait(number, entry, result, answered);
       else this.#answer(number, entry, result);
     });
   }
 
-  #begin<T>(number: number, { serve, isSync }: Entry<T>): Awaitable<T> | InTurn<T> {
+  #begin<T>(
+    number: number,
+    { serve, isSync }: Entry<T>,
+    signal: AbortSignal,
+  ): Awaitable<T> | InTurn<T> {
     const { journal } = this.#options;
     if (!this.#isServing) throw new OpError('not-running', 'serve a mount that has ended');
     this.#requests += 1;
-    const call = this.#callOf(number);
+    const call = this.#callOf(number, signal);
     if (isSync === true) return serve(call);
     const results: (Awaitable<T> | InTurn<T>)[] = [];
     try {
@@ -211,7 +220,7 @@ export class PathwiseServer implements Driver {
     return results[0] as Awaitable<T> | InTurn<T>;
   }
 
-  #callOf(number: number): PathCall {
+  #callOf(number: number, signal: AbortSignal): PathCall {
     assert(this.#libfuse !== undefined, 'an operation comes from libfuse');
     const turn = this.#libfuse.describe(number);
     const { fileSystem } = this.#options;
@@ -228,6 +237,7 @@ export class PathwiseServer implements Driver {
       allocate: turn.allocate,
       atime: turn.atime,
       mtime: turn.mtime,
+      signal,
     };
   }
 
@@ -247,8 +257,12 @@ export class PathwiseServer implements Driver {
   }
 
   /** Answers once: with the result, or when the deadline has passed. */
-  #wait<T>(number: number, entry: Entry<T>, work: Promise<T> | InTurn<T>): void {
-    const answered = new AbortController();
+  #wait<T>(
+    number: number,
+    entry: Entry<T>,
+    work: Promise<T> | InTurn<T>,
+    answered: AbortController,
+  ): void {
     const once = (answer: () => void): boolean => {
       if (answered.signal.aborted) return false;
       answered.abort();
@@ -263,7 +277,9 @@ export class PathwiseServer implements Driver {
     this.#over.signal.addEventListener('abort', leave, { once: true, signal });
     if (this.#over.signal.aborted) leave();
     const isBegun = work instanceof Promise;
-    const result = isBegun ? work : this.#turns.run(() => work({ signal }), signal);
+    const result = isBegun
+      ? work
+      : this.#turns.run('wait for content', signal, () => work({ signal }));
     result.then((value) => {
       const isAnswered = this.#isServing && once(() => this.#answer(number, entry, value));
       if (!isAnswered) this.#drop(entry, value);

@@ -11,9 +11,9 @@
 import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { FUSE_CID_READS_MAX, FUSE_REQUEST_MS_MAX } from '../base/limits.ts';
+import { Turns } from '../base/turns.ts';
 import type { Reply } from './encode.ts';
 import type { Deferred } from './operation.ts';
-import { Turns } from './turns.ts';
 
 /** One of them, from the call that returned a promise until that promise has settled. */
 export interface Wait {
@@ -68,7 +68,8 @@ export class Waiting {
     this.#clock = clock;
     this.#answers = answers;
     this.#isCareful = isCareful;
-    this.#turns = new Turns(isCareful ? 1 : FUSE_CID_READS_MAX);
+    const atOnce = isCareful ? 1 : FUSE_CID_READS_MAX;
+    this.#turns = new Turns({ atOnce, waitingMax: Number.POSITIVE_INFINITY });
   }
 
   /** From now on as many are begun as may be under way. */
@@ -88,7 +89,8 @@ export class Waiting {
     const { signal } = waiter.answered;
     const isBegun = result instanceof Promise;
     if (isBegun) this.#answers.begun(wait.unique);
-    this.#follow(waiter, isBegun ? result : this.#turns.run(() => this.#begin(waiter), signal));
+    const inTurn = () => this.#turns.run('wait for content', signal, () => this.#begin(waiter));
+    this.#follow(waiter, isBegun ? result : inTurn());
     this.#waiters.add(waiter);
     this.#byUnique.set(wait.unique, waiter);
     if (!wait.isUnhurried && wait.isPatient !== true) this.#setDeadline(waiter);

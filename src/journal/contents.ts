@@ -3,6 +3,7 @@
  * of content in files of their own are the business of `content/`.
  */
 import type { ContentId, Ino, SuperblockId } from '../base/ids.ts';
+import { CONTENTS_CACHED_MAX } from '../base/limits.ts';
 import type { Counters } from './counters.ts';
 import type { Database, Statement } from './sqlite.ts';
 
@@ -48,6 +49,9 @@ export interface BlockRow {
   readonly size: number;
 }
 
+/** Content on the disk that has a block, or is the file of that CID though its bytes are elsewhere. */
+export interface PlaceRow extends Pick<ContentRow, 'id' | 'state' | 'refs' | 'held' | 'cid'> {}
+
 export interface PinRow {
   readonly cid: Buffer;
   readonly type: 'recursive' | 'direct';
@@ -79,7 +83,7 @@ export interface ShownRow {
 
 /**
  * Rows of `content` are written once per transaction, however often they change in it: when it
- * commits, or before the first query that could see them.
+ * commits, before the first query that could see them, or when there are many.
  */
 export class Contents {
   readonly #counters: Counters;
@@ -87,9 +91,15 @@ export class Contents {
   readonly #changed = new Map<ContentId, ContentRow>();
   readonly #new = new Set<ContentId>();
   readonly #sql: Readonly<Record<keyof typeof SQL, Statement>>;
+  /** Whether there may be any: in a new journal nobody is asked for each file of a tree. */
+  #hasCids: boolean;
+  #hasBlocks: boolean;
 
   constructor(db: Database, counters: Counters) {
     this.#counters = counters;
+    const isAny = (rows: string) => db.prepare(`SELECT EXISTS (${rows})`).pluck().get() === 1;
+    this.#hasCids = isAny('SELECT 1 FROM content WHERE cid IS NOT NULL');
+    this.#hasBlocks = isAny('SELECT 1 FROM block');
     const prepared = Object.entries(SQL).map(([name, text]) => [name, db.prepare(text)]);
     this.#sql = Object.fromEntries(prepared) as Record<keyof typeof SQL, Statement>;
     for (const name of PLUCKED) this.#sql[name].pluck();
@@ -112,12 +122,14 @@ export class Contents {
   /** The row as it is when the transaction commits. */
   insert(row: ContentRow): void {
     this.#new.add(row.id);
-    this.#changed.set(row.id, row);
+    this.update(row);
   }
 
   /** The same. */
   update(row: ContentRow): void {
+    this.#hasCids ||= row.cid !== null;
     this.#changed.set(row.id, row);
+    if (this.#changed.size >= CONTENTS_CACHED_MAX) this.flush();
   }
 
   /** Writes what changed. Inside the transaction. */
@@ -234,11 +246,13 @@ export class Contents {
 
   /** A sealed object of this very CID; the root block of another DAG does not count. */
   byCid(cid: Buffer): ContentRow | undefined {
+    if (!this.#hasCids) return undefined;
     return this.#query('byCid').get(cid) as ContentRow | undefined;
   }
 
   /** Remote content of this CID. */
   remoteByCid(cid: Buffer): ContentRow | undefined {
+    if (!this.#hasCids) return undefined;
     return this.#query('remoteByCid').get(cid) as ContentRow | undefined;
   }
 
@@ -260,10 +274,19 @@ export class Contents {
   }
 
   block(cid: Buffer): BlockRow | undefined {
+    if (!this.#hasBlocks) return undefined;
     return this.#query('block').get(cid) as BlockRow | undefined;
   }
 
-  /** The same in content that is all here: what was fetched of remote content may go at any time. */
+  /** All content that has a part in keeping a block. */
+  keepersOf(cid: Buffer): PlaceRow[] {
+    return this.#query('keepersOf').all({ cid }) as PlaceRow[];
+  }
+
+  /**
+   * The same in content that is all here: what was fetched of remote content may go at any time. Of several
+   * places one that is held already.
+   */
   lastingBlock(cid: Buffer): BlockRow | undefined {
     return this.#query('lastingBlock').get(cid) as BlockRow | undefined;
   }
@@ -275,6 +298,7 @@ export class Contents {
 
   /** A block that the content has already keeps its place there. */
   insertBlock(row: BlockRow): void {
+    this.#hasBlocks = true;
     this.#sql.insertBlock.run(row.cid, row.content, row.position, row.size);
   }
 
@@ -380,7 +404,10 @@ const SQL = {
   block: `SELECT block.* FROM block JOIN content ON content.id = block.content
     WHERE block.cid = ? AND state <> 'open' ORDER BY content`,
   lastingBlock: `SELECT block.* FROM block JOIN content ON content.id = block.content
-    WHERE block.cid = ? AND state NOT IN ('open', 'remote') ORDER BY content LIMIT 1`,
+    WHERE block.cid = ? AND state NOT IN ('open', 'remote') ORDER BY held DESC, content LIMIT 1`,
+  keepersOf: `SELECT c.id, c.state, c.refs, c.held, c.cid FROM block b JOIN content c ON c.id = b.content
+      WHERE b.cid = @cid AND c.state <> 'open' AND c.place <> 'memory'
+    UNION SELECT id, state, refs, held, cid FROM content WHERE cid = @cid AND state = 'remote'`,
   copyBlocks: 'INSERT INTO block SELECT cid, ?, position, size FROM block WHERE content = ?',
   insertBlock: 'INSERT OR IGNORE INTO block VALUES (?, ?, ?, ?)',
   blocksOf: 'SELECT * FROM block WHERE content = ? ORDER BY position',

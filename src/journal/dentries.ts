@@ -56,6 +56,7 @@ export class Dentries {
   readonly #list: Statement;
   readonly #listInodes: Statement;
   readonly #names: Statement;
+  readonly #parents: Statement;
   readonly #namesAfter: Statement;
   readonly #inodesAfter: Statement;
   readonly #count: Statement;
@@ -71,6 +72,7 @@ export class Dentries {
     this.#list = db.prepare(listing('ino, mode'));
     this.#listInodes = db.prepare(listing(COLUMNS));
     this.#names = db.prepare('SELECT parent, name FROM dentry WHERE ino = ?');
+    this.#parents = db.prepare('SELECT parent FROM dentry WHERE ino = ?').pluck();
     this.#namesAfter = db.prepare(
       'SELECT name, ino, cookie FROM dentry WHERE parent = ? AND name > ? ORDER BY name LIMIT ?',
     );
@@ -145,6 +147,11 @@ export class Dentries {
     return (this.#inodesAfter.all(parent, bytesOf(name), limit) as (InodeRow & RawRow)[]).map(
       listed,
     );
+  }
+
+  /** The directory of each name of one inode. */
+  parentsOf(ino: Ino): Ino[] {
+    return this.#parents.all(ino) as Ino[];
   }
 
   /** All names of one inode. */

@@ -63,6 +63,7 @@ const bytesCounted = ({ mode, size }: InodeRow): number => ((mode & S_IFMT) === 
 export class Inodes {
   readonly #counters: Counters;
   readonly #get: Statement;
+  readonly #mode: Statement;
   readonly #insert: Statement;
   readonly #update: Statement;
   readonly #delete: Statement;
@@ -78,6 +79,7 @@ export class Inodes {
   constructor(db: Database, counters: Counters) {
     this.#counters = counters;
     this.#get = db.prepare(`SELECT ${COLUMNS} FROM inode WHERE ino = ?`);
+    this.#mode = db.prepare('SELECT mode FROM inode WHERE ino = ?').pluck();
     this.#insert = db.prepare(`INSERT INTO inode VALUES (${'?,'.repeat(19)}?)`);
     this.#update = db.prepare(`UPDATE inode SET mode = ?, uid = ?, gid = ?, nlink = ?, size = ?,
       atime_s = ?, atime_ns = ?, mtime_s = ?, mtime_ns = ?, ctime_s = ?, ctime_ns = ?,
@@ -96,6 +98,11 @@ export class Inodes {
 
   get(ino: Ino): InodeRow | undefined {
     return this.#get.get(ino) as InodeRow | undefined;
+  }
+
+  /** Of `get`, for a fifth of the time. */
+  modeOf(ino: Ino): number | undefined {
+    return this.#mode.get(ino) as number | undefined;
   }
 
   /** The next number, never handed out before. Inside a transaction. */

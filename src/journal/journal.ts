@@ -43,6 +43,7 @@ export type {
   BlockRow,
   ContentRow,
   PinRow,
+  PlaceRow,
   ShownRow,
 } from './contents.ts';
 export type { ListedInode, ListedRow } from './dentries.ts';

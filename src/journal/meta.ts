@@ -20,6 +20,8 @@ export type MetaKey =
   | 'pinned_here'
   /** CID of the root of the mutable tree, in hexadecimal; absent while nothing was written to it. */
   | 'mfs_root'
+  /** Snapshots that are being let go, as CIDs with a space between; empty or absent: none. */
+  | 'releasing'
   /** By IPNS name (`k51…`): the record that its key last signed, in base64. */
   | `ipns:${string}`;
 

@@ -69,6 +69,7 @@ export class MfsSeen {
   readonly #directories: Statement;
   readonly #deleteAll: Statement;
   readonly #pending: Statement;
+  readonly #directoriesAfter: Statement;
 
   constructor(db: Database) {
     this.#get = db.prepare('SELECT * FROM mfs_seen WHERE parent = ? AND name = ?');
@@ -78,6 +79,14 @@ export class MfsSeen {
     this.#directories = db.prepare(GONE_BELOW).pluck();
     this.#deleteAll = db.prepare('DELETE FROM mfs_seen WHERE parent = ?');
     this.#pending = db.prepare('SELECT DISTINCT parent FROM mfs_seen WHERE pending > 0').pluck();
+    this.#directoriesAfter = db
+      .prepare('SELECT DISTINCT parent FROM mfs_seen WHERE parent > ? ORDER BY parent LIMIT ?')
+      .pluck();
+  }
+
+  /** At most `limit` directories above `after` that have rows. */
+  directoriesAfter(after: Ino | 0, limit: number): Ino[] {
+    return this.#directoriesAfter.all(after, limit) as Ino[];
   }
 
   get(parent: Ino, name: Name): SeenRow | undefined {

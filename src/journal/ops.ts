@@ -230,7 +230,7 @@ export class Ops {
   readonly #head: Statement;
   readonly #answered: Statement;
   readonly #page: Statement;
-  readonly #broughtTo: Statement;
+  readonly #rootsOf: Statement;
   readonly #groupEnds: Statement;
   readonly #groupEndFrom: Statement;
   readonly #groupEndBefore: Statement;
@@ -243,10 +243,10 @@ export class Ops {
       .prepare('SELECT reply FROM op WHERE seq > ? AND generation = ? AND request = ? LIMIT 1')
       .pluck();
     this.#page = db.prepare(`SELECT ${SQL_COLUMNS} FROM op WHERE seq > ? ORDER BY seq LIMIT ?`);
-    this.#broughtTo = db
+    this.#rootsOf = db
       .prepare(`SELECT cid FROM (
         SELECT seq, kind, cid FROM op WHERE path = ? AND seq <= ? ORDER BY seq DESC LIMIT ?
-      ) WHERE kind = 'sync_from' ORDER BY seq DESC`)
+      ) WHERE kind IN ('sync_from', 'sync_to') ORDER BY seq DESC`)
       .pluck();
     const ends = 'SELECT seq, hash FROM op WHERE hash IS NOT NULL';
     this.#head = db.prepare(`${ends} ORDER BY seq DESC LIMIT 1`);
@@ -318,9 +318,9 @@ export class Ops {
     return this.#page.all(after, limit) as OpRow[];
   }
 
-  /** Roots of trees that were brought to a path, by the newest `limit` of its records up to `seq`. */
-  broughtTo(path: Name, seq: number, limit: number): Buffer[] {
-    return this.#broughtTo.all(bytesOf(path), seq, limit) as Buffer[];
+  /** Roots of trees that a path was, published or brought there, by the newest `limit` of its records up to `seq`. */
+  rootsOf(path: Name, seq: number, limit: number): Buffer[] {
+    return this.#rootsOf.all(bytesOf(path), seq, limit) as Buffer[];
   }
 
   /** At most `limit` ends of groups behind record `after`. */

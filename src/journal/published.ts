@@ -57,23 +57,28 @@ export class PublishedDirectories {
   readonly #get: Statement;
   readonly #put: Statement;
   readonly #confirm: Statement;
+  readonly #page: Statement;
 
   constructor(db: Database) {
     this.#get = db.prepare('SELECT * FROM published WHERE ino = ? AND metadata = ?');
     this.#put = db.prepare(`INSERT OR REPLACE INTO published VALUES (${'?, '.repeat(13)}?)`);
     this.#confirm = db.prepare('UPDATE published SET seq = ? WHERE ino = ? AND metadata = ?');
+    this.#page = db.prepare(`SELECT * FROM published WHERE (ino, metadata) > (?, ?)
+      ORDER BY ino, metadata LIMIT ?`);
+  }
+
+  /** At most `limit` rows behind one, in the order of their directories. */
+  page(
+    after: Pick<PublishedRow, 'ino' | 'hasMetadata'> | undefined,
+    limit: number,
+  ): PublishedRow[] {
+    const key = [after?.ino ?? 0, Number(after?.hasMetadata ?? false)];
+    return (this.#page.all(...key, limit) as Raw[]).map(rowOf);
   }
 
   get(ino: Ino, hasMetadata: boolean): PublishedRow | undefined {
     const raw = this.#get.get(ino, Number(hasMetadata)) as Raw | undefined;
-    if (raw === undefined) return undefined;
-    const { seq, cid, size, list, entries, files, directories, symlinks, bytes, blocks } = raw;
-    return {
-      ...{ ino, hasMetadata, seq, cid, cumulativeSize: size, list: list ?? undefined },
-      ...{ entries, files, directories, symlinks, bytes, blocks },
-      isPrivate: raw.private === 1,
-      isOdd: raw.odd === 1,
-    };
+    return raw === undefined ? undefined : rowOf(raw);
   }
 
   /** Inside a transaction, as `confirm`. Rows of directories that go, go with them. */
@@ -100,4 +105,15 @@ export class PublishedDirectories {
   confirm({ ino, hasMetadata }: PublishedRow, seq: number): void {
     this.#confirm.run(seq, ino, Number(hasMetadata));
   }
+}
+
+function rowOf(raw: Raw): PublishedRow {
+  const { ino, seq, cid, size, list, entries, files, directories, symlinks, bytes, blocks } = raw;
+  return {
+    ...{ ino, seq, cid, cumulativeSize: size, list: list ?? undefined },
+    ...{ entries, files, directories, symlinks, bytes, blocks },
+    hasMetadata: raw.metadata === 1,
+    isPrivate: raw.private === 1,
+    isOdd: raw.odd === 1,
+  };
 }

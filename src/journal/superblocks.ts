@@ -73,6 +73,7 @@ export class Superblocks {
   readonly #insertMount: Statement;
   readonly #deleteMount: Statement;
   readonly #synced: Statement;
+  readonly #allSynced: Statement;
   readonly #setSynced: Statement;
   readonly #inos: Statement;
   readonly #files: Statement;
@@ -91,6 +92,7 @@ export class Superblocks {
     this.#insertMount = db.prepare('INSERT INTO mount VALUES (?, ?, ?)');
     this.#deleteMount = db.prepare('DELETE FROM mount WHERE mount_point = ?');
     this.#synced = db.prepare('SELECT * FROM synced WHERE path = ?');
+    this.#allSynced = db.prepare('SELECT * FROM synced ORDER BY path');
     this.#setSynced = db.prepare('INSERT OR REPLACE INTO synced VALUES (?, ?, ?, ?, ?, ?)');
     this.#inos = db.prepare(INOS).pluck();
     this.#files = db.prepare(
@@ -194,15 +196,12 @@ export class Superblocks {
 
   synced(path: Name): SyncedRow | undefined {
     const raw = this.#synced.get(bytesOf(path)) as RawSynced | undefined;
-    if (raw === undefined) return undefined;
-    return {
-      path: nameOf(raw.path),
-      rootCid: raw.root_cid,
-      snapshotCid: raw.snapshot_cid,
-      seq: raw.seq,
-      timeS: raw.time_s,
-      timeNs: raw.time_ns,
-    };
+    return raw === undefined ? undefined : syncedOf(raw);
+  }
+
+  /** Of every path that was ever published, or restored. */
+  allSynced(): SyncedRow[] {
+    return (this.#allSynced.all() as RawSynced[]).map(syncedOf);
   }
 
   setSynced(row: SyncedRow): void {
@@ -210,3 +209,12 @@ export class Superblocks {
     this.#setSynced.run(bytesOf(path), rootCid, snapshotCid, seq, timeS, timeNs);
   }
 }
+
+const syncedOf = (raw: RawSynced): SyncedRow => ({
+  path: nameOf(raw.path),
+  rootCid: raw.root_cid,
+  snapshotCid: raw.snapshot_cid,
+  seq: raw.seq,
+  timeS: raw.time_s,
+  timeNs: raw.time_ns,
+});

@@ -92,12 +92,9 @@ export class EmbeddedMfs implements MfsLook, Pick<MfsFacet, 'flush'> {
    * its own, or not at all.
    */
   async edit<T>(op: string, signal: AbortSignal, body: (draft: Draft) => Promise<T>): Promise<T> {
-    const leave = await this.#turns.enter(op, signal);
-    try {
-      return await body(new Draft(this.root, this.#parts, (cids) => this.#sync(cids)));
-    } finally {
-      leave();
-    }
+    return await this.#turns.run(op, signal, () =>
+      body(new Draft(this.root, this.#parts, (cids) => this.#sync(cids))),
+    );
   }
 
   /** Bytes of blocks to stable storage; what is packed goes with the journal. */

@@ -66,7 +66,11 @@ export async function* refsOf(
   }
 }
 
-async function linksOrFailure(dag: Dag, cid: CID, signal: AbortSignal): Promise<CID[] | Failure> {
+async function linksOrFailure(
+  dag: Dag,
+  cid: CID,
+  signal: AbortSignal,
+): Promise<readonly CID[] | Failure> {
   try {
     return await dag.links(cid, signal);
   } catch (error) {

@@ -6,13 +6,13 @@
  * tree that cannot be published keeps no other waiting, and is tried again; nothing is merged: what
  * somebody else published at a store stays there.
  */
-import pLimit from 'p-limit';
 import type { Clock } from '../base/clock.ts';
 import { asOpError, type OpError } from '../base/errors.ts';
 import { type Ino, type Name, NO_CONTENT, type SuperblockId } from '../base/ids.ts';
-import { SYNC_COPIED_BYTES_MAX, SYNC_LOOK_MS } from '../base/limits.ts';
+import { PUBLICATIONS_WAITING_MAX, SYNC_COPIED_BYTES_MAX, SYNC_LOOK_MS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { turn } from '../base/turn.ts';
+import { Turns } from '../base/turns.ts';
 import type { Actor, Change, Journal, SuperblockRow, WriteSessionRow } from '../journal/journal.ts';
 import { OPEN_GATE } from './freeze.ts';
 import { retryDelayS } from './intend.ts';
@@ -32,7 +32,7 @@ export interface BackgroundPorts {
 export interface BackgroundPolicy {
   /** Stores that every tree is brought to; where there is none, nothing is published by itself. */
   readonly targets: readonly string[];
-  /** Of mounts that do not say it (`sync_ms`); 0: never. */
+  /** Of mounts that do not say it (`sync_ms`); 0: never, whatever they say. */
   readonly quietMs: number;
   readonly intervalMs: number;
 }
@@ -72,7 +72,7 @@ export class Background {
   /** The newest record when it was looked last. */
   #seq: number | undefined;
   /** One round at a time. */
-  readonly #queue = pLimit(1);
+  readonly #rounds = new Turns({ atOnce: 1, waitingMax: PUBLICATIONS_WAITING_MAX });
   /** Ends the round under way when whoever wants to finish cannot wait any longer. */
   readonly #late = new AbortController();
 
@@ -98,7 +98,7 @@ export class Background {
     const either = AbortSignal.any([signal, this.#late.signal]);
     try {
       for (;;) {
-        await this.#queue(() => this.#round(either));
+        await this.#rounds.run('publish what changed', either, () => this.#round(either));
         await this.#ports.clock.sleep(SYNC_LOOK_MS, either);
       }
     } catch (error) {
@@ -116,7 +116,7 @@ export class Background {
     const hasten = () => this.#late.abort(signal.reason);
     if (path === undefined) signal.addEventListener('abort', hasten, { once: true });
     try {
-      await this.#queue(() =>
+      await this.#rounds.run('finish publishing', signal, () =>
         this.#round(signal, (tree) => path === undefined || tree.path === path),
       );
     } finally {
@@ -124,9 +124,15 @@ export class Background {
     }
   }
 
+  /** Whether the mount at `path` changed since it was published, as of now. @throws the signal's reason. */
+  async isUnpublished(path: Name, signal: AbortSignal): Promise<boolean> {
+    if (this.#policy.targets.length === 0) return false;
+    await this.#rounds.run('look for changes', signal, () => this.#look(signal));
+    return this.#trees.some((tree) => tree.path === path && tree.unrest !== undefined);
+  }
+
   /** One look, and the publications that follow from it. */
   async #round(signal: AbortSignal, isMeant = (tree: Tree) => this.#isDue(tree)): Promise<void> {
-    signal.throwIfAborted();
     await this.#look(signal);
     for (const tree of this.#trees) {
       const { unrest } = tree;
@@ -196,11 +202,17 @@ export class Background {
     });
   }
 
+  /** Whether a tree is published by itself, where it is mounted. */
+  publishes(tree: SuperblockRow): boolean {
+    return this.#policy.targets.length > 0 && this.#quietMsOf(tree) > 0;
+  }
+
   /** 0: never by itself. */
   #quietMsOf({ kind, volatile, readOnly, options }: SuperblockRow): number {
-    if (kind !== 'ipfs' || volatile || readOnly) return 0;
+    const { quietMs } = this.#policy;
+    if (quietMs === 0 || kind !== 'ipfs' || volatile || readOnly) return 0;
     const { sync_ms: own } = options;
-    return typeof own === 'number' ? own : this.#policy.quietMs;
+    return typeof own === 'number' ? own : quietMs;
   }
 
   /** The newest record that is published, and owed to every store; 0: none. */

@@ -21,8 +21,8 @@ import type { Journal } from '../journal/journal.ts';
 import type { Comparison } from './compare.ts';
 import type { WaitingFile } from './planning.ts';
 
-/** Objects whose bytes are elsewhere that are made in one transaction. */
-const MADE_TOGETHER = 1024;
+/** Files looked for before other work gets its turn. */
+const FILES_PER_TURN = 1024;
 
 export interface BringerPorts {
   readonly journal: Journal;
@@ -53,7 +53,8 @@ export class Bringer {
   }
 
   /**
-   * Gives every file its bytes, verified; each content once.
+   * Gives every file its bytes, verified; each content once. What it answers makes the objects of those
+   * whose bytes are elsewhere: to be called in the transaction that shows them, but for a dry run.
    * @throws OpError content-missing, integrity, no-space, io; version-conflict when retention took
    *   what was made; the signal's reason.
    */
@@ -61,29 +62,39 @@ export class Bringer {
     { files, bytes: bytesTotal }: Pick<Comparison, 'files' | 'bytes'>,
     { made, profile, dryRun }: Into,
     run: BringRun,
-  ): Promise<void> {
+  ): Promise<() => void> {
     let bytes = 0;
     const give = ({ nodes, cid, size }: Bytes, id: ContentId) => {
       for (const node of nodes) {
         node.content = id;
-        if (!made.has(id)) node.cid = blockKey(cid);
+        if (id !== NO_CONTENT && !made.has(id)) node.cid = blockKey(cid);
       }
       bytes += size * nodes.length;
       run.progress({ bytes, bytesTotal });
     };
     const elsewhere: Bytes[] = [];
     for (const one of bytesOf(files)) {
-      const id = await this.#here(one, dryRun ? undefined : made, run.signal);
-      if (id === undefined) elsewhere.push(one);
-      else give(one, id);
-    }
-    for (let at = 0; at < elsewhere.length; at += MADE_TOGETHER) {
-      const some = elsewhere.slice(at, at + MADE_TOGETHER);
-      const ids = dryRun ? [] : this.#makeRemote(some, profile, made);
-      for (const [index, one] of some.entries()) give(one, ids[index] ?? NO_CONTENT);
-      await turn();
+      const id = this.#isUnknown(one)
+        ? undefined
+        : await this.#here(one, dryRun ? undefined : made, run.signal);
+      if (id === undefined && elsewhere.push(one) % FILES_PER_TURN === 0) await turn();
       run.signal.throwIfAborted();
+      give(one, id ?? NO_CONTENT);
     }
+    const { remote } = this.#ports.contents;
+    return () => {
+      for (const { nodes, cid, size } of elsewhere) {
+        const id = remote.create({ cid, size, profile });
+        for (const node of nodes) node.content = id;
+      }
+    };
+  }
+
+  /** Nothing of it was ever here. */
+  #isUnknown({ cid }: Bytes): boolean {
+    const { journal, contents, dag } = this.#ports;
+    if (journal.contents.byCid(blockKey(cid)) !== undefined) return false;
+    return contents.remote.find(cid) === undefined && dag.sizeOf(cid) === undefined;
   }
 
   /** undefined: not every block of it is here, and nobody shows it yet. */
@@ -98,22 +109,6 @@ export class Bringer {
     const shown = contents.remote.find(cid);
     if (shown?.size === size) return shown.id;
     return (await isHere(dag, cid, signal)) ? this.#copied(cid, size, made, signal) : undefined;
-  }
-
-  /** An object for each, none of whose bytes are here. */
-  #makeRemote(
-    files: readonly Bytes[],
-    profile: string | undefined,
-    made: Set<ContentId>,
-  ): ContentId[] {
-    const { journal, contents } = this.#ports;
-    const ids = journal.commit(() => {
-      return files.map(({ cid, size }) => {
-        return this.#old(contents.remote.create({ cid, size, profile }));
-      });
-    });
-    for (const id of ids) made.add(id);
-    return ids;
   }
 
   /** An object that is here already, and is what it should be. */
@@ -179,6 +174,7 @@ export class Bringer {
 
   /** What nobody shows goes; what is sealed may be somebody's block by now: retention ends it. */
   abandon(made: ReadonlySet<ContentId>): void {
+    if (made.size === 0) return;
     const { journal, contents } = this.#ports;
     journal.commit(() => {
       for (const id of made) {
@@ -203,7 +199,7 @@ function bytesOf(files: readonly WaitingFile[]): Iterable<Bytes> {
   for (const { remote, node } of files) {
     const { cid, size } = remote;
     if (cid === undefined || size === 0) continue;
-    const key = `${size} ${cid}`;
+    const key = `${size} ${blockKey(cid).toString('latin1')}`;
     const one = known.get(key) ?? { cid, size, nodes: [] };
     one.nodes.push(node);
     known.set(key, one);

@@ -18,11 +18,14 @@ export const isCbor = (cid: CID): boolean => cid.code === DAG_CBOR_CODEC;
 /** One value out of a record, and where it stands, for the error. */
 export class Field {
   readonly #value: unknown;
-  readonly #place: string;
+  /** The record, or what the field is in: there are many, and few are told of. */
+  readonly #in: Field | string;
+  readonly #key: string | number;
 
-  constructor(value: unknown, place: string) {
+  constructor(value: unknown, within: Field | string, key: string | number = '') {
     this.#value = value;
-    this.#place = place;
+    this.#in = within;
+    this.#key = key;
   }
 
   /** @throws OpError unsupported when the block is no dag-cbor. */
@@ -37,7 +40,7 @@ export class Field {
   /** Of a map; absent and null are the same. */
   at(key: string): Field {
     const { [key]: value } = this.#record();
-    return new Field(value ?? undefined, `${this.#place}/${key}`);
+    return new Field(value ?? undefined, this, key);
   }
 
   get isAbsent(): boolean {
@@ -54,7 +57,7 @@ export class Field {
 
   list(): Field[] {
     if (!Array.isArray(this.#value)) throw this.#wrong('a list');
-    return this.#value.map((item, index) => new Field(item, `${this.#place}/${index}`));
+    return this.#value.map((item, index) => new Field(item, this, index));
   }
 
   pair(): readonly [Field, Field] {
@@ -102,6 +105,10 @@ export class Field {
       throw this.#wrong('a map');
     }
     return value as Readonly<Record<string, unknown>>;
+  }
+
+  get #place(): string {
+    return typeof this.#in === 'string' ? this.#in : `${this.#in.#place}/${this.#key}`;
   }
 
   #wrong(expected: string): OpError {

@@ -11,13 +11,15 @@ import { turn } from '../base/turn.ts';
 import type { Change, Journal } from '../journal/journal.ts';
 
 /** Records read before other work gets its turn. */
-const CHANGES_PER_TURN = 512;
+const CHANGES_PER_TURN = 128;
 
 export class Dirty {
   protected readonly journal: Journal;
   /** Directories that are not what they were, at whatever depth; undefined: perhaps none is. */
   #directories: Set<Ino> | undefined;
   readonly #moved = new Set<Ino>();
+  /** The file marked last: its records mostly follow each other. */
+  #file: Ino | undefined;
   /** The newest change that was looked at. */
   #seq: number;
 
@@ -85,10 +87,16 @@ export class Dirty {
 
   /** A directory by itself, anything else by the directories of its names. */
   #mark(ino: Ino): void {
-    const row = this.journal.inodes.get(ino);
-    if (row === undefined) return;
-    if (isDirectory(row.mode)) this.#markUp(ino);
-    else for (const { parent } of this.journal.dentries.namesOf(ino)) this.#markUp(parent);
+    // A name that came since has a record, which tells of its directory.
+    if (ino === this.#file) return;
+    const mode = this.journal.inodes.modeOf(ino);
+    if (mode === undefined) return;
+    if (isDirectory(mode)) {
+      this.#markUp(ino);
+      return;
+    }
+    this.#file = ino;
+    for (const parent of this.journal.dentries.parentsOf(ino)) this.#markUp(parent);
   }
 
   #markUp(from: Ino): void {

@@ -37,7 +37,9 @@ const PART_BYTES_MAX = 256 * 1024;
 /** Bytes of an entry beside its name and its attributes, about. */
 const ENTRY_BYTES = 160;
 /** Blocks gathered before they are stored. */
-const PENDING_BYTES_MAX = 1024 * 1024;
+const PENDING_BYTES_MAX = 256 * 1024;
+/** Names encoded before other work gets its turn. */
+const NAMES_PER_TURN = 128;
 
 /** The names of a directory. */
 export interface StoredList {
@@ -64,9 +66,15 @@ export async function storeManifest(
   signal: AbortSignal,
 ): Promise<StoredManifest> {
   const writer = new ListWriter(blocks, frozen, assembled);
+  let names = 0;
   for (const entry of [...frozen.entries].reverse()) {
     if (!isDirectory(entry.row.mode) || entry.published !== undefined) continue;
-    if (writer.add(entry)) await turn();
+    names += entry.children.length;
+    const isLong = writer.add(entry) || names >= NAMES_PER_TURN;
+    if (isLong) {
+      names = 0;
+      await turn();
+    }
     signal.throwIfAborted();
   }
   return writer.end(atime);

@@ -104,8 +104,10 @@ export async function readManifest(
   const root = Field.ofBlock(await dag.block(cid, signal), cid);
   const entries = new Map<Name, ManifestEntry>();
   if (root.at('version').integer(1, MANIFEST_VERSION) === 1) {
-    for await (const field of fieldsOf(dag, root.at('parts').list(), signal)) {
-      add(entries, await decoded(dag, field, nameOf(field.at('path').bytes()), signal), cid);
+    for await (const fields of fieldsOf(dag, root.at('parts').list(), signal)) {
+      for (const field of fields) {
+        add(entries, await decoded(dag, field, nameOf(field.at('path').bytes()), signal), cid);
+      }
     }
     return entries;
   }
@@ -114,10 +116,12 @@ export async function readManifest(
   const read = async (next: WaitingList): Promise<WaitingList[]> => {
     const below: WaitingList[] = [];
     const prefix = next.path === '' ? '' : `${next.path}/`;
-    for await (const field of namesIn(dag, next.list, signal)) {
-      const path = `${prefix}${nameOf(field.at('name').bytes())}` as Name;
-      add(entries, await decoded(dag, field, path, signal), cid);
-      below.push(...waitingOf(field, path));
+    for await (const fields of namesIn(dag, next.list, signal)) {
+      for (const field of fields) {
+        const path = `${prefix}${nameOf(field.at('name').bytes())}` as Name;
+        add(entries, await decoded(dag, field, path, signal), cid);
+        below.push(...waitingOf(field, path));
+      }
     }
     return below;
   };
@@ -188,12 +192,14 @@ async function readLists(
   for (const side of SIDES) {
     const list = lists[side];
     if (list === undefined) continue;
-    for await (const field of namesIn(dag, list, signal, common)) {
-      const path = `${prefix}${nameOf(field.at('name').bytes())}` as Name;
-      add(found[side], await decoded(dag, field, path, signal), cids[side]);
-      const both = below.get(path) ?? { path, before: undefined, after: undefined };
-      both[side] = waitingOf(field, path)[0]?.list;
-      below.set(path, both);
+    for await (const fields of namesIn(dag, list, signal, common)) {
+      for (const field of fields) {
+        const path = `${prefix}${nameOf(field.at('name').bytes())}` as Name;
+        add(found[side], await decoded(dag, field, path, signal), cids[side]);
+        const both = below.get(path) ?? { path, before: undefined, after: undefined };
+        both[side] = waitingOf(field, path)[0]?.list;
+        below.set(path, both);
+      }
     }
   }
   return [...below.values()];
@@ -238,32 +244,32 @@ function add(entries: Map<Name, ManifestEntry>, entry: ManifestEntry, cid: CID):
 /** Parts of one list that are fetched together. */
 const PARTS_AT_ONCE = 16;
 
-/** Without those of the parts `known`. */
+/** Block by block, without those of the parts `known`. */
 async function* namesIn(
   dag: Dag,
   list: CID,
   signal: AbortSignal,
   known: ReadonlySet<string> = new Set(),
-): AsyncGenerator<Field> {
+): AsyncGenerator<readonly Field[]> {
   const block = Field.ofBlock(await dag.block(list, signal), list);
   const names = block.at('names').optional((field) => field.list());
   const isNew = (part: Field) => known.size === 0 || !known.has(part.cid().toString());
   if (names === undefined) yield* fieldsOf(dag, block.at('parts').list().filter(isNew), signal);
-  else yield* names;
+  else yield names;
 }
 
 async function* fieldsOf(
   dag: Dag,
   parts: readonly Field[],
   signal: AbortSignal,
-): AsyncGenerator<Field> {
+): AsyncGenerator<readonly Field[]> {
   for (let at = 0; at < parts.length; at += PARTS_AT_ONCE) {
     const cids = parts.slice(at, at + PARTS_AT_ONCE).map((part) => part.cid());
     const blocks = await inTurns(cids, PARTS_AT_ONCE, async (cid) => {
       return Field.ofBlock(await dag.block(cid, signal), cid);
     });
     for (const block of blocks) {
-      yield* block.list();
+      yield block.list();
       await turn();
     }
   }

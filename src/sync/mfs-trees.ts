@@ -209,12 +209,12 @@ export class MfsTrees {
 
   /** Waiting for the round under way ends with the signal, too. */
   async #inTurn(tree: MfsTree, signal: AbortSignal): Promise<void> {
-    const { clock } = this.#ports;
+    const { clock, contents } = this.#ports;
     const known = this.#knownOf(tree);
     const op = `show ${tree.source} of MFS at ${textOf(tree.path)}`;
     const end = await known.turns.enter(op, signal);
     try {
-      await this.#round(tree, known, signal);
+      await contents.holding.during(() => this.#round(tree, known, signal));
       known.failures = 0;
       known.error = undefined;
       known.dueMs = clock.monotonicMs() + MFS_LOOK_MS;
@@ -324,9 +324,13 @@ export class MfsTrees {
     const made = new Set<ContentId>();
     try {
       const into = { made, profile: undefined, dryRun: false };
-      await this.#bringer.bring(pulled, into, { signal, progress: () => undefined });
+      const makeRest = await this.#bringer.bring(pulled, into, {
+        signal,
+        progress: () => undefined,
+      });
       signal.throwIfAborted();
       journal.commit((tx) => {
+        makeRest();
         if (plan.children.length > 0) mounts.bring(tree, plan);
         // The rows of the inodes are written before it.
         tx.beforeCommit(() => {

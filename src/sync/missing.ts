@@ -7,7 +7,7 @@
  */
 import { turn } from '../base/turn.ts';
 import {
-  blockKey,
+  blockName,
   type CID,
   type Dag,
   type DagChild,
@@ -17,11 +17,19 @@ import {
 
 /** Blocks remembered, so that none comes twice; beyond, some may. */
 const SEEN_MAX = 1_000_000;
+/** Blocks kept from when they are counted to when they are sent; of more the DAGs are walked again. */
+const COUNTED_MAX = 65_536;
 
 /** A DAG, and one that they have whole who lack it. */
 export interface Lack {
   readonly root: CID;
   readonly base: CID | undefined;
+}
+
+/** A block that is here. */
+interface Here {
+  readonly cid: CID;
+  readonly size: number;
 }
 
 interface Pair {
@@ -35,37 +43,40 @@ interface Pair {
  * same place. What is not here is told to `onElsewhere`, and nothing is known of what is below it.
  * @throws OpError content-missing, integrity, unsupported; the signal's reason.
  */
-export async function* missing(
+async function* missing(
   dag: Dag,
   { root, base }: Lack,
   signal: AbortSignal,
   onElsewhere: () => void = () => {},
-): AsyncGenerator<readonly CID[]> {
+): AsyncGenerator<readonly Here[]> {
   const seen = new Set<string>();
   const isNew = (cid: CID): boolean => {
     if (seen.size >= SEEN_MAX) seen.clear();
-    return seen.size < seen.add(keyOf(cid)).size;
+    return seen.size < seen.add(blockName(cid)).size;
   };
-  const isBase = base !== undefined && keyOf(base) === keyOf(root);
+  const isBase = base !== undefined && blockName(base) === blockName(root);
   const waiting: Pair[] = isBase ? [] : [{ cid: root, base }];
   for (let pair = waiting.pop(); pair !== undefined; pair = waiting.pop()) {
     signal.throwIfAborted();
     if (!isNew(pair.cid)) continue;
-    if (dag.sizeOf(pair.cid) === undefined) {
+    const size = dag.sizeOf(pair.cid);
+    if (size === undefined) {
       onElsewhere();
       continue;
     }
     const links = await dag.children(pair.cid, signal);
     const lacking = paired(links, await linksOfBase(dag, pair.base, signal));
-    const leaves = lacking.map(({ cid }) => cid).filter((cid) => cid.code === RAW_CODEC);
-    const here = leaves.filter((cid) => dag.sizeOf(cid) !== undefined);
-    if (here.length < leaves.length) onElsewhere();
-    yield [pair.cid, ...here.filter(isNew)];
+    const here: Here[] = [{ cid: pair.cid, size }];
+    for (const { cid } of lacking) {
+      if (cid.code !== RAW_CODEC || !isNew(cid)) continue;
+      const leafSize = dag.sizeOf(cid);
+      if (leafSize === undefined) onElsewhere();
+      else here.push({ cid, size: leafSize });
+    }
+    yield here;
     waiting.push(...lacking.filter(({ cid }) => cid.code !== RAW_CODEC).reverse());
   }
 }
-
-const keyOf = (cid: CID): string => blockKey(cid).toString('latin1');
 
 /** What is not here any more cannot be compared with. */
 async function linksOfBase(
@@ -79,17 +90,59 @@ async function linksOfBase(
 
 /** The links that only `links` has: by name with what had it, without a name in their order. */
 function paired(links: readonly DagChild[], base: readonly DagChild[]): Pair[] {
-  const known = new Set(base.map(({ cid }) => keyOf(cid)));
-  const present = new Set(links.map(({ cid }) => keyOf(cid)));
+  if (base.length === 0) return links.map(({ cid }) => ({ cid, base: undefined }));
+  const known = new Set(base.map(({ cid }) => blockName(cid)));
   const named = new Map(base.map(({ name, cid }) => [name, cid]));
-  const left = base.filter(({ name, cid }) => name === '' && !present.has(keyOf(cid)));
+  const unnamed = base.filter(({ name }) => name === '');
+  const present = new Set(unnamed.length === 0 ? [] : links.map(({ cid }) => blockName(cid)));
+  const left = unnamed.filter(({ cid }) => !present.has(blockName(cid)));
   return links
-    .filter(({ cid }) => !known.has(keyOf(cid)))
+    .filter(({ cid }) => !known.has(blockName(cid)))
     .map(({ name, cid }) => ({ cid, base: name === '' ? left.shift()?.cid : named.get(name) }));
 }
 
 /** Blocks read before other work gets its turn. */
 const BLOCKS_PER_TURN = 16;
+
+/** What somebody lacks, counted. */
+export interface Lacking {
+  readonly blocks: number;
+  readonly bytes: number;
+  /** Nothing of it is elsewhere. */
+  readonly isWhole: boolean;
+  /** The same blocks with their bytes. @throws as `missing` does. */
+  send(): AsyncGenerator<StoredBlock>;
+}
+
+/** @throws as `missing` does. */
+export async function lacking(
+  dag: Dag,
+  pairs: readonly Lack[],
+  signal: AbortSignal,
+): Promise<Lacking> {
+  const total = { blocks: 0, bytes: 0, isWhole: true };
+  const onElsewhere = () => {
+    total.isWhole = false;
+  };
+  let counted: CID[] | undefined = [];
+  for (const pair of pairs) {
+    for await (const found of missing(dag, pair, signal, onElsewhere)) {
+      total.blocks += found.length;
+      for (const { size } of found) total.bytes += size;
+      if (total.blocks > COUNTED_MAX) counted = undefined;
+      counted?.push(...found.map(({ cid }) => cid));
+      await turn();
+    }
+  }
+  const again = async function* () {
+    for (const pair of pairs) yield* missingBlocks(dag, pair, signal);
+  };
+  const known = counted;
+  return {
+    ...total,
+    send: () => (known === undefined ? again() : blocksOf(dag, known, signal)),
+  };
+}
 
 /** What is `missing`, with its bytes. @throws as `missing` does. */
 export async function* missingBlocks(
@@ -97,12 +150,23 @@ export async function* missingBlocks(
   pair: Lack,
   signal: AbortSignal,
 ): AsyncGenerator<StoredBlock> {
+  for await (const found of missing(dag, pair, signal)) {
+    const cids = found.map(({ cid }) => cid);
+    yield* blocksOf(dag, cids, signal);
+    await turn();
+  }
+}
+
+async function* blocksOf(
+  dag: Dag,
+  cids: readonly CID[],
+  signal: AbortSignal,
+): AsyncGenerator<StoredBlock> {
   let count = 0;
-  for await (const cids of missing(dag, pair, signal)) {
-    for (const cid of cids) {
-      yield { cid, bytes: await dag.block(cid, signal) };
-      if (++count % BLOCKS_PER_TURN === 0) await turn();
-    }
+  for (const cid of cids) {
+    yield { cid, bytes: await dag.block(cid, signal) };
+    count += 1;
+    if (count % BLOCKS_PER_TURN === 0) await turn();
   }
 }
 

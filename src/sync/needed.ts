@@ -5,7 +5,7 @@
  */
 import { OpError } from '../base/errors.ts';
 import { BLOCKS_NEEDED_HERE_MAX } from '../base/limits.ts';
-import { type CID, cidOfBytes, type Dag } from '../content/content.ts';
+import { blockName, cidOfBytes, type Dag } from '../content/content.ts';
 import type { BlockRow, Journal } from '../journal/journal.ts';
 import { pinNameOf } from './publish.ts';
 
@@ -22,7 +22,7 @@ interface Roots {
   readonly key: string;
 }
 
-/** CIDs as text; undefined: any may be. */
+/** By their `blockName`; undefined: any may be. */
 type Blocks = ReadonlySet<string> | undefined;
 
 export class NeededHere {
@@ -47,7 +47,7 @@ export class NeededHere {
   hasAny(blocks: readonly BlockRow[]): boolean {
     const known = this.#blocks;
     if (known === undefined || this.#roots().key !== this.#key) return true;
-    return known.size > 0 && blocks.some(({ cid }) => known.has(textOf(cidOfBytes(cid))));
+    return known.size > 0 && blocks.some(({ cid }) => known.has(blockName(cidOfBytes(cid))));
   }
 
   #roots(): Roots {
@@ -55,7 +55,7 @@ export class NeededHere {
     const published = this.#published();
     const pins = contents
       .pins()
-      .filter((pin) => published.get(textOf(cidOfBytes(pin.cid))) !== pin.name);
+      .filter((pin) => published.get(blockName(cidOfBytes(pin.cid))) !== pin.name);
     const root = meta.get('mfs_root');
     const of = (kind: 'recursive' | 'direct') =>
       pins.filter(({ type }) => type === kind).map(({ cid }) => cid);
@@ -71,19 +71,19 @@ export class NeededHere {
     const published = new Map<string, string>();
     for (const { path, wanted, held } of this.#ports.journal.targets.all()) {
       for (const root of held === undefined ? [wanted] : [wanted, held]) {
-        published.set(textOf(cidOfBytes(root.tree)), pinNameOf(path));
+        published.set(blockName(cidOfBytes(root.tree)), pinNameOf(path));
       }
     }
     return published;
   }
 
   async #walk({ recursive, direct }: Roots, signal: AbortSignal): Promise<Blocks> {
-    const found = new Set(direct.map((key) => textOf(cidOfBytes(key))));
+    const found = new Set(direct.map((key) => blockName(cidOfBytes(key))));
     try {
       for (const root of recursive) {
         const walked = this.#ports.dag.walk(cidOfBytes(root), signal, found);
         for await (const { cid } of walked) {
-          found.add(textOf(cid));
+          found.add(blockName(cid));
           if (found.size > BLOCKS_NEEDED_HERE_MAX) return undefined;
         }
       }
@@ -96,6 +96,3 @@ export class NeededHere {
     return found;
   }
 }
-
-/** As `Dag.walk` writes them. */
-const textOf = (cid: CID): string => (cid.version === 0 ? cid.toV1() : cid).toString();

@@ -60,7 +60,10 @@ export class Planning {
   readonly #ports: PlanningPorts;
   readonly #options: PlanningOptions;
   /** What will be there, by its path in the tree: what a further name of an inode may refer to. */
-  readonly #present = new Map<Name, { readonly entry: RemoteEntry; readonly at: Name[] }>();
+  readonly #present = new Map<
+    Name,
+    { readonly entry: RemoteEntry; readonly at: readonly Name[] }
+  >();
 
   constructor(ports: PlanningPorts, options: PlanningOptions) {
     this.#ports = ports;
@@ -69,19 +72,25 @@ export class Planning {
 
   /** The entry is there already, as the tree has it, or will be. */
   isPresent(entry: RemoteEntry, at: readonly Name[] = pathOf(entry)): void {
-    this.#present.set(entry.path, { entry, at: [...at] });
+    this.#present.set(entry.path, { entry, at });
   }
 
   /** An entry and all below it; undefined: it may not be made. */
   async make(remote: RemoteEntry, how: Making = {}): Promise<PlannedMaking | undefined> {
+    const making = this.#makingOf(remote, how);
+    if (making?.node.type !== 'directory') return making;
+    return { ...making, children: await this.makings(remote, how.at) };
+  }
+
+  /** The entry alone. */
+  #makingOf(remote: RemoteEntry, how: Making): PlannedMaking | undefined {
     const { replaces, name = remote.name, at = pathOf(remote) } = how;
     const node = this.#nodeOf(remote);
     if (node === undefined) return undefined;
     this.isPresent(remote, at);
     if (replaces === undefined) this.created += 1;
-    const children = node.type === 'directory' ? await this.makings(remote, at) : [];
     const metadata = how.metadata ?? grantedTo(this.#options.grantee, remote);
-    return { action: 'make', name, replaces, node, metadata, children };
+    return { action: 'make', name, replaces, node, metadata, children: [] };
   }
 
   async makings(
@@ -91,7 +100,9 @@ export class Planning {
     await this.pause();
     const made: PlannedMaking[] = [];
     for (const child of remote.children) {
-      const entry = await this.make(child, { at: [...at, child.name] });
+      const how = { at: [...at, child.name] };
+      const isTree = child.type === 'directory';
+      const entry = isTree ? await this.make(child, how) : this.#makingOf(child, how);
       if (entry !== undefined) made.push(entry);
     }
     return made;

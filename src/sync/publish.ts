@@ -5,7 +5,6 @@
  * Invariants: what a snapshot names is in the block store, and stays; the snapshot becomes the last
  * one of its path in the transaction that records it; an unchanged tree makes nothing new.
  */
-import pLimit from 'p-limit';
 import { type Clock, type Instant, rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import {
@@ -16,12 +15,14 @@ import {
   NO_CONTENT,
   type Seq,
 } from '../base/ids.ts';
-import { SYNC_SETTLE_LOOK_MS, SYNC_SETTLE_S } from '../base/limits.ts';
+import { PUBLICATIONS_WAITING_MAX, SYNC_SETTLE_LOOK_MS, SYNC_SETTLE_S } from '../base/limits.ts';
 import { isDirectory, isRegular } from '../base/posix.ts';
 import { PUBLISHED_PIN_HERE } from '../base/published.ts';
+import { Turns } from '../base/turns.ts';
 import {
   type BlockStore,
   blockKey,
+  blockName,
   type CID,
   CONTENT_PROFILE,
   cidOfBytes,
@@ -100,7 +101,7 @@ export interface Run {
 export class Publisher {
   readonly #ports: PublisherPorts;
   /** One at a time: the second of two would publish what the first does. */
-  readonly #queue = pLimit(1);
+  readonly #turns = new Turns({ atOnce: 1, waitingMax: PUBLICATIONS_WAITING_MAX });
 
   constructor(ports: PublisherPorts) {
     this.#ports = ports;
@@ -108,10 +109,13 @@ export class Publisher {
 
   /**
    * @throws OpError invalid-argument (`/`, or a mount inside), not-directory, unsupported (a tree
-   *   in memory), denied, version-conflict, locked, no-space, integrity, io; the signal's reason.
+   *   in memory), denied, version-conflict, locked, no-space, integrity, io, rate-limited; the
+   *   signal's reason, also while others are published.
    */
   publish(request: PublishRequest, run: Run): Promise<Published> {
-    return this.#queue(() => this.#publish(request, run));
+    const op = `publish ${request.path}`;
+    const { holding } = this.#ports.contents;
+    return this.#turns.run(op, run.signal, () => holding.during(() => this.#publish(request, run)));
   }
 
   /** All checks of `publish`, and nothing changed. */
@@ -123,7 +127,6 @@ export class Publisher {
   }
 
   async #publish(request: PublishRequest, run: Run): Promise<Published> {
-    run.signal.throwIfAborted();
     this.#demandPublishable(request);
     const { journal, blocks } = this.#ports;
     const synced = journal.superblocks.synced(request.path);
@@ -443,8 +446,8 @@ function knownBlocks({ frozen, assembled }: Made, hasMetadata: boolean): Set<str
     const { published, content } = entry;
     const isSealed = content !== NO_CONTENT && !hasMetadata;
     const built = published !== undefined || isSealed ? assembled.built.get(entry) : undefined;
-    if (built !== undefined) known.add(built.cid.toString());
-    if (published?.list !== undefined) known.add(cidOfBytes(published.list).toString());
+    if (built !== undefined) known.add(blockName(built.cid));
+    if (published?.list !== undefined) known.add(blockName(cidOfBytes(published.list)));
   }
   return known;
 }

@@ -41,7 +41,7 @@ export interface RestorerPorts {
   readonly dag: Dag;
   readonly sealer: Pick<Sealer, 'verify'>;
   /** What is not here is shown all the same when somebody can be asked for it later. */
-  readonly filling: Pick<Filling, 'isOffered' | 'keeping'>;
+  readonly filling: Pick<Filling, 'isOffered' | 'gathering'>;
 }
 
 export interface RestoreRequest {
@@ -113,35 +113,44 @@ export class Restorer {
    * @throws OpError sync-conflict with details {conflicts}; content-missing, integrity, unsupported
    *   (no directory), version-conflict, no-space, io; what the writer throws; the signal's reason.
    */
-  async restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {
+  restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {
+    return this.#ports.contents.holding.during(() => this.#restore(request, run));
+  }
+
+  async #restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {
     const { journal, filling } = this.#ports;
     const op = `restore ${request.cid}`;
     const mayLackBytes = filling.isOffered && request.isAlone !== true;
-    const dag = mayLackBytes ? filling.keeping() : this.#ports.dag;
+    const { dag, keep } = filling.gathering({ isAlone: !mayLackBytes });
     const synced = journal.superblocks.synced(request.path);
     const root = request.missing.length === 0 ? request.existing : undefined;
     demandRoot(journal, { ...request, root }, op);
     const base = synced === undefined ? undefined : cidOfBytes(synced.rootCid);
     const { signal } = run;
-    const tree = await readRemote(dag, request.cid, { mayLackBytes, signal });
-    const compared = await this.#compared(request, { dag, tree, root, synced }, signal);
-    demandNoConflict(request, compared);
-    const plan = planFrom(request, compared.plan);
-    const facts = { ...compared, root: tree.cid, base };
     const made = new Set<ContentId>();
     try {
+      const tree = await readRemote(dag, request.cid, { mayLackBytes, signal });
+      const compared = await this.#compared(request, { dag, tree, root, synced }, signal);
+      demandNoConflict(request, compared);
+      const plan = planFrom(request, compared.plan);
+      const facts = { ...compared, root: tree.cid, base };
       const profile = tree.snapshot?.record.cidProfile;
       const into = { made, profile, dryRun: request.dryRun };
-      await this.#bringer.bring(compared, into, run);
-      run.signal.throwIfAborted();
+      const makeRest = await this.#bringer.bring(compared, into, run);
+      signal.throwIfAborted();
       if (request.dryRun) {
         const rehearsed = journal.rehearse(() => request.writer.write(plan));
         return { ...facts, seq: undefined, rehearsed };
       }
-      return this.#swap(request, { tree, plan, compared }, { ...facts, rehearsed: [] });
+      keep();
+      const found = { tree, plan, compared, makeRest };
+      return this.#swap(request, found, { ...facts, rehearsed: [] });
     } catch (error) {
       this.#bringer.abandon(made);
       throw error;
+    } finally {
+      // Who tries again need not fetch it again.
+      if (!signal.aborted) keep();
     }
   }
 
@@ -181,7 +190,7 @@ export class Restorer {
   /** The tree, the row of the path and the record: one transaction, with nothing in between. */
   #swap(
     request: RestoreRequest,
-    { tree, plan, compared }: { tree: RemoteTree; plan: TreePlan; compared: Comparison },
+    { tree, plan, compared, makeRest }: Swapped,
     facts: Omit<Restored, 'seq'>,
   ): Restored {
     const { journal } = this.#ports;
@@ -189,6 +198,7 @@ export class Restorer {
     return journal.commit((tx) => {
       const first = (journal.head.seq + 1) as Seq;
       const before = journal.superblocks.synced(path);
+      makeRest();
       request.writer.write(plan);
       const rootCid = Buffer.from(tree.cid.bytes);
       const snapshot = tree.snapshot?.cid;
@@ -222,6 +232,14 @@ export class Restorer {
       return restored;
     });
   }
+}
+
+/** What is swapped in. */
+interface Swapped {
+  readonly tree: RemoteTree;
+  readonly plan: TreePlan;
+  readonly compared: Comparison;
+  readonly makeRest: () => void;
 }
 
 /** What a restoration is about. */

@@ -12,7 +12,7 @@ import { Dirty } from './dirty.ts';
 /** Inodes remembered: some tens of megabytes. */
 const CHANGED_MAX = 500_000;
 /** Pages read at once for who asks: some milliseconds of work. */
-const PAGES_MAX = 4;
+const PAGES_MAX = 16;
 
 export class Since extends Dirty {
   readonly #changed = new Set<Ino>();

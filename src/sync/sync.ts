@@ -19,6 +19,8 @@ export type { MfsEditing, MfsEnd } from './mfs-end.ts';
 export { type MfsState, MfsTrees } from './mfs-trees.ts';
 export { Pace } from './pace.ts';
 export { type Published, Publisher, type PublishRequest } from './publish.ts';
+export { hindranceOf } from './reach.ts';
+export { Releaser } from './release.ts';
 export { type OnConflict, type Restored, type RestoreRequest, Restorer } from './restore.ts';
 export { chainOf, readSnapshot, type Snapshot } from './snapshot.ts';
 export { ENTRY_TYPES, typeOf } from './types.ts';

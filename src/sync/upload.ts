@@ -13,15 +13,14 @@ import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { bytesOf, isUtf8Name, type Name } from '../base/ids.ts';
 import { PUBLISHED_IN, PUBLISHED_PIN } from '../base/published.ts';
-import { turn } from '../base/turn.ts';
 import { blockKey, CID, carOf, cidOfBytes, type Dag, parseCid } from '../content/content.ts';
 import type { Journal, Root, TargetRow } from '../journal/journal.ts';
 import { isSameRoot } from './intend.ts';
-import { counted, type Lack, missing, missingBlocks } from './missing.ts';
+import { counted, lacking } from './missing.ts';
 import { lateAmong, sentCids } from './sent.ts';
 import { chainOf, readSnapshot } from './snapshot.ts';
 
-/** Records of a path among which one is looked for that brought a tree to it. */
+/** Records of a path among which one is looked for that published a tree of it, or brought one there. */
 const RECORDS_MAX = 4096;
 /** Earlier snapshots among which a tree is looked for: hours of them, and some milliseconds of work. */
 const EARLIER_MAX = 1000;
@@ -129,7 +128,7 @@ class Upload {
     // To send takes long, and somebody else may have published there meanwhile.
     await this.#demandOurs();
     await this.#node.mfs.place(this.#place, wanted.tree, this.#call);
-    await this.#demandThere(wanted);
+    const pins = await this.#demandThere(wanted);
     this.#keep({
       state: this.#row.pin ? 'pinned' : 'stored',
       held: { ...this.#row.wanted, pin: this.#row.pin },
@@ -139,7 +138,7 @@ class Upload {
       failure: undefined,
     });
     // A kill may take out of its MFS what is there for a moment only: a pin keeps it until the next check.
-    await this.#letGo(this.#row.pin || !wasPlaced ? roots : roots.slice(1));
+    await this.#letGo(pins, this.#row.pin || !wasPlaced ? roots : roots.slice(1));
     const sent = lateAmong(interrupted, this.#ports.clock.now().s);
     this.#keep({ sent, attempts: 0, dueS: undefined });
     return this.#row;
@@ -182,7 +181,7 @@ class Upload {
     const { held, wanted, sent } = this.#row;
     const known = new Set([wanted.tree, ...(held === undefined ? [] : [held.tree])].map(textOf));
     for (const text of sentCids(sent)) known.add(keyOf(parseCid(text)));
-    if (known.has(key) || this.#isMerged(there.cid)) return key;
+    if (known.has(key) || this.#isBefore(there.cid)) return key;
     if (await this.#wasOurs(there.cid)) return key;
     throw new OpError('sync-conflict', this.#op, {
       hint: `somebody else published ${there.cid} there: merge it with vfs_sync_from_ipfs, or move it away`,
@@ -190,11 +189,11 @@ class Upload {
     });
   }
 
-  /** Whether what is wanted includes it: somebody brought it here before. */
-  #isMerged(tree: CID): boolean {
+  /** Whether what is wanted comes after it: it was published here, or brought here, before. */
+  #isBefore(tree: CID): boolean {
     const { path, wanted } = this.#row;
-    const brought = this.#ports.journal.ops.broughtTo(path, wanted.seq, RECORDS_MAX);
-    return brought.map(textOf).includes(keyOf(tree));
+    const roots = this.#ports.journal.ops.rootsOf(path, wanted.seq, RECORDS_MAX);
+    return roots.map(textOf).includes(keyOf(tree));
   }
 
   /**
@@ -241,7 +240,7 @@ class Upload {
     // They may be pinned before the node has answered, and nobody after a kill would know why.
     const note = { state: 'uploading', sent: [...sent], dueS } as const;
     this.#keep(isLost ? { ...note, held: undefined } : note);
-    const base = await this.#base(held);
+    const base = await this.#base(held, before);
     const pairs = [
       { root: wanted.tree, base: base?.tree },
       { root: wanted.manifest, base: base?.manifest },
@@ -250,14 +249,12 @@ class Upload {
       cid: wanted.record,
       bytes: await dag.block(wanted.snapshot, this.#run.signal),
     };
-    const total = await amountOf(dag, pairs, this.#run.signal);
-    total.blocks += 1;
-    total.bytes += record.bytes.length;
+    const lacks = await lacking(dag, pairs, this.#run.signal);
+    const total = { blocks: 1 + lacks.blocks, bytes: record.bytes.length + lacks.bytes };
     const done = { blocks: 0, bytes: 0 };
-    const { signal } = this.#run;
     const blocks = async function* () {
       yield record;
-      for (const pair of pairs) yield* missingBlocks(dag, pair, signal);
+      yield* lacks.send();
     };
     const car = carOf(fresh, counted(blocks(), done));
     const { progress, through = (bytes) => bytes } = this.#run;
@@ -265,10 +262,10 @@ class Upload {
     const imported = await this.#node.content.importCar(through(told), {
       ...this.#call,
       // An import asks no other node: with a part elsewhere the pins come after it.
-      pinRoots: total.isWhole,
+      pinRoots: lacks.isWhole,
       sent: () => done,
     });
-    if (!total.isWhole) return;
+    if (!lacks.isWhole) return;
     const taken = new Set(imported.roots.map(keyOf));
     if (!fresh.every((cid) => taken.has(keyOf(cid)))) {
       throw new OpError('response-invalid', this.#op, { hint: 'the node took other roots' });
@@ -276,14 +273,16 @@ class Upload {
   }
 
   /** The snapshot that the node still keeps whole; undefined: nothing is taken for granted. */
-  async #base(held: Root | undefined): Promise<Pick<Whole, 'tree' | 'manifest'> | undefined> {
+  async #base(
+    held: Root | undefined,
+    pins: Pins,
+  ): Promise<Pick<Whole, 'tree' | 'manifest'> | undefined> {
     const { failure } = this.#row;
     // A node may have lost blocks below a pin: an attempt that failed for it sends everything.
     if (held === undefined || failure === 'content-missing' || failure === 'timeout') {
       return undefined;
     }
     const { tree, manifest } = await this.#wholeOf(held);
-    const pins = await this.#pins();
     return isKept(pins, tree) && isKept(pins, manifest) ? { tree, manifest } : undefined;
   }
 
@@ -305,23 +304,23 @@ class Upload {
     return named.map(({ cid }) => pinOf(cid)).filter((key) => roots.has(key));
   }
 
-  /** @throws OpError response-invalid. */
-  async #demandThere(wanted: Whole): Promise<void> {
+  /** @returns what is pinned now. @throws OpError response-invalid. */
+  async #demandThere(wanted: Whole): Promise<Pins> {
     const placed = await this.#node.mfs.stat(this.#place, this.#call);
     const pins = await this.#pins();
     const isPlaced = placed !== undefined && keyOf(placed.cid) === keyOf(wanted.tree);
     const isPinned = rootsOf(wanted).every((cid) => isKept(pins, cid));
-    if (isPlaced && isPinned) return;
+    if (isPlaced && isPinned) return pins;
     throw new OpError('response-invalid', this.#op, {
       hint: `the node says that it has no ${isPlaced ? 'pin' : 'entry in MFS'} of what it took`,
     });
   }
 
   /** Our pins of before, and those that have another name by an upgrade, or none by a kill. */
-  async #letGo(roots: readonly CID[]): Promise<void> {
+  async #letGo(pins: Pins, roots: readonly CID[]): Promise<void> {
     const wanted = new Set(roots.map(pinOf));
     const sent = new Set(sentCids(this.#row.sent));
-    for (const [key, { cid, type, name }] of await this.#pins()) {
+    for (const [key, { cid, type, name }] of pins) {
       const isUnsaid = name === undefined || name === this.#oldName;
       const isOurs = name === this.#name || (isUnsaid && sent.has(key));
       if (!isOurs || wanted.has(key)) continue;
@@ -345,26 +344,6 @@ const textOf = (key: Buffer): string => keyOf(cidOfBytes(key));
 
 /** What is pinned, all of it recursively: the tree first. */
 const rootsOf = ({ tree, manifest, record }: Whole): CID[] => [tree, manifest, record];
-
-/** What is missing, counted. It is walked again to be sent: to remember it would be a block's CID each. */
-async function amountOf(
-  dag: Dag,
-  pairs: readonly Lack[],
-  signal: AbortSignal,
-): Promise<{ blocks: number; bytes: number; isWhole: boolean }> {
-  const total = { blocks: 0, bytes: 0, isWhole: true };
-  const onElsewhere = () => {
-    total.isWhole = false;
-  };
-  for (const pair of pairs) {
-    for await (const cids of missing(dag, pair, signal, onElsewhere)) {
-      total.blocks += cids.length;
-      for (const cid of cids) total.bytes += dag.sizeOf(cid) ?? 0;
-      await turn();
-    }
-  }
-  return total;
-}
 
 async function* telling(
   bytes: AsyncIterable<Uint8Array>,

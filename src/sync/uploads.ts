@@ -11,7 +11,7 @@ import { asOpError, OpError } from '../base/errors.ts';
 import type { Name } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import type { TargetRow } from '../journal/journal.ts';
-import { dueAt, failed, isSameRoot, type RootKeys } from './intend.ts';
+import { dueAt, failed, isHeld, isSameRoot, type RootKeys } from './intend.ts';
 import type { Pace } from './pace.ts';
 import { type Sent, type UploadPorts, upload } from './upload.ts';
 
@@ -127,6 +127,41 @@ export class Uploads {
       };
     });
     return ending.finally(() => end());
+  }
+
+  /** What is owed of the trees at a path and below it, to stores that are configured. */
+  owedBelow(path: Name): readonly TargetRow[] {
+    return this.#ports.journal.targets.all().filter((row) => {
+      const isBelow = row.path === path || row.path.startsWith(`${path}/`);
+      const isOwed = row.dueS !== undefined || !isHeld(row);
+      return isBelow && isOwed && this.#ports.nodeOf(row.target) !== undefined;
+    });
+  }
+
+  /**
+   * Resolves when nothing of the trees at a path and below it is owed; each is tried now, and once.
+   * @throws OpError what one of them failed with; the signal's reason.
+   */
+  async settle(path: Name, signal: AbortSignal): Promise<void> {
+    const { journal, clock } = this.#ports;
+    const owed = this.owedBelow(path);
+    const tried = owed.filter(({ dueS }) => dueS !== undefined);
+    const ends = Promise.all(tried.map((row) => this.outcome(row, signal)));
+    journal.commit(() => {
+      const nowS = clock.now().s;
+      for (const row of tried)
+        if ((row.dueS ?? 0) > nowS) journal.targets.put({ ...row, dueS: nowS });
+    });
+    this.notify();
+    const errors = (await ends).map(({ error }) => error);
+    for (const { dueS, target, failure } of owed) {
+      // Time does not mend it, and nobody tries it.
+      if (dueS === undefined && failure !== undefined) {
+        errors.push(new OpError(failure, `sync to ${target}`));
+      }
+    }
+    const error = errors.find((one) => one !== undefined);
+    if (error !== undefined) throw error;
   }
 
   async #attempt(row: TargetRow, signal: AbortSignal): Promise<void> {

@@ -6,6 +6,7 @@
  * looks as the call itself does. In the journal MFS lies at `/mfs`.
  */
 import type { CallOptions, MfsEdits, MfsLook, MfsStat, NodeKind } from '../backend/backend.ts';
+import { within } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { nameOfText } from '../base/ids.ts';
 import { MFS_SHOWN_MS_MAX } from '../base/limits.ts';
@@ -184,8 +185,8 @@ export async function changeMfs<T, Data>(
 async function shown({ ports, signal }: ToolContext, kind: NodeKind): Promise<void> {
   const { nodes, mfsTrees } = ports.ipfs;
   if (kind !== nodes.home) return;
-  const within = AbortSignal.any([signal, AbortSignal.timeout(MFS_SHOWN_MS_MAX)]);
-  await mfsTrees.settle(within).catch(() => undefined);
+  const patience = within(ports.clock, MFS_SHOWN_MS_MAX, signal);
+  await mfsTrees.settle(patience).catch(() => undefined);
 }
 
 const recordOf = <T, Data>(change: MfsChange<T, Data>): PinRecord => {

@@ -1,5 +1,6 @@
 /** What the tools of IPFS and of sync reach for, besides the tree. */
-import type { Name } from '../base/ids.ts';
+import type { Ino, Name } from '../base/ids.ts';
+import type { Rung } from '../base/rungs.ts';
 import type { BlockStore, Builder, Dag } from '../content/content.ts';
 import type { EmbeddedNode, Nodes } from '../node/node.ts';
 import type {
@@ -30,14 +31,23 @@ export interface IpfsPorts {
     readonly uploads: Uploads;
     /** What stores have of the tree. */
     readonly ladder: Ladder;
+    /** Why a file cannot come to a rung as things are set up; undefined: nothing is in its way. */
+    hindrance(ino: Ino, rung: Rung): string | undefined;
     /** Trees that changed, and wait for their time to be published by themselves. */
     unpublished(): readonly Unpublished[];
     /**
-     * Publishes what changed of the trees that are published by themselves, because they go: of the
-     * mount at `path`; or of all, and waits until that has arrived or cannot.
+     * Publishes what changed of the trees that are published by themselves, because kitfs ends, and
+     * waits until that has arrived or cannot.
      * @throws the signal's reason.
      */
-    finish(signal: AbortSignal, path?: Name): Promise<void>;
+    finish(signal: AbortSignal): Promise<void>;
+    /**
+     * The same of the mount at `path`, because that goes, and of what is owed of it already.
+     * @throws OpError why it does not arrive; the signal's reason.
+     */
+    settle(path: Name, signal: AbortSignal): Promise<void>;
+    /** Whether anything of the mount at `path` is to go to a store, and is not there. */
+    owes(path: Name, signal: AbortSignal): Promise<boolean>;
     /** Topics that agents listen to. */
     readonly subscriptions: Subscriptions;
   };

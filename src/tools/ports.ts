@@ -2,7 +2,7 @@
 import type { Clock, Instant } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
-import type { Sealer } from '../content/content.ts';
+import type { Holding, Sealer } from '../content/content.ts';
 import type { Vfs } from '../vfs/vfs.ts';
 import type { Cursors } from './cursors.ts';
 import type { Jobs } from './jobs.ts';
@@ -24,6 +24,8 @@ export interface Ports extends IpfsPorts {
   readonly vfs: Vfs;
   /** Gives content its CID when it is asked for. */
   readonly sealer: Pick<Sealer, 'seal' | 'sealTogether'>;
+  /** Counts who stores blocks. */
+  readonly holding: Pick<Holding, 'during'>;
   /** Locks that programs hold through the mount. */
   readonly locks: LockTable;
   readonly daemon: DaemonView;

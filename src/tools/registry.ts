@@ -25,6 +25,7 @@ import { abortedBy, errorEnvelope } from './errors.ts';
 import { type JobStart, monotonic, type StartedJob } from './jobs.ts';
 import { jobCallOf, type KeptJob } from './kept-jobs.ts';
 import { type ListedTool, Listing } from './listing.ts';
+import { outcomeOf } from './outcome.ts';
 import type { Ports } from './ports.ts';
 import {
   type KeptAnswer,
@@ -36,7 +37,7 @@ import {
 } from './repeats.ts';
 import { validate } from './schema.ts';
 import { scopeOfAnswers, seenWithin } from './seen.ts';
-import { settled } from './settled.ts';
+import { settled, storing } from './settled.ts';
 import { isJob, isRepeatedBy, timeoutOf, waitOf } from './terms.ts';
 import type { ContentResult, Progress, RecordResult, Session, Tool, ToolContext } from './tool.ts';
 
@@ -417,7 +418,7 @@ export class Registry {
     };
     try {
       signal.throwIfAborted();
-      const work = outcomeOf(call, context);
+      const work = storing(tool, this.#ports, () => outcomeOf(call, context));
       running?.began(work);
       const outcome = await settled(work, { signal, tool, clock });
       return this.#succeeded(call, outcome, bytesMax);
@@ -478,23 +479,4 @@ export class Registry {
     const told = this.#redactor.value(errorEnvelope(error, requestId));
     return scope === undefined ? told : (seenWithin(scope, told) as typeof told);
   }
-}
-
-/** Does the work of a call, or what is left of it. */
-async function outcomeOf(
-  { tool, input, kept }: Call,
-  context: ToolContext,
-): Promise<RecordResult<unknown> | ContentResult> {
-  const outcome = kept === undefined ? await tool.run(input, context) : answeredBefore(tool, kept);
-  const isDone = 'data' in outcome && input['dry_run'] !== true;
-  if (tool.kind !== 'record' || tool.afterwards === undefined || !isDone) return outcome;
-  return { ...outcome, data: await tool.afterwards(outcome.data, input, context) };
-}
-
-/** A kept answer as its kind of tool gives it. */
-function answeredBefore(tool: Tool, kept: RecordResult<unknown>) {
-  if (tool.kind === 'record') return kept;
-  const { data, seq, ...rest } = kept;
-  const header = { ...(data as ContentResult['header']), ...(seq === undefined ? {} : { seq }) };
-  return { ...rest, seq, header };
 }

@@ -1,7 +1,8 @@
-/** The end of work that was told to end, and may not. */
+/** Work while it goes on, and the end of work that was told to end, and may not. */
 import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { ABORT_GRACE_MS } from '../base/limits.ts';
+import type { Ports } from './ports.ts';
 import type { Tool } from './tool.ts';
 
 /**
@@ -29,3 +30,10 @@ export function settled<T>(
     });
   });
 }
+
+/** What a call stores that may change something stays until it is done. */
+export const storing = <T>(
+  { changes }: Pick<Tool, 'changes'>,
+  { holding }: Pick<Ports, 'holding'>,
+  run: () => Promise<T>,
+): Promise<T> => (changes === 'nothing' ? run() : holding.during(run));

@@ -1,8 +1,11 @@
 /** Toolset vfs: vfs_unmount. */
 import { z } from 'zod';
+import { within } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import { type Ino, NO_CONTENT, nameOfText, textOf } from '../base/ids.ts';
-import { MFS_SHOWN_MS_MAX } from '../base/limits.ts';
+import { UNMOUNT_MS_MAX } from '../base/limits.ts';
+import { isRegular } from '../base/posix.ts';
+import { turn } from '../base/turn.ts';
 import {
   type Inode,
   isHeldByKernel,
@@ -26,8 +29,8 @@ export const vfsUnmount = recordTool({
   title: 'Unmount a tree',
   description:
     'Take a tree out of sight; its files stay and are back when it is mounted there again, ' +
-    'but a memory tree is discarded (force). What an mfs tree has and MFS not is brought there ' +
-    'first. With force also open files are closed.',
+    'but a memory tree is discarded (force). What is to be in a store and is not yet is brought ' +
+    'there first, or, with force, soon; with force also open files are closed.',
   hints: { readOnly: false, destructive: true, idempotent: true, openWorld: false },
   changes: 'journal',
   input: schema.input({
@@ -53,10 +56,9 @@ export const vfsUnmount = recordTool({
     const mounted = mountedAt(asker, point);
     if (!dryRun) {
       demandIdle(asker, mounted, force);
-      await context.ports.ipfs.finish(context.signal, mounted.mountPoint);
       await bringAway(asker, mounted, force, context);
     }
-    const pending = pendingOf(mounted, context);
+    const pending = await pendingOf(mounted, context);
     const flushed = dryRun ? { files: 0, bytes: 0 } : await flush(asker.vfs, mounted);
     return change(asker, context, {
       path: point,
@@ -87,38 +89,54 @@ function mountedAt({ vfs, tool }: Asker, point: string): Mounted {
 }
 
 /**
- * Brings to MFS what it does not have yet, up to the deadline of the call; with `force` it may stay
- * here, and goes on when the tree is mounted again.
+ * Brings to its stores what they do not have yet, up to the deadline of the call; with `force` it may
+ * stay here, and goes on later.
  * @throws OpError io: it cannot leave.
  */
 async function bringAway(
   { tool }: Asker,
   mounted: Mounted,
   force: boolean,
-  { ports, signal }: ToolContext,
+  context: ToolContext,
 ): Promise<void> {
-  if (mounted.superblock.kind !== 'mfs') return;
-  const { mfsTrees } = ports.ipfs;
-  const within = force ? AbortSignal.any([signal, AbortSignal.timeout(MFS_SHOWN_MS_MAX)]) : signal;
+  const { signal } = context;
+  const { mfsTrees, settle } = context.ports.ipfs;
+  const { mountPoint, superblock } = mounted;
+  const isMfs = superblock.kind === 'mfs';
+  const patience = force ? within(context.ports.clock, UNMOUNT_MS_MAX, signal) : signal;
   try {
-    await mfsTrees.settle(within, mounted.mountPoint);
+    await (isMfs ? mfsTrees.settle(patience, mountPoint) : settle(mountPoint, patience));
   } catch (cause) {
     signal.throwIfAborted();
-    const { files, bytes } = pendingOf(mounted, { ports });
-    if (force || files === 0) return;
-    throw new OpError('io', `${tool} ${textOf(mounted.mountPoint)}`, {
-      hint: 'what is not in MFS yet stays here with force, until it is mounted again',
-      details: { backend: 'mfs', partial: { files, bytes } },
+    if (force) return;
+    const partial = await pendingOf(mounted, context);
+    if (isMfs && partial.files === 0) return;
+    throw new OpError('io', `${tool} ${textOf(mountPoint)}`, {
+      hint: isMfs
+        ? 'what is not in MFS yet stays here with force, until it is mounted again'
+        : 'what its store has not yet is brought there later with force',
+      details: { backend: superblock.backend, partial },
       cause,
     });
   }
 }
 
 /** Data that is to go elsewhere, and is only here. */
-function pendingOf({ mountId }: Mounted, { ports }: Pick<ToolContext, 'ports'>) {
+async function pendingOf({ mountId, mountPoint, superblock }: Mounted, context: ToolContext) {
+  const { ports, signal } = context;
   const state = ports.ipfs.mfsTrees.states().find((one) => one.mountId === mountId);
-  const { files, bytes } = state?.waiting ?? { files: 0, bytes: 0 };
-  return { files, bytes };
+  const pending = { files: state?.waiting.files ?? 0, bytes: state?.waiting.bytes ?? 0 };
+  if (state !== undefined || !(await ports.ipfs.owes(mountPoint, signal))) return pending;
+  for (const page of pagesOf(ports.vfs, superblock)) {
+    for (const { ino, mode, size } of page) {
+      if (!isRegular(mode) || ports.ipfs.ladder.holding(ino) !== undefined) continue;
+      pending.files += 1;
+      pending.bytes += size;
+    }
+    await turn();
+    signal.throwIfAborted();
+  }
+  return pending;
 }
 
 interface Opened {
@@ -180,26 +198,29 @@ function demandIdle({ vfs, tool }: Asker, mounted: Mounted, force: boolean): rea
 /** Inodes looked at before other work gets its turn. */
 const INODES_PER_TURN = 1024;
 
+/** All inodes of a tree, those first that are older. */
+function* pagesOf({ core }: Vfs, { id }: Mounted['superblock']): Generator<readonly Inode[]> {
+  for (let after: Ino | 0 = 0; ; ) {
+    const page: readonly Inode[] = core.journal.inodes.ofSuperblock(id, after, INODES_PER_TURN);
+    yield page;
+    const last = page.at(-1);
+    if (last === undefined || page.length < INODES_PER_TURN) return;
+    after = last.ino;
+  }
+}
+
 /** Puts the bytes and the records of a tree on stable storage. */
-async function flush({ core }: Vfs, { superblock }: Mounted) {
+async function flush(vfs: Vfs, { superblock }: Mounted) {
+  const { core } = vfs;
   const flushed = { files: 0, bytes: 0 };
   if (superblock.volatile) return flushed;
-  let after: Ino | 0 = 0;
-  for (;;) {
-    const page: readonly Inode[] = core.journal.inodes.ofSuperblock(
-      superblock.id,
-      after,
-      INODES_PER_TURN,
-    );
+  for (const page of pagesOf(vfs, superblock)) {
     const unstable = page.filter(
       ({ content }) => content !== NO_CONTENT && (core.content.row(content)?.stable ?? 1) !== 1,
     );
     await core.content.fsync(unstable.map(({ content }) => content));
     flushed.files += unstable.length;
     flushed.bytes += unstable.reduce((sum, { size }) => sum + size, 0);
-    const last = page.at(-1);
-    if (last === undefined || page.length < INODES_PER_TURN) break;
-    after = last.ino;
   }
   await core.syncJournal();
   return flushed;

@@ -7,7 +7,7 @@ import { sectorsAt } from '../content/content.ts';
 import type { InodeRow, Tx } from '../journal/journal.ts';
 import { followMode } from './acl-change.ts';
 import { clearSetId, truncate } from './bytes.ts';
-import type { AttributeChange, Awaitable, Caller, Inode, TimeChange } from './contract.ts';
+import type { Asking, AttributeChange, Awaitable, Caller, Inode, TimeChange } from './contract.ts';
 import type { Core } from './core.ts';
 import { demand, demandOwner, mayGiveTo } from './permissions.ts';
 import { ascertain, isDoubtful } from './unclean.ts';
@@ -26,19 +26,28 @@ export function sectors(core: Core, { mode, size, content }: Inode): number {
   return core.content.remote.has(content, 0, size) ? Math.ceil(size / SECTOR_BYTES) : 0;
 }
 
-/** Who sets the size of a file waits as who opens it, but not to cut it to nothing. */
+/**
+ * Who sets the size of a file waits as who opens it, but not to cut it to nothing. Nothing is changed
+ * for who has stopped waiting.
+ */
 export function setattr(
   core: Core,
   caller: Caller,
   ino: Ino,
   change: AttributeChange,
   fh: Fh | undefined,
+  asking?: Asking,
 ): Awaitable<InodeRow> {
   const { content } = core.inodes.get(ino);
   if ((change.size ?? 0) === 0 || !isDoubtful(core, content)) {
     return setattrNow(core, caller, ino, change, fh);
   }
-  return ascertain(core, content).then(() => setattr(core, caller, ino, change, fh));
+  // Asked for now: who asks may be another one afterwards.
+  const signal = asking?.signal;
+  return ascertain(core, content).then(() => {
+    signal?.throwIfAborted();
+    return setattr(core, caller, ino, change, fh, signal && { signal });
+  });
 }
 
 /** As `setattr`, of what is no file, or for another change than that of its size. */

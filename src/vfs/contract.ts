@@ -136,7 +136,13 @@ export interface FileSystem {
   /** Room the inode takes on disk, in units of 512 bytes (st_blocks): holes take none. */
   sectors(inode: Inode): number;
   /** A size other than 0 is given to what is here only, see `bring`. */
-  setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Awaitable<Inode>;
+  setattr(
+    caller: Caller,
+    ino: Ino,
+    change: AttributeChange,
+    fh?: Fh,
+    asking?: Asking,
+  ): Awaitable<Inode>;
   /** Whether what the inode holds, bytes or names, can be read without waiting for anybody. */
   isHere(ino: Ino): boolean;
   /** Resolves when all bytes of a managed file are here. */

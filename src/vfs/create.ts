@@ -38,12 +38,23 @@ function demandFree(core: Core, caller: Caller, parent: Ino, name: Name, op: str
   if (core.mounts.covered(parent, name) !== undefined || core.child(parent, name) !== undefined) {
     throw new OpError('exists', op);
   }
+  demandTakes(core, caller, directory, name, op);
+  return directory;
+}
+
+/** It may take a name that is free there. @throws OpError not-found, denied, read-only, … */
+export function demandTakes(
+  core: Core,
+  caller: Caller,
+  directory: InodeRow,
+  name: Name,
+  op: string,
+): void {
   core.demandWritable(directory, op);
   demandHolds(core, directory, name, op);
   // A directory that was removed but is still somebody's working directory takes nothing.
   if (directory.nlink === 0) throw new OpError('not-found', op);
   demandDirectoryWrite(caller, directory, op);
-  return directory;
 }
 
 export interface NewName {
@@ -53,13 +64,18 @@ export interface NewName {
   readonly kind: OpKind;
   readonly mode: number;
   readonly rdev: number;
+  /** Bytes that it has from the first moment on. */
+  readonly size?: number;
+  /** Makes the row, before it is written, what it shall be. */
+  readonly prepare?: (row: InodeRow) => void;
 }
 
 /** Row, name, parent and record of a new inode. The caller has checked everything. */
 export function enter(core: Core, tx: Tx, made: NewName): InodeRow {
-  const { caller, parent, name, kind, mode, rdev } = made;
-  core.charge(tx, parent.superblock, 1, 0, kind);
+  const { caller, parent, name, kind, mode, rdev, size = 0 } = made;
+  core.charge(tx, parent.superblock, 1, size, kind);
   const row = core.newRow(tx, caller, parent, mode, rdev);
+  made.prepare?.(row);
   core.inodes.add(tx, row);
   core.incapable.add(row);
   inheritAcl(core, tx, parent, row);

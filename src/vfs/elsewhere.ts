@@ -52,7 +52,8 @@ export function readWhenHere(
 export async function bring(core: Core, ino: Ino, signal: AbortSignal | undefined): Promise<void> {
   for (let row = core.inodes.get(ino); !isHere(core, row); row = core.inodes.get(ino)) {
     await bringPart(core, row, { from: 0, to: row.size }, signal);
-    await core.filling?.sealed(row.content);
+    if (core.filling !== undefined)
+      await core.filling.sealed(row.content, signal ?? core.filling.signal);
   }
 }
 

@@ -22,14 +22,15 @@ import { followMode, isAcl } from './acl-change.ts';
 import { setattrNow } from './attributes.ts';
 import type { Caller } from './contract.ts';
 import { attributesOf, type Core } from './core.ts';
-import { link, mkdir, mknod, symlink } from './create.ts';
+import { demandTakes, enter, link, mkdir, mknod, symlink } from './create.ts';
 import { rmdir, unlink } from './remove.ts';
-import { recordWrite, setSize } from './trees.ts';
 import { removexattr, setxattr } from './xattr.ts';
 
 /** What new files and directories have when the plan does not say. */
 const FILE_MODE = 0o644;
 const DIRECTORY_MODE = 0o755;
+
+type PlannedFile = Extract<PlannedNode, { readonly type: 'file' }>;
 
 interface Grafting {
   readonly core: Core;
@@ -91,17 +92,22 @@ function remove(grafting: Grafting, parent: Ino, removal: PlannedRemoval): void 
   rmdir(core, caller, parent, name);
 }
 
-function make(grafting: Grafting, parent: Ino, making: PlannedMaking): void {
+/** `isNew`: the plan made the directory, so that no name in it is taken. */
+function make(grafting: Grafting, parent: Ino, making: PlannedMaking, isNew = false): void {
   const { core, caller, tx } = grafting;
   const { name, node, replaces, metadata, children } = making;
   if (replaces !== undefined) remove(grafting, parent, replaces);
-  else if (core.child(parent, name) !== undefined) throw changed(name);
+  else if (!isNew && core.child(parent, name) !== undefined) throw changed(name);
   if (node.type === 'link') {
     link(core, caller, linkedFrom(grafting, node.to), parent, name);
     return;
   }
+  if (node.type === 'file') {
+    makeFile(grafting, parent, name, node, metadata);
+    return;
+  }
   const made = makeNode(grafting, parent, name, node);
-  for (const child of children) make(grafting, made.ino, child);
+  for (const child of children) make(grafting, made.ino, child, true);
   setMetadata(core, tx, caller, made, metadata);
 }
 
@@ -109,7 +115,7 @@ function makeNode(
   grafting: Grafting,
   parent: Ino,
   name: Name,
-  node: Exclude<PlannedNode, { readonly type: 'link' }>,
+  node: Exclude<PlannedNode, { readonly type: 'link' | 'file' }>,
 ): InodeRow {
   const { core, caller } = grafting;
   switch (node.type) {
@@ -119,42 +125,77 @@ function makeNode(
       return symlink(core, caller, parent, name, node.target);
     case 'special':
       return mknod(core, caller, parent, name, (node.mode & S_IFMT) | FILE_MODE, node.rdev);
-    case 'file': {
-      const made = mknod(core, caller, parent, name, S_IFREG | FILE_MODE, 0);
-      showBytes(grafting, made, node);
-      return made;
-    }
     default:
       return unreachable(node, 'restore');
   }
 }
 
-/** The file shows the bytes of an object at rest; a tree in memory has a copy of its own. */
-function showBytes(
-  { core, caller, tx }: Grafting,
-  row: InodeRow,
-  { content, size, cid }: Extract<PlannedNode, { readonly type: 'file' }>,
+/** A tree is files for the most part: the row of one is written once, as it shall be. */
+function makeFile(
+  grafting: Grafting,
+  parent: Ino,
+  name: Name,
+  node: PlannedFile,
+  metadata: PlannedMetadata,
 ): void {
-  if (size === 0) return;
-  if (content !== NO_CONTENT) demandAtRest(core, content, size, cid);
-  // Nothing of a rehearsal is ever about to be committed.
-  else tx.beforeCommit(() => assert(false, 'bytes are brought here before they are shown'));
-  core.mounts.demandRoom(row.superblock, 0, size, 'restore');
-  const before = attributesOf(row);
-  if (content !== NO_CONTENT) {
-    const { volatile } = core.superblockOf(row);
-    row.content = volatile ? inMemory(core, content, size) : content;
-    core.content.retain(row.content);
-    core.content.freeze(row.content);
+  const { core, caller, tx } = grafting;
+  const directory = core.directory(parent, 'restore');
+  core.demandName(name, 'restore');
+  if (core.mounts.covered(parent, name) !== undefined) throw new OpError('exists', 'restore');
+  demandTakes(core, caller, directory, name, 'restore');
+  const { size } = node;
+  const content = size === 0 ? NO_CONTENT : shownBytes(grafting, directory, node);
+  const mode = S_IFREG | FILE_MODE;
+  const prepare = (row: InodeRow) => {
+    row.size = size;
+    row.content = content;
+    setOwn(row, metadata);
+  };
+  const named = { caller, parent: directory, name, kind: 'create', mode, rdev: 0 } as const;
+  const row = enter(core, tx, { ...named, size, prepare });
+  if (size > 0) {
+    core.record(tx, caller, 'write', {
+      ino: row.ino,
+      path: core.pathnames.join(parent, name),
+      size,
+      oldSize: 0,
+      content,
+      position: 0,
+      length: size,
+      before: attributesOf({ ...row, size: 0 }),
+    });
   }
-  setSize(core, tx, row, size);
-  recordWrite(core, tx, caller, row, {
-    oldSize: 0,
-    oldContent: NO_CONTENT,
-    before,
-    position: 0,
-    length: size,
-  });
+  const hasList = core.inodes.defaultAcl(directory) !== undefined;
+  const { xattrs = [] } = metadata;
+  if (hasList || xattrs.length > 0) setMetadata(core, tx, caller, row, metadata);
+}
+
+/** The object at rest that a file shows; a tree in memory has a copy of its own. */
+function shownBytes(
+  { core, tx }: Grafting,
+  directory: InodeRow,
+  { content, size, cid }: PlannedFile,
+): ContentId {
+  // Nothing of a rehearsal is ever about to be committed.
+  if (content === NO_CONTENT) {
+    tx.beforeCommit(() => assert(false, 'bytes are brought here before they are shown'));
+    return NO_CONTENT;
+  }
+  demandAtRest(core, content, size, cid);
+  const { volatile } = core.superblockOf(directory);
+  const shown = volatile ? inMemory(core, content, size) : content;
+  core.content.retain(shown);
+  core.content.freeze(shown);
+  return shown;
+}
+
+/** What stands in the row itself. */
+function setOwn(row: InodeRow, { mode, uid, gid, atime, mtime }: PlannedMetadata): void {
+  if (mode !== undefined) row.mode = (row.mode & S_IFMT) | (mode & 0o7777);
+  row.uid = uid ?? row.uid;
+  row.gid = gid ?? row.gid;
+  if (atime !== undefined) [row.atimeS, row.atimeNs] = [atime.s, atime.ns];
+  if (mtime !== undefined) [row.mtimeS, row.mtimeNs] = [mtime.s, mtime.ns];
 }
 
 /** @throws OpError version-conflict: old bytes that history has let go since, or written again. */
@@ -195,17 +236,11 @@ function setMetadata(
   row: InodeRow,
   metadata: PlannedMetadata,
 ): void {
-  const { mode, uid, gid, atime, mtime, xattrs } = metadata;
+  const { mode, xattrs } = metadata;
   // Also of what came from a default ACL.
   if (xattrs !== undefined) adjustXattrs(core, caller, row.ino, xattrs);
-  row.uid = uid ?? row.uid;
-  row.gid = gid ?? row.gid;
-  if (mode !== undefined) {
-    row.mode = (row.mode & S_IFMT) | (mode & 0o7777);
-    followMode(core, tx, row);
-  }
-  if (atime !== undefined) [row.atimeS, row.atimeNs] = [atime.s, atime.ns];
-  if (mtime !== undefined) [row.mtimeS, row.mtimeNs] = [mtime.s, mtime.ns];
+  setOwn(row, metadata);
+  if (mode !== undefined) followMode(core, tx, row);
   core.touchChange(tx, row);
   core.announceInode(tx, caller, row.ino, false);
 }

@@ -41,8 +41,9 @@ import { clearCapability } from './xattr.ts';
 const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC;
 
 /**
+ * Nothing is changed for who has stopped waiting.
  * @throws OpError is-directory, unsupported, denied, read-only, no-space; content-missing for who
- *   writes to what is elsewhere.
+ *   writes to what is elsewhere; the signal's reason.
  */
 export function open(
   core: Core,
@@ -54,21 +55,27 @@ export function open(
 ): Awaitable<OpenFile> {
   const row = core.inodes.get(ino);
   demandOpenable(core, caller, row, flags);
-  const again = () => open(core, caller, ino, flags, killSetId);
+  const after = (wait: (signal: AbortSignal | undefined) => Promise<void>) => {
+    // Asked for now: who asks may be another one afterwards.
+    const signal = asking?.signal;
+    return wait(signal).then(() => {
+      signal?.throwIfAborted();
+      return open(core, caller, ino, flags, killSetId, signal && { signal });
+    });
+  };
   // Who writes needs the bytes beside those he writes, and who empties the file none.
   const keepsBytes = writes(flags) && (flags & O_TRUNC) === 0;
-  if (keepsBytes && !isHere(core, row)) return bring(core, ino, asking?.signal).then(again);
+  if (keepsBytes && !isHere(core, row)) return after((signal) => bring(core, ino, signal));
   if (isDoubtful(core, row.content)) {
     // The kernel holds nothing while it waits for this answer that an invalidation waits for.
-    return ascertain(core, row.content)
-      .then(() => core.invalidator.settled())
-      .then(again);
+    return after(() => ascertain(core, row.content).then(() => core.invalidator.settled()));
   }
   const plan = planOf(core, caller, row, flags);
-  if (isTrustEnding(core, row, plan, flags)) return endTrust(core, row.content).then(again);
+  if (isTrustEnding(core, row, plan, flags)) return after(() => endTrust(core, row.content));
   if (plan?.isLargeCopy === true && plan.aside !== undefined) {
     const { version } = row;
-    return openLater(core, caller, ino, { flags, killSetId, aside: plan.aside, version });
+    const signal = asking?.signal;
+    return openLater(core, caller, ino, { flags, killSetId, aside: plan.aside, version, signal });
   }
   return openPlanned(core, caller, row, { flags, killSetId, plan });
 }
@@ -142,10 +149,11 @@ async function openLater(
     readonly killSetId: boolean;
     readonly aside: ContentId;
     readonly version: number;
+    readonly signal: AbortSignal | undefined;
   },
 ): Promise<OpenFile> {
   const { direct } = core.content;
-  const { flags, killSetId, aside, version } = given;
+  const { flags, killSetId, aside, version, signal } = given;
   let slot: number | undefined;
   let full: unknown;
   try {
@@ -158,12 +166,14 @@ async function openLater(
   if (full !== undefined) demandSpare(plan, full);
   // Who wrote meanwhile, and closed, may have left the same object sealed again with other bytes.
   const isSame = row?.version === version && plan?.aside === aside;
-  if (row !== undefined && plan !== undefined && isSame) {
+  const isWanted = signal?.aborted !== true;
+  if (row !== undefined && plan !== undefined && isSame && isWanted) {
     return openDirect(core, caller, row, { flags, killSetId, plan, slot });
   }
-  // Somebody else opened or changed it meanwhile.
+  // Somebody else opened or changed it meanwhile, or nobody waits any more.
   if (slot !== undefined) direct.dropAside(slot);
-  return open(core, caller, ino, flags, killSetId);
+  signal?.throwIfAborted();
+  return open(core, caller, ino, flags, killSetId, signal && { signal });
 }
 
 interface DirectOpening extends Opening {

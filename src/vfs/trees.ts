@@ -182,7 +182,7 @@ function demandPatch(
 }
 
 /** A new size, counted, with the times of a change of bytes. */
-export function setSize(core: Core, tx: Tx, row: InodeRow, size: number): void {
+function setSize(core: Core, tx: Tx, row: InodeRow, size: number): void {
   const grown = size - row.size;
   core.mounts.charge(row.superblock, 0, grown);
   tx.onRollback(() => core.mounts.charge(row.superblock, 0, -grown));
@@ -213,13 +213,7 @@ export interface Written {
   readonly length: number;
 }
 
-export function recordWrite(
-  core: Core,
-  tx: Tx,
-  caller: Caller,
-  row: InodeRow,
-  written: Written,
-): void {
+function recordWrite(core: Core, tx: Tx, caller: Caller, row: InodeRow, written: Written): void {
   core.record(tx, caller, 'write', {
     ...written,
     ino: row.ino,

@@ -170,9 +170,15 @@ export class Vfs implements FileSystem {
     return isManaged ? sectors(this.core, inode) : Math.ceil(inode.size / SECTOR_BYTES);
   }
 
-  setattr(caller: Caller, ino: Ino, change: AttributeChange, fh?: Fh): Awaitable<Inode> {
+  setattr(
+    caller: Caller,
+    ino: Ino,
+    change: AttributeChange,
+    fh?: Fh,
+    asking?: Asking,
+  ): Awaitable<Inode> {
     demandManaged(ino, 'setattr');
-    return setattr(this.core, caller, ino, change, fh);
+    return setattr(this.core, caller, ino, change, fh, asking);
   }
 
   isHere(ino: Ino): boolean {
@@ -319,11 +325,10 @@ export class Vfs implements FileSystem {
 
   release(fh: Fh): void {
     const file = this.core.handles.find(fh);
-    if (file === undefined) {
-      this.core.handles.remove(fh); // It was revoked, and now nobody asks by it any more.
-    } else if (file.ino < CONTROL_INO_FROM) {
+    if (file !== undefined && file.ino < CONTROL_INO_FROM) {
       release(this.core, file);
     } else {
+      // Of what never changes; or it was revoked, and now nobody asks by it any more.
       this.#rendered.delete(fh);
       this.core.handles.remove(fh);
     }
@@ -375,9 +380,7 @@ export class Vfs implements FileSystem {
   }
 
   releasedir(fh: Fh): void {
-    const file = this.core.handles.find(fh);
-    if (file === undefined) this.core.handles.remove(fh);
-    else release(this.core, file);
+    this.release(fh);
   }
 
   statfs(ino: Ino): Statfs {

@@ -121,6 +121,23 @@ describe('turns', () => {
     leave();
     (await line.enter('d', signal))();
   });
+
+  test('end with their work, and none is begun for who was told to end', async () => {
+    const line = turns();
+    const done: string[] = [];
+    const stop = new AbortController();
+    const first = line.run('a', signal, async () => {
+      done.push('a');
+      throw new Error('broken');
+    });
+    const second = line.run('b', stop.signal, async () => void done.push('b'));
+    const third = line.run('c', signal, async () => void done.push('c'));
+    stop.abort(new Error('enough'));
+    await expect(first).rejects.toThrow('broken');
+    await expect(second).rejects.toThrow('enough');
+    await third;
+    expect(done).toEqual(['a', 'c']);
+  });
 });
 
 test.each([

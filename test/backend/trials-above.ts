@@ -8,7 +8,6 @@ import { type Failure, OpError } from '../../src/base/errors.ts';
 import { nameOfText } from '../../src/base/ids.ts';
 import type { BlockOrigin, CID } from '../../src/content/content.ts';
 import { cidOfBytes } from '../../src/content/content.ts';
-import type { TargetRow } from '../../src/journal/journal.ts';
 import { pinNameOf, placeOf, upload } from '../../src/sync/upload.ts';
 import { CODE_OF } from '../../src/tools/errors.ts';
 import { TOOLS } from '../../src/tools/inventory.ts';
@@ -105,36 +104,19 @@ export class Above implements AsyncDisposable {
 
   /** Owes the node the tree as it is now. @returns its root. */
   async #want(path: string): Promise<string> {
-    const { root, snapshot } = await this.#tree.publish(path);
-    const { targets, head } = this.#tree.journal;
-    const name = nameOfText(path);
-    const known = targets.get(name, 'kubo');
-    const at = { ino: this.#tree.ino(path), seq: head.seq };
-    const wanted = { tree: Buffer.from(root.bytes), snapshot: Buffer.from(snapshot.bytes), ...at };
-    this.#tree.journal.commit(() =>
-      targets.put({
-        ...{ path: name, target: 'kubo', pin: true, attempts: 0, sent: known?.sent ?? [], wanted },
-        ...{ state: 'queued', dueS: 0, failure: undefined, checkedS: undefined, held: known?.held },
-      }),
-    );
+    const { root } = await this.#tree.want(path);
     return root.toString();
-  }
-
-  #row(path: string): TargetRow {
-    const row = this.#tree.journal.targets.get(nameOfText(path), 'kubo');
-    if (row === undefined) throw new Error('nothing is owed');
-    return row;
   }
 
   async #attempt(path: string, node: IpfsNode, { signal }: Calling | { signal: AbortSignal }) {
     const run = { signal, progress: () => undefined };
-    return (await upload(this.#tree, node, this.#row(path), run)).state;
+    return (await upload(this.#tree, node, this.#tree.target(path), run)).state;
   }
 
   /** What lies at the place of a path; and what the row says is held is whole, after a collection too. */
   async #whereabouts(path: string, named: Readonly<Record<string, string>>): Promise<string> {
     const stat = await this.#direct.mfs.stat(placeOf(nameOfText(path)), calling());
-    const { held } = this.#row(path);
+    const { held } = this.#tree.target(path);
     if (held === undefined) throw new Error('what was held is forgotten');
     await this.#kubo.gc();
     const root = cidOfBytes(held.tree);
@@ -147,7 +129,7 @@ export class Above implements AsyncDisposable {
     const name = nameOfText(path);
     const stat = await this.#direct.mfs.stat(placeOf(name), calling());
     const pins = await this.#pins(path);
-    const held = this.#row(path).held?.tree;
+    const held = this.#tree.target(path).held?.tree;
     const roots = [stat?.cid, held === undefined ? undefined : cidOfBytes(held)].map(String);
     if (roots.some((root) => root !== wanted) || pins.length !== PLACES_KEPT) {
       throw new Error(`it is not whole: ${roots.join(' ')}, pins ${pins.join(' ')}`);

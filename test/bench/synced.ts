@@ -95,6 +95,13 @@ export class Synced implements AsyncDisposable {
     return { seconds, root, changed, newBlocks: counts.new_blocks };
   }
 
+  /** Seconds that the command takes which `publish` runs, when it has nothing to do. */
+  async command(): Promise<number> {
+    const start = performance.now();
+    await this.daemon.json(['call', 'vfs_stat', '{"path":"/ipfs"}']);
+    return (performance.now() - start) / 1000;
+  }
+
   /** Seconds that another Kubo needs for the CAR of a tree; it has that of `base` before. */
   async import(root: string, base?: string): Promise<number> {
     await using other = await KuboNode.start();

@@ -38,6 +38,7 @@ const NOTHING: ControlMethods = {
   snapshot_show: unasked,
   snapshot_diff: unasked,
   command: unasked,
+  reach: unasked,
 };
 
 export class Asked implements AsyncDisposable {

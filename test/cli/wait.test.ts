@@ -6,19 +6,27 @@ const safety = (state: string, facts: object = {}) => ({
   ...{ state, have: 0, want: 1, seq: 7 },
   replicas: [{ backend: 'ipfs', state: 'queued', ...facts }],
 });
-const stat = (durability: object, type = 'file') => success({ type, durability });
+const stat = (durability: object, type = 'file') => success({ type, inode: 77, durability });
 
 /** A daemon that says this of a file, one after the other; and what it was asked. */
 async function saying(...answers: readonly object[]) {
   const calls: unknown[] = [];
+  const inTheWay: { hindrance?: string } = {};
+  const reached: unknown[] = [];
   const asked = await Asked.open({
     call: async ({ tool, arguments: values }: JsonObject) => {
       calls.push([tool, values]);
       return answers[Math.min(calls.length, answers.length) - 1];
     },
+    reach: async (params: JsonObject) => {
+      reached.push(params);
+      return inTheWay;
+    },
   });
   return {
     calls,
+    reached,
+    inTheWay,
     asked,
     kitfs: (...args: readonly string[]) => asked.kitfs(['wait', '/ipfs/a', ...args]),
     [Symbol.asyncDispose]: () => asked[Symbol.asyncDispose](),
@@ -45,6 +53,17 @@ describe('waiting', () => {
     const { code, stdout, stderr } = await daemon.kitfs('--until', 'pinned', '--timeout', '0');
     expect([code, stdout]).toEqual([1, '']);
     expect(stderr).toMatch(/until \/ipfs\/a is pinned: timeout; it is local, 0 of 1 stores/);
+  });
+
+  test('ends at once for what cannot be, and says why', async () => {
+    await using daemon = await saying(stat(safety('local')));
+    daemon.inTheWay.hindrance = 'no store is configured';
+    const { code, stdout, stderr } = await daemon.kitfs('--until', 'pinned');
+    expect([code, stdout]).toEqual([1, '']);
+    expect(stderr).toMatch(/until \/ipfs\/a is pinned: .*; no store is configured/);
+    expect(daemon.reached).toEqual([{ inode: 77, rung: 'pinned' }]);
+    const { stdout: json } = await daemon.kitfs('--until', 'pinned', '--json');
+    expect(JSON.parse(json)).toMatchObject({ status: 'error', error_code: 'NOT_SUPPORTED' });
   });
 
   test('for what is refused fails', async () => {

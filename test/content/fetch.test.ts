@@ -1,7 +1,13 @@
 /** The laws of fetching blocks. */
 import { beforeEach, describe, expect, test } from 'vitest';
-import { FETCH_MS_MAX, FETCHES_AT_ONCE_MAX } from '../../src/base/limits.ts';
-import { BlockFetcher, rawCid } from '../../src/content/content.ts';
+import {
+  FETCH_MS_MAX,
+  FETCHES_AT_ONCE_MAX,
+  SILENCE_ASKED_MS_MAX,
+  SILENCE_KEPT_MS,
+} from '../../src/base/limits.ts';
+import { BlockFetcher, type BlockOrigin, rawCid } from '../../src/content/content.ts';
+import { settle } from '../fakes/clock.ts';
 import { type Manner, Origin } from '../fakes/origin.ts';
 import { failureOf, noise, TurnedClock } from './fixture.ts';
 
@@ -66,6 +72,23 @@ test('without a node nothing is asked, and nobody waits', async () => {
   expect(alone.isOffered).toBe(false);
 });
 
+test('a block has its time from when it is asked for, as long as the node answers others', async () => {
+  const blocks = Array.from({ length: FETCHES_AT_ONCE_MAX + 1 }, (_, seed) => made(seed, 40));
+  origin.hold();
+  origin.onAsked = () => {
+    if (origin.asked.length > FETCHES_AT_ONCE_MAX) origin.hold();
+  };
+  const reads = blocks.map(({ cid }) => fetcher.fetch(cid, never));
+  await origin.hasAsked(FETCHES_AT_ONCE_MAX);
+  clock.turn(FETCH_MS_MAX - 1);
+  origin.release();
+  await origin.hasAsked(FETCHES_AT_ONCE_MAX + 1);
+  clock.turn(FETCH_MS_MAX - 1);
+  origin.release();
+  const got = await Promise.all(reads);
+  expect(got.map((bytes) => Buffer.from(bytes))).toEqual(blocks.map(({ bytes }) => bytes));
+});
+
 describe('a node that hangs', () => {
   test('keeps nobody longer than the deadline, turns included', async () => {
     origin.manner = 'hang';
@@ -88,6 +111,79 @@ describe('a node that hangs', () => {
     origin.manner = 'give';
     const { cid, bytes } = made(99);
     expect(Buffer.from(await fetcher.fetch(cid, never))).toEqual(Buffer.from(bytes));
+  });
+
+  describe('and does not say a word', () => {
+    let pings: number;
+    let isDeaf: boolean;
+    let asking: BlockFetcher;
+    beforeEach(() => {
+      pings = 0;
+      isDeaf = true;
+      const ping = () => {
+        pings += 1;
+        return isDeaf ? new Promise(() => {}) : Promise.resolve();
+      };
+      const pinged: BlockOrigin = { blockGet: (cid, how) => origin.blockGet(cid, how), ping };
+      asking = new BlockFetcher({ origin: () => pinged, clock });
+    });
+    const late = { failure: 'content-missing', details: { reason: 'timeout' } };
+
+    /** One reader has waited in vain, and it is known why. */
+    async function silence(): Promise<void> {
+      origin.manner = 'hang';
+      const first = failureOf(asking.fetch(made(1).cid, never));
+      await origin.hasAsked(1);
+      clock.turn(FETCH_MS_MAX);
+      expect(await first).toMatchObject(late);
+      clock.turn(SILENCE_ASKED_MS_MAX);
+      await settle();
+    }
+
+    test('keeps nobody waiting but the first, and is asked for nothing', async () => {
+      await silence();
+      expect(await failureOf(asking.fetch(made(2).cid, never))).toMatchObject(late);
+      expect([origin.asked.length, pings]).toEqual([1, 1]);
+      expect(clock.sleepers).toBe(0);
+    });
+
+    test('is asked again after a while, once for all who read, and serves them when it is back', async () => {
+      await silence();
+      clock.turn(SILENCE_KEPT_MS);
+      const again = [made(2), made(3)].map(({ cid }) => failureOf(asking.fetch(cid, never)));
+      await settle();
+      clock.turn(SILENCE_ASKED_MS_MAX);
+      expect(await Promise.all(again)).toMatchObject([late, late]);
+      expect([origin.asked.length, pings]).toEqual([1, 2]);
+      clock.turn(SILENCE_KEPT_MS);
+      isDeaf = false;
+      origin.manner = 'give';
+      const { cid, bytes } = made(4);
+      expect(Buffer.from(await asking.fetch(cid, never))).toEqual(bytes);
+      expect(Buffer.from(await asking.fetch(made(5).cid, never))).toEqual(made(5).bytes);
+      expect(pings).toBe(3);
+    });
+
+    test('lets those go who asked before it was known', async () => {
+      origin.manner = 'hang';
+      const first = failureOf(asking.fetch(made(1).cid, never));
+      await origin.hasAsked(1);
+      clock.turn(FETCH_MS_MAX - 1);
+      const second = failureOf(asking.fetch(made(2).cid, never));
+      await origin.hasAsked(2);
+      clock.turn(1);
+      await first;
+      clock.turn(SILENCE_ASKED_MS_MAX);
+      expect(await second).toMatchObject(late);
+    });
+
+    test('is told from one that only has not found a block', async () => {
+      isDeaf = false;
+      await silence();
+      origin.manner = 'give';
+      const { cid, bytes } = made(2);
+      expect(Buffer.from(await asking.fetch(cid, never))).toEqual(bytes);
+    });
   });
 
   test('is let go when nobody waits any more, and not before', async () => {

@@ -1,12 +1,13 @@
 /** The laws of content that is elsewhere, and of bringing it here. */
 import { existsSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { create as digestOf } from 'multiformats/hashes/digest';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { digestKind } from '../../src/base/digests.ts';
 import type { ContentId } from '../../src/base/ids.ts';
-import { READ_AHEAD_BYTES } from '../../src/base/limits.ts';
+import { FETCH_MS_MAX, READ_AHEAD_BYTES } from '../../src/base/limits.ts';
 import {
   BlockFetcher,
+  type BlockOrigin,
   blockKey,
   CID,
   CONTENT_PROFILE,
@@ -16,8 +17,10 @@ import {
 } from '../../src/content/content.ts';
 import { ContentCheck } from '../../src/daemon/content-check.ts';
 import { checkJournal } from '../../src/journal/journal.ts';
+import { settle } from '../fakes/clock.ts';
 import { Origin } from '../fakes/origin.ts';
-import { Fixture, failureOf, noise } from './fixture.ts';
+import { gate } from '../fuse/rig.ts';
+import { Fixture, failureOf, noise, TurnedClock } from './fixture.ts';
 
 const ADDED = { profile: CONTENT_PROFILE, dryRun: false } as const;
 const MIB = 1024 * 1024;
@@ -280,6 +283,67 @@ test('who waits ends with his signal, and what was asked for him too', async () 
   reader.abort(gone);
   expect(await reading).toBe(gone);
   expect(origin.ended).toBeGreaterThan(0);
+});
+
+describe('all of a large file', () => {
+  const fillingAt = (clock: TurnedClock, from: BlockOrigin = origin): Filling => {
+    const fetcher = new BlockFetcher({ origin: () => from, clock });
+    return new Filling({ ...parts(), fetcher, log: here.log, signal: here.signal });
+  };
+
+  test('comes however long that takes, and little of it at once', async () => {
+    const file = await made(noise(24 * MIB));
+    const id = remote(file);
+    const clock = new TurnedClock();
+    const under = new Set<string>();
+    let most = 0;
+    const slow: BlockOrigin = {
+      async blockGet(cid, options) {
+        under.add(cid.toString());
+        most = Math.max(most, under.size);
+        await settle();
+        clock.turn(FETCH_MS_MAX / 16);
+        under.delete(cid.toString());
+        return origin.blockGet(cid, options);
+      },
+    };
+    filling = fillingAt(clock, slow);
+    const begunMs = clock.monotonicMs();
+    await bring(id, 0, 24 * MIB);
+    expect(clock.monotonicMs() - begunMs).toBeGreaterThan(FETCH_MS_MAX);
+    expect(most).toBeLessThanOrEqual((2 * READ_AHEAD_BYTES) / MIB);
+    expect(await sealed(id)).toEqual(sealedAs(file.cid));
+  });
+
+  test('waits for a block that is late as long as others come, and no longer', async () => {
+    const file = await made(noise(3 * MIB));
+    const id = remote(file);
+    const clock = new TurnedClock();
+    filling = fillingAt(clock);
+    origin.let(file.leaves[1] as CID, 'hang');
+    const bringing = failureOf(bring(id, 0, 3 * MIB));
+    await origin.hasAsked(4);
+    await vi.waitFor(() => expect(here.contents.remote.has(id, 2 * MIB, 3 * MIB)).toBe(true));
+    clock.turn(FETCH_MS_MAX);
+    await origin.hasAsked(5);
+    clock.turn(FETCH_MS_MAX);
+    expect(await bringing).toMatchObject({ details: { reason: 'timeout' } });
+    expect(origin.asked.filter((cid) => cid === file.leaves[1]?.toString())).toHaveLength(2);
+  });
+
+  test('is hashed in its own time: who does not wait for that ends with his signal', async () => {
+    const file = await made(noise(2 * MIB));
+    const id = remote(file);
+    const hashed = gate<boolean>();
+    const sealer = { sealRemote: () => hashed.promise };
+    filling = new Filling({ ...parts(), sealer, log: here.log, signal: here.signal });
+    await bring(id, 0, 2 * MIB);
+    const waiting = new AbortController();
+    const gone = failureOf(filling.sealed(id, waiting.signal));
+    waiting.abort(new Error('interrupted'));
+    expect(await gone).toBe(waiting.signal.reason);
+    hashed.open(true);
+  });
 });
 
 test('bytes that the disk changed before all had come are fetched again, and said', async () => {

@@ -239,6 +239,7 @@ test('every setting is told with a type and a sentence, and defaults are those t
     'sync.bandwidth_kib',
     'sync.stores_at_once',
     'sync.check_s',
+    'sync.keep_snapshots',
     'sync.want',
     'content.quota_mib',
     'log.level',

@@ -31,7 +31,7 @@ afterEach(async () => {
 const path = () => scratch.path('run', 'control.sock');
 
 async function serve(call: Call): Promise<ControlServer> {
-  const snapshots = { snapshot_list: none, snapshot_show: none, snapshot_diff: none };
+  const snapshots = { snapshot_list: none, snapshot_show: none, snapshot_diff: none, reach: none };
   const others = {
     status: none,
     stop: none,

@@ -46,6 +46,7 @@ class Methods {
       snapshot_show: (_, call) => wait(call),
       snapshot_diff: (_, call) => wait(call),
       command: (_, call) => wait(call),
+      reach: (_, call) => wait(call),
     };
   }
 }

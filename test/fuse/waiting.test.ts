@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { OpError } from '../../src/base/errors.ts';
-import type { Fh } from '../../src/base/ids.ts';
+import type { Fh, Ino } from '../../src/base/ids.ts';
 import { FUSE_CID_READS_MAX, FUSE_REQUEST_MS_MAX } from '../../src/base/limits.ts';
 import { CID_INO_FROM } from '../../src/vfs/vfs.ts';
 import { settle } from '../fakes/clock.ts';
@@ -78,6 +78,29 @@ describe('a request that must wait', () => {
     synced.open();
     await settle();
     expect(rig.channel.answerTo(12n).errno).toBe(0);
+  });
+
+  test('for a file that is to be cut ends with its client, and nothing is cut', async () => {
+    const { ino } = rig.file('a', Buffer.from('bytes'));
+    const here = gate<void>();
+    const signals: AbortSignal[] = [];
+    rig.faulty.faults.set('isHere', () => false);
+    rig.faulty.faults.set('bring', (_real, args) => {
+      signals.push((args[1] as { readonly signal: AbortSignal }).signal);
+      return here.promise;
+    });
+    const size = [u32(8, 0), u64(0, 1), Buffer.alloc(64)];
+    rig.drain(request(4, { unique: 1000n, nodeid: ino, body: size }));
+    await rig.clock.turn(FUSE_REQUEST_MS_MAX);
+    // It may be a very large one.
+    expect(() => rig.channel.answerTo(1000n)).toThrow();
+    rig.drain(interrupt(1000n));
+    expect(rig.channel.answerTo(1000n).errno).toBe(errno.EINTR);
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true]);
+    here.open();
+    await settle();
+    expect(rig.fixture.journal.inodes.get(ino as Ino)?.size).toBe(5);
+    expect(rig.session.waitingCount).toBe(0);
   });
 
   test('has a deadline, unless it waits for the disk', async () => {

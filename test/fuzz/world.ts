@@ -160,6 +160,7 @@ export class World {
       mount: { localPath: (path: string) => `/mnt/kitfs${path}` },
       locks: new KernelLocks({ mountDir, proc: '/proc' }),
       keptCalls: new JournaledCalls(this.journal),
+      holding: vfs.core.content.holding,
       keptJobs: new JournaledJobs(this.journal),
       daemon: {
         version: '1.0.0',

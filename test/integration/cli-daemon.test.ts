@@ -1,5 +1,7 @@
 /** The commands with a daemon: a real mount, driven from child processes. */
+import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -25,6 +27,20 @@ const mountsIn = (directory: string) =>
   readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .filter((line) => line.includes(` ${directory}/`));
+
+/** A program that is in a directory of the mount, and stays there. */
+async function userIn(daemon: TestDaemon, directory: string): Promise<ChildProcess> {
+  const user = daemon.spawn('/bin/sh', ['-c', 'echo in; exec sleep 60'], { in: directory });
+  if (user.stdout === null) throw new Error('the program has no output');
+  await once(user.stdout, 'data');
+  return user;
+}
+
+async function end(user: ChildProcess): Promise<void> {
+  const gone = once(user, 'exit');
+  user.kill();
+  await gone;
+}
 
 describe('a daemon', () => {
   let daemon: TestDaemon;
@@ -223,14 +239,11 @@ describe('a daemon', () => {
     const wrong = await daemon.kitfs(['unmount', '/tmp']);
     expect(wrong.code).toBe(1);
     expect(wrong.stderr).toContain(daemon.mountPoint);
-    const user = daemon.spawn('sleep', ['60'], { in: 'ipfs/d' });
-    await expect
-      .poll(async () => (await daemon.kitfs(['unmount', daemon.mountPoint])).stderr)
-      .toMatch(/in use by sleep \(pid \d+\)/);
+    const user = await userIn(daemon, 'ipfs/d');
+    const { code, stderr } = await daemon.kitfs(['unmount', daemon.mountPoint]);
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/in use by \w+ \(pid \d+\)/)]);
     expect(await daemon.json(['status'])).toMatchObject({ health: { state: 'ok' } });
-    const gone = new Promise((resolve) => user.once('exit', resolve));
-    user.kill();
-    await gone;
+    await end(user);
   });
 });
 
@@ -240,7 +253,7 @@ describe('a stop', () => {
     await daemon.shell('echo kept > ipfs/a; echo gone > mem/b');
     expect(await daemon.json(['unmount'])).toEqual({ unmounted: daemon.mountPoint });
     expect(mountsIn(daemon.directory)).toEqual([]);
-    await expect.poll(() => daemon.isRunning).toBe(false);
+    await expect.poll(() => daemon.isRunning, { timeout: 10_000 }).toBe(false);
     expect(daemon.output).toContain(`unmounted ${daemon.mountPoint}`);
     expect(readdirSync(daemon.runDirectory)).toEqual(['memory']);
     expect((await daemon.kitfs(['status'])).code).toBe(3);
@@ -250,29 +263,26 @@ describe('a stop', () => {
 
   test('by force takes the mount from those who use it', async () => {
     await using daemon = await TestDaemon.start();
-    const user = daemon.spawn('sleep', ['60'], { in: 'ipfs' });
-    await expect.poll(async () => (await daemon.kitfs(['unmount'])).code).toBe(1);
+    const user = await userIn(daemon, 'ipfs');
+    expect((await daemon.kitfs(['unmount'])).code).toBe(1);
     expect(await daemon.json(['unmount', '--force'])).toEqual({ unmounted: daemon.mountPoint });
     expect(mountsIn(daemon.directory)).toEqual([]);
-    const gone = new Promise((resolve) => user.once('exit', resolve));
-    user.kill();
-    await gone;
-    await expect.poll(() => daemon.isRunning).toBe(false);
+    await end(user);
+    await expect.poll(() => daemon.isRunning, { timeout: 10_000 }).toBe(false);
   });
 
   test('by Ctrl-C needs no force, and names who used the mount', async () => {
     await using daemon = await TestDaemon.start();
-    const user = daemon.spawn('sleep', ['60'], { in: 'ipfs' });
-    await expect.poll(async () => (await daemon.kitfs(['unmount'])).code).toBe(1);
+    const user = await userIn(daemon, 'ipfs');
     await daemon.stop();
-    expect(daemon.output).toMatch(/in use by sleep \(pid \d+\)/);
+    expect(daemon.output).toMatch(/in use by \w+ \(pid \d+\)/);
     user.kill();
   });
 
   test('follows when somebody else unmounts the tree', async () => {
     await using daemon = await TestDaemon.start();
     await daemon.run('umount', [daemon.mountPoint], { in: '/' });
-    await expect.poll(() => daemon.isRunning, { timeout: 5000 }).toBe(false);
+    await expect.poll(() => daemon.isRunning, { timeout: 10_000 }).toBe(false);
     await expect.poll(() => daemon.output).toContain('somebody else unmounted the tree');
     expect((await daemon.json<{ clean: boolean }>(['fsck'])).clean).toBe(true);
   });

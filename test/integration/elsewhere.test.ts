@@ -89,3 +89,19 @@ describe.each(['native', 'fuse-native'])('by the driver %s', (driver) => {
     expect(mount.sh(`python3 -c '${script}' | sha256sum`).slice(0, 64)).toBe(sumOf(FAR_BYTES));
   });
 });
+
+test('a program that cuts it, or opens it for writing, ends with its signal too, and it stays as it was', async () => {
+  await start('native');
+  mount.sh('echo here > near');
+  await origin('hang');
+  for (const change of ['truncate -s 5 far', 'dd if=near of=far conv=notrunc status=none']) {
+    const program = mount.client(`exec ${change}`);
+    expect(await mount.line()).toBe('asked');
+    const ended = once(program, 'exit');
+    program.kill('SIGINT');
+    expect(await ended).toEqual([null, 'SIGINT']);
+  }
+  expect(mount.sh('stat -c %s far')).toBe(`${FAR_BYTES.length}\n`);
+  await origin('give');
+  expect(sum()).toBe(sumOf(FAR_BYTES));
+});

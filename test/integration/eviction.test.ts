@@ -11,7 +11,7 @@ const MIB = 1024 * 1024;
 const HAPPENS_MS_MAX = 40_000;
 const POLL_MS = 100;
 /** A read that fails needs no deadline of anybody. */
-const SOON_MS = 2000;
+const SOON_MS = 10_000;
 
 const configured = (api: string, quotaMib: number) => ({
   configuration: `[ipfs.kubo]\napi = "${api}"\n[sync]\ndebounce_ms = 200\n[content]\nquota_mib = ${quotaMib}\n`,

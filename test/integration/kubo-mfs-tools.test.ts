@@ -1,49 +1,30 @@
 /** The laws of the tools of toolset mfs over a real Kubo: those of every engine, and its own. */
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { openKubo } from '../../src/backend/backend.ts';
-import { SystemClock } from '../../src/base/clock.ts';
-import { SystemRandom } from '../../src/base/random.ts';
-import { TOOLS } from '../../src/tools/inventory.ts';
+import { expect, test } from 'vitest';
 import { KuboNode } from '../services/kubo.ts';
-import { Fixture } from '../tools/fixture.ts';
 import { lawsOfMfs } from '../tools/mfs-laws.ts';
+import { worldAt, worldsOverKubo } from './kubo-worlds.ts';
 
-let kubo: KuboNode;
-let world: Fixture;
+const { kubo, world } = worldsOverKubo();
 
-const open = (api: string) => {
-  const [clock, random] = [new SystemClock(), new SystemRandom()];
-  return new Fixture(TOOLS, openKubo({ api, requestsMax: 8, deadlineMs: 15_000, clock, random }));
-};
-
-beforeAll(async () => {
-  kubo = await KuboNode.start();
-});
-afterAll(() => kubo[Symbol.asyncDispose]());
-beforeEach(() => {
-  world = open(kubo.api);
-  return () => world.close();
-});
-
-lawsOfMfs({ kind: 'kubo', world: () => world });
+lawsOfMfs({ kind: 'kubo', world });
 
 test('the trees of the two engines are two', async () => {
-  await world.done('ipfs_files_write', { path: '/there', content: 'there' });
-  await world.refused('ipfs_files_stat', { path: '/there', node: 'embedded' }, 'NOT_FOUND');
-  await world.done('ipfs_files_write', { path: '/here', content: 'here', node: 'embedded' });
-  await world.refused('ipfs_files_stat', { path: '/here' }, 'NOT_FOUND');
+  await world().done('ipfs_files_write', { path: '/there', content: 'there' });
+  await world().refused('ipfs_files_stat', { path: '/there', node: 'embedded' }, 'NOT_FOUND');
+  await world().done('ipfs_files_write', { path: '/here', content: 'here', node: 'embedded' });
+  await world().refused('ipfs_files_stat', { path: '/here' }, 'NOT_FOUND');
 });
 
 test('what is in the tree of Kubo is kept from its garbage collection', async () => {
-  await world.done('ipfs_files_write', { path: '/kept', content: 'kept' });
-  await kubo.gc();
-  const { data } = await world.ask('ipfs_files_read', { path: '/kept' });
+  await world().done('ipfs_files_write', { path: '/kept', content: 'kept' });
+  await kubo().gc();
+  const { data } = await world().ask('ipfs_files_read', { path: '/kept' });
   expect(data).toMatchObject({ size: 4, uri: 'kitfs://mfs/kept' });
 });
 
 test('a change that Kubo does not answer is an error, told in its record', async () => {
   await using dead = await KuboNode.start();
-  const at = open(dead.api);
+  const at = worldAt(dead.api);
   try {
     await dead.kill();
     for (const [tool, values] of [

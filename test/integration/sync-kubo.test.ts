@@ -49,29 +49,8 @@ const ours = async () => {
   return [...recursive, ...(await all(node.pins.ls({ ...options, type: 'direct' })))];
 };
 
-const row = (): TargetRow => {
-  const found = world.journal.targets.get(PATH, 'kubo');
-  if (found === undefined) throw new Error('nothing is owed');
-  return found;
-};
-
-/** Publishes the tree, and writes down that the node shall have it. */
-async function want() {
-  const published = await world.publish('/ipfs/t');
-  const { targets } = world.journal;
-  const known = targets.get(PATH, 'kubo');
-  const { root, snapshot } = published;
-  const at = { ino: world.ino('/ipfs/t'), seq: world.journal.head.seq };
-  const wanted = { tree: Buffer.from(root.bytes), snapshot: Buffer.from(snapshot.bytes), ...at };
-  world.journal.commit(() =>
-    targets.put({
-      ...{ path: PATH, target: 'kubo', pin: true, attempts: 0, sent: known?.sent ?? [] },
-      ...{ wanted, state: 'queued', dueS: 0, failure: undefined },
-      ...{ held: known?.held, checkedS: undefined },
-    }),
-  );
-  return published;
-}
+const want = () => world.want('/ipfs/t');
+const row = (): TargetRow => world.target('/ipfs/t');
 
 async function attempt(signal = world.signal): Promise<number> {
   let blocks = 0;

@@ -301,7 +301,7 @@ function child(script: string): {
     `const OPTIONS = ${JSON.stringify(OPTIONS)};`;
   const done = spawnSync(process.execPath, ['--expose-gc', '-e', prelude + script], {
     encoding: 'utf8',
-    timeout: 15_000,
+    timeout: 60_000,
   });
   return { status: done.status, stdout: done.stdout, stderr: done.stderr };
 }

@@ -13,16 +13,18 @@ import { call, connectAgent, textOf } from '../integration/agent.ts';
 import { type Ending, TestDaemon } from '../integration/daemon.ts';
 import { buildProgram } from './program.ts';
 
-/** On `/ipfs`, over all seeds; see `io.full.ts`. */
-const OPERATIONS = process.env['KITFS_TEST_FULL'] === undefined ? 300_000 : 1_000_000;
+/** A tenth of the full size, `io.full.ts`. */
+const SHARE = process.env['KITFS_TEST_FULL'] === undefined ? 0.1 : 1;
+/** On `/ipfs`, over all seeds. */
+const OPERATIONS = 1_000_000 * SHARE;
 /** Printed by the program, so that a failure can be done again. */
 const SEEDS_ALONE = [1, 2];
 /** At once: they are each other's second client. */
 const SEEDS_TOGETHER = [3, Date.now() % 1_000_000_000];
 /** In each of the runs that only show that something can be done at all. */
 const BRIEF_OPERATIONS = 20_000;
-const MEMORY_OPERATIONS = 50_000;
-const READ_ALONG_OPERATIONS = 50_000;
+const MEMORY_OPERATIONS = 100_000 * SHARE;
+const READ_ALONG_OPERATIONS = 100_000 * SHARE;
 /** More would only take the time of the others. */
 const TOOL_WRITES_MAX = 2000;
 const RUN_MS_MAX = 900_000;

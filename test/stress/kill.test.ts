@@ -3,7 +3,7 @@ import { test } from 'vitest';
 import { surviveKills } from './kill-run.ts';
 
 const RUN = {
-  kills: 50,
+  kills: 24,
   runMsMax: 240_000,
   // It shares the machine, and is too short to know what that does to the start of a process.
   stallStartsMax: 25,

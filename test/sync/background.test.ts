@@ -203,6 +203,16 @@ test('what a mount says wins; trees in memory and those that only are asked for 
   expect(paths()).toEqual(['/ipfs', '/slow']);
 });
 
+test('where nothing leaves by itself a mount cannot say otherwise', async () => {
+  const options = { sync_ms: 1 };
+  mountTree(world.vfs, ROOT, { point: '/quick', mode: 0o755, options });
+  start({ quietMs: 0 });
+  world.write('/quick/f', 'x');
+  await pass(INTERVAL_MS * 2);
+  await background.finish(stop.signal);
+  expect(paths()).toEqual([]);
+});
+
 test('a tree that cannot be published is tried again, later each time, and shows why', async () => {
   start();
   world.write('/ipfs/f', 'one');
@@ -232,6 +242,18 @@ describe('finishing', () => {
     expect(paths()).toEqual(['/other', '/ipfs']);
     await background.finish(stop.signal);
     expect(paths()).toHaveLength(2);
+  });
+
+  test('of one tree ends with the patience of who waits, whatever is under way', async () => {
+    start();
+    world.write('/ipfs/f', 'one');
+    isHanging = true;
+    while (active === 0) await clock.turn(LOOK_MS);
+    const patience = new AbortController();
+    const finishing = failureOf(background.finish(patience.signal, nameOfText('/ipfs')));
+    patience.abort(new OpError('timeout', 'unmount'));
+    expect((await finishing).failure).toBe('timeout');
+    expect([active, requests.length]).toEqual([1, 1]);
   });
 
   test('ends with the patience of who waits, and takes the publication under way along', async () => {

@@ -392,18 +392,18 @@ describe('the store keeps what is not here', () => {
     expect((await read('/ipfs/g')).equals(bytes)).toBe(true);
   });
 
-  test('and a file that moved within its tree is published at its new place', async () => {
+  test('and a file that moved within its tree is published at its new place, and not fetched for it', async () => {
     const bytes = file('/ipfs/t/f', noise(2 * MIB));
     world.mkdir('/ipfs/t/d');
     await store();
     await look(1);
-    const from = { parent: world.ino('/ipfs/t'), name: nameOfText('f') };
-    const to = { parent: world.ino('/ipfs/t/d'), name: nameOfText('g') };
-    world.vfs.rename(ROOT, from, to, { noReplace: false, exchange: false });
+    const at = (parent: string) => ({ parent: world.ino(parent), name: nameOfText('f') });
+    world.vfs.rename(ROOT, at('/ipfs/t'), at('/ipfs/t/d'), { noReplace: false, exchange: false });
+    fake.calls.length = 0;
     await store();
     await fake.collect();
-    expect(isHere('/ipfs/t/d/g')).toBe(false);
-    expect((await read('/ipfs/t/d/g')).equals(bytes)).toBe(true);
+    expect([isHere('/ipfs/t/d/f'), fake.calls.includes('blockGet')]).toEqual([false, false]);
+    expect((await read('/ipfs/t/d/f')).equals(bytes)).toBe(true);
   });
 });
 

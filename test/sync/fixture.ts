@@ -20,7 +20,7 @@ import {
   Sealer,
 } from '../../src/content/content.ts';
 import { contentReader, nameReader } from '../../src/daemon/content-reader.ts';
-import { Journal } from '../../src/journal/journal.ts';
+import { Journal, type TargetRow } from '../../src/journal/journal.ts';
 import { NameResolver } from '../../src/node/node.ts';
 import {
   type Published,
@@ -205,6 +205,32 @@ export class Fixture {
 
   publish(path: string, change: Partial<PublishRequest> = {}): Promise<Published> {
     return this.publisher.publish(this.publishRequest(path, change), this.#run);
+  }
+
+  /** Publishes, and writes down that a node shall have it. */
+  async want(path: string, change: Partial<TargetRow> = {}): Promise<Published> {
+    const published = await this.publish(path);
+    const { root, snapshot } = published;
+    const { targets, head } = this.journal;
+    const name = nameOfText(path);
+    const known = targets.get(name, 'kubo');
+    const at = { ino: this.ino(path), seq: head.seq };
+    const wanted = { tree: Buffer.from(root.bytes), snapshot: Buffer.from(snapshot.bytes), ...at };
+    this.journal.commit(() =>
+      targets.put({
+        ...{ path: name, target: 'kubo', pin: true, attempts: 0, sent: known?.sent ?? [] },
+        ...{ wanted, state: 'queued', dueS: 0, failure: undefined },
+        ...{ held: known?.held, checkedS: undefined, ...change },
+      }),
+    );
+    return published;
+  }
+
+  /** What is owed to the node of a path, and what it has. */
+  target(path: string): TargetRow {
+    const row = this.journal.targets.get(nameOfText(path), 'kubo');
+    if (row === undefined) throw new Error('nothing is owed');
+    return row;
   }
 
   publishRequest(path: string, change: Partial<PublishRequest> = {}): PublishRequest {

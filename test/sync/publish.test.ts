@@ -302,3 +302,22 @@ describe('what stores shall have', () => {
     expect(owed()).toEqual([]);
   });
 });
+
+test('who waits while others are published ends with his signal, and nothing is begun for him', async () => {
+  world.mkdir('/ipfs/t');
+  world.mkdir('/ipfs/u');
+  world.write('/ipfs/t/a', noise(100_000));
+  let isFirstDone = false;
+  const first = world.publish('/ipfs/t').finally(() => {
+    isFirstDone = true;
+  });
+  const waiting = new AbortController();
+  const run = { signal: waiting.signal, progress: () => undefined };
+  const second = failureOf(world.publisher.publish(world.publishRequest('/ipfs/u'), run));
+  waiting.abort(new Error('enough'));
+  expect(await second).toBe(waiting.signal.reason);
+  expect(isFirstDone).toBe(false);
+  await first;
+  await world.publish('/ipfs/t');
+  expect(world.journal.superblocks.synced(nameOfText('/ipfs/u'))).toBeUndefined();
+});

@@ -26,27 +26,8 @@ beforeEach(() => {
 });
 afterEach(() => world.close());
 
-/** Publishes, and writes down that a node shall have it. */
-async function want(change: Partial<TargetRow> = {}): Promise<void> {
-  const { root, snapshot } = await world.publish('/ipfs/t');
-  const { targets } = world.journal;
-  const known = targets.get(PATH, 'kubo');
-  const at = { ino: world.ino('/ipfs/t'), seq: world.journal.head.seq };
-  const wanted = { tree: Buffer.from(root.bytes), snapshot: Buffer.from(snapshot.bytes), ...at };
-  world.journal.commit(() =>
-    targets.put({
-      ...{ path: PATH, target: 'kubo', pin: true, attempts: 0, sent: known?.sent ?? [] },
-      ...{ wanted, state: 'queued', dueS: 0, failure: undefined },
-      ...{ held: known?.held, checkedS: undefined, ...change },
-    }),
-  );
-}
-
-const row = (): TargetRow => {
-  const found = world.journal.targets.get(PATH, 'kubo');
-  if (found === undefined) throw new Error('nothing is owed');
-  return found;
-};
+const want = (change?: Partial<TargetRow>) => world.want('/ipfs/t', change);
+const row = (): TargetRow => world.target('/ipfs/t');
 
 /** One attempt, by a daemon that knows what is in the journal and nothing else. */
 const attempt = (signal = world.signal) =>
@@ -109,6 +90,17 @@ test('bytes that are elsewhere are not sent: the node is told to pin, and finds 
     expect(world.blocks.has(far)).toBe(false);
   } finally {
     await there.close();
+  }
+});
+
+test('a node is asked for all its pins twice in an attempt: before anything is sent, and behind all', async () => {
+  for (const bytes of ['one', 'two']) {
+    world.write('/ipfs/t/f', bytes);
+    await want();
+    fake.calls.length = 0;
+    await attempt();
+    // Those of each type by themselves.
+    expect(fake.calls.filter((name) => name === 'pins.ls')).toHaveLength(4);
   }
 });
 

@@ -95,6 +95,39 @@ export function addonLoaders(files: readonly RepositoryFile[]): string[] {
     );
 }
 
+/**
+ * Files that store blocks, or hold what is there. Each is only reached through work that `Holding.during` counts: a
+ * publication, a restoration, a round of a mutable tree, a tool call that changes something. Or it says why not.
+ */
+const STORERS: readonly string[] = [
+  'src/daemon/ipfs-ports.ts',
+  'src/daemon/meaning.ts', // What it reads on the way to a tree no root names.
+  'src/node/mfs-draft.ts',
+  'src/node/mfs.ts',
+  'src/sync/assemble.ts',
+  'src/sync/manifest-lists.ts',
+  'src/sync/publish.ts',
+  'src/sync/release.ts', // It is who lets go.
+  'src/sync/restore.ts',
+  'src/sync/writing.ts',
+  'src/tools/pins.ts',
+  'src/tools/toolset-ipfs-dag.ts',
+  'src/tools/toolset-ipfs-get.ts',
+  'src/tools/toolset-ipfs.ts',
+];
+const STORES = new RegExp(
+  '\\b(blocks|contents?)\\.(put|putAll|hold)\\(|' +
+    '\\.(keeping|gathering|addBytes|addStream|buildDirectory|buildSymlink)\\(',
+  'g',
+);
+
+export function unknownStorers(files: readonly RepositoryFile[]): string[] {
+  return files
+    .filter((file) => isSource(file) && !['content', 'journal'].includes(moduleOf(file.path) ?? ''))
+    .filter(({ path }) => !STORERS.includes(path))
+    .flatMap(({ path, text }) => placesOf(path, withoutComments(text), STORES));
+}
+
 /** Only `journal/` knows SQL. A derived store that keeps its own, in one file, is named here with its reason. */
 const SQL_BESIDES: readonly (readonly [string, string])[] = [];
 const VERBS =

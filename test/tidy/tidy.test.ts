@@ -100,6 +100,21 @@ const LAWS: readonly Law[] = [
     innocent: { 'src/journal/rows.ts': "db.prepare('SELECT ino FROM inode');" },
   },
   {
+    title: 'who stores blocks is known to who lets them go',
+    offendersAmong: floors.unknownStorers,
+    planted: {
+      'src/vfs/a.ts': 'core.blocks.put(cid, bytes);',
+      'src/vfs/b.ts': 'this.#blocks.putAll(made);',
+      'src/sync/c.ts': 'contents.hold(id);',
+      'src/sync/d.ts': 'const dag = filling.keeping();',
+      'src/tools/e.ts': 'await builder.addBytes(bytes);',
+    },
+    innocent: {
+      'src/content/f.ts': 'blocks.put(cid, bytes);',
+      'src/fuse/g.ts': 'this.batch.hold(reply);',
+    },
+  },
+  {
     title: 'files are short enough to read',
     offendersAmong: words.longFiles,
     planted: { 'src/vfs/long.ts': 'a;\n'.repeat(501), 'native/long.cc': 'a;\n'.repeat(501) },
@@ -145,6 +160,7 @@ const LAWS: readonly Law[] = [
       'src/vfs/g.ts': "const home = process.env['HOME'];",
       'src/vfs/h.ts': 'readFileSync(path);',
       'src/vfs/i.ts': 'process.exit(1);',
+      'src/vfs/k.ts': 'const signal = AbortSignal.any([one, AbortSignal.timeout(1)]);',
     },
     innocent: {
       'src/vfs/j.ts': '// Not Date.now(): the clock may be turned.\nconst date = new Date(ms);',

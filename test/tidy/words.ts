@@ -93,6 +93,12 @@ const BANS: readonly Ban[] = [
     but: CLOCK,
   },
   {
+    // It is held by nothing, may be collected, and then never aborts.
+    call: /\bAbortSignal\.any\([^;]*AbortSignal\.timeout/g,
+    instead: 'within (base/clock.ts)',
+    but: {},
+  },
+  {
     call: /\bMath\.random\b|\brandom(Bytes|UUID|Int|FillSync)\(|\bgetRandomValues\(/g,
     instead: 'the Random (base/random.ts)',
     but: { 'src/base/random.ts': 'is the randomness' },

@@ -59,9 +59,6 @@ export interface Answer {
 
 const ROOT_PEER: Peer = { uid: 0, gid: 0, groups: [], pid: process.pid };
 
-/** Trees are published when a test asks for it. */
-const { sync: ON_DEMAND } = parseSettings('[sync]\ndebounce_ms = 0', 'config.toml');
-
 /** Trees of MFS are brought in step when a test, or a tool, asks for it. */
 const ON_CALL = 'mutable trees';
 
@@ -111,7 +108,8 @@ export class Fixture {
   readonly #hasher = new HashPool();
   readonly #stop = new AbortController();
 
-  constructor(tools: readonly Tool[] = TOOLS, kubo?: KuboNode) {
+  /** `sync`: that part of a configuration; trees are published when a test asks for it. */
+  constructor(tools: readonly Tool[] = TOOLS, kubo?: KuboNode, sync = 'debounce_ms = 0') {
     const { clock, log, directory } = this;
     const native = loadNative();
     const path = join(directory, 'journal.db');
@@ -158,6 +156,7 @@ export class Fixture {
       cursors: new Cursors({ clock, random }),
       jobs: new Jobs({ clock, random }),
       keptCalls: new JournaledCalls(journal),
+      holding: contents.holding,
       keptJobs: new JournaledJobs(journal),
       mount: { localPath: (path) => this.#localPath(path) },
       vfs: this.vfs,
@@ -178,7 +177,7 @@ export class Fixture {
             if (name !== ON_CALL) this.#loops.start(name, run);
           },
         },
-        sync: ON_DEMAND,
+        sync: parseSettings(`[sync]\n${sync}`, 'config.toml').sync,
         home: kubo === undefined ? 'embedded' : 'kubo',
         kubo,
         vfs: this.vfs,

@@ -49,6 +49,22 @@ describe('the registry', () => {
     }
   });
 
+  test('whoever changes something counts among those who store blocks until it ends', async () => {
+    for (const [name, isQuiet] of [
+      ['sample_wait', true],
+      ['sample_change', false],
+      ['sample_job', false],
+    ] as const) {
+      const tools = sample();
+      const calling = call(tools, name, {});
+      await settle();
+      expect(tools.holding.isQuiet, name).toBe(isQuiet);
+      tools.waiting.fail(new OpError('io', name));
+      await calling;
+      expect(tools.holding.isQuiet, name).toBe(true);
+    }
+  });
+
   test('two tools of one name are our bug', () => {
     const { registry, ports } = sample();
     const [tool] = registry.allowed(UNLIMITED);

@@ -4,6 +4,7 @@ import type { Clock } from '../../src/base/clock.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { OpError } from '../../src/base/errors.ts';
 import { Redactor } from '../../src/base/redaction.ts';
+import { Holding } from '../../src/content/holding.ts';
 import { UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
 import { type Envelope, sliceResult } from '../../src/tools/envelope.ts';
@@ -203,6 +204,7 @@ export interface Sample {
   readonly registry: Registry;
   readonly ports: Ports;
   readonly log: RememberedLog;
+  readonly holding: Holding;
   readonly waiting: Waiting;
 }
 
@@ -217,7 +219,8 @@ export function sample(
   const jobs = new Jobs({ clock, random });
   const cursors = new Cursors({ clock, random });
   const mount = { localPath: (path: string) => `/mnt${path}` };
-  const own = { clock, random, log, jobs, cursors, mount };
+  const holding = new Holding();
+  const own = { clock, random, log, jobs, cursors, mount, holding };
   const ports = { ...own, keptCalls, keptJobs } as unknown as Ports;
   const tools = [
     echo,
@@ -231,6 +234,7 @@ export function sample(
     registry: new Registry({ tools, ports, redactor: new Redactor() }),
     ports,
     log,
+    holding,
     waiting,
   };
 }

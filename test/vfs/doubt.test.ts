@@ -6,13 +6,15 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { OpError } from '../../src/base/errors.ts';
 import { type Ino, NO_CONTENT, nameOfText } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
-import { O_CREAT, O_RDONLY, O_RDWR } from '../../src/base/posix.ts';
+import { O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } from '../../src/base/posix.ts';
+import type { Asking } from '../../src/vfs/vfs.ts';
 import { noise } from '../content/fixture.ts';
 import { gate } from '../fuse/rig.ts';
 import { KERNEL, System } from '../power/system.ts';
 
 const KIB = 1024;
 const BYTES = Buffer.from(noise(200 * KIB, 1));
+const WAIT = { timeout: 10_000 };
 
 let directory: string;
 let system: System;
@@ -75,6 +77,11 @@ function listen(taken = Promise.resolve()): Ino[] {
   return told;
 }
 
+const open = (ino: Ino, flags: number, asking?: Asking) =>
+  system.vfs.open(KERNEL, ino, flags, false, asking);
+const cut = (ino: Ino, size: number, asking?: Asking) =>
+  system.vfs.setattr(KERNEL, ino, { size }, undefined, asking);
+
 async function opened(ino: Ino, flags: number): Promise<void> {
   system.vfs.release((await system.vfs.open(KERNEL, ino, flags, false)).fh);
 }
@@ -104,7 +111,7 @@ describe('the kernel is told of a file of which the power took bytes', () => {
     const opening = opened(ino, O_RDONLY).then(() => {
       isOpen = true;
     });
-    await vi.waitFor(() => expect(told).toEqual([ino]));
+    await vi.waitFor(() => expect(told).toEqual([ino]), WAIT);
     expect(isOpen).toBe(false);
     taken.open();
     await opening;
@@ -119,6 +126,23 @@ describe('after another boot', () => {
     await opened(ino, O_RDWR);
     await opened(ino, O_RDWR);
     expect(verify).not.toHaveBeenCalled();
+  });
+
+  test.each([
+    ['opens it to empty it', (ino: Ino, how: Asking) => open(ino, O_WRONLY | O_TRUNC, how)],
+    ['opens it for writing', (ino: Ino, how: Asking) => open(ino, O_RDWR, how)],
+    ['cuts it', (ino: Ino, how: Asking) => cut(ino, 5, how)],
+  ])('who %s and does not wait to the end changes nothing', async (_, change) => {
+    const ino = put('a');
+    await losePower();
+    const stop = new AbortController();
+    const changing = Promise.resolve(change(ino, stop));
+    const records = system.journal.head.seq;
+    stop.abort(new OpError('interrupted', 'test'));
+    await expect(changing).rejects.toBe(stop.signal.reason);
+    expect(rowOf(ino).size).toBe(BYTES.length);
+    expect(system.journal.head.seq).toBe(records);
+    expect(system.vfs.core.handles.isOpen(ino)).toBe(false);
   });
 
   test('what is called stable is brought to the disk first, whoever wrote it', async () => {
@@ -185,7 +209,7 @@ describe('after another boot', () => {
     synced.mockImplementationOnce(() => promise);
     const verify = vi.spyOn(system.sealer, 'verify');
     const settling = system.settleDoubt();
-    await vi.waitFor(() => expect(synced).toHaveBeenCalledTimes(1));
+    await vi.waitFor(() => expect(synced).toHaveBeenCalledTimes(1), WAIT);
     await system.sealer.seal(rowOf(ino).content, system.signal);
     open();
     await settling;

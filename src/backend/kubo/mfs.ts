@@ -377,12 +377,7 @@ export class KuboMfs implements MfsFacet {
     lane: Lane = 'short',
   ): Promise<T> {
     using deadline = this.#rpc.deadline(op, options, lane);
-    const leave = await this.#turns.enter(op, deadline.signal);
-    try {
-      return await change(() => deadline.options);
-    } finally {
-      leave();
-    }
+    return await this.#turns.run(op, deadline.signal, () => change(() => deadline.options));
   }
 
   /**
