@@ -1,5 +1,22 @@
 /** The face of `backend`: what stores kitfs speaks to, and how. Only this module calls outward. */
 export type { CallOptions } from './call.ts';
+export {
+  type Cluster,
+  type ClusterOptions,
+  openCluster,
+  type PinTarget,
+  type StateFilter,
+} from './cluster/cluster.ts';
+export type { PinRequest } from './cluster/pinning.ts';
+export type {
+  ClusterAlert,
+  ClusterPeer,
+  ClusterPin,
+  ClusterStatus,
+  PeerState,
+  PeerStatus,
+} from './cluster/records.ts';
+export { type Replicas, replicasOf, wantedPeers } from './cluster/replicas.ts';
 export { parseEndpoint } from './kubo/endpoint.ts';
 export { type KuboOptions, openKubo } from './kubo/kubo.ts';
 export type {
