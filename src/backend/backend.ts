@@ -48,4 +48,14 @@ export type {
   StatsFacet,
 } from './network.ts';
 export type { AddEntry, IpfsNode, KuboNode, NodeKind, Pin, PinType } from './node.ts';
+export { type Block, blocksOfCar } from './retrieval/car.ts';
+export { PROVIDER_FORMS, type Provider, parseProvider } from './retrieval/providers.ts';
+export {
+  type BlocksOptions,
+  openSource,
+  type SourceKind,
+  type SourceOptions,
+  type TrustlessSource,
+  type Wanted,
+} from './retrieval/retrieval.ts';
 export { demandBytesOf } from './verify.ts';

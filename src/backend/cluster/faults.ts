@@ -37,7 +37,9 @@ const STATUS: Readonly<Record<number, Failure>> = {
   401: 'credentials-invalid',
   403: 'credentials-invalid',
   405: 'version-unsupported',
+  414: 'payload-too-large',
   429: 'rate-limited',
+  431: 'payload-too-large', // A request of some 4 KiB and more, as clusters are configured.
 };
 
 /** A refusal and its body → the operating error. Its words are the cause, and never the message. */

@@ -105,6 +105,31 @@ export class Answer implements Disposable {
     if (rest !== '') yield rest;
   }
 
+  /** By its name in lower case. Of one that came twice, the first. */
+  header(name: string): string | undefined {
+    const value = this.#message.headers[name];
+    return typeof value === 'object' ? value[0] : value;
+  }
+
+  /**
+   * The first so many bytes, or fewer: of a refusal that may be followed by anything.
+   * @throws the signal's reason.
+   */
+  async beginning(bytesMax: number): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    try {
+      for await (const chunk of this.chunks(Number.MAX_SAFE_INTEGER)) {
+        chunks.push(chunk);
+        length += chunk.length;
+        if (length >= bytesMax) break;
+      }
+    } catch {
+      this.#signal.throwIfAborted(); // Cut or not, it says what it says.
+    }
+    return Buffer.concat(chunks).subarray(0, bytesMax);
+  }
+
   /** What a refusal says. @throws as `chunks`. */
   async refusal(): Promise<string> {
     return (await this.bytes(NODE_REFUSAL_BYTES_MAX)).toString('utf8').trim();

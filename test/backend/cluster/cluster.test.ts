@@ -305,6 +305,8 @@ describe('what a cluster refuses', () => {
     [405, 'method not allowed', 'version-unsupported'],
     [404, '404 page not found', 'version-unsupported'],
     [429, 'slow down', 'rate-limited'],
+    [414, 'URI too long', 'payload-too-large'],
+    [431, 'Request Header Fields Too Large', 'payload-too-large'],
     [500, 'something that nobody has heard of', 'api-error'],
   ])('means one thing: %i %s', async (code, message, failure) => {
     server.on(`POST /pins/${CID}`, says(code, message));

@@ -1,0 +1,143 @@
+/**
+ * A CAR (version 1, https://ipld.io/specs/transport/car/carv1) that comes from strangers, block by
+ * block.
+ *
+ * Invariants: a block is given when its bytes were hashed, and not before; nothing is held but the one
+ * that is read; the stream ends without an error only between two blocks. That all blocks came is
+ * nothing a CAR can say: who wants a DAG walks it.
+ */
+import { decode } from '@ipld/dag-cbor';
+import { CID } from 'multiformats/cid';
+import { OpError } from '../../base/errors.ts';
+import { BLOCK_BYTES_MAX, CAR_CID_BYTES_MAX, CAR_HEADER_BYTES_MAX } from '../../base/limits.ts';
+import { demandBytesOf } from '../verify.ts';
+
+export interface Block {
+  readonly cid: CID;
+  readonly bytes: Uint8Array;
+}
+
+/** As much of what Kubo's gateway puts where the next block should be as a block of its length has. */
+const GATEWAY_WORDS = '[Gateway E';
+/** A length in a varint: seven bits of it a byte. */
+const LENGTH_BYTES_MAX = 5;
+
+/**
+ * @throws OpError response-invalid: it is cut short, no CAR, or one of another root; integrity,
+ *   unsupported: a block is not what its CID says, or nobody here can tell; what `chunks` throws.
+ */
+export async function* blocksOfCar(
+  chunks: AsyncIterable<Uint8Array>,
+  root: CID,
+  op: string,
+): AsyncGenerator<Block, void, undefined> {
+  const pieces = new Pieces(chunks, op);
+  try {
+    const header = await pieces.section(CAR_HEADER_BYTES_MAX);
+    if (header === undefined) throw noCar(op, 'it is empty');
+    demandHeader(header, root, op);
+    const sectionMax = BLOCK_BYTES_MAX + CAR_CID_BYTES_MAX;
+    for (;;) {
+      const section = await pieces.section(sectionMax);
+      if (section === undefined) return;
+      const block = blockIn(section, op);
+      demandBytesOf(block.cid, block.bytes, op);
+      yield block;
+    }
+  } finally {
+    await pieces.end();
+  }
+}
+
+function demandHeader(bytes: Uint8Array, root: CID, op: string): void {
+  let header: unknown;
+  try {
+    header = decode(bytes);
+  } catch (cause) {
+    throw noCar(op, 'its header does not parse', cause);
+  }
+  const { version, roots } = (header ?? {}) as { version?: unknown; roots?: unknown };
+  if (version !== 1) throw noCar(op, 'it is not of version 1');
+  const isRooted = Array.isArray(roots) && roots.some((one) => CID.asCID(one)?.equals(root));
+  if (!isRooted) throw noCar(op, 'it has another root');
+}
+
+function blockIn(section: Buffer, op: string): Block {
+  if (section.toString('latin1', 0, GATEWAY_WORDS.length) === GATEWAY_WORDS) {
+    throw noCar(op, 'the gateway could not go on');
+  }
+  try {
+    const [cid, bytes] = CID.decodeFirst(section);
+    return { cid, bytes };
+  } catch (cause) {
+    throw noCar(op, 'no CID stands where one should', cause);
+  }
+}
+
+/** Bytes that come in pieces of any size, taken in sections that say how long they are. */
+class Pieces {
+  readonly #chunks: AsyncIterator<Uint8Array>;
+  readonly #op: string;
+  #pieces: Uint8Array[] = [];
+  #length = 0;
+
+  constructor(chunks: AsyncIterable<Uint8Array>, op: string) {
+    this.#chunks = chunks[Symbol.asyncIterator]();
+    this.#op = op;
+  }
+
+  /** undefined: the stream ended before it. */
+  async section(bytesMax: number): Promise<Buffer | undefined> {
+    const length = await this.#varint();
+    if (length === undefined) return undefined;
+    if (length === 0 || length > bytesMax)
+      throw noCar(this.#op, `a part of it has ${length} bytes`);
+    if (!(await this.#has(length))) throw noCar(this.#op, 'it is cut short');
+    return this.#take(length);
+  }
+
+  /** Whoever sends the rest need not. */
+  async end(): Promise<void> {
+    await this.#chunks.return?.();
+  }
+
+  async #varint(): Promise<number | undefined> {
+    let value = 0;
+    for (let at = 0; at < LENGTH_BYTES_MAX; at++) {
+      if (!(await this.#has(1))) {
+        if (at === 0) return undefined;
+        throw noCar(this.#op, 'it is cut short');
+      }
+      const byte = this.#take(1)[0] ?? 0;
+      value += (byte & 0x7f) * 2 ** (7 * at);
+      if (byte < 0x80) return value;
+    }
+    throw noCar(this.#op, 'a length of it has no end');
+  }
+
+  /** Whether so many bytes are, or came. */
+  async #has(length: number): Promise<boolean> {
+    while (this.#length < length) {
+      const { done, value } = await this.#chunks.next();
+      if (done === true) return false;
+      this.#pieces.push(value);
+      this.#length += value.length;
+    }
+    return true;
+  }
+
+  #take(length: number): Buffer {
+    const [first] = this.#pieces;
+    if (first === undefined || first.length < length) {
+      this.#pieces = [Buffer.concat(this.#pieces)];
+    }
+    const whole = this.#pieces[0] ?? Buffer.alloc(0);
+    this.#length -= length;
+    if (whole.length === length) this.#pieces.shift();
+    else this.#pieces[0] = whole.subarray(length);
+    return Buffer.from(whole.buffer, whole.byteOffset, length);
+  }
+}
+
+const noCar = (op: string, why: string, cause: unknown = undefined): OpError =>
+  new OpError('response-invalid', op, { cause: new Error(`the CAR: ${why}`, { cause }) });
