@@ -46,7 +46,7 @@ export async function takeComplete(
 ): Promise<CompletePart> {
   const iterator = blocks[Symbol.asyncIterator]();
   try {
-    const arriving = new Arriving(iterator, keep, `fetch ${wanted.root}`);
+    const arriving = new Arriving(iterator, keep, { op: `fetch ${wanted.root}`, signal });
     const dag = new Dag(arriving);
     const cid = await dag.resolve(wanted.root, wanted.names, signal);
     await arriving.take(cid);
@@ -106,16 +106,22 @@ class Arriving implements BlockSource {
   readonly #blocks: AsyncIterator<StoredBlock>;
   readonly #keep: Keep;
   readonly #op: string;
+  readonly #signal: AbortSignal;
   /** Kept; with their sizes. */
   readonly #taken = new Map<string, number>();
   readonly #early = new Map<string, StoredBlock>();
   #earlyBytes = 0;
   bytes = 0;
 
-  constructor(blocks: AsyncIterator<StoredBlock>, keep: Keep, op: string) {
+  constructor(
+    blocks: AsyncIterator<StoredBlock>,
+    keep: Keep,
+    { op, signal }: { readonly op: string; readonly signal: AbortSignal },
+  ) {
     this.#blocks = blocks;
     this.#keep = keep;
     this.#op = op;
+    this.#signal = signal;
   }
 
   get count(): number {
@@ -146,6 +152,7 @@ class Arriving implements BlockSource {
 
   async #arrived(cid: CID): Promise<StoredBlock> {
     const block = await this.#next(cid);
+    this.#signal.throwIfAborted();
     await this.#keep.put(block);
     this.#taken.set(keyOf(cid), block.bytes.length);
     this.bytes += block.bytes.length;

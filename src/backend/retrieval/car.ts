@@ -23,19 +23,18 @@ const GATEWAY_WORDS = '[Gateway E';
 const LENGTH_BYTES_MAX = 5;
 
 /**
- * @throws OpError response-invalid: it is cut short, no CAR, or one of another root; integrity,
+ * @throws OpError response-invalid: it is cut short, or no CAR; integrity,
  *   unsupported: a block is not what its CID says, or nobody here can tell; what `chunks` throws.
  */
 export async function* blocksOfCar(
   chunks: AsyncIterable<Uint8Array>,
-  root: CID,
   op: string,
 ): AsyncGenerator<Block, void, undefined> {
   const pieces = new Pieces(chunks, op);
   try {
     const header = await pieces.section(CAR_HEADER_BYTES_MAX);
     if (header === undefined) throw noCar(op, 'it is empty');
-    demandHeader(header, root, op);
+    demandHeader(header, op);
     const sectionMax = BLOCK_BYTES_MAX + CAR_CID_BYTES_MAX;
     for (;;) {
       const section = await pieces.section(sectionMax);
@@ -49,17 +48,16 @@ export async function* blocksOfCar(
   }
 }
 
-function demandHeader(bytes: Uint8Array, root: CID, op: string): void {
+/** What it says are roots is of no use: a gateway names there what a path leads to, Lassie where it begins. */
+function demandHeader(bytes: Uint8Array, op: string): void {
   let header: unknown;
   try {
     header = decode(bytes);
   } catch (cause) {
     throw noCar(op, 'its header does not parse', cause);
   }
-  const { version, roots } = (header ?? {}) as { version?: unknown; roots?: unknown };
+  const { version } = (header ?? {}) as { readonly version?: unknown };
   if (version !== 1) throw noCar(op, 'it is not of version 1');
-  const isRooted = Array.isArray(roots) && roots.some((one) => CID.asCID(one)?.equals(root));
-  if (!isRooted) throw noCar(op, 'it has another root');
 }
 
 function blockIn(section: Buffer, op: string): Block {

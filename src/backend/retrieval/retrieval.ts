@@ -42,7 +42,7 @@ export interface Wanted {
 }
 
 export interface BlocksOptions extends CallOptions {
-  /** More are not sent. */
+  /** No more are taken; for Lassie one that stands in two places is two. */
   readonly blocksMax?: number | undefined;
   /** Whom Lassie shall ask, as `Provider.text`; others too when absent. */
   readonly providers?: readonly string[] | undefined;
@@ -117,7 +117,7 @@ class HttpSource implements TrustlessSource, AsyncDisposable {
       this.#sent(wanted, options, deadline),
     );
     let left = options.blocksMax ?? Number.MAX_SAFE_INTEGER;
-    for await (const block of blocksOfCar(moving(answer, deadline), wanted.root, op)) {
+    for await (const block of blocksOfCar(moving(answer, deadline), op)) {
       if (left === 0) {
         const hint = `it has more than ${options.blocksMax} blocks`;
         throw new OpError('response-invalid', op, { hint });
