@@ -1,21 +1,7 @@
 /** The face of `backend`: what stores kitfs speaks to, and how. Only this module calls outward. */
 export type { CallOptions } from './call.ts';
-export {
-  type Cluster,
-  type ClusterOptions,
-  openCluster,
-  type PinTarget,
-  type StateFilter,
-} from './cluster/cluster.ts';
-export type { PinRequest } from './cluster/pinning.ts';
-export type {
-  ClusterAlert,
-  ClusterPeer,
-  ClusterPin,
-  ClusterStatus,
-  PeerState,
-  PeerStatus,
-} from './cluster/records.ts';
+export { type Cluster, type ClusterOptions, openCluster } from './cluster/cluster.ts';
+export type { ClusterPin } from './cluster/records.ts';
 export { type Replicas, replicasOf, wantedPeers } from './cluster/replicas.ts';
 export { parseEndpoint } from './kubo/endpoint.ts';
 export { type KuboOptions, openKubo } from './kubo/kubo.ts';
@@ -49,7 +35,7 @@ export type {
 } from './network.ts';
 export type { AddEntry, IpfsNode, KuboNode, NodeKind, Pin, PinType } from './node.ts';
 export { type Block, blocksOfCar } from './retrieval/car.ts';
-export { PROVIDER_FORMS, type Provider, parseProvider } from './retrieval/providers.ts';
+export { parseProvider } from './retrieval/providers.ts';
 export {
   type BlocksOptions,
   openSource,

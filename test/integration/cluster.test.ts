@@ -12,7 +12,7 @@ import { SystemClock } from '../../src/base/clock.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { CID } from '../../src/content/content.ts';
 import { all, calling, rawBlock, secretOf } from '../backend/engine.ts';
-import { type ClusterPeerService, ClusterService } from '../services/cluster.ts';
+import { TestCluster, type TestPeer } from '../services/cluster.ts';
 
 const WAIT = { timeout: 40_000, interval: 50 };
 const START_MS_MAX = 120_000;
@@ -30,14 +30,14 @@ const clusterAt = (api: string, secret?: string): Cluster =>
   });
 
 describe('a cluster of three', { timeout: 90_000 }, () => {
-  let service: ClusterService;
+  let service: TestCluster;
   let cluster: Cluster;
   let made = 0;
-  let first: ClusterPeerService;
-  let third: ClusterPeerService;
+  let first: TestPeer;
+  let third: TestPeer;
 
   beforeAll(async () => {
-    service = await ClusterService.start(3);
+    service = await TestCluster.start(3);
     const [one, , three] = service.peers;
     if (one === undefined || three === undefined) throw new Error('it has three peers');
     [first, third] = [one, three];
@@ -208,7 +208,7 @@ describe('a cluster of three', { timeout: 90_000 }, () => {
 describe('a cluster of one', { timeout: 90_000 }, () => {
   test('that asks who calls is answered by name and by token', async () => {
     const credentials = { kitfs: 'a secret' };
-    await using service = await ClusterService.start(1, { credentials, pinTimeoutS: 2 });
+    await using service = await TestCluster.start(1, { credentials, pinTimeoutS: 2 });
     const [peer] = service.peers;
     if (peer === undefined) throw new Error('it has one peer');
     await using nobody = clusterAt(peer.api);

@@ -1,7 +1,7 @@
 /**
  * A real IPFS Cluster, for tests: peers that keep their pins by CRDT, each with a Kubo node of its own:
  *
- *     await using cluster = await ClusterService.start(3);
+ *     await using cluster = await TestCluster.start(3);
  *     const [first] = cluster.peers;
  *     await first.kill(); // as a power cut would
  *     await first.restart();
@@ -18,12 +18,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { KuboNode } from './kubo.ts';
-import { freePort, programOf, ServiceProcess, until } from './process.ts';
+import { freePort, programOf, RunningProgram, until } from './process.ts';
 
 const COMMAND_MS_MAX = 30_000;
 const FOREIGN = /^(CLUSTER|IPFS|LIBP2P|GOLOG)_/;
 
-export interface ClusterServiceOptions {
+export interface TestClusterOptions {
   /** Who may call, as Basic and for a token; everybody when absent. */
   readonly credentials?: Readonly<Record<string, string>>;
   /** How long a peer tries to pin before it says that it could not. */
@@ -40,7 +40,7 @@ interface Ports {
 // biome-ignore lint/suspicious/noExplicitAny: a configuration of somebody else's, with no type of ours.
 type Settings = any;
 
-export class ClusterPeerService {
+export class TestPeer {
   readonly kubo: KuboNode;
   /** `http://127.0.0.1:PORT` */
   readonly api: string;
@@ -48,7 +48,7 @@ export class ClusterPeerService {
   readonly #program: string;
   readonly #directory: string;
   readonly #ports: Ports;
-  #process: ServiceProcess | undefined;
+  #process: RunningProgram | undefined;
 
   constructor(
     kubo: KuboNode,
@@ -75,7 +75,7 @@ export class ClusterPeerService {
   /** Before it is started for the first time. */
   configure(
     { name, secret, others }: { name: string; secret: string; others: readonly string[] },
-    { credentials, pinTimeoutS = 20 }: ClusterServiceOptions,
+    { credentials, pinTimeoutS = 20 }: TestClusterOptions,
   ): void {
     const path = join(this.#directory, 'service.json');
     const ports = this.#ports;
@@ -122,7 +122,7 @@ export class ClusterPeerService {
   /** Starts it, or starts it again, and waits until it answers. */
   async restart(): Promise<void> {
     if (this.#process?.isRunning === true) throw new Error('the peer before it is still running');
-    this.#process = new ServiceProcess({
+    this.#process = new RunningProgram({
       program: this.#program,
       args: ['daemon'],
       directory: this.#directory,
@@ -146,17 +146,17 @@ export class ClusterPeerService {
   }
 }
 
-export class ClusterService implements AsyncDisposable {
-  readonly peers: readonly ClusterPeerService[];
+export class TestCluster implements AsyncDisposable {
+  readonly peers: readonly TestPeer[];
   readonly #directory: string;
   readonly #kubos: readonly KuboNode[];
 
   /** Starts so many peers and waits until each sees all; nothing is left when that fails. */
-  static async start(count: number, options: ClusterServiceOptions = {}): Promise<ClusterService> {
+  static async start(count: number, options: TestClusterOptions = {}): Promise<TestCluster> {
     const directory = mkdtempSync(join(realpathSync(tmpdir()), 'kitfs-cluster-'));
     const kubos: KuboNode[] = [];
-    const peers: ClusterPeerService[] = [];
-    const service = new ClusterService(directory, kubos, peers);
+    const peers: TestPeer[] = [];
+    const service = new TestCluster(directory, kubos, peers);
     try {
       const program = await programOf('cluster', 'ipfs-cluster-service');
       const secret = randomBytes(32).toString('hex');
@@ -170,7 +170,7 @@ export class ClusterService implements AsyncDisposable {
           timeout: COMMAND_MS_MAX,
           killSignal: 'SIGKILL',
         });
-        peers.push(new ClusterPeerService(kubo, { program, directory: place, ports }));
+        peers.push(new TestPeer(kubo, { program, directory: place, ports }));
       }
       for (const [at, peer] of peers.entries()) {
         const others = peers.filter((other) => other !== peer).map(({ address }) => address);
@@ -188,18 +188,14 @@ export class ClusterService implements AsyncDisposable {
     return service;
   }
 
-  private constructor(
-    directory: string,
-    kubos: readonly KuboNode[],
-    peers: readonly ClusterPeerService[],
-  ) {
+  private constructor(directory: string, kubos: readonly KuboNode[], peers: readonly TestPeer[]) {
     this.#directory = directory;
     this.#kubos = kubos;
     this.peers = peers;
   }
 
   /** Waits until each peer sees all of them. */
-  async meet(credentials: ClusterServiceOptions['credentials'] = {}): Promise<void> {
+  async meet(credentials: TestClusterOptions['credentials'] = {}): Promise<void> {
     const [[user, password] = []] = Object.entries(credentials);
     const basic = Buffer.from(`${user}:${password}`).toString('base64');
     const headers: Record<string, string> =

@@ -10,7 +10,7 @@
 import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort, programOf, ServiceProcess } from './process.ts';
+import { freePort, programOf, RunningProgram } from './process.ts';
 
 export interface LassieOptions {
   /** Whoever does not show it is refused. */
@@ -23,7 +23,7 @@ export class Lassie implements AsyncDisposable {
   /** `http://127.0.0.1:PORT` */
   readonly url: string;
   readonly #directory: string;
-  readonly #process: ServiceProcess;
+  readonly #process: RunningProgram;
 
   /** Starts one and waits until it answers; nothing is left when that fails. */
   static async start(options: LassieOptions = {}): Promise<Lassie> {
@@ -47,7 +47,7 @@ export class Lassie implements AsyncDisposable {
     const { accessToken, globalTimeoutS = 10 } = options;
     this.url = `http://127.0.0.1:${port}`;
     this.#directory = mkdtempSync(join(realpathSync(tmpdir()), 'kitfs-lassie-'));
-    this.#process = new ServiceProcess({
+    this.#process = new RunningProgram({
       program,
       args: [
         'daemon',

@@ -85,7 +85,7 @@ export interface Launch {
   readonly foreign?: RegExp;
 }
 
-export class ServiceProcess {
+export class RunningProgram {
   readonly #launch: Launch;
   readonly #child: ChildProcess;
   #output = '';

@@ -12,13 +12,11 @@ export interface Provider {
   readonly url: string | undefined;
 }
 
-export const PROVIDER_FORMS = 'http(s)://HOST[:PORT], or a multiaddr with /http, /https or /p2p/ID';
-
-const MULTIADDR =
-  /^\/(?:ip4|ip6|dns|dns4|dns6)\/([^/+,]+)\/tcp\/(\d{1,5})(\/tls\/http|\/http|\/https)?(\/p2p\/[1-9A-HJ-NP-Za-km-z]+)?$/;
+const HOST = '/(?:ip4|ip6|dns|dns4|dns6)/([^/+,]+)/tcp/(\\d{1,5})';
+const MULTIADDR = new RegExp(`^${HOST}(/tls/http|/http|/https)?(/p2p/[1-9A-HJ-NP-Za-km-z]+)?$`);
 const PORT_MAX = 0xffff;
 
-/** undefined: it is none of PROVIDER_FORMS. */
+/** `http(s)://HOST[:PORT]`, or a multiaddr with /http, /https or /p2p/ID; undefined: it is neither. */
 export const parseProvider = (text: string): Provider | undefined =>
   text.startsWith('/') ? providerAt(text) : providerOfUrl(text);
 
