@@ -1,4 +1,5 @@
 /** IPFS Cluster as it is: three peers, each with its Kubo. */
+import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import {
   type Cluster,
@@ -8,11 +9,13 @@ import {
   replicasOf,
   wantedPeers,
 } from '../../src/backend/backend.ts';
+import { PEER_STATES } from '../../src/backend/cluster/records.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { CID } from '../../src/content/content.ts';
 import { all, calling, rawBlock, secretOf } from '../backend/engine.ts';
 import { TestCluster, type TestPeer } from '../services/cluster.ts';
+import { listeningAt } from '../services/process.ts';
 
 const WAIT = { timeout: 40_000, interval: 50 };
 const START_MS_MAX = 120_000;
@@ -143,6 +146,69 @@ describe('a cluster of three', { timeout: 90_000 }, () => {
     }, WAIT);
   });
 
+  test('keeps it where it is told', async () => {
+    const cid = await added();
+    const there = { replicationMin: 1, replicationMax: 1, allocations: [third.id] };
+    const pin = await cluster.pin({ cid }, there, calling());
+    expect(pin).toMatchObject({ allocations: [third.id], mode: 'recursive' });
+    await vi.waitFor(async () => {
+      expect(await replicas(pin, [third.id])).toEqual(copies({ pinned: 1, total: 1 }));
+    }, WAIT);
+
+    // A pin that follows it is where it is, whatever its own wishes; it stays itself.
+    const next = await added();
+    const followed = await cluster.pin({ cid: next }, { name: 'next', replaces: cid }, calling());
+    expect(followed).toMatchObject({ allocations: [third.id], name: 'next', replicationMax: 1 });
+    expect(await cluster.allocation(cid, calling())).toMatchObject({ allocations: [third.id] });
+    const replaces = await added();
+    const nothing = cluster.pin({ cid: await added() }, { replaces }, calling());
+    await expect(nothing).rejects.toEqual(failing('not-pinned'));
+  });
+
+  test('keeps a block alone, but not of what it keeps whole', async () => {
+    const cid = await added();
+    const direct = { mode: 'direct' } as const;
+    expect(await cluster.pin({ cid }, direct, calling())).toMatchObject(direct);
+    await cluster.pin({ cid }, {}, calling());
+    await expect(cluster.pin({ cid }, direct, calling())).rejects.toEqual(failing('exists'));
+  });
+
+  test('has the name and the metadata of the pin that came last', async () => {
+    const cid = await added();
+    await cluster.pin({ cid }, { name: 'one', metadata: { one: '1' } }, calling());
+    await cluster.pin({ cid }, { name: 'two', metadata: { two: '2' } }, calling());
+    expect(await cluster.allocation(cid, calling())).toMatchObject({
+      name: 'two',
+      metadata: { two: '2' },
+    });
+  });
+
+  test('knows each state that a list may be limited to, and answers for one peer alone', async () => {
+    const filters = [
+      ...PEER_STATES.flatMap((state) => (state === 'undefined' ? [] : [state])),
+      'error',
+      'queued',
+    ] as const;
+    for (const state of filters) {
+      await all(cluster.statuses({ ...calling(), states: [state] }));
+    }
+    const cid = await added();
+    await cluster.pin({ cid }, {}, calling());
+    const { peers } = await cluster.status(cid, { ...calling(), local: true });
+    expect(peers.map(({ peerId }) => peerId)).toEqual([first.id]);
+    const local = await all(cluster.statuses({ ...calling(), local: true }));
+    expect(local.length).toBeGreaterThan(0);
+    expect(local.every((status) => status.peers.length === 1)).toBe(true);
+  });
+
+  test('takes connections on loopback only', async () => {
+    for (const { pid } of service.peers) {
+      const places = await listeningAt(pid);
+      expect(places.length).toBeGreaterThan(3);
+      expect(places.filter((place) => !place.startsWith('127.0.0.1:'))).toEqual([]);
+    }
+  });
+
   test('lists what it keeps, and knows what it does not', async () => {
     const cid = await added();
     expect(await cluster.allocation(cid, calling())).toBeUndefined();
@@ -235,5 +301,16 @@ describe('a cluster of one', { timeout: 90_000 }, () => {
     await peer.kubo.rpc.json('block/put?cid-codec=raw', [{ bytes }]);
     await named.recover(pin.cid, calling());
     await vi.waitFor(async () => expect(await states()).toMatchObject([{ state: 'pinned' }]), WAIT);
+  });
+
+  test('is gone when its test is over, whatever ended it', async () => {
+    const service = await TestCluster.start(1);
+    const [peer] = service.peers;
+    const { directory } = service;
+    const pids = [peer?.pid, peer?.kubo.pid];
+    await peer?.kubo.kill();
+    await service[Symbol.asyncDispose]();
+    expect(existsSync(directory)).toBe(false);
+    for (const pid of pids) expect(existsSync(`/proc/${pid}`)).toBe(false);
   });
 });

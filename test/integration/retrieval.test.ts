@@ -1,9 +1,11 @@
 /** Lassie and a trustless gateway as they are, both before a Kubo that fetches nothing itself. */
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import {
   type BlocksOptions,
   openSource,
+  parseProvider,
   type SourceKind,
   type SourceOptions,
   type TrustlessSource,
@@ -17,7 +19,7 @@ import { calling, rawBlock, secretOf } from '../backend/engine.ts';
 import { FaultyProxy } from '../services/faulty-proxy.ts';
 import { KuboNode } from '../services/kubo.ts';
 import { Lassie } from '../services/lassie.ts';
-import { freePort } from '../services/process.ts';
+import { freePort, listeningAt } from '../services/process.ts';
 
 const MIB = 1024 * 1024;
 /** Not a multiple of a leaf. */
@@ -186,6 +188,35 @@ describe('Lassie', () => {
     expect(await fetched('lassie', {}, options)).toMatchObject({ cid: root });
   });
 
+  test('asks one after the other of those it is told, one that is called localhost too', async () => {
+    const nobody = `http://127.0.0.1:${await freePort()}`;
+    const { port } = new URL(kubo.gateway);
+    const { text = '' } = parseProvider(`http://localhost:${port}`) ?? {};
+    const named = `/ip4/127.0.0.1/tcp/${port}/http/p2p/${kubo.id}`;
+    for (const providers of [[nobody, kubo.gateway], [text], [named]]) {
+      kept.clear();
+      expect(await fetched('lassie', {}, { providers })).toMatchObject({ source: {} });
+      expect(kept.size).toBe(await blocksBelow(root));
+    }
+  });
+
+  test('whose provider says nothing gives up, and says that content is missing', async () => {
+    await using proxy = await FaultyProxy.start(kubo.gateway);
+    const silent = proxy.fault(/./, { kind: 'hang', when: 'before' });
+    const asked = fetched('lassie', {}, { gateway: proxy.api });
+    await expect(asked).rejects.toEqual(failing('content-missing'));
+    expect(silent.hits).toBeGreaterThan(0);
+  });
+
+  test('takes connections on loopback only, and is gone when its test is over', async () => {
+    const other = await Lassie.start();
+    const { pid, directory } = other;
+    const places = await listeningAt(pid);
+    expect(places).toEqual([new URL(other.url).host]);
+    await other[Symbol.asyncDispose]();
+    expect([existsSync(directory), existsSync(`/proc/${pid}`)]).toEqual([false, false]);
+  });
+
   test('that finds nobody says that content is missing', async () => {
     const nobody = `http://127.0.0.1:${await freePort()}`;
     const refused = fetched('lassie', {}, { gateway: nobody });
@@ -215,6 +246,37 @@ describe('Lassie', () => {
     await expect(refused).rejects.toEqual(failing('credentials-invalid'));
     await using known = sourceAt('lassie', guarded.url, { secret: () => secretOf('token') });
     expect(await retrieve([known], wanted, keep, options)).toMatchObject({ blocks: 1 });
+  });
+});
+
+describe('a gateway', () => {
+  test('that is called localhost is asked by its address', async () => {
+    const { port } = new URL(kubo.gateway);
+    const gateway = `http://localhost:${port}`;
+    expect(await fetched('gateway', {}, { gateway })).toMatchObject({
+      blocks: await blocksBelow(root),
+    });
+  });
+
+  test('that lacks the root sends a success that says nothing', async () => {
+    const { cid } = rawBlock('nobody has this');
+    const answer = await fetch(`${kubo.gateway}/ipfs/${cid}?format=car`);
+    expect(answer.status).toBe(200);
+    expect(await answer.text()).toContain('[Gateway Error: CAR stream truncated');
+  });
+
+  test('that lacks a block ends its success as if nothing had happened', async () => {
+    const { bytes } = await blockOfKubo(leaf);
+    await kubo.rpc.bytes(`block/rm?force=true&arg=${leaf}`);
+    try {
+      const answer = await fetch(`${kubo.gateway}/ipfs/${file}?format=car`);
+      expect(answer.status).toBe(200);
+      const body = Buffer.from(await answer.arrayBuffer());
+      expect(body.length).toBeGreaterThan(MIB);
+      expect(body.toString('latin1')).toMatch(/\[Gateway Error: CAR stream truncated[^\]]*\]$/);
+    } finally {
+      await kubo.rpc.json('block/put?cid-codec=raw', [{ bytes }]);
+    }
   });
 });
 

@@ -8,8 +8,8 @@
  *
  * Invariants: peers and nodes listen on 127.0.0.1 only, and know each other and nobody else; identities and addresses
  * stay over restarts; every wait has a deadline; nothing outlives the process that started it; directories are gone
- * after the end. A peer maps ports of routers, which no setting of it forbids: where there is no router, nothing
- * comes of it.
+ * after the end. A peer looks for a router to map its ports (UDP), which no setting of it forbids: where there is
+ * none, nothing comes of it.
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -68,8 +68,9 @@ export class TestPeer {
     return `/ip4/127.0.0.1/tcp/${this.#ports.swarm}/p2p/${this.id}`;
   }
 
-  get output(): string {
-    return this.#process?.output ?? '';
+  get pid(): number {
+    if (this.#process === undefined) throw new Error('the peer was not started');
+    return this.#process.pid;
   }
 
   /** Before it is started for the first time. */
@@ -148,7 +149,8 @@ export class TestPeer {
 
 export class TestCluster implements AsyncDisposable {
   readonly peers: readonly TestPeer[];
-  readonly #directory: string;
+  /** Holds everything of the peers. */
+  readonly directory: string;
   readonly #kubos: readonly KuboNode[];
 
   /** Starts so many peers and waits until each sees all; nothing is left when that fails. */
@@ -189,22 +191,28 @@ export class TestCluster implements AsyncDisposable {
   }
 
   private constructor(directory: string, kubos: readonly KuboNode[], peers: readonly TestPeer[]) {
-    this.#directory = directory;
+    this.directory = directory;
     this.#kubos = kubos;
     this.peers = peers;
   }
 
-  /** Waits until each peer sees all of them. */
+  /** Waits until each peer sees all of them, and knows of each how much room it has: it may then choose it. */
   async meet(credentials: TestClusterOptions['credentials'] = {}): Promise<void> {
     const [[user, password] = []] = Object.entries(credentials);
     const basic = Buffer.from(`${user}:${password}`).toString('base64');
     const headers: Record<string, string> =
       user === undefined ? {} : { authorization: `Basic ${basic}` };
+    const textOf = async (url: string) => {
+      const answer = await fetch(url, { headers });
+      if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
+      return await answer.text();
+    };
     for (const { api } of this.peers) {
       await until(`${api} sees all peers`, async () => {
-        const answer = await fetch(`${api}/peers`, { headers });
-        const lines = (await answer.text()).split('\n').filter((line) => line !== '');
-        return answer.status === 200 && lines.length === this.peers.length;
+        const seen = (await textOf(`${api}/peers`)).split('\n').filter((line) => line !== '');
+        const told = await textOf(`${api}/monitor/metrics/freespace`);
+        const known = this.peers.filter(({ id }) => told.includes(id));
+        return [seen, known].every(({ length }) => length === this.peers.length);
       });
     }
   }
@@ -215,7 +223,7 @@ export class TestCluster implements AsyncDisposable {
     const note = (error: unknown) => void wrong.push(error);
     await Promise.all(this.peers.map((peer) => peer.stop().catch(note)));
     await Promise.all(this.#kubos.map((kubo) => kubo.close().catch(note)));
-    rmSync(this.#directory, { recursive: true, force: true });
+    rmSync(this.directory, { recursive: true, force: true });
     if (wrong.length > 0) throw new AggregateError(wrong, 'the cluster did not end in order');
   }
 }

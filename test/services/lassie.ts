@@ -62,6 +62,14 @@ export class Lassie implements AsyncDisposable {
     });
   }
 
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  get directory(): string {
+    return this.#directory;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.#process.stop();

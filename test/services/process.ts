@@ -111,6 +111,12 @@ export class RunningProgram {
     }
   }
 
+  get pid(): number {
+    const { pid } = this.#child;
+    if (pid === undefined) throw new Error('it was not started');
+    return pid;
+  }
+
   get isRunning(): boolean {
     return !hasEnded(this.#child);
   }
@@ -145,4 +151,13 @@ export class RunningProgram {
     await this.kill();
     throw new Error(`it did not stop, and was killed:\n${this.#output}`);
   }
+}
+
+/** Local addresses on which a process takes connections, `127.0.0.1:80` each. */
+export async function listeningAt(pid: number): Promise<string[]> {
+  const { stdout } = await promisify(execFile)('ss', ['-H', '-t', '-l', '-n', '-p']);
+  return stdout
+    .split('\n')
+    .filter((line) => line.includes(`pid=${pid},`))
+    .map((line) => line.trim().split(/\s+/)[3] ?? '');
 }

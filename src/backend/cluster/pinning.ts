@@ -28,7 +28,10 @@ export interface PinRequest {
   readonly allocations?: readonly string[] | undefined;
   readonly expiresAt?: Instant | undefined;
   readonly metadata?: Readonly<Record<string, string>> | undefined;
-  /** A pin that this one takes the place of: what both hold is not fetched again. */
+  /**
+   * A pin that this one follows: what both hold is not fetched again. All but name and end are then
+   * those of that pin, which stays until it is unpinned.
+   */
   readonly replaces?: CID | undefined;
 }
 
@@ -85,10 +88,25 @@ function issuesOf(request: PinRequest, clock: Clock): Issue[] {
       'must be later than now',
     ],
     ['metadata', !isMetadata(metadata), `must be texts, ${METADATA_BYTES_MAX} bytes in all`],
+    ...(request.replaces === undefined ? [] : inheritedChecks(request)),
   ];
   return checks
     .filter(([, isWrong]) => isWrong)
     .map(([argument, , reason]) => ({ argument, reason }));
+}
+
+/** What a cluster leaves out of a pin that follows another one, without a word. */
+function inheritedChecks(request: PinRequest) {
+  const { mode, replicationMin = 0, replicationMax = 0, allocations = [], metadata = {} } = request;
+  const given = [
+    ['mode', mode === 'direct'],
+    ['replication_min', replicationMin !== 0],
+    ['replication_max', replicationMax !== 0],
+    ['allocations', allocations.length > 0],
+    ['metadata', Object.keys(metadata).length > 0],
+  ] as const;
+  const reason = 'is that of the pin it replaces';
+  return given.map(([argument, isGiven]) => [argument, isGiven, reason] as const);
 }
 
 function replicationChecks({ replicationMin: min = 0, replicationMax: max = 0 }: PinRequest) {

@@ -94,7 +94,6 @@ describe('what a cluster is asked', () => {
       allocations: [ONE, TWO],
       expiresAt: { s: 4_000_000_000, ns: 5 },
       metadata: { k: 'v=1&x', ключ: '' },
-      replaces: OTHER,
     });
     expect(Object.fromEntries(server.last(`POST /pins/${CID}`).query)).toEqual({
       name: 'a name & more',
@@ -105,7 +104,6 @@ describe('what a cluster is asked', () => {
       'expire-at': '2096-10-02T07:06:40.000000005Z',
       'meta-k': 'v=1&x',
       'meta-ключ': '',
-      'pin-update': String(OTHER),
     });
     expect(pinned).toMatchObject({
       name: 'n',
@@ -135,12 +133,23 @@ describe('what a cluster is asked', () => {
     [{ expiresAt: { s: 253_402_300_800, ns: 0 } }, 'expires_at'],
     [{ metadata: { '': 'v' } }, 'metadata'],
     [{ metadata: { k: 'v'.repeat(16 * 1024) } }, 'metadata'],
+    [{ replaces: OTHER, mode: 'direct' }, 'mode'],
+    [{ replaces: OTHER, replicationMin: 1 }, 'replication_min'],
+    [{ replaces: OTHER, replicationMax: 1 }, 'replication_max'],
+    [{ replaces: OTHER, allocations: [ONE] }, 'allocations'],
+    [{ replaces: OTHER, metadata: { k: 'v' } }, 'metadata'],
   ])('a pin that is not right is never sent: %j', async (request, argument) => {
     server.on(`POST /pins/${CID}`, telling(PIN));
     const asked = pin(request);
     await expect(asked).rejects.toEqual(failing('invalid-argument'));
     await expect(asked).rejects.toMatchObject({ details: { issues: [{ argument }] } });
     expect(server.calls).toEqual([]);
+  });
+
+  test('a pin that follows another names it', async () => {
+    server.on(`POST /pins/${CID}`, telling(PIN));
+    await pin({ name: 'n', mode: 'recursive', replaces: OTHER });
+    expect(server.last(`POST /pins/${CID}`).query.get('pin-update')).toBe(String(OTHER));
   });
 
   test('everywhere is -1 on both sides', async () => {
