@@ -37,7 +37,10 @@ export interface Wanted {
    * in it; the `block` alone. The blocks of the way there come along.
    */
   readonly scope: 'all' | 'entity' | 'block';
-  /** Of a file, with scope `entity`: from this byte, counted from the end when negative, to that one. */
+  /**
+   * Of a file, with scope `entity`: from this byte, counted from the end when negative, to that one,
+   * counted from the start.
+   */
   readonly bytes?: { readonly from: number; readonly to?: number | undefined } | undefined;
 }
 
@@ -110,7 +113,7 @@ class HttpSource implements TrustlessSource, AsyncDisposable {
   }
 
   async *blocks(wanted: Wanted, options: BlocksOptions): AsyncGenerator<Block, void, undefined> {
-    assert(wanted.bytes === undefined || wanted.scope === 'entity', 'a range is one of an entity');
+    assert(isProper(wanted), 'a range is one of an entity');
     const op = `fetch ${[wanted.root, ...wanted.names].join('/')}`;
     using deadline = this.#session.lasting(op, options, 'long');
     using answer = await this.#session.repeated('always', deadline, () =>
@@ -151,6 +154,13 @@ class HttpSource implements TrustlessSource, AsyncDisposable {
     const cause = new Error(`it sent "${type}"`);
     throw new OpError('response-invalid', deadline.op, { cause });
   }
+}
+
+function isProper({ scope, bytes }: Wanted): boolean {
+  if (bytes === undefined) return true;
+  const { from, to = Number.MAX_SAFE_INTEGER } = bytes;
+  const isRange = Number.isSafeInteger(from) && Number.isSafeInteger(to) && to >= Math.max(0, from);
+  return scope === 'entity' && isRange;
 }
 
 async function* moving(

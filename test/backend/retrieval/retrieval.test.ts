@@ -183,6 +183,17 @@ describe('a source', () => {
     expect([...plain.query.keys()]).toEqual(['format', 'dag-scope', 'entity-bytes']);
   });
 
+  test.each<Partial<Wanted>>([
+    { scope: 'all', bytes: { from: 0 } },
+    { scope: 'entity', bytes: { from: 0.5 } },
+    { scope: 'entity', bytes: { from: 2, to: 1 } },
+    { scope: 'entity', bytes: { from: -2, to: -1 } },
+  ])('is never asked for what is no range: %j', async (part) => {
+    const asked = fetched({ wanted: { ...ALL, ...part } });
+    await expect(asked).rejects.toThrow('a range is one of an entity');
+    expect(server.calls).toEqual([]);
+  });
+
   test('shows its token', async () => {
     server.on('GET *', sending(CAR));
     await fetched({}, { secret: () => secretOf('token') });
