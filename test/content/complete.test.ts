@@ -109,6 +109,13 @@ describe('a DAG that comes from strangers', () => {
     expect(keptCids().sort()).toEqual(textsOf(blocks).sort());
   });
 
+  test('may be larger than what is held, and come with doubles all the same', async () => {
+    const { cid: root } = await addBytes(noise(18 * MIB));
+    const blocks = await blocksOf(root);
+    await take({ root }, streamOf(...blocks.flatMap((block) => [block, block])));
+    expect(keptCids()).toEqual(textsOf(blocks));
+  });
+
   test('keeps nothing that does not belong to it', async () => {
     const { root } = await madeTree();
     const blocks = await blocksOf(root);

@@ -95,9 +95,7 @@ describe('a CAR', () => {
     ['a header that is no map', [headerOf([1])], 'response-invalid'],
     ['a header that is nothing', [headerOf(null)], 'response-invalid'],
     ['version 2', [headerOf({ version: 2 })], 'response-invalid'],
-    ['a header without an end', [varint(16 * 1024 + 1)], 'response-invalid'],
     ['a block without bytes or CID', [HEADER, varint(0)], 'response-invalid'],
-    ['a block that is too large', [HEADER, varint(2 ** 21 + 2 ** 10 + 1)], 'response-invalid'],
     ['a length without an end', [HEADER, Buffer.alloc(8, 0xff)], 'response-invalid'],
     ['a block without a CID', [HEADER, section(Buffer.alloc(40, 9))], 'response-invalid'],
     ['what a gateway says', [HEADER, of(ROOT), Buffer.from(GATEWAY_ERROR)], 'response-invalid'],
@@ -109,6 +107,20 @@ describe('a CAR', () => {
     ],
   ])('of %s is an error', async (_, pieces, failure) => {
     await expect(read(...pieces)).rejects.toEqual(failing(failure));
+  });
+
+  test.each([
+    ['header', [varint(16 * 1024 + 1)]],
+    ['block', [HEADER, varint(2 ** 21 + 2 ** 10 + 1)]],
+  ])('whose %s is too long is not read', async (_, beginning) => {
+    let given = 0;
+    async function* endless() {
+      yield* beginning;
+      for (; given < 1000; given++) yield Buffer.alloc(1024);
+    }
+    const read = all(blocksOfCar(endless(), 'read'));
+    await expect(read).rejects.toEqual(failing('response-invalid'));
+    expect(given).toBe(0);
   });
 
   test('says when it was the gateway that gave up', async () => {
