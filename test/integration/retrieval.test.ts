@@ -73,7 +73,6 @@ const sourceAt = (kind: SourceKind, url: string, more: Partial<SourceOptions> = 
     kind,
     url,
     requestsMax: 4,
-    deadlineMs: 20_000,
     clock: new SystemClock(),
     random: new SystemRandom(),
     ...more,
@@ -244,7 +243,7 @@ describe('Lassie', () => {
     await using nobody = sourceAt('lassie', guarded.url);
     const refused = retrieve([nobody], wanted, keep, options);
     await expect(refused).rejects.toEqual(failing('credentials-invalid'));
-    await using known = sourceAt('lassie', guarded.url, { secret: () => secretOf('token') });
+    await using known = sourceAt('lassie', guarded.url, { secret: () => secretOf('bearer:token') });
     expect(await retrieve([known], wanted, keep, options)).toMatchObject({ blocks: 1 });
   });
 });

@@ -14,11 +14,11 @@ import type { CID } from 'multiformats/cid';
 import { assert } from '../../base/assert.ts';
 import type { Clock } from '../../base/clock.ts';
 import { type Failure, OpError } from '../../base/errors.ts';
-import { NODE_REFUSAL_BYTES_MAX } from '../../base/limits.ts';
+import { NODE_REFUSAL_BYTES_MAX, NODE_TRANSFER_MS } from '../../base/limits.ts';
 import type { Random } from '../../base/random.ts';
 import type { Secret } from '../../base/secrets.ts';
 import type { CallOptions } from '../call.ts';
-import { addressOfUrl } from '../http/address.ts';
+import { addressOfUrl, authorizationOf } from '../http/address.ts';
 import type { Answer } from '../http/answer.ts';
 import type { Deadline } from '../http/deadline.ts';
 import { Session } from '../http/session.ts';
@@ -57,11 +57,10 @@ export interface SourceOptions {
   readonly kind: SourceKind;
   /** `http://HOST:PORT` */
   readonly url: string;
-  /** What Lassie's `--access-token` is. */
+  /** `bearer:TOKEN`, of which Lassie knows the token, or `basic:USER:PASSWORD`; undefined: none. */
   readonly secret?: (() => Secret) | undefined;
   /** Connections in use at once, from 2: half of them stream. */
   readonly requestsMax: number;
-  readonly deadlineMs: number;
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -79,7 +78,7 @@ export interface TrustlessSource {
 
 /** @throws OpError configuration. */
 export function openSource(options: SourceOptions): TrustlessSource & AsyncDisposable {
-  const { kind, url, secret, deadlineMs } = options;
+  const { kind, url, secret } = options;
   const known = parseProvider(url)?.url;
   const address = known === undefined ? undefined : addressOfUrl(known);
   if (address === undefined) {
@@ -89,8 +88,9 @@ export function openSource(options: SourceOptions): TrustlessSource & AsyncDispo
     {
       ...options,
       endpoint: { text: url, resolve: async () => address },
-      authorization: secret === undefined ? undefined : () => `Bearer ${secret().reveal()}`,
-      callMs: deadlineMs,
+      authorization:
+        secret === undefined ? undefined : () => authorizationOf(secret().reveal(), `the ${kind}`),
+      callMs: NODE_TRANSFER_MS,
     },
     { service: kind, lateFault, demandVersion: async () => {} },
   );

@@ -144,7 +144,6 @@ describe('a source', () => {
     openSource({
       kind: 'lassie',
       requestsMax: 4,
-      deadlineMs: 20_000,
       clock: new SystemClock(),
       random: new SystemRandom(),
       ...more,
@@ -208,8 +207,15 @@ describe('a source', () => {
 
   test('shows its token', async () => {
     server.on('GET *', sending(CAR));
-    await fetched({}, { secret: () => secretOf('token') });
+    await fetched({}, { secret: () => secretOf('bearer:token') });
     expect(server.last(`GET /ipfs/${ROOT.cid}`).request.headers.authorization).toBe('Bearer token');
+  });
+
+  test('with a token that is none sends nothing, and does not show it', async () => {
+    const asked = fetched({}, { secret: () => secretOf('hidden\n') });
+    await expect(asked).rejects.toEqual(failing('configuration'));
+    await expect(asked).rejects.not.toThrow('hidden');
+    expect(server.calls).toEqual([]);
   });
 
   test.each([
