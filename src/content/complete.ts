@@ -9,7 +9,7 @@
 import type { CID } from 'multiformats/cid';
 import type { Wanted } from '../backend/backend.ts';
 import { OpError } from '../base/errors.ts';
-import { EARLY_BYTES_MAX } from '../base/limits.ts';
+import { EARLY_BYTES_MAX, EARLY_OVERHEAD_BYTES } from '../base/limits.ts';
 import { turn } from '../base/turn.ts';
 import type { StoredBlock } from './blocks.ts';
 import { blockKey, IDENTITY_CODE } from './cid.ts';
@@ -101,6 +101,10 @@ function spanOf(size: number, range: Wanted['bytes']) {
 
 const keyOf = (cid: CID): string => blockKey(cid).toString('latin1');
 
+/** Bytes that a block in memory takes, with all that is around it. */
+const costOf = ({ cid, bytes }: StoredBlock): number =>
+  bytes.length + cid.bytes.length + EARLY_OVERHEAD_BYTES;
+
 /** Blocks that are on their way, one after the other, as a source that can be asked for any. */
 class Arriving implements BlockSource {
   readonly #blocks: AsyncIterator<StoredBlock>;
@@ -164,7 +168,7 @@ class Arriving implements BlockSource {
     const known = this.#early.get(key);
     if (known !== undefined) {
       this.#early.delete(key);
-      this.#earlyBytes -= known.bytes.length + known.cid.bytes.length;
+      this.#earlyBytes -= costOf(known);
       return known;
     }
     for (;;) {
@@ -173,7 +177,7 @@ class Arriving implements BlockSource {
       const came = keyOf(value.cid);
       if (came === key) return value;
       if (this.#taken.has(came) || this.#early.has(came)) continue;
-      this.#earlyBytes += value.bytes.length + value.cid.bytes.length;
+      this.#earlyBytes += costOf(value);
       if (this.#earlyBytes > EARLY_BYTES_MAX) throw this.#invalid('its blocks have no order', cid);
       this.#early.set(came, value);
     }

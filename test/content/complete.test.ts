@@ -138,6 +138,16 @@ describe('a DAG that comes from strangers', () => {
     expect(keptCids()).toEqual([]);
   });
 
+  test('is not waited for among tiny blocks without an end', async () => {
+    const { root } = await madeTree();
+    let given = 0;
+    async function* flood() {
+      for (; given < 100_000; given++) yield blockOf(Buffer.from(String(given)));
+    }
+    await expect(take({ root }, flood())).rejects.toEqual(failing('response-invalid'));
+    expect(given).toBeLessThan(32_768);
+  });
+
   test('of other codecs is walked too, and a block that is its own CID never comes', async () => {
     const leaf = blockOf(Buffer.from('leaf'));
     const inline = CID.createV1(0x55, digestOf(0, Buffer.from('inline')));

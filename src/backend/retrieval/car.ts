@@ -76,22 +76,32 @@ function blockIn(section: Buffer, op: string): Block {
 class Pieces {
   readonly #chunks: AsyncIterator<Uint8Array>;
   readonly #op: string;
-  #pieces: Uint8Array[] = [];
-  #length = 0;
+  /** What came and was not taken yet. */
+  #piece: Uint8Array = new Uint8Array();
 
   constructor(chunks: AsyncIterable<Uint8Array>, op: string) {
     this.#chunks = chunks[Symbol.asyncIterator]();
     this.#op = op;
   }
 
-  /** undefined: the stream ended before it. */
+  /**
+   * undefined: the stream ended before it. In memory of its own: who keeps a small block shall not
+   * keep the large piece that it came in, and pieces may be as small as their sender likes.
+   */
   async section(bytesMax: number): Promise<Buffer | undefined> {
     const length = await this.#varint();
     if (length === undefined) return undefined;
     if (length === 0 || length > bytesMax)
       throw noCar(this.#op, `a part of it has ${length} bytes`);
-    if (!(await this.#has(length))) throw noCar(this.#op, 'it is cut short');
-    return this.#take(length);
+    const bytes = Buffer.allocUnsafeSlow(length);
+    for (let filled = 0; filled < length; ) {
+      if (!(await this.#hasMore())) throw noCar(this.#op, 'it is cut short');
+      const part = this.#piece.subarray(0, length - filled);
+      bytes.set(part, filled);
+      filled += part.length;
+      this.#piece = this.#piece.subarray(part.length);
+    }
+    return bytes;
   }
 
   /** Whoever sends the rest need not. */
@@ -102,38 +112,25 @@ class Pieces {
   async #varint(): Promise<number | undefined> {
     let value = 0;
     for (let at = 0; at < LENGTH_BYTES_MAX; at++) {
-      if (!(await this.#has(1))) {
+      if (!(await this.#hasMore())) {
         if (at === 0) return undefined;
         throw noCar(this.#op, 'it is cut short');
       }
-      const byte = this.#take(1)[0] ?? 0;
+      const byte = this.#piece[0] ?? 0;
+      this.#piece = this.#piece.subarray(1);
       value += (byte & 0x7f) * 2 ** (7 * at);
       if (byte < 0x80) return value;
     }
     throw noCar(this.#op, 'a length of it has no end');
   }
 
-  /** Whether so many bytes are, or came. */
-  async #has(length: number): Promise<boolean> {
-    while (this.#length < length) {
+  async #hasMore(): Promise<boolean> {
+    while (this.#piece.length === 0) {
       const { done, value } = await this.#chunks.next();
       if (done === true) return false;
-      this.#pieces.push(value);
-      this.#length += value.length;
+      this.#piece = value;
     }
     return true;
-  }
-
-  #take(length: number): Buffer {
-    const [first] = this.#pieces;
-    if (first === undefined || first.length < length) {
-      this.#pieces = [Buffer.concat(this.#pieces)];
-    }
-    const whole = this.#pieces[0] ?? Buffer.alloc(0);
-    this.#length -= length;
-    if (whole.length === length) this.#pieces.shift();
-    else this.#pieces[0] = whole.subarray(length);
-    return Buffer.from(whole.buffer, whole.byteOffset, length);
   }
 }
 

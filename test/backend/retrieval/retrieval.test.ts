@@ -57,6 +57,11 @@ describe('a CAR', () => {
     }
   });
 
+  test('gives blocks that hold no more memory than they have bytes', async () => {
+    for (const { bytes } of await read(CAR)) expect(bytes.buffer.byteLength).toBeLessThan(256);
+    expect(CAR.length).toBeGreaterThan(256);
+  });
+
   test('that is cut anywhere but between two blocks is an error', async () => {
     const ends = BLOCKS.map((_, at) =>
       Buffer.concat([HEADER, ...BLOCKS.slice(0, at + 1).map(of)]),
