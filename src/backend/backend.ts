@@ -1,5 +1,8 @@
 /** The face of `backend`: what stores kitfs speaks to, and how. Only this module calls outward. */
 export type { CallOptions } from './call.ts';
+export { type Cluster, type ClusterOptions, openCluster } from './cluster/cluster.ts';
+export type { ClusterPin } from './cluster/records.ts';
+export { type Replicas, replicasOf, wantedPeers } from './cluster/replicas.ts';
 export { parseEndpoint } from './kubo/endpoint.ts';
 export { type KuboOptions, openKubo } from './kubo/kubo.ts';
 export type {
@@ -31,4 +34,14 @@ export type {
   StatsFacet,
 } from './network.ts';
 export type { AddEntry, IpfsNode, KuboNode, NodeKind, Pin, PinType } from './node.ts';
+export { type Block, blocksOfCar } from './retrieval/car.ts';
+export { parseProvider } from './retrieval/providers.ts';
+export {
+  type BlocksOptions,
+  openSource,
+  type SourceKind,
+  type SourceOptions,
+  type TrustlessSource,
+  type Wanted,
+} from './retrieval/retrieval.ts';
 export { demandBytesOf } from './verify.ts';

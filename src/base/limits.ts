@@ -262,6 +262,13 @@ export const NODE_ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 export const NODE_LINE_BYTES_MAX = 4 * 1024 * 1024;
 /** What is read of an answer that only says why not. */
 export const NODE_REFUSAL_BYTES_MAX = 64 * 1024;
+/** Roots and all, before the first block of a CAR that comes from elsewhere. */
+export const CAR_HEADER_BYTES_MAX = 16 * 1024;
+/** A CID in front of a block; the longest that kitfs can verify has 69 bytes, or is the block itself. */
+export const CAR_CID_BYTES_MAX = 1024;
+/** Bytes of blocks that came before they were asked for, held until they are; with what each costs. */
+export const EARLY_BYTES_MAX = 16 * 1024 * 1024;
+export const EARLY_OVERHEAD_BYTES = 512;
 /** A connection nobody uses is kept so long. */
 export const NODE_CONNECTION_KEPT_MS = 60_000;
 /** Changes of MFS that Kubo may hold back before it is told to write them; it refuses the 257th. */

@@ -48,6 +48,7 @@ export { blockKey, blockName, CID, cidOfBytes, parseCid, RAW_CODEC } from './cid
 export type { CodecName } from './codecs.ts';
 export { CODEC_NAMES, codecCode, codecName, decodeValue, encodeValue, linksIn } from './codecs.ts';
 export { removeStrays } from './collect.ts';
+export { type CompletePart, type Keep, takeComplete } from './complete.ts';
 export { type BlockSource, Dag, type DagChild, type DagEntry, type DagLink } from './dag.ts';
 export type { Sealing } from './direct.ts';
 export { Doubt, type Verdict } from './doubt.ts';

@@ -9,3 +9,4 @@ export { Keys } from './keys.ts';
 export type { Reach } from './reach.ts';
 export { type Ref, refsOf } from './refs.ts';
 export { NameResolver, type Target } from './resolver.ts';
+export { retrieve } from './retrieve.ts';

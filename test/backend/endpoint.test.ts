@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parseEndpoint } from '../../src/backend/backend.ts';
-import { authorizationOf } from '../../src/backend/kubo/endpoint.ts';
+import { authorizationOf } from '../../src/backend/http/address.ts';
 import { calling, engineAt, secretOf } from './engine.ts';
 import { Server } from './server.ts';
 
@@ -95,7 +95,7 @@ describe('a secret for a node', () => {
     ['basic:ann:pass:word', `Basic ${Buffer.from('ann:pass:word').toString('base64')}`],
     ['basic:änn:ß', `Basic ${Buffer.from('änn:ß').toString('base64')}`],
   ])('%s goes out as a header', (value, header) => {
-    expect(authorizationOf(value)).toBe(header);
+    expect(authorizationOf(value, 'x')).toBe(header);
   });
 
   test.each([
@@ -110,9 +110,9 @@ describe('a secret for a node', () => {
     'basic:ann:a\r\nb',
     'digest:x:y',
   ])('%j is refused, and not shown', (value) => {
-    expect(() => authorizationOf(value)).toThrow('bearer:TOKEN or basic:USER:PASSWORD');
+    expect(() => authorizationOf(value, 'x')).toThrow('bearer:TOKEN or basic:USER:PASSWORD');
     const [, rest = ''] = /:(.{3,})$/s.exec(value) ?? [];
-    if (rest !== '') expect(() => authorizationOf(value)).not.toThrow(rest);
+    if (rest !== '') expect(() => authorizationOf(value, 'x')).not.toThrow(rest);
   });
 
   test('is in no error of the engine', async () => {

@@ -13,26 +13,15 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import { execFile, spawn } from 'node:child_process';
-import { randomInt } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as wait } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { endsWithin, hasEnded } from '../integration/daemon.ts';
+import { freePort, programOf } from './process.ts';
 import { Rpc } from './rpc.ts';
-
-/** From the sources, or, when it was built with them, from `dist/`. */
-const BUILD = fileURLToPath(
-  new URL(
-    import.meta.url.includes('/dist/test/') ? '../../../test/services/build.mjs' : 'build.mjs',
-    import.meta.url,
-  ),
-);
 
 const READY_MS_MAX = 30_000;
 /** Measured: up to 2 s; 31 s while somebody subscribes to a topic, and 0.2 s after the second signal. */
@@ -44,12 +33,6 @@ const MEET_MS_MAX = 15_000;
 const POLL_MS = 20;
 const OUTPUT_CHARS_MAX = 16_384;
 const STDOUT_BYTES_MAX = 256 * 1024 * 1024;
-
-/**
- * Ports below the range from which the kernel takes those of connections: one of these is still free when a node that
- * was killed wants it again.
- */
-const PORTS = { min: 10_240, end: 32_768 };
 
 export interface Authorization {
   /** `bearer:TOKEN` or `basic:USER:PASSWORD`. */
@@ -77,26 +60,6 @@ type Settings = Record<string, unknown>;
 /** `rpc` is this one where authorizations are asked for. */
 const OWN_SECRET = 'bearer:kitfs-test';
 
-/** A port of 127.0.0.1 on which nobody listens. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  for (;;) {
-    server.listen({ host: '127.0.0.1', port: randomInt(PORTS.min, PORTS.end) });
-    const isFree = await once(server, 'listening').then(
-      () => true,
-      (error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EADDRINUSE') throw error;
-        return false;
-      },
-    );
-    if (!isFree) continue;
-    const address = server.address();
-    server.close();
-    await once(server, 'close');
-    if (address !== null && typeof address === 'object') return address.port;
-  }
-}
-
 /** Sets `a.b.c`; what is not there on the way is made. */
 function set(settings: Settings, name: string, value: unknown): void {
   const words = name.split('.');
@@ -107,12 +70,6 @@ function set(settings: Settings, name: string, value: unknown): void {
     at = at[word] as Settings;
   }
   at[last] = value;
-}
-
-/** Where the command `ipfs` is. Throws when it is not built. */
-async function findIpfs(): Promise<string> {
-  const { stdout } = await promisify(execFile)(process.execPath, [BUILD, 'where', 'kubo']);
-  return join(stdout.trim(), 'ipfs');
 }
 
 export class KuboNode implements AsyncDisposable {
@@ -136,7 +93,7 @@ export class KuboNode implements AsyncDisposable {
   /** Starts one and waits until it answers; nothing is left when that fails. */
   static async start(options: KuboOptions = {}): Promise<KuboNode> {
     const ports = [await freePort(), await freePort(), await freePort()] as const;
-    const node = new KuboNode(await findIpfs(), ports, options);
+    const node = new KuboNode(await programOf('kubo', 'ipfs'), ports, options);
     try {
       await node.cli(['init', '--profile=test']);
       node.#configure();

@@ -1,6 +1,7 @@
 /** `add`: which parameters make which CIDs, and what Kubo says while it takes the bytes. */
+
+import { type Fields, invalid } from '../http/wire.ts';
 import type { Added, AddOptions, CidProfile } from '../node.ts';
-import { type Fields, invalid } from './wire.ts';
 
 type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 

@@ -3,6 +3,7 @@ import type { CID } from 'multiformats/cid';
 import { OpError } from '../../base/errors.ts';
 import { BLOCK_BYTES_MAX } from '../../base/limits.ts';
 import type { CallOptions, ReachOptions } from '../call.ts';
+import { type Fields, invalid } from '../http/wire.ts';
 import type {
   AddEntry,
   Added,
@@ -20,7 +21,6 @@ import { addQuery, readAdded } from './add.ts';
 import { FAULTS } from './faults.ts';
 import { multipart, oneBuffer, oneFile } from './multipart.ts';
 import type { Rpc } from './rpc.ts';
-import { type Fields, invalid } from './wire.ts';
 
 /** Questions about single blocks that are under way at once for one caller. */
 const BLOCKS_ASKED_AT_ONCE = 8;

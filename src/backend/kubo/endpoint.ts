@@ -5,22 +5,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf, OpError } from '../../base/errors.ts';
-
-/** Where to connect to, as `node:http` takes it. */
-export type Address =
-  | { readonly host: string; readonly port: number }
-  | { readonly socketPath: string };
-
-export interface Endpoint {
-  /** As it was configured, for people. */
-  readonly text: string;
-  /** @throws OpError not-running (no `api` file), configuration (it cannot be read, or says nonsense). */
-  resolve(): Promise<Address>;
-}
+import { type Address, addressOfUrl, type Endpoint } from '../http/address.ts';
 
 export const ENDPOINT_FORMS = 'http://HOST:PORT, unix:/PATH or the absolute path of a repository';
-
-const DEFAULT_PORT = 80;
 
 /** undefined: it is none of ENDPOINT_FORMS. */
 export function parseEndpoint(text: string): Endpoint | undefined {
@@ -34,15 +21,7 @@ const socketOf = (path: string): Address | undefined =>
     ? { socketPath: path }
     : undefined;
 
-/** A URL of a node and nothing more: no user, no path, no query. */
-function addressOfUrl(text: string): Address | undefined {
-  if (!/^http:\/\/[^/@?#]+\/?$/i.test(text) || !URL.canParse(text)) return undefined;
-  const { hostname, port } = new URL(text);
-  // `node:http` takes an IPv6 address without its brackets.
-  const host = hostname.replace(/^\[(.*)\]$/, '$1');
-  return { host, port: port === '' ? DEFAULT_PORT : Number(port) };
-}
-
+/** @throws OpError not-running (no `api` file), configuration (it cannot be read, or says nonsense). */
 async function addressInRepo(repository: string): Promise<Address> {
   const op = `find the node of ${repository}`;
   let text: string;
@@ -73,20 +52,4 @@ function addressOfMultiaddr(text: string): Address | undefined {
   } catch {
     return undefined; // Malformed percent-encoding.
   }
-}
-
-const FORMS = 'bearer:TOKEN or basic:USER:PASSWORD';
-
-/**
- * The value of a secret → that of the header `Authorization`.
- * @throws OpError configuration, which never shows it.
- */
-export function authorizationOf(value: string): string {
-  const [, token] = /^bearer:([\x21-\x7e]+)$/.exec(value) ?? [];
-  if (token !== undefined) return `Bearer ${token}`;
-  const [, user] = /^basic:([^:\p{Cc}]+:\P{Cc}+)$/u.exec(value) ?? [];
-  if (user !== undefined) return `Basic ${Buffer.from(user, 'utf8').toString('base64')}`;
-  throw new OpError('configuration', 'read the secret of ipfs.kubo.auth', {
-    hint: `it must be ${FORMS}`,
-  });
 }

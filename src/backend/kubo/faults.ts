@@ -69,14 +69,24 @@ const STATUS: Readonly<Record<number, Failure>> = {
   429: 'rate-limited',
 };
 
-/** A refusal → the operating error. Its words are the cause, and never the message. */
-export function refusalOf(status: number, words: string, op: string): OpError {
-  return faultOf(words, op, STATUS[status] ?? 'api-error', STATUS[status] !== undefined);
+/** A refusal and its body → the operating error. Its words are the cause, and never the message. */
+export function refusalOf(status: number, body: string, op: string): OpError {
+  return faultOf(messageIn(body), op, STATUS[status] ?? 'api-error', STATUS[status] !== undefined);
 }
 
 /** A failure that came after the answer had begun. */
 export const lateFault = (words: string, op: string): OpError =>
   faultOf(words, op, 'response-invalid', false);
+
+/** `Message` of Kubo's JSON, else the text: faults that Kubo's parser finds are plain text. */
+function messageIn(body: string): string {
+  try {
+    const { Message: message } = JSON.parse(body) as { readonly Message?: unknown };
+    return typeof message === 'string' ? message : body;
+  } catch {
+    return body;
+  }
+}
 
 function faultOf(words: string, op: string, otherwise: Failure, isCertain: boolean): OpError {
   const cause = new Error(words);

@@ -3,9 +3,10 @@ import type { Clock } from '../../base/clock.ts';
 import { OpError } from '../../base/errors.ts';
 import type { Random } from '../../base/random.ts';
 import type { Secret } from '../../base/secrets.ts';
+import { authorizationOf } from '../http/address.ts';
 import type { KuboNode } from '../node.ts';
 import { KuboContent } from './content.ts';
-import { authorizationOf, ENDPOINT_FORMS, parseEndpoint } from './endpoint.ts';
+import { ENDPOINT_FORMS, parseEndpoint } from './endpoint.ts';
 import { KuboMfs } from './mfs.ts';
 import { KuboNames } from './names.ts';
 import { KuboPins } from './pins.ts';
@@ -39,7 +40,8 @@ export function openKubo(options: KuboOptions): KuboNode {
       hint: `ipfs.kubo.api: ${ENDPOINT_FORMS}`,
     });
   }
-  const authorization = secret === undefined ? undefined : () => authorizationOf(secret().reveal());
+  const authorization =
+    secret === undefined ? undefined : () => authorizationOf(secret().reveal(), 'ipfs.kubo.auth');
   const rpc = new Rpc({ endpoint, authorization, requestsMax, callMs: deadlineMs, clock, random });
   return new Kubo(rpc);
 }

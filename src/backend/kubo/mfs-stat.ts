@@ -1,6 +1,7 @@
 /** What Kubo tells of one entry of MFS. */
+
+import type { Fields } from '../http/wire.ts';
 import type { MfsStat } from '../mfs.ts';
-import type { Fields } from './wire.ts';
 
 /** `Type` of an entry of `files/ls`. */
 const DIRECTORY = 1;

@@ -17,6 +17,8 @@ import { OpError } from '../../base/errors.ts';
 import { MFS_UNFLUSHED_MAX, NODE_CALLS_WAITING_MAX } from '../../base/limits.ts';
 import { Turns } from '../../base/turns.ts';
 import type { CallOptions } from '../call.ts';
+import type { Lane } from '../http/transport.ts';
+import { invalid } from '../http/wire.ts';
 import type {
   MfsChangeOptions,
   MfsChcidOptions,
@@ -37,8 +39,6 @@ import { demandNotRoot, isWithin, normalPath, parentOf } from './mfs-paths.ts';
 import { kindOf, statOf } from './mfs-stat.ts';
 import { oneFile } from './multipart.ts';
 import type { Ask, Rpc } from './rpc.ts';
-import type { Lane } from './transport.ts';
-import { invalid } from './wire.ts';
 
 /** Behind the name of what is put in its place. */
 const NEXT_SUFFIX = '.kitfs-next';

@@ -1,6 +1,7 @@
 /** IPNS names of a Kubo node. */
 import { OpError } from '../../base/errors.ts';
 import type { CallOptions } from '../call.ts';
+import type { Fields } from '../http/wire.ts';
 import type {
   NameFacet,
   NodeKey,
@@ -10,7 +11,6 @@ import type {
   ResolveOptions,
 } from '../network.ts';
 import type { Rpc } from './rpc.ts';
-import type { Fields } from './wire.ts';
 
 export class KuboNames implements NameFacet {
   readonly #rpc: Rpc;

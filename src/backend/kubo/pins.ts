@@ -2,6 +2,7 @@
 import type { CID } from 'multiformats/cid';
 import { OpError } from '../../base/errors.ts';
 import type { CallOptions } from '../call.ts';
+import { cidOf, Fields, invalid } from '../http/wire.ts';
 import type {
   Pin,
   PinAdded,
@@ -14,7 +15,6 @@ import type {
   PinUpdateOptions,
 } from '../node.ts';
 import type { Rpc } from './rpc.ts';
-import { cidOf, Fields, invalid } from './wire.ts';
 
 export class KuboPins implements PinFacet {
   readonly #rpc: Rpc;

@@ -5,10 +5,10 @@
 import { codeOf, OpError } from '../../base/errors.ts';
 import { PUBSUB_BYTES_MAX } from '../../base/limits.ts';
 import type { CallOptions } from '../call.ts';
+import { Fields, invalid, jsonOf } from '../http/wire.ts';
 import type { PubsubFacet, PubsubMessage, Subscription } from '../network.ts';
 import { oneBuffer } from './multipart.ts';
 import type { Rpc, Underway } from './rpc.ts';
-import { Fields, invalid, jsonOf } from './wire.ts';
 
 export class KuboPubsub implements PubsubFacet {
   readonly #rpc: Rpc;

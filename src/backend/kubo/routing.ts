@@ -2,9 +2,9 @@
 import type { CID } from 'multiformats/cid';
 import { OpError } from '../../base/errors.ts';
 import type { CallOptions } from '../call.ts';
+import type { Fields } from '../http/wire.ts';
 import type { FindProvidersOptions, PeerAddresses, RoutingFacet } from '../network.ts';
 import type { Ask, Rpc } from './rpc.ts';
-import type { Fields } from './wire.ts';
 
 /** Kinds of events (go-libp2p core/routing/query.go). */
 const PEER_RESPONSE = 1;

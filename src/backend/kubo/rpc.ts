@@ -8,33 +8,17 @@
  */
 import type { Clock } from '../../base/clock.ts';
 import { OpError } from '../../base/errors.ts';
-import {
-  NODE_ANSWER_BYTES_MAX,
-  NODE_REPEAT_MS,
-  NODE_REPEATS_MAX,
-  NODE_TRANSFER_MS,
-} from '../../base/limits.ts';
+import { NODE_ANSWER_BYTES_MAX } from '../../base/limits.ts';
 import type { Random } from '../../base/random.ts';
 import type { CallOptions } from '../call.ts';
-import type { Answer } from './answer.ts';
-import { Deadline } from './deadline.ts';
-import type { Address, Endpoint } from './endpoint.ts';
+import type { Answer } from '../http/answer.ts';
+import type { Deadline } from '../http/deadline.ts';
+import { type Repeat, Session, type SessionOptions } from '../http/session.ts';
+import type { Lane } from '../http/transport.ts';
+import { Fields, jsonOf, textOf } from '../http/wire.ts';
 import { lateFault, refusalOf } from './faults.ts';
 import type { Multipart } from './multipart.ts';
-import { type Lane, Transport } from './transport.ts';
 import { isCompatible, MIN_VERSION } from './version.ts';
-import { Fields, jsonOf, textOf } from './wire.ts';
-
-export interface RpcOptions {
-  readonly endpoint: Endpoint;
-  /** Value of the header `Authorization`, read anew with each connection; undefined: none. */
-  readonly authorization: (() => string) | undefined;
-  readonly requestsMax: number;
-  /** Of calls in the lane `short` that name no deadline. */
-  readonly callMs: number;
-  readonly clock: Clock;
-  readonly random: Random;
-}
 
 type Value = string | number | boolean | undefined;
 
@@ -62,28 +46,26 @@ export interface Underway {
 }
 
 export class Rpc {
-  readonly #options: RpcOptions;
-  readonly #transport: Transport;
-  readonly #closed = new AbortController();
-  #address: Address | undefined;
-  #authorization: string | undefined;
-  #isVersionKnown = false;
+  readonly #session: Session;
 
-  constructor(options: RpcOptions) {
-    this.#options = options;
-    this.#transport = new Transport(options.requestsMax);
+  constructor(options: SessionOptions) {
+    this.#session = new Session(options, {
+      service: 'kubo',
+      lateFault,
+      demandVersion: (deadline) => this.#demandVersion(deadline),
+    });
   }
 
   get endpoint(): string {
-    return this.#options.endpoint.text;
+    return this.#session.endpoint;
   }
 
   get clock(): Clock {
-    return this.#options.clock;
+    return this.#session.clock;
   }
 
   get random(): Random {
-    return this.#options.random;
+    return this.#session.random;
   }
 
   /** One JSON object. @throws as `IpfsNode`. */
@@ -124,7 +106,7 @@ export class Rpc {
     read: (answer: Answer, op: string) => Promise<T>,
   ): Promise<T> {
     using deadline = this.#deadline(ask, options);
-    return await this.#repeated(ask, deadline, async () => {
+    return await this.#session.repeated(repeatOf(ask), deadline, async () => {
       using answer = await this.#sent(ask, deadline);
       return await read(answer, deadline.op);
     });
@@ -136,8 +118,10 @@ export class Rpc {
    * @throws as `IpfsNode`.
    */
   async *lines(ask: Ask, options: CallOptions): AsyncGenerator<Fields, void, undefined> {
-    using deadline = this.#lasting(ask, options);
-    using answer = await this.#repeated(ask, deadline, () => this.#sent(ask, deadline));
+    using deadline = this.#session.lasting(opOf(ask), options, ask.lane);
+    using answer = await this.#session.repeated(repeatOf(ask), deadline, () =>
+      this.#sent(ask, deadline),
+    );
     for await (const line of linesOf(answer, deadline.op)) {
       deadline.moved();
       yield line;
@@ -146,8 +130,10 @@ export class Rpc {
 
   /** The body as it comes. Sent again only before it begins; lasts as `lines`. @throws as `IpfsNode`. */
   async *stream(ask: Ask, options: CallOptions): AsyncGenerator<Buffer, void, undefined> {
-    using deadline = this.#lasting(ask, options);
-    using answer = await this.#repeated(ask, deadline, () => this.#sent(ask, deadline));
+    using deadline = this.#session.lasting(opOf(ask), options, ask.lane);
+    using answer = await this.#session.repeated(repeatOf(ask), deadline, () =>
+      this.#sent(ask, deadline),
+    );
     for await (const chunk of answer.chunks(Number.MAX_SAFE_INTEGER)) {
       deadline.moved();
       yield chunk;
@@ -162,7 +148,9 @@ export class Rpc {
   async hold(ask: Ask, options: CallOptions): Promise<Underway> {
     const deadline = this.#deadline(ask, options);
     try {
-      const answer = await this.#repeated(ask, deadline, () => this.#sent(ask, deadline));
+      const answer = await this.#session.repeated(repeatOf(ask), deadline, () =>
+        this.#sent(ask, deadline),
+      );
       deadline.lift();
       return { answer, deadline };
     } catch (error) {
@@ -173,71 +161,21 @@ export class Rpc {
 
   /** Ends every call; later ones are refused. */
   close(): void {
-    const hint = 'kitfs stops, or has another node now';
-    this.#closed.abort(new OpError('not-ready', `close ${this.endpoint}`, { hint }));
-    this.#transport.close();
+    this.#session.close();
   }
 
   /** One end for several calls that are one to the caller. @throws OpError cancelled, timeout. */
-  deadline(op: string, options: CallOptions, lane: Lane = 'short'): Deadline {
-    const own = lane === 'long' ? NODE_TRANSFER_MS : this.#options.callMs;
-    const deadlineMs = options.deadlineMs ?? own;
-    const closed = this.#closed.signal;
-    return new Deadline(op, { ...options, deadlineMs }, { clock: this.clock, closed });
+  deadline(op: string, options: CallOptions, lane?: Lane): Deadline {
+    return this.#session.deadline(op, options, lane);
   }
 
   #deadline(ask: Ask, options: CallOptions): Deadline {
     return this.deadline(opOf(ask), options, ask.lane);
   }
 
-  /** How much content there is nobody knows here: when the caller sets no end, standing still is one. */
-  #lasting(ask: Ask, options: CallOptions): Deadline {
-    if (options.deadlineMs !== undefined) return this.#deadline(ask, options);
-    const ends = { ...options, deadlineMs: NODE_TRANSFER_MS, isIdle: true };
-    return new Deadline(opOf(ask), ends, { clock: this.clock, closed: this.#closed.signal });
-  }
-
-  /** Does it, and again as often as it may be and helps. */
-  async #repeated<T>(ask: Ask, deadline: Deadline, once: () => Promise<T>): Promise<T> {
-    for (let repeats = 0; ; repeats++) {
-      this.#authorization ??= this.#options.authorization?.();
-      const shown = this.#authorization;
-      try {
-        return await once();
-      } catch (error) {
-        if (!(error instanceof OpError) || !mayRepeat(ask, error, repeats)) throw error;
-        await this.#prepare(error, { repeats, shown }, deadline);
-      }
-    }
-  }
-
-  /** What a repeat needs: another connection, another secret, or only time. */
-  async #prepare(
-    error: OpError,
-    { repeats, shown }: { readonly repeats: number; readonly shown: string | undefined },
-    { signal }: Deadline,
-  ): Promise<void> {
-    if (error.failure === 'credentials-invalid') {
-      this.#authorization = this.#options.authorization?.();
-      if (this.#authorization === shown) throw error; // It would be refused again.
-      return;
-    }
-    if (error.failure === 'not-running') this.#forget();
-    const spread = 0.75 + 0.5 * fraction(this.random);
-    await this.clock.sleep(NODE_REPEAT_MS * 2 ** repeats * spread, signal);
-  }
-
-  /** The node may come back elsewhere, with another secret, and be another Kubo. */
-  #forget(): void {
-    this.#address = undefined;
-    this.#authorization = undefined;
-    this.#isVersionKnown = false;
-    this.#transport.forget();
-  }
-
   /** @throws OpError what a refusal means. */
   async #sent(ask: Ask, deadline: Deadline): Promise<Answer> {
-    if (ask.anyVersion !== true && !this.#isVersionKnown) await this.#demandVersion(deadline);
+    if (ask.anyVersion !== true) await this.#session.demandVersion(deadline);
     const answer = await this.#answer(ask, deadline);
     if (answer.status === 200) return answer;
     using refusal = answer;
@@ -245,20 +183,15 @@ export class Rpc {
   }
 
   async #answer(ask: Ask, deadline: Deadline): Promise<Answer> {
-    this.#address ??= await this.#options.endpoint.resolve();
     const body = ask.body?.();
-    const { op, signal } = deadline;
-    const headers = {
-      ...(this.#authorization === undefined ? {} : { authorization: this.#authorization }),
-      ...(body === undefined ? {} : { 'content-type': body.contentType }),
-    };
     const outgoing = {
+      method: 'POST',
       path: pathOf(ask, deadline.toldMs),
       lane: ask.lane ?? 'short',
-      headers,
+      headers: body === undefined ? {} : { 'content-type': body.contentType },
       body: body === undefined ? undefined : moving(body.chunks, deadline),
-    };
-    return await this.#transport.send(this.#address, outgoing, { op, signal });
+    } as const;
+    return await this.#session.send(outgoing, deadline);
   }
 
   /** @throws OpError version-unsupported. */
@@ -274,22 +207,15 @@ export class Rpc {
         details: { service: 'kubo', partial: { version, min_version: MIN_VERSION } },
       });
     }
-    this.#isVersionKnown = true;
   }
 }
 
 /** What a call does, for errors and logs: its command and what it is about. */
 const opOf = ({ command, args = [] }: Ask): string => [command, ...args].join(' ');
 
-/** Whether an error ends with a repeat, and does no harm. */
-function mayRepeat(ask: Ask, { failure, details }: OpError, repeats: number): boolean {
-  const isUnseen = failure === 'credentials-invalid' || details['sent'] === false;
-  const isSafe = ask.repeat === 'always' || (isUnseen && ask.body === undefined);
-  if (!isSafe || repeats >= NODE_REPEATS_MAX) return false;
-  // Nobody listens there: the address is read once more, and that must do.
-  if (failure === 'credentials-invalid' || details['sent'] === false) return repeats === 0;
-  return failure === 'not-running' || failure === 'response-invalid';
-}
+/** A source of bytes is read once, unless its caller says that it may be made anew. */
+const repeatOf = ({ repeat = 'unseen', body }: Ask): Repeat =>
+  repeat === 'unseen' && body !== undefined ? 'never' : repeat;
 
 function pathOf({ command, args = [], query = {}, lane }: Ask, leftMs: number | undefined): string {
   const pairs: [string, Value][] = args.map((arg) => ['arg', arg]);
@@ -327,7 +253,3 @@ function fieldsOf(value: unknown, op: string): Fields {
   if (type === 'error' && typeof message === 'string') throw lateFault(message, op);
   return fields;
 }
-
-/** Evenly from 0 to 1. */
-const fraction = (random: Random): number =>
-  Buffer.from(random.token(), 'base64url').readUInt16BE(0) / 0x1_0000;

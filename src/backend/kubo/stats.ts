@@ -1,6 +1,7 @@
 /** What a Kubo node says of itself and its connections. */
 import { parseRfc3339 } from '../../base/clock.ts';
 import type { CallOptions } from '../call.ts';
+import type { Fields } from '../http/wire.ts';
 import type {
   Bandwidth,
   BitswapStat,
@@ -16,7 +17,6 @@ import type {
 } from '../network.ts';
 import type { Ask, Rpc } from './rpc.ts';
 import { isCompatible, MIN_VERSION } from './version.ts';
-import type { Fields } from './wire.ts';
 
 export class KuboStats implements StatsFacet {
   readonly #rpc: Rpc;

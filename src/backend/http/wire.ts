@@ -1,5 +1,5 @@
 /**
- * What Kubo's JSON holds, taken out field by field. A list that is null is an empty one, as Go
+ * What the JSON of a service holds, taken out field by field. A list that is null is an empty one, as Go
  * writes it; a number may come as text; what is missing or of another kind is no answer.
  */
 import { CID } from 'multiformats/cid';

@@ -1,5 +1,5 @@
 /**
- * One answer of the node, read to its very end. HTTP 200 does not mean that all went well: a failure
+ * One answer of a service, read to its very end. HTTP 200 does not mean that all went well: a failure
  * in the middle of a stream comes in a trailer, or as a connection that is cut.
  *
  * Invariants: an answer that was begun is read whole or its connection is destroyed; what ends
@@ -8,7 +8,6 @@
 import type { IncomingMessage } from 'node:http';
 import { OpError } from '../../base/errors.ts';
 import { NODE_LINE_BYTES_MAX, NODE_REFUSAL_BYTES_MAX } from '../../base/limits.ts';
-import { lateFault } from './faults.ts';
 import { textOf } from './wire.ts';
 
 const LINE_FEED = 0x0a;
@@ -19,8 +18,12 @@ export interface Uploading {
   fault: { readonly error: unknown } | undefined;
 }
 
+/** What words in the trailer of a stream that failed mean to its service. */
+export type LateFault = (words: string, op: string) => OpError;
+
 interface Asked {
   readonly op: string;
+  readonly lateFault: LateFault;
   /** Aborts with an OpError. */
   readonly signal: AbortSignal;
   readonly uploading: Uploading;
@@ -31,13 +34,15 @@ export class Answer implements Disposable {
   readonly #signal: AbortSignal;
   readonly #uploading: Uploading;
   readonly #op: string;
+  readonly #lateFault: LateFault;
   #bytesRead = 0;
 
-  constructor(message: IncomingMessage, { op, signal, uploading }: Asked) {
+  constructor(message: IncomingMessage, { op, signal, uploading, lateFault }: Asked) {
     this.#message = message;
     this.#signal = signal;
     this.#uploading = uploading;
     this.#op = op;
+    this.#lateFault = lateFault;
     message.on('error', () => {}); // Told by whoever reads; nobody may be reading yet.
   }
 
@@ -100,15 +105,34 @@ export class Answer implements Disposable {
     if (rest !== '') yield rest;
   }
 
-  /** What a refusal says: `Message` of Kubo's JSON, else the text. @throws as `chunks`. */
-  async refusal(): Promise<string> {
-    const text = (await this.bytes(NODE_REFUSAL_BYTES_MAX)).toString('utf8').trim();
+  /** By its name in lower case. Of one that came twice, the first. */
+  header(name: string): string | undefined {
+    const value = this.#message.headers[name];
+    return typeof value === 'object' ? value[0] : value;
+  }
+
+  /**
+   * The first so many bytes, or fewer: of a refusal that may be followed by anything.
+   * @throws the signal's reason.
+   */
+  async beginning(bytesMax: number): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let length = 0;
     try {
-      const { Message: message } = JSON.parse(text) as { readonly Message?: unknown };
-      return typeof message === 'string' ? message : text;
+      for await (const chunk of this.chunks(Number.MAX_SAFE_INTEGER)) {
+        chunks.push(chunk);
+        length += chunk.length;
+        if (length >= bytesMax) break;
+      }
     } catch {
-      return text; // Faults that Kubo's parser finds are plain text.
+      this.#signal.throwIfAborted(); // Cut or not, it says what it says.
     }
+    return Buffer.concat(chunks).subarray(0, bytesMax);
+  }
+
+  /** What a refusal says. @throws as `chunks`. */
+  async refusal(): Promise<string> {
+    return (await this.bytes(NODE_REFUSAL_BYTES_MAX)).toString('utf8').trim();
   }
 
   /** Nobody reads any further: what has not come yet never will. */
@@ -119,7 +143,7 @@ export class Answer implements Disposable {
   #demandWhole(): void {
     const { complete, trailers, headers } = this.#message;
     const late = trailers['x-stream-error'];
-    if (late !== undefined && late !== '') throw lateFault(late, this.#op);
+    if (late !== undefined && late !== '') throw this.#lateFault(late, this.#op);
     if (!complete) throw this.#invalid('it was cut short');
     const said = headers['x-content-length'];
     // Kubo says so of what it sends in pieces; of HTTP's own length Node sees to itself.

@@ -1,5 +1,5 @@
 /**
- * Requests to one Kubo node: one pool of connections, bounded; whoever comes when all are in use
+ * Requests to one service: one pool of connections, bounded; whoever comes when all are in use
  * waits in order. Not `fetch`, which can neither speak to Unix sockets nor see trailers.
  *
  * Invariants: a call that was told to end holds no socket; a source of bytes that nobody wants any
@@ -14,8 +14,8 @@ import {
   NODE_SUBSCRIPTIONS_MAX,
 } from '../../base/limits.ts';
 import { Turns } from '../../base/turns.ts';
-import { Answer, type Uploading } from './answer.ts';
-import type { Address } from './endpoint.ts';
+import type { Address } from './address.ts';
+import { Answer, type LateFault, type Uploading } from './answer.ts';
 
 /**
  * `short` for what is answered at once; `long` for what streams, so that questions asked while a
@@ -24,6 +24,7 @@ import type { Address } from './endpoint.ts';
 export type Lane = 'short' | 'long' | 'held';
 
 export interface Outgoing {
+  readonly method: 'GET' | 'POST' | 'DELETE';
   /** With its query: `/api/v0/id?timeout=30000ms`. */
   readonly path: string;
   readonly lane: Lane;
@@ -37,15 +38,26 @@ export interface Calling {
   readonly signal: AbortSignal;
 }
 
+export interface TransportOptions {
+  /** What errors call it: `kubo`. */
+  readonly service: string;
+  /** Connections in use at once, at least 2; subscriptions come on top. */
+  readonly requestsMax: number;
+  readonly lateFault: LateFault;
+}
+
 export class Transport {
+  readonly #service: string;
+  readonly #lateFault: LateFault;
   readonly #agent = new Agent({
     keepAlive: true,
     timeout: NODE_CONNECTION_KEPT_MS, // Ends connections nobody uses, and no others.
   });
   readonly #lanes: Readonly<Record<Lane, Turns>>;
 
-  /** @param requestsMax Connections in use at once, at least 2; subscriptions come on top. */
-  constructor(requestsMax: number) {
+  constructor({ service, requestsMax, lateFault }: TransportOptions) {
+    this.#service = service;
+    this.#lateFault = lateFault;
     const waitingMax = NODE_CALLS_WAITING_MAX;
     const long = Math.floor(requestsMax / 2);
     this.#lanes = {
@@ -75,14 +87,15 @@ export class Transport {
     sent.once('close', () => signal.removeEventListener('abort', onAbort));
     if (signal.aborted) onAbort();
     const uploading: Uploading = { fault: undefined };
-    const message = await answered(sent, outgoing.body, uploading, { op, signal });
+    const unanswered = (cause: unknown) => failureOf(cause, { op, service: this.#service });
+    const message = await answered(sent, outgoing.body, { uploading, unanswered, signal });
     // Destroying the request alone would let what came already look like the end.
     const onLate = () => void message.destroy(signal.reason);
     signal.addEventListener('abort', onLate, { once: true });
     message.once('close', () => signal.removeEventListener('abort', onLate));
     // The node has said all it will, and nobody waits for the rest of what it was sent.
     message.once('end', () => sent.writableEnded || sent.destroy());
-    return new Answer(message, { op, signal, uploading });
+    return new Answer(message, { op, signal, uploading, lateFault: this.#lateFault });
   }
 
   /** Lets go of connections nobody uses: the node behind them may be another one now. */
@@ -96,19 +109,24 @@ export class Transport {
     this.#agent.destroy();
   }
 
-  #begin(to: Address, { path, headers, body }: Outgoing): ClientRequest {
-    const length = body === undefined ? { 'content-length': '0' } : {};
-    const all = { ...headers, ...length };
-    return request({ ...to, agent: this.#agent, method: 'POST', path, headers: all });
+  #begin(to: Address, { method, path, headers, body }: Outgoing): ClientRequest {
+    const isEmpty = body === undefined && method !== 'GET';
+    const all = { ...headers, ...(isEmpty ? { 'content-length': '0' } : {}) };
+    return request({ ...to, agent: this.#agent, method, path, headers: all });
   }
+}
+
+interface Awaiting {
+  readonly uploading: Uploading;
+  readonly unanswered: (cause: unknown) => OpError;
+  readonly signal: AbortSignal;
 }
 
 /** The beginning of the answer; the body goes out meanwhile, and on after that. */
 async function answered(
   sent: ClientRequest,
   body: AsyncIterable<Uint8Array> | undefined,
-  uploading: Uploading,
-  { op, signal }: Calling,
+  { uploading, unanswered, signal }: Awaiting,
 ): Promise<IncomingMessage> {
   const answer = new Promise<IncomingMessage>((resolve, reject) => {
     sent.once('response', resolve);
@@ -127,19 +145,22 @@ async function answered(
   } catch (error) {
     signal.throwIfAborted();
     if (uploading.fault !== undefined) throw uploading.fault.error;
-    throw unanswered(error, op);
+    throw unanswered(error);
   }
 }
 
-/** Details {sent}: whether the node may have seen the request, though it never answered. */
-function unanswered(cause: unknown, op: string): OpError {
+/** Details {sent}: whether the service may have seen the request, though it never answered. */
+function failureOf(
+  cause: unknown,
+  { op, service }: { readonly op: string; readonly service: string },
+): OpError {
   const code = codeOf(cause) ?? '';
   if (code === 'EACCES' || code === 'EPERM') {
-    const hint = 'let the user of the daemon connect to the socket of the node';
+    const hint = 'let the user of the daemon connect to its socket';
     return new OpError('configuration', op, { cause, hint });
   }
   const sent = !['ECONNREFUSED', 'ENOENT', 'ENOTFOUND', 'EAI_AGAIN'].includes(code);
-  return new OpError('not-running', op, { cause, details: { sent, service: 'kubo' } });
+  return new OpError('not-running', op, { cause, details: { sent, service } });
 }
 
 /** As fast as the other side takes it. Ends, without an error, when it takes no more. */
