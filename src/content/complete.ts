@@ -68,7 +68,7 @@ async function takeAll(root: CID, dag: Dag, arriving: Arriving, signal: AbortSig
     walked.add(key);
     if (walked.size % BLOCKS_PER_TURN === 0) await turn();
     await arriving.take(cid);
-    waiting.push(...(await dag.links(cid, signal)).reverse());
+    waiting.push(...(await dag.links(cid, signal)).toReversed());
   }
 }
 
