@@ -4,6 +4,7 @@ import type { KuboNode, NodeKind } from '../backend/backend.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Name } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
+import { Pace } from '../base/pace.ts';
 import {
   type BlockStore,
   Builder,
@@ -19,7 +20,6 @@ import {
   Follower,
   Ladder,
   MfsTrees,
-  Pace,
   Publisher,
   Restorer,
   Uploads,

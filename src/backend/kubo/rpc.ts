@@ -16,8 +16,8 @@ import {
 } from '../../base/limits.ts';
 import type { Random } from '../../base/random.ts';
 import type { CallOptions } from '../call.ts';
+import { Deadline } from '../deadline.ts';
 import type { Answer } from './answer.ts';
-import { Deadline } from './deadline.ts';
 import type { Address, Endpoint } from './endpoint.ts';
 import { lateFault, refusalOf } from './faults.ts';
 import type { Multipart } from './multipart.ts';
