@@ -78,7 +78,7 @@ type Settings = Record<string, unknown>;
 const OWN_SECRET = 'bearer:kitfs-test';
 
 /** A port of 127.0.0.1 on which nobody listens. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   for (;;) {
     server.listen({ host: '127.0.0.1', port: randomInt(PORTS.min, PORTS.end) });
