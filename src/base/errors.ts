@@ -60,12 +60,14 @@ export const FAILURES = [
   'node-offline',
   'not-configured',
   'not-running',
+  'unavailable', // A store does not answer, or not now.
   'name-not-resolved',
   'pubsub-disabled',
   'routing-unavailable', // The node asks no DHT.
   'api-error', // A node or service refused, with words that no table knows.
   'response-invalid', // What it sent is cut short, or no answer at all.
   'credentials-invalid',
+  'credentials-expired',
   'dependency-missing',
   'version-unsupported',
   'configuration',

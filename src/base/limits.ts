@@ -360,3 +360,28 @@ export const MFS_CHANGES_MAX = 1024;
 export const MFS_SHOWN_MS_MAX = 3000;
 /** Longest pause between two attempts when the node does not answer. */
 export const MFS_RETRY_S_MAX = 8;
+
+/** A key of S3; of what stands between two `/`, NAME_BYTES_MAX counts: it shall be a name in the tree. */
+export const STORE_KEY_BYTES_MAX = 1024;
+/**
+ * When the caller names no deadline: of a call that asks or changes a little; of one that moves bytes, how
+ * long none may move.
+ */
+export const STORE_CALL_MS = 30_000;
+export const STORE_TRANSFER_MS = 120_000;
+/** What must be undone is, after the end of the call that began it, within this. */
+export const STORE_UNDO_MS = 15_000;
+/** Repeats of a call that may be repeated, and the pause before the first; it doubles. */
+export const STORE_REPEATS_MAX = 3;
+export const STORE_REPEAT_MS = 100;
+/** The longest pause that a store may ask for. */
+export const STORE_RETRY_AFTER_MS_MAX = 20_000;
+/** From 8 MiB on an object travels in parts, so many at once; each of them is held in memory. */
+export const STORE_MULTIPART_BYTES = 8 * 1024 * 1024;
+export const STORE_PARTS_AT_ONCE = 4;
+/** Connections to one store. */
+export const STORE_CONNECTIONS_MAX = 32;
+/** What a store in memory holds when nobody says. */
+export const MEMORY_STORE_BYTES_MAX = 256 * 1024 * 1024;
+/** One piece of an object read from the disk. */
+export const STORE_PIECE_BYTES = 256 * 1024;

@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import type { Name } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
+import { Pace } from '../base/pace.ts';
 import {
   type BlockStore,
   Builder,
@@ -21,7 +22,6 @@ import {
   hindranceOf,
   Ladder,
   MfsTrees,
-  Pace,
   Publisher,
   Restorer,
   Uploads,

@@ -17,7 +17,6 @@ export { Ladder } from './ladder.ts';
 export { readManifest } from './manifest.ts';
 export type { MfsEditing, MfsEnd } from './mfs-end.ts';
 export { type MfsState, MfsTrees } from './mfs-trees.ts';
-export { Pace } from './pace.ts';
 export { type Published, Publisher, type PublishRequest } from './publish.ts';
 export { hindranceOf } from './reach.ts';
 export { Releaser } from './release.ts';

@@ -10,9 +10,9 @@ import type { IpfsNode } from '../backend/backend.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import type { Name } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
+import type { Pace } from '../base/pace.ts';
 import type { TargetRow } from '../journal/journal.ts';
 import { dueAt, failed, isHeld, isSameRoot, type RootKeys } from './intend.ts';
-import type { Pace } from './pace.ts';
 import { type Sent, type UploadPorts, upload } from './upload.ts';
 
 export interface UploadsPorts extends UploadPorts {

@@ -38,7 +38,12 @@ export type Fault =
   /** The connection is torn without an answer. */
   | { readonly kind: 'reset'; readonly when: 'before' | 'after' }
   /** Another answer; the node never hears of the call. */
-  | { readonly kind: 'status'; readonly status: 429 | 500 | 503; readonly body?: string }
+  | {
+      readonly kind: 'status';
+      readonly status: number;
+      readonly body?: string;
+      readonly headers?: OutgoingHttpHeaders;
+    }
   /** The call reaches the node later. */
   | { readonly kind: 'delay'; readonly ms: number }
   /** As a hang, until the test lets it go on. */
@@ -276,7 +281,7 @@ export class FaultyProxy implements AsyncDisposable {
       case 'status':
         hit();
         call.resume();
-        answer.writeHead(fault.status, { 'Content-Type': 'text/plain' });
+        answer.writeHead(fault.status, { 'Content-Type': 'text/plain', ...fault.headers });
         answer.end(fault.body ?? `planted ${fault.status}`);
         return;
       case 'delay':

@@ -7,8 +7,8 @@
 import { OpError } from '../../base/errors.ts';
 import { NODE_ANSWER_BYTES_MAX } from '../../base/limits.ts';
 import type { CallOptions } from '../call.ts';
+import type { Deadline } from '../deadline.ts';
 import type { Answer } from '../http/answer.ts';
-import type { Deadline } from '../http/deadline.ts';
 import { Session, type SessionOptions } from '../http/session.ts';
 import { Fields, jsonOf, textOf } from '../http/wire.ts';
 import { isAtLeast } from '../version.ts';

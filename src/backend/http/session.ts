@@ -10,9 +10,9 @@ import { OpError } from '../../base/errors.ts';
 import { NODE_REPEAT_MS, NODE_REPEATS_MAX, NODE_TRANSFER_MS } from '../../base/limits.ts';
 import type { Random } from '../../base/random.ts';
 import type { CallOptions } from '../call.ts';
+import { Deadline } from '../deadline.ts';
 import type { Endpoint } from './address.ts';
 import type { Answer, LateFault } from './answer.ts';
-import { Deadline } from './deadline.ts';
 import { type Lane, type Outgoing, Transport } from './transport.ts';
 
 export interface SessionOptions {

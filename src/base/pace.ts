@@ -1,5 +1,5 @@
 /** A limit of bandwidth that several uploads share. */
-import type { Clock } from '../base/clock.ts';
+import type { Clock } from './clock.ts';
 
 /** What may be made up for at once after a pause. */
 const BURST_MS = 100;

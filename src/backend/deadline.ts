@@ -4,9 +4,9 @@
  * one without progress.
  */
 import { setMaxListeners } from 'node:events';
-import type { Clock } from '../../base/clock.ts';
-import { OpError } from '../../base/errors.ts';
-import type { CallOptions } from '../call.ts';
+import type { Clock } from '../base/clock.ts';
+import { OpError } from '../base/errors.ts';
+import type { CallOptions } from './call.ts';
 
 /** The longest that setTimeout of Node can wait, some 25 days; more would be no time at all. */
 const DEADLINE_MS_MAX = 2 ** 31 - 1;
