@@ -1,5 +1,5 @@
 /** The commands with a daemon: a real mount, driven from child processes. */
-import type { ChildProcess } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -27,6 +27,22 @@ const mountsIn = (directory: string) =>
   readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .filter((line) => line.includes(` ${directory}/`));
+
+const mountsSeenBy = (pid: string) => {
+  try {
+    return readFileSync(`/proc/${pid}/mountinfo`, 'utf8');
+  } catch {
+    return '';
+  }
+};
+
+/** Unmounts it in every namespace that was made while it was mounted: each has a copy, as those of other tests do. */
+function unmountCopies(point: string): void {
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    if (!mountsSeenBy(pid).includes(` ${point} `)) continue;
+    spawnSync('nsenter', [`--target=${pid}`, '--mount', 'umount', point], { timeout: 5_000 });
+  }
+}
 
 /** A program that is in a directory of the mount, and stays there. */
 async function userIn(daemon: TestDaemon, directory: string): Promise<ChildProcess> {
@@ -282,9 +298,26 @@ describe('a stop', () => {
   test('follows when somebody else unmounts the tree', async () => {
     await using daemon = await TestDaemon.start();
     await daemon.run('umount', [daemon.mountPoint], { in: '/' });
+    unmountCopies(daemon.mountPoint);
     await expect.poll(() => daemon.isRunning, { timeout: 10_000 }).toBe(false);
     await expect.poll(() => daemon.output).toContain('somebody else unmounted the tree');
     expect((await daemon.json<{ clean: boolean }>(['fsck'])).clean).toBe(true);
+  });
+
+  test('serves on where a namespace has a copy of the mount, until that is unmounted too', async () => {
+    await using daemon = await TestDaemon.start();
+    await daemon.shell('echo kept > ipfs/a');
+    const copied = ['--mount', '--propagation', 'private', 'sh', '-c', 'echo in; exec sleep 60'];
+    const other = spawn('unshare', copied, { stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(other.stdout, 'data');
+    await daemon.run('umount', [daemon.mountPoint], { in: '/' });
+    expect(mountsIn(daemon.directory)).toEqual([]);
+    const inside = [`--target=${other.pid}`, '--mount'];
+    expect(await daemon.run('nsenter', [...inside, 'cat', daemon.path('ipfs/a')])).toBe('kept\n');
+    expect(daemon.isRunning).toBe(true);
+    await end(other);
+    unmountCopies(daemon.mountPoint);
+    await expect.poll(() => daemon.isRunning, { timeout: 10_000 }).toBe(false);
   });
 });
 
