@@ -49,10 +49,11 @@ export const SEAL_DELAY_MS = 1000;
 export const BUSY_REQUESTS_PER_S = 500;
 export const BUSY_SAMPLE_MS = 50;
 export const SEAL_BUSY_MS_MAX = 10_000;
-/** Objects looked at together; those, and their bytes, of one message to a hashing thread and one transaction. */
+/** Objects looked at together; those, and their bytes, of one message to a hashing thread; those of a transaction. */
 export const SEAL_PAGE_OBJECTS_MAX = 256;
 export const SEAL_BATCH_OBJECTS_MAX = 64;
 export const SEAL_BATCH_BYTES_MAX = 4 * 1024 * 1024;
+export const SEAL_OBJECTS_PER_COMMIT = 8;
 /** Block rows written in one transaction, so that sealing a huge file never holds the journal. */
 export const SEAL_ROWS_PER_COMMIT_MAX = 2048;
 /** Delay before content that could not be sealed is tried again: doubles from the first on. */
@@ -209,6 +210,8 @@ export const FINDINGS_MAX = 10_000;
  * second, some tens of milliseconds of work, most of it on other threads.
  */
 export const HEAP_GROWTH_PERCENT_MAX = 30;
+/** Of each half of V8's young generation. */
+export const YOUNG_HEAP_MIB = 4;
 
 /** How long a daemon that starts waits for what its keeper hands over. */
 export const KEEPER_GREETING_MS_MAX = 10_000;

@@ -10,6 +10,7 @@ import { keeperProgram, loadNative } from '../base/native.ts';
 import {
   type Config,
   connectKeeper,
+  DAEMON_NODE_OPTIONS,
   type Flags,
   type Keeper,
   leaveDirectory,
@@ -123,7 +124,9 @@ const keptCommand = (args: readonly string[], passedFd?: number): [string, ...st
 ];
 
 const daemonCommand = (args: readonly string[]): [string, ...string[]] => [
-  ...([process.execPath, ...process.execArgv] as [string, ...string[]]),
+  process.execPath,
+  ...process.execArgv,
+  ...DAEMON_NODE_OPTIONS,
   ...[MAIN, 'mount', ...args],
 ];
 

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Command } from 'commander';
 import { asOpError, OpError } from '../base/errors.ts';
-import { userUnitFolder } from '../daemon/daemon.ts';
+import { DAEMON_NODE_OPTIONS, userUnitFolder } from '../daemon/daemon.ts';
 import { type Ending, type JsonOption, runs, withExamples, withJson } from './command.ts';
 import { EXIT, print, printJson } from './output.ts';
 
@@ -27,7 +27,7 @@ const PACKAGE = fileURLToPath(new URL('../../..', import.meta.url));
 /** What ExecStart= of the files as they are shipped begins with, and what it begins with when installed. */
 const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   'kitfs-keeper': [join(PACKAGE, 'native/build/Release/kitfs-keeper')],
-  kitfs: [process.execPath, MAIN],
+  kitfs: [process.execPath, ...DAEMON_NODE_OPTIONS, MAIN],
 };
 
 /** Puts the paths of this installation into the text of a unit. */

@@ -17,6 +17,7 @@ import {
   SEAL_BATCH_OBJECTS_MAX,
   SEAL_BUSY_MS_MAX,
   SEAL_DELAY_MS,
+  SEAL_OBJECTS_PER_COMMIT,
   SEAL_PAGE_OBJECTS_MAX,
   SEAL_RETRY_MS_MAX,
   SEAL_RETRY_MS_MIN,
@@ -291,12 +292,19 @@ export class Sealer {
     return { bytes };
   }
 
-  /** Stores blocks, then CIDs, of those that nobody opened since; all of them together. */
+  /**
+   * Stores blocks, then CIDs, of those that nobody opened since, some together: each row dirties a page of
+   * its own, and programs wait while a transaction writes its pages.
+   */
   async #store(done: readonly Done[], signal: AbortSignal): Promise<void> {
-    for (const one of done) await this.#storeAhead(one, signal);
-    this.#journal.commit(() => {
-      for (const one of done) if (this.#isStill(one)) this.#storeRest(one);
-    });
+    for (let at = 0; at < done.length; at += SEAL_OBJECTS_PER_COMMIT) {
+      if (at > 0) await turn();
+      const some = done.slice(at, at + SEAL_OBJECTS_PER_COMMIT);
+      for (const one of some) await this.#storeAhead(one, signal);
+      this.#journal.commit(() => {
+        for (const one of some) if (this.#isStill(one)) this.#storeRest(one);
+      });
+    }
   }
 
   /**

@@ -1,5 +1,6 @@
 /** A hashing thread: takes batches from `HashPool`, answers each with one message. */
 import { type FileHandle, open } from 'node:fs/promises';
+import { constants, setPriority } from 'node:os';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
 import { codeOf } from '../base/errors.ts';
@@ -80,4 +81,6 @@ const short = (path: string, end: number, size: number): Error =>
 
 const native = loadNative();
 assert(parentPort !== null, 'runs as a thread');
+// Of this thread alone, as Linux has it (setpriority(2)): who answers programs comes first.
+setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
 serve(parentPort);

@@ -28,6 +28,7 @@ export {
 export { ControlClient } from './control-client.ts';
 export { HANDED_OVER_STATUS } from './ended.ts';
 export type { FsckFinding, FsckReport } from './fsck-report.ts';
+export { DAEMON_NODE_OPTIONS } from './heap.ts';
 export { checkHost, type HostCheck, programAt } from './host.ts';
 export type { Keeper } from './keeper.ts';
 export { realMountPlace } from './mountpoint.ts';

@@ -4,7 +4,13 @@
  * this size grow fourfold between two collections, most of what is resident would be that.
  */
 import { setFlagsFromString } from 'node:v8';
-import { HEAP_GROWTH_PERCENT_MAX } from '../base/limits.ts';
+import { HEAP_GROWTH_PERCENT_MAX, YOUNG_HEAP_MIB } from '../base/limits.ts';
+
+/**
+ * Options of the Node that shall be a daemon. What is young is collected while programs wait: of V8's own
+ * 16 MiB that is up to some tens of milliseconds where most of it lives on, as while a tree is published.
+ */
+export const DAEMON_NODE_OPTIONS: readonly string[] = [`--max-semi-space-size=${YOUNG_HEAP_MIB}`];
 
 /**
  * For this process, from the next collection on. A V8 that does not know the option says so on

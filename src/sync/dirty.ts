@@ -11,7 +11,7 @@ import { turn } from '../base/turn.ts';
 import type { Change, Journal } from '../journal/journal.ts';
 
 /** Records read before other work gets its turn. */
-const CHANGES_PER_TURN = 128;
+const CHANGES_PER_TURN = 32;
 
 export class Dirty {
   protected readonly journal: Journal;

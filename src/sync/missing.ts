@@ -102,7 +102,7 @@ function paired(links: readonly DagChild[], base: readonly DagChild[]): Pair[] {
 }
 
 /** Blocks read before other work gets its turn. */
-const BLOCKS_PER_TURN = 16;
+const BLOCKS_PER_TURN = 4;
 
 /** What somebody lacks, counted. */
 export interface Lacking {

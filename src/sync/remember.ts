@@ -26,7 +26,7 @@ export interface Remembered {
 }
 
 /** Rows written by one transaction. */
-const ROWS_PER_COMMIT = 256;
+const ROWS_PER_COMMIT = 16;
 /** Records behind the root's row that are not read again and again when nothing changed. */
 const RECORDS_BEHIND_MAX = 4096;
 
