@@ -15,13 +15,20 @@ export class Pace {
     this.#clock = clock;
   }
 
-  /** Bytes as fast as they may go, those of all who asked taken together. */
+  /**
+   * Bytes as fast as they may go, those of all who asked taken together. A piece that is more than may go
+   * in a second goes in parts: whoever takes them sees that they move.
+   */
   through(signal: AbortSignal): (bytes: AsyncIterable<Uint8Array>) => AsyncGenerator<Uint8Array> {
     const wait = (length: number) => this.#wait(length, signal);
+    const partBytes = Math.max(1, Math.floor(this.#bytesPerS));
     return async function* (bytes) {
       for await (const piece of bytes) {
-        await wait(piece.length);
-        yield piece;
+        for (let at = 0; at < piece.length; at += partBytes) {
+          const part = piece.subarray(at, at + partBytes);
+          await wait(part.length);
+          yield part;
+        }
       }
     };
   }

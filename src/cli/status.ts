@@ -67,7 +67,7 @@ const rowsOf = (title: string, texts: readonly string[]): string[][] =>
   texts.map((text, at) => [at === 0 ? title : '', text]);
 
 const unpublishedText = ({ path, due, error_code: code }: Status['unpublished'][number]): string =>
-  `${shown(path)}: ${code === undefined ? '' : `${code}, `}published at ${timeText(due)}`;
+  `${shown(path)}: ${code === undefined ? '' : `${code}, `}is published at ${timeText(due)}`;
 
 function spaceText(space: NonNullable<Status['space']>): string {
   const { quota_bytes: quota, error_code: code } = space;

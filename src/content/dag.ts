@@ -6,8 +6,6 @@
  * is there, and never trusted for an allocation.
  */
 
-import { decode as decodePb, encode as encodePb, type PBLink } from '@ipld/dag-pb';
-import { Node } from 'ipfs-unixfs';
 import { LRUCache } from 'lru-cache';
 import type { CID } from 'multiformats/cid';
 import { OpError } from '../base/errors.ts';
@@ -21,6 +19,15 @@ import { inTurns } from '../base/together.ts';
 import { turn } from '../base/turn.ts';
 import { blockName, DAG_PB_CODEC, RAW_CODEC } from './cid.ts';
 import { CODEC_NAMES, codecName, decodeValue, linksIn } from './codecs.ts';
+import {
+  fileSize,
+  knownSize,
+  malformed,
+  parsed,
+  parseNode,
+  prefixOf,
+  type UnixfsNode,
+} from './unixfs.ts';
 
 /** Blocks handled before other work gets its turn: a node of a hundred links takes half a millisecond. */
 const BLOCKS_PER_TURN = 16;
@@ -83,18 +90,6 @@ interface Span {
   readonly to: number;
 }
 
-interface UnixfsNode {
-  readonly size: number;
-  readonly links: readonly PBLink[];
-  /** RAW, DIRECTORY, FILE, METADATA, SYMLINK, HAMT_SHARD; undefined: not UnixFS. */
-  readonly type: string | undefined;
-  readonly bytes: Uint8Array;
-  readonly blockSizes: readonly number[];
-  readonly fanout: number;
-  readonly mode: number | undefined;
-  readonly mtime: DagEntry['mtime'];
-}
-
 export class Dag {
   readonly #blocks: BlockSource;
   readonly #nodes = new LRUCache<string, UnixfsNode>({
@@ -141,7 +136,7 @@ export class Dag {
     switch (node.type) {
       case 'FILE':
       case 'RAW':
-        return { ...known, type: 'file', size: fileSize(node) };
+        return { ...known, type: 'file', size: knownSize(cid, node) };
       case 'DIRECTORY':
       case 'HAMT_SHARD':
         return { ...known, type: 'directory', size: 0 };
@@ -158,14 +153,22 @@ export class Dag {
    * The entries of a directory, plain or sharded.
    * @throws OpError not-directory, content-missing, integrity, unsupported.
    */
-  async *list(cid: CID, signal: AbortSignal): AsyncGenerator<DagLink> {
+  list(cid: CID, signal: AbortSignal): AsyncGenerator<DagLink> {
+    return this.#list(cid, new Set(), signal);
+  }
+
+  /** No two shards are the same, or there would be more names than anybody could list. */
+  async *#list(cid: CID, shards: Set<string>, signal: AbortSignal): AsyncGenerator<DagLink> {
     const node = await this.#directory(cid, signal);
+    if (shards.size === shards.add(blockName(cid)).size) {
+      throw malformed(cid, 'it is two shards of one directory');
+    }
     const prefixLength = node.type === 'HAMT_SHARD' ? prefixOf(cid, node) : 0;
     if (node.type === 'HAMT_SHARD') await this.#bringShards(node, prefixLength, signal);
     for (const { Name: name = '', Hash, Tsize = 0 } of node.links) {
       signal.throwIfAborted();
       const isShard = node.type === 'HAMT_SHARD' && name.length === prefixLength;
-      if (isShard) yield* this.list(Hash, signal);
+      if (isShard) yield* this.#list(Hash, shards, signal);
       else yield { name: name.slice(prefixLength), cid: Hash, cumulativeSize: Tsize };
     }
   }
@@ -218,6 +221,8 @@ export class Dag {
     const waiting = [{ cid, position: 0, size }];
     for (let part = waiting.pop(); part !== undefined; part = waiting.pop()) {
       signal.throwIfAborted();
+      // Without a byte there may be more of them than anybody could look at.
+      if (part.size === 0) continue;
       if (part.position >= range.to || part.position + part.size <= range.from) continue;
       if (part.cid.code === RAW_CODEC) {
         yield { ...part, bytes: undefined };
@@ -388,7 +393,7 @@ export class Dag {
     for (const [index, { Hash }] of node.links.entries()) {
       const end = start + (node.blockSizes[index] ?? 0);
       if (start >= to) break;
-      if (end > from) {
+      if (end > Math.max(from, start)) {
         const range = { from: Math.max(0, from - start), to: Math.min(to, end) - start };
         read += await this.#collect(Hash, range, parts, signal);
       }
@@ -429,56 +434,4 @@ export class Dag {
     this.#nodes.set(key, node);
     return node;
   }
-}
-
-function parseNode(block: Uint8Array): UnixfsNode {
-  const { Links: links, Data } = decodePb(block);
-  const unixfs = Data === undefined ? undefined : unixfsOf(Data);
-  const mtime = unixfs?.mtime;
-  return {
-    size: block.length,
-    links,
-    type: unixfs === undefined ? undefined : String(unixfs.type),
-    bytes: unixfs?.data ?? new Uint8Array(),
-    blockSizes: unixfs?.blockSizes.map(Number) ?? [],
-    fanout: Number(unixfs?.fanOut ?? 0n),
-    mode: unixfs?.mode === undefined ? undefined : unixfs.mode & 0o7777,
-    mtime: mtime && { s: Number(mtime.seconds ?? 0n), ns: mtime.fractionalNanoseconds ?? 0 },
-  };
-}
-
-/** Without the links, which are read already. undefined: of somebody who does not speak UnixFS. */
-function unixfsOf(Data: Uint8Array) {
-  try {
-    return Node.decode(encodePb({ Data, Links: [] })).data;
-  } catch {
-    return undefined;
-  }
-}
-
-function fileSize(node: UnixfsNode): number {
-  return node.blockSizes.reduce((sum, size) => sum + size, node.bytes.length);
-}
-
-/** Digits of a shard's index in front of its names. */
-function prefixOf(cid: CID, { fanout }: UnixfsNode): number {
-  if (fanout < 2) throw malformed(cid, 'it is no proper shard');
-  return (fanout - 1).toString(16).length;
-}
-
-function parsed<T>(cid: CID, parse: () => T): T {
-  try {
-    return parse();
-  } catch (cause) {
-    throw malformed(cid, 'it does not parse', cause);
-  }
-}
-
-/** The bytes are those of the CID, but whoever made them made no proper node. */
-function malformed(cid: CID, why: string, cause?: unknown): OpError {
-  return new OpError('integrity', `read ${cid}`, {
-    cause,
-    hint: `${why}; the content was made so`,
-    details: { cid: cid.toString() },
-  });
 }

@@ -19,6 +19,7 @@ import {
   REMOTE_REMEMBERED_MAX,
 } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
+import { turn } from '../base/turn.ts';
 import type { ContentRow } from '../journal/journal.ts';
 import type { BlockStore, StoredBlock } from './blocks.ts';
 import { type CID, cidOfBytes } from './cid.ts';
@@ -39,6 +40,9 @@ export interface FillingOptions {
 
 /** A reader that passes over so many files still reads one after the other. */
 const FILES_APART_MAX = 8;
+
+/** Parts of a file that are brought before other work gets its turn. */
+const PARTS_AT_ONCE = 64;
 
 /** What is asked for together. */
 interface Window {
@@ -180,10 +184,17 @@ export class Filling {
     const note = (error: unknown) => void failures.push(error);
     const window = { came: 0 };
     const coming: Promise<void>[] = [];
+    let looked = 0;
     try {
       for await (const part of this.dag.parts(cidOfBytes(row.cid), file, signal)) {
-        if (contents.remote.has(id, part.position, part.position + part.size)) continue;
-        coming.push(this.#bringPart(id, part, window, signal).catch(note));
+        const isHere = contents.remote.has(id, part.position, part.position + part.size);
+        if (!isHere) coming.push(this.#bringPart(id, part, window, signal).catch(note));
+        looked += 1;
+        if (looked % PARTS_AT_ONCE !== 0) continue;
+        // Whoever made the file may have cut it into single bytes.
+        await Promise.all(coming.splice(0));
+        if (failures.length > 0) break;
+        await turn();
       }
     } catch (error) {
       note(error);

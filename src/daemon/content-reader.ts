@@ -3,6 +3,7 @@
  * and fetches what is not here when somebody can be asked. And what it shows of names.
  */
 import { OpError } from '../base/errors.ts';
+import { NAME_BYTES_MAX } from '../base/limits.ts';
 import { type CID, type Dag, parseCid, RAW_CODEC } from '../content/content.ts';
 import type { NameResolver } from '../node/node.ts';
 import type { ContentNode, ContentReader, NameReader } from '../vfs/vfs.ts';
@@ -51,6 +52,8 @@ async function* childrenOf(dag: Dag, cid: string, signal: AbortSignal) {
           details: { cid },
         });
       }
+      // IPFS has longer ones; nobody here could ask for it.
+      if (Buffer.byteLength(name) > NAME_BYTES_MAX) continue;
       // A raw block is a file: none is fetched to find that out.
       const isAway = child.code === RAW_CODEC && dag.sizeOf(child) === undefined;
       const type = isAway ? 'file' : undefined;

@@ -20,6 +20,9 @@ import {
   type Sink,
 } from './forms.ts';
 
+/** Of a file that is written into, all in memory: a terabyte of whole leaves. */
+const LEAVES_MAX = 1_048_576;
+
 interface Rewriting {
   readonly dag: Dag;
   /** undefined: there is no file yet. */
@@ -136,8 +139,11 @@ async function newBytes(
   return piece;
 }
 
-/** The leaves of a file in order. @throws OpError content-missing, integrity, unsupported. */
-async function leavesOf(rewriting: Rewriting, cid: CID): Promise<Part[]> {
+/**
+ * The leaves of a file in order; `told`: the size that the node above says it has.
+ * @throws OpError content-missing, integrity, unsupported; payload-too-large.
+ */
+async function leavesOf(rewriting: Rewriting, cid: CID, told?: number): Promise<Part[]> {
   const { dag, form, sink, signal } = rewriting;
   const block = await dag.block(cid, signal);
   const { length } = block;
@@ -147,14 +153,30 @@ async function leavesOf(rewriting: Rewriting, cid: CID): Promise<Part[]> {
   const node = Data === undefined ? undefined : UnixFS.unmarshal(Data);
   if (node === undefined || !['file', 'raw'].includes(node.type)) throw noFile(cid);
   const data = node.data ?? new Uint8Array();
+  const sizes = links.map((_, index) => Number(node.blockSizes[index] ?? 0n));
+  // Whoever made it may have named one node again and again: its sizes bound how often.
+  if (told !== undefined && sizes.reduce((sum, size) => sum + size, data.length) !== told) {
+    throw new OpError('integrity', `write into ${cid}`, {
+      hint: 'its sizes do not add up; the content was made so',
+      details: { cid: cid.toString() },
+    });
+  }
   if (links.length === 0) return [{ cid, size: data.length, totalSize: length }];
   const leaves = data.length === 0 ? [] : [leafOf(data, form, sink)];
   for (const [index, { Hash, Tsize }] of links.entries()) {
-    const size = Number(node.blockSizes[index] ?? 0n);
+    const size = sizes[index] ?? 0;
+    if (size === 0) continue;
     // What is a leaf by its codec is not read.
     if (Hash.code === RAW_CODEC) leaves.push({ cid: Hash, size, totalSize: Tsize ?? size });
-    else leaves.push(...(await leavesOf(rewriting, Hash)));
+    else for (const leaf of await leavesOf(rewriting, Hash, size)) leaves.push(leaf);
+    if (leaves.length > LEAVES_MAX) {
+      throw new OpError('payload-too-large', `write into ${cid}`, {
+        hint: `it consists of more than ${LEAVES_MAX} parts: copy it, which cuts it anew`,
+      });
+    }
   }
+  await turn();
+  signal.throwIfAborted();
   return leaves;
 }
 

@@ -250,7 +250,7 @@ export class CidTree {
     if ((mask & ~(allowed | R_OK)) !== 0) throw new OpError('denied', 'access');
   }
 
-  /** A listed child; one whose block cannot be had is still listed, as a file. */
+  /** A listed child; one that cannot be had, or be shown, is still listed, as a file. */
   async #childRow(
     parent: Ino,
     path: string,
@@ -262,7 +262,8 @@ export class CidTree {
       return this.#enter(parent, path, await this.#node(cid, signal), false);
     } catch (error) {
       const isAway =
-        error instanceof OpError && ['not-found', 'content-missing'].includes(error.failure);
+        error instanceof OpError &&
+        ['not-found', 'content-missing', 'file-too-large'].includes(error.failure);
       if (!isAway) throw error;
       return rowOf(path, { cid, type: 'file', size: 0 });
     }

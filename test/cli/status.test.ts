@@ -141,6 +141,6 @@ test('trees that are not published yet are shown with when they will be', async 
       { path: '/other', due, error_code: 'NO_SPACE' },
     ],
   });
-  expect(text).toContain(`unpublished  /ipfs: published at ${at}\n`);
-  expect(text).toContain(`/other: NO_SPACE, published at ${at}\n`);
+  expect(text).toContain(`unpublished  /ipfs: is published at ${at}\n`);
+  expect(text).toContain(`/other: NO_SPACE, is published at ${at}\n`);
 });

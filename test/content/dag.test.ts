@@ -215,6 +215,49 @@ describe('a DAG made by somebody who lies', () => {
     await expect(collected(dag.list(shard, signal))).rejects.toThrowError(failing('integrity'));
     await expect(dag.resolve(shard, ['x'], signal)).rejects.toThrowError();
   });
+
+  test('about its shards, so that it would be listed for ever, is refused', async () => {
+    const { dag, signal } = fixture;
+    const shardOf = (links: { Name: string; Hash: CID; Tsize: number }[]) => {
+      const data = Uint8Array.of(links.length === 0 ? 0 : 3);
+      const type = 'hamt-sharded-directory';
+      return storePb(new UnixFS({ type, data, hashType: 0x22n, fanout: 256n }), links);
+    };
+    let shard = shardOf([]);
+    for (let depth = 0; depth < 12; depth += 1) {
+      shard = shardOf(['00', '01'].map((Name) => ({ Name, Hash: shard, Tsize: 1 })));
+    }
+    await expect(collected(dag.list(shard, signal))).rejects.toThrowError(failing('integrity'));
+  });
+
+  test('about parts without bytes is read without them', async () => {
+    const empty = storePb(file([]), []);
+    const cid = storePb(file([4n, 0n, 4n]), [link(leaf()), link(empty), link(leaf())]);
+    const dag = new Dag(lose(fixture.blocks, empty));
+    const whole = { size: 8, range: { from: 0, to: 8 } };
+    const parts = await collected(dag.parts(cid, whole, fixture.signal));
+    expect(parts.map(({ position }) => position)).toEqual([0, 4]);
+    expect(String(await dag.readRange(cid, range, fixture.signal))).toBe('leafleaf');
+  });
+
+  test('about a size that no file can have is refused', async () => {
+    const { dag, signal } = fixture;
+    const cid = storePb(file([2n ** 53n]), [link(leaf())]);
+    await expect(dag.entryOf(cid, signal)).rejects.toThrowError(failing('file-too-large'));
+    const largest = storePb(file([2n ** 53n - 1n]), [link(leaf())]);
+    expect(await dag.entryOf(largest, signal)).toMatchObject({ size: Number.MAX_SAFE_INTEGER });
+  });
+
+  test.each([
+    ['as many nanoseconds as a second', { secs: 1n, nsecs: 1_000_000_000 }, undefined],
+    ['a second that nobody can count to', { secs: 2n ** 63n - 1n, nsecs: 0 }, undefined],
+    ['a second as long ago', { secs: -(2n ** 63n), nsecs: 0 }, undefined],
+    ['the last nanosecond', { secs: -5n, nsecs: 999_999_999 }, { s: -5, ns: 999_999_999 }],
+  ])('about its time is believed as far as it can be: %s', async (_, mtime, told) => {
+    const { dag, signal } = fixture;
+    const cid = storePb(new UnixFS({ type: 'file', mtime }), []);
+    expect((await dag.entryOf(cid, signal)).mtime).toEqual(told);
+  });
 });
 
 describe('a walk', () => {

@@ -93,6 +93,15 @@ test.each(['..', '.', '', 'a/b', 'nul\0'])('a link named %j is no entry', async 
   expect(await failureOf(namesOf(root))).toBe('integrity');
 });
 
+test('a name of more than 255 bytes is left out, and hides no other', async () => {
+  const Data = new UnixFS({ type: 'directory' }).marshal();
+  const Hash = MultiformatsCid.parse(ABSENT);
+  const names = ['a', 'é'.repeat(127), 'é'.repeat(128), 'z'];
+  const Links = names.map((Name) => ({ Name, Hash, Tsize: 1 }));
+  const root = await put(0x70, encode(prepare({ Data, Links })));
+  expect((await namesOf(root)).sort()).toEqual(['a', 'z', 'é'.repeat(127)]);
+});
+
 describe('with a node that is attached', () => {
   let origin: Origin;
   let raw: CID;

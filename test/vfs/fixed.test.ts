@@ -358,6 +358,31 @@ describe('what a tree remembers of content', () => {
     const last = inos.at(-1);
     expect(last !== undefined && tree.find(last).ino).toBe(last);
   });
+
+  test.each(['not-found', 'content-missing', 'file-too-large'] as const)(
+    'a file that is %s to who looks at it is listed with the others',
+    async (why) => {
+      const tree = new CidTree(
+        {
+          isCid: () => true,
+          node: (cid) =>
+            cid === 'away'
+              ? Promise.reject(new OpError(why, 'look'))
+              : Promise.resolve({ cid, type: cid === 'root' ? 'directory' : 'file', size: 0 }),
+          async *children() {
+            for (const cid of ['one', 'away', 'two']) yield { name: cid, cid };
+          },
+          read: () => Promise.resolve(new Uint8Array()),
+        },
+        never,
+      );
+      const root = await tree.root(ROOT_INO, n('root'), true);
+      const names: string[] = [];
+      await tree.readdir(root.ino, 2, ({ name }) => names.push(name) > 0);
+      expect(names).toEqual(['one', 'away', 'two']);
+      await expect(tree.child(root.ino, n('away'), true)).rejects.toMatchObject({ failure: why });
+    },
+  );
 });
 
 describe('a managed tree', () => {
