@@ -388,3 +388,16 @@ export const STORE_CONNECTIONS_MAX = 32;
 export const MEMORY_STORE_BYTES_MAX = 256 * 1024 * 1024;
 /** One piece of an object read from the disk. */
 export const STORE_PIECE_BYTES = 256 * 1024;
+/** One CAR of an upload to Storacha: held in memory until the service has it. */
+export const SHARD_BYTES = 32 * 1024 * 1024;
+/** What says where in the CARs of one upload which block lies; some 48 bytes a block. */
+export const SHARD_INDEX_BYTES_MAX = 64 * 1024 * 1024;
+/** One answer of a Storacha service. */
+export const STORACHA_ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+/** How long what we sign may be acted upon, and by how much clocks may differ. */
+export const INVOCATION_S = 300;
+/** How soon a receipt that is not there yet is asked for again; it doubles. */
+export const RECEIPT_LOOK_MS_MIN = 100;
+export const RECEIPT_LOOK_MS_MAX = 5000;
+/** Uploads that one request of a list asks for, when nobody says. */
+export const UPLOADS_PER_PAGE = 100;

@@ -3,7 +3,12 @@ import { OpError } from '../../base/errors.ts';
 
 /** Where to connect to, as `node:http` takes it. */
 export type Address =
-  | { readonly host: string; readonly port: number }
+  /** Over TLS when the protocol says so; without it when absent. */
+  | {
+      readonly host: string;
+      readonly port: number;
+      readonly protocol?: 'http:' | 'https:';
+    }
   | { readonly socketPath: string };
 
 /** An address that may be another one when it is asked for again. */
@@ -15,6 +20,7 @@ export interface Endpoint {
 }
 
 const DEFAULT_PORT = 80;
+const DEFAULT_TLS_PORT = 443;
 
 /** A URL of a service and nothing more: no user, no path, no query. undefined: it is none. */
 export function addressOfUrl(
@@ -25,6 +31,15 @@ export function addressOfUrl(
   // `node:http` takes an IPv6 address without its brackets.
   const host = hostname.replace(/^\[(.*)\]$/, '$1');
   return { host, port: port === '' ? DEFAULT_PORT : Number(port) };
+}
+
+/** Where a URL of `http` or `https` is asked; undefined: it is of another kind, or names a user. */
+export function addressOfWebUrl({ protocol, hostname, port, username, password }: URL) {
+  if (protocol !== 'http:' && protocol !== 'https:') return undefined;
+  if (username !== '' || password !== '') return undefined;
+  const usual = protocol === 'https:' ? DEFAULT_TLS_PORT : DEFAULT_PORT;
+  const host = hostname.replace(/^\[(.*)\]$/, '$1');
+  return { host, port: port === '' ? usual : Number(port), protocol } as const;
 }
 
 const FORMS = 'bearer:TOKEN or basic:USER:PASSWORD';

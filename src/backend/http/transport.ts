@@ -7,6 +7,7 @@
  */
 import { once } from 'node:events';
 import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:http';
+import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import { codeOf, OpError } from '../../base/errors.ts';
 import {
   NODE_CALLS_WAITING_MAX,
@@ -24,7 +25,7 @@ import { Answer, type LateFault, type Uploading } from './answer.ts';
 export type Lane = 'short' | 'long' | 'held';
 
 export interface Outgoing {
-  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** With its query: `/api/v0/id?timeout=30000ms`. */
   readonly path: string;
   readonly lane: Lane;
@@ -46,13 +47,14 @@ export interface TransportOptions {
   readonly lateFault: LateFault;
 }
 
+/** Ends connections nobody uses, and no others. */
+const KEPT = { keepAlive: true, timeout: NODE_CONNECTION_KEPT_MS };
+
 export class Transport {
   readonly #service: string;
   readonly #lateFault: LateFault;
-  readonly #agent = new Agent({
-    keepAlive: true,
-    timeout: NODE_CONNECTION_KEPT_MS, // Ends connections nobody uses, and no others.
-  });
+  readonly #agent = new Agent(KEPT);
+  readonly #tlsAgent = new TlsAgent(KEPT);
   readonly #lanes: Readonly<Record<Lane, Turns>>;
 
   constructor({ service, requestsMax, lateFault }: TransportOptions) {
@@ -100,19 +102,24 @@ export class Transport {
 
   /** Lets go of connections nobody uses: the node behind them may be another one now. */
   forget(): void {
-    for (const sockets of Object.values(this.#agent.freeSockets)) {
-      for (const socket of sockets ?? []) socket.destroy();
+    for (const { freeSockets } of [this.#agent, this.#tlsAgent]) {
+      for (const socket of Object.values(freeSockets).flat()) socket?.destroy();
     }
   }
 
   close(): void {
     this.#agent.destroy();
+    this.#tlsAgent.destroy();
   }
 
   #begin(to: Address, { method, path, headers, body }: Outgoing): ClientRequest {
     const isEmpty = body === undefined && method !== 'GET';
     const all = { ...headers, ...(isEmpty ? { 'content-length': '0' } : {}) };
-    return request({ ...to, agent: this.#agent, method, path, headers: all });
+    const sending = { ...to, method, path, headers: all };
+    if (!('protocol' in to) || to.protocol !== 'https:') {
+      return request({ ...sending, agent: this.#agent });
+    }
+    return tlsRequest({ ...sending, agent: this.#tlsAgent });
   }
 }
 
@@ -174,7 +181,7 @@ async function upload(
   sent.once('close', stop);
   // A refusal comes before the end of the body; a success does so too, with its progress.
   answer.then(({ statusCode }) => {
-    if (statusCode !== 200) stop();
+    if (statusCode === undefined || statusCode >= 300) stop();
   }, stop);
   for await (const chunk of body) {
     if (over.signal.aborted) break;

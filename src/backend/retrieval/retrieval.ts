@@ -19,7 +19,7 @@ import type { Random } from '../../base/random.ts';
 import type { Secret } from '../../base/secrets.ts';
 import type { CallOptions } from '../call.ts';
 import type { Deadline } from '../deadline.ts';
-import { addressOfUrl, authorizationOf } from '../http/address.ts';
+import { addressOfWebUrl, authorizationOf } from '../http/address.ts';
 import type { Answer } from '../http/answer.ts';
 import { Session } from '../http/session.ts';
 import { type Block, blocksOfCar } from './car.ts';
@@ -55,7 +55,7 @@ export interface BlocksOptions extends CallOptions {
 
 export interface SourceOptions {
   readonly kind: SourceKind;
-  /** `http://HOST:PORT` */
+  /** `http://HOST:PORT` or `https://HOST` */
   readonly url: string;
   /** `bearer:TOKEN`, of which Lassie knows the token, or `basic:USER:PASSWORD`; undefined: none. */
   readonly secret?: (() => Secret) | undefined;
@@ -80,9 +80,11 @@ export interface TrustlessSource {
 export function openSource(options: SourceOptions): TrustlessSource & AsyncDisposable {
   const { kind, url, secret } = options;
   const known = parseProvider(url)?.url;
-  const address = known === undefined ? undefined : addressOfUrl(known);
+  const address = known === undefined ? undefined : addressOfWebUrl(new URL(known));
   if (address === undefined) {
-    throw new OpError('configuration', `open the ${kind}`, { hint: 'its url: http://HOST:PORT' });
+    throw new OpError('configuration', `open the ${kind}`, {
+      hint: 'its url: http://HOST:PORT or https://HOST',
+    });
   }
   const session = new Session(
     {

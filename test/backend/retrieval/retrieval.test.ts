@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import { createServer } from 'node:https';
 import { encode as encodeCbor } from '@ipld/dag-cbor';
 import { CID } from 'multiformats/cid';
 import { create as digestOf } from 'multiformats/hashes/digest';
@@ -19,6 +20,7 @@ import { SystemRandom } from '../../../src/base/random.ts';
 import { TurnedClock } from '../../fakes/clock.ts';
 import { all, calling, carOf, directoryOf, rawBlock, secretOf, streamOf } from '../engine.ts';
 import { RestServer, refusing } from '../rest-server.ts';
+import { SELF_SIGNED } from './self-signed.ts';
 
 const FILE = rawBlock('a file');
 const OTHER = rawBlock('another file');
@@ -349,10 +351,26 @@ describe('a source', () => {
     });
   });
 
-  test.each(['ftp://x', 'http://x/path', 'http://u@x', 'x', '', 'https://x'])(
-    'is no such place: %j',
-    (url) => expect(() => sourceAt({ url })).toThrow('http://HOST:PORT'),
+  test.each(['ftp://x', 'http://x/path', 'http://u@x', 'x', ''])('is no such place: %j', (url) =>
+    expect(() => sourceAt({ url })).toThrow('http://HOST:PORT'),
   );
+
+  test('over TLS is who its certificate says, or is not asked', async () => {
+    const taken: string[] = [];
+    const tls = createServer(SELF_SIGNED, ({ url = '' }, response) => {
+      taken.push(url);
+      response.end();
+    });
+    tls.listen({ host: '127.0.0.1', port: 0 });
+    await once(tls, 'listening');
+    const { port } = tls.address() as { readonly port: number };
+    await expect(fetched({}, { url: `https://127.0.0.1:${port}` })).rejects.toMatchObject({
+      failure: 'not-running',
+      cause: { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' },
+    });
+    expect(taken).toEqual([]);
+    tls.close();
+  });
 });
 
 describe('a provider', () => {
