@@ -7,7 +7,12 @@ import { OpError } from '../base/errors.ts';
 import { type Ino, type Name, nameOfText, textOf } from '../base/ids.ts';
 import { isDirectory, R_OK } from '../base/posix.ts';
 import type { CID } from '../content/content.ts';
-import type { OnConflict, Restored, Conflict as SyncConflict } from '../sync/sync.ts';
+import {
+  type OnConflict,
+  placeOf,
+  type Restored,
+  type Conflict as SyncConflict,
+} from '../sync/sync.ts';
 import { CONTROL_INO_FROM, isPermitted } from '../vfs/vfs.ts';
 import { gateOf, located } from './content-paths.ts';
 import { type Asker, about, askerOf, find } from './places.ts';
@@ -68,7 +73,7 @@ export const vfsSyncFromIpfs = recordTool({
   title: 'Restore a tree',
   description:
     'Merge a UnixFS directory or a snapshot record into a directory of the tree, verified, ' +
-    'at one moment or not at all. What one side changed since the last sync is taken; of ' +
+    'at one moment or not at all. What one side changed since both had the same is taken; of ' +
     'what both changed on_conflict decides, undoably.',
   input: fromInput,
   run: (input, context) => {
@@ -203,6 +208,7 @@ async function restore(
     actor: () => caller.actor(),
     group: caller.group,
     isAlone: input.node === 'embedded',
+    placedAt: placedAt(context, input, treePath),
     expectedRoot: input.expected_version,
     dryRun: input.dry_run,
     onRecord,
@@ -217,6 +223,21 @@ async function restore(
   } catch (error) {
     throw withConflicts(asker, asWithNode(error), input.path);
   }
+}
+
+/** What the node has at the place of the path; whoever cannot say has nothing there. */
+function placedAt({ ports, signal }: ToolContext, { node }: FromInput, path: Name) {
+  const { kubo } = ports.ipfs.nodes;
+  if (kubo === undefined || node === 'embedded') return undefined;
+  return async (target: string): Promise<CID | undefined> => {
+    if (target !== 'ipfs') return undefined;
+    try {
+      return (await kubo.mfs.stat(placeOf(path), { signal }))?.cid;
+    } catch {
+      signal.throwIfAborted();
+      return undefined;
+    }
+  };
 }
 
 /** What nobody could be asked for is not missing. */
