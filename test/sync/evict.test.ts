@@ -273,12 +273,17 @@ describe('what stays, whatever the quota', () => {
       fake.pins.set(cid.toString(), { cid, type: 'recursive', name: 'mine' });
     }));
 
-  test.each(['recursive', 'direct'] as const)('content of a %s pin of the embedded node', (type) =>
-    stays('pinned', () => {
-      const cid = blockKey(cidOf('/ipfs/t/f'));
-      const row = { cid, type, name: null, time_s: 0, time_ns: 0 };
-      world.journal.commit(() => world.journal.contents.setPin(row));
-    }),
+  test.each(['recursive', 'direct'] as const)(
+    'content of a %s pin of the embedded node',
+    async (type) => {
+      await stays('pinned', () => {
+        const cid = blockKey(cidOf('/ipfs/t/f'));
+        const row = { cid, type, name: null, time_s: 0, time_ns: 0 };
+        world.journal.commit(() => world.journal.contents.setPin(row));
+      });
+      const { cachedBytes, evictableBytes } = (await look(1)).space ?? {};
+      expect([cachedBytes, evictableBytes]).toEqual([2 * MIB, 0]);
+    },
   );
 
   test('content in the mutable tree of the embedded node', () =>
