@@ -17,13 +17,13 @@ import {
   type Filling,
   type Sealer,
 } from '../content/content.ts';
-import type { Actor, Journal, OpRow } from '../journal/journal.ts';
+import type { Actor, Journal, OpRow, SyncedRow } from '../journal/journal.ts';
 import { Bringer } from './bring.ts';
 import { type Comparison, type Conflict, type CountName, compare } from './compare.ts';
 import { demandRoot } from './expected.ts';
 import type { Gate } from './freeze.ts';
 import { merge, type Policy } from './merge.ts';
-import { type MergeBase, mergeBase, type PlacedAt, placeOfTree } from './merge-base.ts';
+import { type CommonTree, mergeBase, type PlacedAt, placeOfTree } from './merge-base.ts';
 import { type RemoteTree, readRemote } from './remote.ts';
 
 /** Whoever may write the tree. Called inside the transaction that records the restoration. */
@@ -220,9 +220,7 @@ export class Restorer {
       journal.superblocks.setSynced({
         path,
         rootCid,
-        // A plain directory says nothing of snapshots: the next one follows the last one.
-        snapshotCid:
-          snapshot === undefined ? (before?.snapshotCid ?? null) : Buffer.from(snapshot.bytes),
+        snapshotCid: headAfter(request, tree, { before, over }),
         seq: last,
         timeS: tx.now.s,
         timeNs: tx.now.ns,
@@ -256,9 +254,24 @@ interface Found {
 
 /** What a merge goes out from. */
 interface Over {
-  readonly base?: MergeBase | undefined;
+  readonly base?: CommonTree | undefined;
   /** The store that had the tree at the place of the path. */
   readonly placedAt?: string | undefined;
+}
+
+/**
+ * What the next snapshot follows: the last one, so that what was published stays within reach, whatever is
+ * restored or merged; a record that comes after it; of a copy what it shows.
+ */
+function headAfter(
+  { isCopy }: RestoreRequest,
+  { snapshot }: RemoteTree,
+  { before, over }: { readonly before: SyncedRow | undefined; readonly over: Over },
+): Buffer | null {
+  const last = before?.snapshotCid ?? null;
+  if (snapshot === undefined) return last;
+  const isNext = isCopy === true || last === null || over.base?.isHead === true;
+  return isNext ? Buffer.from(snapshot.cid.bytes) : last;
 }
 
 function demandNoConflict(

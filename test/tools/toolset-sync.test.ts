@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Name, nameOfText } from '../../src/base/ids.ts';
 import { S_IFCHR, S_IFIFO } from '../../src/base/posix.ts';
-import { parseCid } from '../../src/content/content.ts';
+import { cidOfBytes, parseCid } from '../../src/content/content.ts';
 import { type Facts, Fixture, ROOT } from './fixture.ts';
 
 let world: Fixture;
@@ -318,6 +318,28 @@ describe('vfs_sync_from_ipfs', () => {
     for (const on_conflict of ['keep_local', 'keep_both']) {
       await world.refused('snapshot_restore', { ...values, on_conflict }, 'INVALID_ARGUMENT');
     }
+  });
+
+  test('the command that restores keeps first what was not published, or changes nothing', async () => {
+    const { root_cid: root } = await published();
+    await world.write('/ipfs/t/b', 'not published');
+    const values = { ipfs_path: root, path: '/ipfs/t' };
+    await world.refused(
+      'snapshot_restore',
+      { ...values, expected_version: 'x' },
+      'VERSION_CONFLICT',
+    );
+    await world.done('snapshot_restore', { ...values, expected_version: root });
+    expect(await world.text('/ipfs/t/b')).toBe('same');
+    const { snapshotCid } = world.journal.superblocks.synced(nameOfText('/ipfs/t')) ?? {};
+    const kept = cidOfBytes(snapshotCid ?? Buffer.alloc(0)).toString();
+    await world.done('snapshot_restore', { ...values, ipfs_path: kept });
+    expect(await world.text('/ipfs/t/b')).toBe('not published');
+    await world.write('/mem/b', 'of no snapshot');
+    const volatile = { ipfs_path: root, path: '/mem' };
+    await world.refused('snapshot_restore', volatile, 'NOT_SUPPORTED');
+    await world.done('snapshot_restore', { ...volatile, keep_first: false });
+    expect(await world.text('/mem/b')).toBe('same');
   });
 
   test('a path below a root is a tree too', async () => {
