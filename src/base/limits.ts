@@ -335,6 +335,9 @@ export const EVICTION_REFUSED_MS = 60_000;
 export const BLOCKS_NEEDED_HERE_MAX = 1_000_000;
 /** How often pins of ours at a node are let go that keep what came back or is wanted no more. */
 export const EVICTION_UNPIN_MS = 600_000;
+/** Snapshots, and records of a path, among which a merge looks for what both sides had. */
+export const MERGE_SNAPSHOTS_MAX = 1000;
+export const MERGE_RECORDS_MAX = 4096;
 /** How often it is looked whether there are more snapshots than are kept. */
 export const RELEASE_LOOK_MS = 5000;
 /** Of the time, the part that it may take to find what only they have: one in so many. */

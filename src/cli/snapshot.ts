@@ -43,7 +43,13 @@ interface RestoreOptions extends Options {
   readonly into?: string;
   readonly onConflict: string;
   readonly keepExtra?: boolean;
+  readonly discard?: boolean;
   readonly dryRun?: boolean;
+}
+
+interface ConflictView {
+  readonly path: string;
+  readonly what: string;
 }
 
 const LIMIT = '50';
@@ -131,7 +137,7 @@ function addDiff(parent: Command, ending: Ending): void {
 function addRestore(parent: Command, ending: Ending): void {
   const command = parent
     .command('restore')
-    .description('make a directory what a snapshot of it was, at one moment or not at all')
+    .description('keep what a directory is as a snapshot, and make it what another one was')
     .argument('<path>', 'in the tree, or of this host below the mount point')
     .argument('[snapshot]', 'its CID; the last one of the path when not given')
     .option('--into <dir>', 'leave the path as it is, and show the snapshot there')
@@ -141,6 +147,7 @@ function addRestore(parent: Command, ending: Ending): void {
         .default('keep_remote'),
     )
     .option('--keep-extra', 'leave what the last sync had and the snapshot has not')
+    .option('--discard', 'make no snapshot first: what was not published is lost')
     .option('--dry-run', 'all checks, and nothing changed');
   withJson(withPlaces(command), 'the result');
   runs<[string, string | undefined], RestoreOptions>(command, ending, (options, path, cid) =>
@@ -154,7 +161,7 @@ async function restore(
   cid: string | undefined,
   options: RestoreOptions,
 ): Promise<number> {
-  const { json, into, keepExtra, dryRun, onConflict } = options;
+  const { json, into, keepExtra, discard, dryRun, onConflict } = options;
   const signal = interruptible();
   const snapshot = cid ?? (await lastOf(daemon, path));
   const values = {
@@ -162,6 +169,7 @@ async function restore(
     path: await treePath(daemon, into ?? path),
     on_conflict: onConflict,
     apply_deletions: keepExtra !== true,
+    keep_first: discard !== true,
     parents: true,
     dry_run: dryRun === true,
   };
@@ -227,6 +235,15 @@ function restoredText(data: Readonly<Record<string, unknown>>, path: string): st
     .filter(([, count]) => count > 0)
     .map(([what, count]) => `${what} ${count}`)
     .join(', ');
-  if (dry_run === true) return `${shown(path)} would change: ${list === '' ? 'nothing' : list}`;
-  return `${shown(path)}  ${root_cid}  (${list === '' ? 'nothing changed' : list})`;
+  const what =
+    dry_run === true
+      ? `${shown(path)} would change: ${list === '' ? 'nothing' : list}`
+      : `${shown(path)}  ${root_cid}  (${list === '' ? 'nothing changed' : list})`;
+  return [what, ...conflictLines(dry_run === true ? plan : data)].join('\n');
+}
+
+/** What was changed here, or made here, and is not any more. */
+function conflictLines(told: unknown): string[] {
+  const { conflicts = [] } = told as { readonly conflicts?: readonly ConflictView[] };
+  return conflicts.map(({ path, what }) => `conflict  ${shown(path)}  (${what})`);
 }

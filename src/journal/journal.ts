@@ -51,7 +51,7 @@ export type { HistoryFilter, HistoryRecord } from './history.ts';
 export { History } from './history.ts';
 export type { InodeRow } from './inodes.ts';
 export type { SeenRow, SeenState } from './mfs-seen.ts';
-export type { OpEntry, OpKind, OpRow, RequestId } from './ops.ts';
+export type { OpEntry, OpKind, OpRow, RequestId, SyncRecord } from './ops.ts';
 export { OP_KINDS } from './ops.ts';
 export type { PublishedRow } from './published.ts';
 export { Retention, type RetentionPolicy } from './retention.ts';

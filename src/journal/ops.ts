@@ -223,6 +223,27 @@ export const SQL_COLUMNS = `seq, time_s, time_ns, actor, kind, ino, parent, name
   size, old_size, content, old_content, mode, old_mode, position, length, cid, old_cid, call_group,
   state, error, before, after`;
 
+/** A tree that a path was published as, or that was brought there. */
+export interface SyncRecord {
+  readonly kind: 'sync_from' | 'sync_to';
+  readonly seq: number;
+  /** Binary CID. */
+  readonly root: Buffer;
+  /** CID of its snapshot record, as text. */
+  readonly snapshot: string | undefined;
+  /** The store that had it at the place of the path when it was brought. */
+  readonly placedAt: string | undefined;
+}
+
+interface RawSync extends Pick<SyncRecord, 'kind' | 'seq' | 'root'> {
+  readonly after: string | null;
+}
+
+function syncOf({ kind, seq, root, after }: RawSync): SyncRecord {
+  const said = JSON.parse(after ?? '{}') as { snapshot?: string; placed_at?: string };
+  return { kind, seq, root, snapshot: said.snapshot, placedAt: said.placed_at };
+}
+
 export class Ops {
   readonly #insert: Statement;
   readonly #last: Statement;
@@ -231,6 +252,7 @@ export class Ops {
   readonly #answered: Statement;
   readonly #page: Statement;
   readonly #rootsOf: Statement;
+  readonly #syncsOf: Statement;
   readonly #groupEnds: Statement;
   readonly #groupEndFrom: Statement;
   readonly #groupEndBefore: Statement;
@@ -248,6 +270,9 @@ export class Ops {
         SELECT seq, kind, cid FROM op WHERE path = ? AND seq <= ? ORDER BY seq DESC LIMIT ?
       ) WHERE kind IN ('sync_from', 'sync_to') ORDER BY seq DESC`)
       .pluck();
+    this.#syncsOf = db.prepare(`SELECT kind, seq, cid AS root, "after" FROM (
+        SELECT seq, kind, cid, "after" FROM op WHERE path = ? ORDER BY seq DESC LIMIT ?
+      ) WHERE kind IN ('sync_from', 'sync_to') AND cid IS NOT NULL ORDER BY seq DESC`);
     const ends = 'SELECT seq, hash FROM op WHERE hash IS NOT NULL';
     this.#head = db.prepare(`${ends} ORDER BY seq DESC LIMIT 1`);
     this.#groupEnds = db.prepare(`${ends} AND seq > ? ORDER BY seq LIMIT ?`);
@@ -321,6 +346,11 @@ export class Ops {
   /** Roots of trees that a path was, published or brought there, by the newest `limit` of its records up to `seq`. */
   rootsOf(path: Name, seq: number, limit: number): Buffer[] {
     return this.#rootsOf.all(bytesOf(path), seq, limit) as Buffer[];
+  }
+
+  /** What was published of a path and brought there, newest first, by the newest `limit` of its records. */
+  syncsOf(path: Name, limit: number): SyncRecord[] {
+    return (this.#syncsOf.all(bytesOf(path), limit) as RawSync[]).map(syncOf);
   }
 
   /** At most `limit` ends of groups behind record `after`. */

@@ -141,12 +141,18 @@ export class Evictor {
     const beyond = quotaBytes === undefined ? 0 : (await this.#count(signal)) - quotaBytes;
     const excess = Math.max(beyond, isFull ? GIVEN_WAY_BYTES_MAX : 0);
     this.#forgetRefusals();
-    const isRefused = (content: ContentId) => this.#refused.has(content);
-    const found = this.#isSurveyDue(excess)
-      ? await survey(this.#ports, { signal, isRefused })
-      : undefined;
+    const found = this.#isSurveyDue(excess) ? await this.#survey(signal) : undefined;
     this.#busyMs = clock.monotonicMs() - fromMs;
     if (found !== undefined) await this.#act(found, excess, signal);
+  }
+
+  async #survey(signal: AbortSignal): Promise<Survey> {
+    await this.#needed.learn(signal);
+    return survey(this.#ports, {
+      signal,
+      isNeeded: (content) => this.#needed.has(content),
+      isRefused: (content) => this.#refused.has(content),
+    });
   }
 
   async #act({ victims, away, ...found }: Survey, excess: number, signal: AbortSignal) {

@@ -4,6 +4,7 @@
  * pinned because it was published is what a store is asked for.
  */
 import { OpError } from '../base/errors.ts';
+import type { ContentId } from '../base/ids.ts';
 import { BLOCKS_NEEDED_HERE_MAX } from '../base/limits.ts';
 import { blockName, cidOfBytes, type Dag } from '../content/content.ts';
 import type { BlockRow, Journal } from '../journal/journal.ts';
@@ -48,6 +49,15 @@ export class NeededHere {
     const known = this.#blocks;
     if (known === undefined || this.#roots().key !== this.#key) return true;
     return known.size > 0 && blocks.some(({ cid }) => known.has(blockName(cidOfBytes(cid))));
+  }
+
+  /** How it was when it was learned, for who only counts. */
+  has(content: ContentId): boolean {
+    const known = this.#blocks;
+    if (known === undefined) return true;
+    if (known.size === 0) return false;
+    const blocks = this.#ports.journal.contents.blocksOf(content);
+    return blocks.some(({ cid }) => known.has(blockName(cidOfBytes(cid))));
   }
 
   #roots(): Roots {

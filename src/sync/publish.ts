@@ -306,7 +306,7 @@ export class Publisher {
     const rootCid = Buffer.from(root.bytes);
     return journal.commit((tx) => {
       blocks.put(block.cid, block.bytes);
-      if (request.pin) this.#pin(request, assembled.root.cid, synced);
+      if (request.pin) this.#pin(request, assembled.root.cid);
       const seq = tx.record({
         kind: 'sync_to',
         actor: journal.actors.intern(request.actor()) as ActorId,
@@ -358,8 +358,8 @@ export class Publisher {
     return isOwed;
   }
 
-  /** Pins the new root, and drops the pin that the last publication of this path made. */
-  #pin(request: PublishRequest, root: CID, synced: SyncedRow | undefined): void {
+  /** Pins the new root, and drops the pins that publications of this path made before. */
+  #pin(request: PublishRequest, root: CID): void {
     const { contents } = this.#ports.journal;
     const name = pinNameOf(request.path);
     const key = blockKey(root);
@@ -367,9 +367,10 @@ export class Publisher {
     if (contents.pin(key)?.type !== 'recursive') {
       contents.setPin({ cid: key, type: 'recursive', name, time_s: now.s, time_ns: now.ns });
     }
-    if (synced === undefined) return;
-    const old = blockKey(cidOfBytes(synced.rootCid));
-    if (!old.equals(key) && contents.pin(old)?.name === name) contents.deletePin(old);
+    // What was restored or merged in between is no publication, so the last one is not all there may be.
+    for (const { cid, name: known } of contents.pins()) {
+      if (known === name && !cid.equals(key)) contents.deletePin(cid);
+    }
   }
 
   /** The tree is as it was, but its pin may be gone. */
@@ -378,7 +379,7 @@ export class Publisher {
     const { root } = same;
     if (journal.contents.pin(blockKey(root))?.type === 'recursive') return same;
     return journal.commit((tx) => {
-      this.#pin(request, root, undefined);
+      this.#pin(request, root);
       const seq = tx.record({
         kind: 'pin_add',
         actor: journal.actors.intern(request.actor()),

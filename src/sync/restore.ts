@@ -23,8 +23,8 @@ import { type Comparison, type Conflict, type CountName, compare } from './compa
 import { demandRoot } from './expected.ts';
 import type { Gate } from './freeze.ts';
 import { merge, type Policy } from './merge.ts';
+import { type CommonTree, mergeBase, type PlacedAt, placeOfTree } from './merge-base.ts';
 import { type RemoteTree, readRemote } from './remote.ts';
-import { readSnapshot } from './snapshot.ts';
 
 /** Whoever may write the tree. Called inside the transaction that records the restoration. */
 export interface TreeWriter {
@@ -61,6 +61,8 @@ export interface RestoreRequest {
   readonly writer: TreeWriter;
   /** Nobody is asked for what is not here. */
   readonly isAlone?: boolean | undefined;
+  /** Who can be asked what stores show of the path: what is merged may have been published there. */
+  readonly placedAt?: PlacedAt | undefined;
   /** Whether uid 0 asks. */
   readonly isRoot: boolean;
   actor(): Actor;
@@ -75,7 +77,7 @@ export interface RestoreRequest {
 
 /**
  * `restore`: the directory becomes the tree, and every difference in a name is a conflict or the
- * tree's. `merge`: what only one side changed since the last sync is taken.
+ * tree's. `merge`: what only one side changed since both were the same is taken.
  */
 export type OnConflict =
   | { readonly how: 'restore'; readonly policy: 'fail' | 'keep_remote' }
@@ -125,12 +127,14 @@ export class Restorer {
     const synced = journal.superblocks.synced(request.path);
     const root = request.missing.length === 0 ? request.existing : undefined;
     demandRoot(journal, { ...request, root }, op);
-    const base = synced === undefined ? undefined : cidOfBytes(synced.rootCid);
     const { signal } = run;
     const made = new Set<ContentId>();
     try {
       const tree = await readRemote(dag, request.cid, { mayLackBytes, signal });
-      const compared = await this.#compared(request, { dag, tree, root, synced }, signal);
+      const over = await this.#over(request, { dag, tree }, signal);
+      const last = synced === undefined ? undefined : cidOfBytes(synced.rootCid);
+      const base = request.conflicts.how === 'merge' ? over.base?.tree.cid : last;
+      const compared = await this.#compared(request, { dag, tree, root, last, over }, signal);
       demandNoConflict(request, compared);
       const plan = planFrom(request, compared.plan);
       const facts = { ...compared, root: tree.cid, base };
@@ -143,7 +147,7 @@ export class Restorer {
         return { ...facts, seq: undefined, rehearsed };
       }
       keep();
-      const found = { tree, plan, compared, makeRest };
+      const found = { tree, plan, compared, makeRest, over };
       return this.#swap(request, found, { ...facts, rehearsed: [] });
     } catch (error) {
       this.#bringer.abandon(made);
@@ -156,41 +160,36 @@ export class Restorer {
 
   async #compared(
     { conflicts, applyDeletions, isCopy, isRoot, gate }: RestoreRequest,
-    { dag, tree, root, synced }: Found,
+    { dag, tree, root, last, over }: Found,
     signal: AbortSignal,
   ): Promise<Comparison> {
     const ports = { ...this.#ports, dag };
     const common = { applyDeletions, grantee: { isRoot }, gate, signal };
     if (conflicts.how === 'merge') {
-      const base = synced === undefined ? undefined : await this.#baseOf(synced, signal);
-      return merge(ports, root, tree, { ...common, policy: conflicts.policy, base });
+      const how = { ...common, policy: conflicts.policy, base: over.base?.tree };
+      return merge(ports, root, tree, how);
     }
-    const base = synced === undefined ? undefined : cidOfBytes(synced.rootCid);
-    return compare(ports, root, tree, { ...common, policy: conflicts.policy, isCopy, base });
+    return compare(ports, root, tree, { ...common, policy: conflicts.policy, isCopy, base: last });
   }
 
-  /** The tree of the last sync, with its metadata when that was a snapshot; undefined: it is lost. */
-  async #baseOf(
-    { rootCid, snapshotCid }: SyncedRow,
+  /** Over what it is merged, where it is. */
+  async #over(
+    { conflicts, path, placedAt }: RestoreRequest,
+    { dag, tree }: Pick<Found, 'dag' | 'tree'>,
     signal: AbortSignal,
-  ): Promise<RemoteTree | undefined> {
-    const { dag } = this.#ports;
-    const root = cidOfBytes(rootCid);
-    try {
-      const snapshot = snapshotCid === null ? undefined : cidOfBytes(snapshotCid);
-      const isOf =
-        snapshot !== undefined && (await readSnapshot(dag, snapshot, signal)).tree.equals(root);
-      return await readRemote(dag, isOf ? snapshot : root, { mayLackBytes: true, signal });
-    } catch {
-      signal.throwIfAborted();
-      return undefined;
-    }
+  ): Promise<Over> {
+    if (conflicts.how !== 'merge') return {};
+    const { journal } = this.#ports;
+    const at = { path, cid: tree.cid };
+    const place = placedAt && (await placeOfTree(journal, at, placedAt, signal));
+    const merged = { path, tree, placedAt: place };
+    return { base: await mergeBase({ journal, dag }, merged, signal), placedAt: place };
   }
 
   /** The tree, the row of the path and the record: one transaction, with nothing in between. */
   #swap(
     request: RestoreRequest,
-    { tree, plan, compared, makeRest }: Swapped,
+    { tree, plan, compared, makeRest, over }: Swapped,
     facts: Omit<Restored, 'seq'>,
   ): Restored {
     const { journal } = this.#ports;
@@ -215,14 +214,13 @@ export class Restorer {
         after: {
           counts: compared.counts,
           ...(snapshot === undefined ? {} : { snapshot: snapshot.toString() }),
+          ...(over.placedAt === undefined ? {} : { placed_at: over.placedAt }),
         },
       });
       journal.superblocks.setSynced({
         path,
         rootCid,
-        // A plain directory says nothing of snapshots: the next one follows the last one.
-        snapshotCid:
-          snapshot === undefined ? (before?.snapshotCid ?? null) : Buffer.from(snapshot.bytes),
+        snapshotCid: headAfter(request, tree, { before, over }),
         seq: last,
         timeS: tx.now.s,
         timeNs: tx.now.ns,
@@ -240,6 +238,7 @@ interface Swapped {
   readonly plan: TreePlan;
   readonly compared: Comparison;
   readonly makeRest: () => void;
+  readonly over: Over;
 }
 
 /** What a restoration is about. */
@@ -248,7 +247,31 @@ interface Found {
   readonly tree: RemoteTree;
   /** undefined: it is still to be made. */
   readonly root: Ino | undefined;
-  readonly synced: SyncedRow | undefined;
+  /** The root of the last sync. */
+  readonly last: CID | undefined;
+  readonly over: Over;
+}
+
+/** What a merge goes out from. */
+interface Over {
+  readonly base?: CommonTree | undefined;
+  /** The store that had the tree at the place of the path. */
+  readonly placedAt?: string | undefined;
+}
+
+/**
+ * What the next snapshot follows: the last one, so that what was published stays within reach, whatever is
+ * restored or merged; a record that comes after it; of a copy what it shows.
+ */
+function headAfter(
+  { isCopy }: RestoreRequest,
+  { snapshot }: RemoteTree,
+  { before, over }: { readonly before: SyncedRow | undefined; readonly over: Over },
+): Buffer | null {
+  const last = before?.snapshotCid ?? null;
+  if (snapshot === undefined) return last;
+  const isNext = isCopy === true || last === null || over.base?.isHead === true;
+  return isNext ? Buffer.from(snapshot.cid.bytes) : last;
 }
 
 function demandNoConflict(

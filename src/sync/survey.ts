@@ -29,6 +29,8 @@ export interface SurveyPorts {
 
 export interface SurveyRun {
   readonly signal: AbortSignal;
+  /** Whether something else than the tree needs it here. */
+  isNeeded(content: ContentId): boolean;
   /** Whether it was to go a moment ago and had to stay: it takes nobody's place among the victims. */
   isRefused(content: ContentId): boolean;
 }
@@ -149,6 +151,7 @@ class Look {
     }
     if (bytes === 0 || rows.length !== refs) return;
     if (rows.some(({ ino }) => files.isInUse(ino)) || !this.#mayGo(rows, first)) return;
+    if (this.#run.isNeeded(first.content)) return;
     this.#evictableBytes += bytes;
     if (this.#run.isRefused(first.content)) return;
     this.#victims.push(this.#victimOf(rows, first));

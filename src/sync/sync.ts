@@ -23,5 +23,5 @@ export { Releaser } from './release.ts';
 export { type OnConflict, type Restored, type RestoreRequest, Restorer } from './restore.ts';
 export { chainOf, readSnapshot, type Snapshot } from './snapshot.ts';
 export { ENTRY_TYPES, typeOf } from './types.ts';
-export type { Sent } from './upload.ts';
+export { placeOf, type Sent } from './upload.ts';
 export { type UnderWay, Uploads } from './uploads.ts';

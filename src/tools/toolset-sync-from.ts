@@ -7,7 +7,12 @@ import { OpError } from '../base/errors.ts';
 import { type Ino, type Name, nameOfText, textOf } from '../base/ids.ts';
 import { isDirectory, R_OK } from '../base/posix.ts';
 import type { CID } from '../content/content.ts';
-import type { OnConflict, Restored, Conflict as SyncConflict } from '../sync/sync.ts';
+import {
+  type OnConflict,
+  placeOf,
+  type Restored,
+  type Conflict as SyncConflict,
+} from '../sync/sync.ts';
 import { CONTROL_INO_FROM, isPermitted } from '../vfs/vfs.ts';
 import { gateOf, located } from './content-paths.ts';
 import { type Asker, about, askerOf, find } from './places.ts';
@@ -68,7 +73,7 @@ export const vfsSyncFromIpfs = recordTool({
   title: 'Restore a tree',
   description:
     'Merge a UnixFS directory or a snapshot record into a directory of the tree, verified, ' +
-    'at one moment or not at all. What one side changed since the last sync is taken; of ' +
+    'at one moment or not at all. What one side changed since both had the same is taken; of ' +
     'what both changed on_conflict decides, undoably.',
   input: fromInput,
   run: (input, context) => {
@@ -83,14 +88,17 @@ export const snapshotRestore = recordTool({
   name: 'snapshot_restore',
   title: 'Restore a snapshot',
   description:
-    'Make a directory what a snapshot says, also where it was only changed here since the last sync.',
+    'Make a directory what a snapshot says, also where it was only changed here since the last sync: ' +
+    'that is kept first, as a snapshot.',
   input: schema.input({
     ...fields,
     on_conflict: z.enum(['fail', 'keep_remote']).default('keep_remote'),
+    keep_first: schema.flag(true).describe('make a snapshot of what is there'),
   }),
   run: (input, context) => {
-    const { on_conflict: policy } = input;
-    return applied('snapshot_restore', input, context, { how: 'restore', policy });
+    const { on_conflict: policy, keep_first: keepsFirst } = input;
+    const how = { how: 'restore', policy } as const;
+    return applied('snapshot_restore', input, context, how, keepsFirst);
   },
 });
 
@@ -99,6 +107,7 @@ async function applied(
   input: FromInput,
   context: ToolContext,
   conflicts: OnConflict,
+  keepsFirst = false,
 ) {
   const asker = askerOf(context, tool);
   const { path } = input;
@@ -107,11 +116,44 @@ async function applied(
   await reach.stat(cid, signal);
   const at = destination(asker, input);
   const onRecord = (made: Restored) => context.keep(() => toldOf(asker, path, made));
-  const restored = await about(asker, path, () =>
-    restore(asker, context, { ...at, cid, conflicts, input, onRecord }),
-  );
+  const isKept = keepsFirst && conflicts.policy !== 'fail' && !input.dry_run;
+  const restored = await about(asker, path, async () => {
+    const kept = isKept ? await keepFirst(asker, context, at, input) : undefined;
+    const expected_version = kept ?? input.expected_version;
+    const wanted = { ...at, cid, conflicts, input: { ...input, expected_version }, onRecord };
+    return restore(asker, context, wanted);
+  });
   await ports.vfs.core.invalidator.settled();
   return toldOf(asker, path, restored);
+}
+
+/**
+ * A snapshot of a directory that something is in, here and in no store: the way back. Without a pin, because
+ * it stays as long as other snapshots do.
+ * @returns the root of the last sync, if another one was expected before.
+ * @throws OpError as `Publisher.publish`, with a hint how to do without.
+ */
+async function keepFirst(
+  asker: Asker,
+  { ports, signal }: ToolContext,
+  { existing: root, missing, treePath }: Destination,
+  { path, expected_version: expectedRoot }: FromInput,
+): Promise<string | undefined> {
+  const { caller, vfs } = asker;
+  if (missing.length > 0 || vfs.core.journal.dentries.isEmpty(root)) return undefined;
+  const message = 'before another one was restored';
+  const how = { message, pin: false, unixfsMetadata: false, expectedRoot };
+  const who = { gate: gateOf(asker), actor: () => caller.actor(), group: caller.group };
+  try {
+    const request = { root, path: treePath, ...who, ...how };
+    const kept = await ports.ipfs.publisher.publish(request, { signal, progress: () => {} });
+    return expectedRoot === undefined ? undefined : kept.root.toString();
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof OpError) || error.failure === 'version-conflict') throw error;
+    const hint = `${path} cannot be kept first: with --discard what was not published is lost`;
+    throw new OpError(error.failure, error.op, { hint, details: error.details, cause: error });
+  }
 }
 
 /** The answer: what was done or, when nothing was recorded, the plan. */
@@ -203,6 +245,7 @@ async function restore(
     actor: () => caller.actor(),
     group: caller.group,
     isAlone: input.node === 'embedded',
+    placedAt: placedAt(context, input, treePath),
     expectedRoot: input.expected_version,
     dryRun: input.dry_run,
     onRecord,
@@ -217,6 +260,21 @@ async function restore(
   } catch (error) {
     throw withConflicts(asker, asWithNode(error), input.path);
   }
+}
+
+/** What the node has at the place of the path; whoever cannot say has nothing there. */
+function placedAt({ ports, signal }: ToolContext, { node }: FromInput, path: Name) {
+  const { kubo } = ports.ipfs.nodes;
+  if (kubo === undefined || node === 'embedded') return undefined;
+  return async (target: string): Promise<CID | undefined> => {
+    if (target !== 'ipfs') return undefined;
+    try {
+      return (await kubo.mfs.stat(placeOf(path), { signal }))?.cid;
+    } catch {
+      signal.throwIfAborted();
+      return undefined;
+    }
+  };
 }
 
 /** What nobody could be asked for is not missing. */

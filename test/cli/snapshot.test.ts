@@ -113,6 +113,7 @@ describe('restoring', () => {
         path: '/ipfs',
         on_conflict: 'keep_remote',
         apply_deletions: true,
+        keep_first: true,
         parents: true,
         dry_run: false,
         wait_ms: 500,
@@ -123,7 +124,7 @@ describe('restoring', () => {
 
   test('takes the one that is named to where it is told, by the policy it is told', async () => {
     await using daemon = await having(LIST, done);
-    const how = ['--into', '/ipfs/old', '--on-conflict', 'fail', '--keep-extra'];
+    const how = ['--into', '/ipfs/old', '--on-conflict', 'fail', '--keep-extra', '--discard'];
     await daemon.kitfs('restore', '/ipfs', 'bafyother', ...how);
     expect(daemon.asks).toEqual([
       [
@@ -133,6 +134,7 @@ describe('restoring', () => {
           path: '/ipfs/old',
           on_conflict: 'fail',
           apply_deletions: false,
+          keep_first: false,
         }),
       ],
     ]);
@@ -143,6 +145,18 @@ describe('restoring', () => {
     await using daemon = await having(LIST, plan);
     const { stdout } = await daemon.kitfs('restore', '/ipfs', 'bafyother', '--dry-run');
     expect(stdout).toBe('/ipfs would change: unlink 3\n');
+  });
+
+  test('names what was lost here, and what would be', async () => {
+    const conflicts = [{ path: '/ipfs/f\n', what: 'both_changed', resolution: 'kept_remote' }];
+    const counts = { updated: 1, conflicts: 1 };
+    const told = success({ root_cid: 'bafyroot', counts, conflicts });
+    const planned = success({ dry_run: true, plan: { counts: { unlink: 1 }, conflicts } });
+    for (const answer of [told, planned]) {
+      await using daemon = await having(LIST, answer);
+      const { stdout } = await daemon.kitfs('restore', '/ipfs', 'bafyother');
+      expect(stdout.split('\n')[1]).toBe('conflict  /ipfs/f\\x0a  (both_changed)');
+    }
   });
 
   test('that is refused fails, with the envelope where JSON is wanted', async () => {

@@ -26,7 +26,7 @@ test('a tree is listed, compared and taken back with the commands, also where it
   expect(changes).toEqual(
     expect.arrayContaining(['changed f', 'deleted d', 'deleted d/g', 'deleted l', 'created f2']),
   );
-  // Nobody published this, so there is nothing to merge it with.
+  // Nobody published this.
   await daemon.shell('echo changed again > f', { in: 'ipfs' });
   const asked = ['snapshot', 'restore', '/ipfs', first];
   const plan = await daemon.json<{ dry_run: boolean }>([...asked, '--dry-run']);
@@ -36,6 +36,18 @@ test('a tree is listed, compared and taken back with the commands, also where it
   expect(await daemon.shell('cat f; ls', { in: 'ipfs' })).toBe('changed again\nf\nf2\n');
   await daemon.json(asked);
   expect(await look()).toBe(before);
+  // All there was is there, and what was not published is the newest.
+  const listed = async () =>
+    (await daemon.json<Listed>(['snapshot', 'list'])).snapshots.map((one) => one.snapshot_cid);
+  const kept = await listed();
+  expect([kept.length, kept.at(-1)]).toEqual([3, first]);
+  await daemon.json(['snapshot', 'restore', '/ipfs']);
+  expect(await daemon.shell('cat f; ls', { in: 'ipfs' })).toBe('changed again\nf\nf2\n');
+  await daemon.json(asked);
+  expect(await look()).toBe(before);
+  await daemon.json(['sync', '--wait']);
+  // Where another one was shown, that was a moment of its own.
+  expect((await listed()).slice(-3)).toEqual(kept);
   await daemon.json([...asked, '--into', '/ipfs/old']);
   expect(await daemon.shell('cat f d/g', { in: 'ipfs/old' })).toBe('one\ntwo\n');
 });

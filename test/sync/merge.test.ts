@@ -1,4 +1,4 @@
-/** The laws of merging a tree into a directory, over the tree of the last sync. */
+/** The laws of merging a tree into a directory, over the newest tree that both sides had. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Name, nameOfText } from '../../src/base/ids.ts';
 import { S_IFIFO } from '../../src/base/posix.ts';
@@ -307,6 +307,120 @@ describe('metadata', () => {
   });
 });
 
+describe('what was published here and brought to nobody', () => {
+  beforeEach(together);
+
+  test.each(POLICIES)(
+    'is no deletion there, and what was before it no change there (%s)',
+    async (policy) => {
+      here.write('/ipfs/a', 'edited here');
+      here.write('/ipfs/only-here', 'new here');
+      await here.publish('/ipfs');
+      there.write('/ipfs/other', 'new there');
+      there.unlink('/ipfs/b');
+      const { conflicts } = await merge((await carried()).snapshot, policy);
+      expect(conflicts).toEqual([]);
+      expect([text('only-here'), text('a'), text('other')]).toEqual([
+        'new here',
+        'edited here',
+        'new there',
+      ]);
+      expect(names(here)).not.toContain('b');
+    },
+  );
+
+  test('stays beside a plain tree, which is merged over the one that was brought before', async () => {
+    here.write('/ipfs/a', 'edited here');
+    here.write('/ipfs/only-here', 'new here');
+    await here.publish('/ipfs');
+    there.unlink('/ipfs/b');
+    const { conflicts } = await merge((await carried()).root);
+    expect(conflicts).toEqual([]);
+    expect([text('only-here'), text('a')]).toEqual(['new here', 'edited here']);
+    expect(names(here)).not.toContain('b');
+  });
+
+  test('is no base of a plain tree when nothing was ever brought, nor held by a store', async () => {
+    await here.publish('/ipfs/d');
+    there.write('/ipfs/d/x', 'changed there');
+    there.unlink('/ipfs/d/y');
+    const root = await there.dag.resolve((await carried()).root, ['d'], there.signal);
+    const work = here.restore(root, '/ipfs/d', { conflicts: { how: 'merge', policy: 'fail' } });
+    expect(await conflictsOf(work)).toMatchObject([{ path: 'x', what: 'both_created' }]);
+    expect(text('d/y')).toBe('y');
+  });
+});
+
+describe('a tree that comes after one of', () => {
+  /** Published there from what was here, and changed; here since changed as well, and published. */
+  async function afterOurs(): Promise<CID> {
+    await together();
+    here.write('/ipfs/mine', 'v1');
+    await here.want('/ipfs');
+    const held = here.target('/ipfs').wanted;
+    here.journal.commit(() =>
+      here.journal.targets.put({ ...here.target('/ipfs'), held: { ...held, pin: true } }),
+    );
+    there.write('/ipfs/mine', 'v1');
+    there.write('/ipfs/theirs', 'new there');
+    there.unlink('/ipfs/b');
+    here.write('/ipfs/mine', 'v2');
+    here.write('/ipfs/more', 'new here');
+    await here.want('/ipfs');
+    return (await carried()).root;
+  }
+
+  test('ours, in the place where the store held that, is merged over it', async () => {
+    const root = await afterOurs();
+    const { conflicts } = await merge(root, 'fail', { placedAt: async () => root });
+    expect(conflicts).toEqual([]);
+    expect([text('mine'), text('more'), text('theirs')]).toEqual(['v2', 'new here', 'new there']);
+    expect(names(here)).not.toContain('b');
+    // What came behind it there is merged over it in turn.
+    there.unlink('/ipfs/theirs');
+    const next = (await carried()).root;
+    await merge(next, 'fail', { placedAt: async () => next });
+    expect([names(here).includes('theirs'), text('mine')]).toEqual([false, 'v2']);
+  });
+
+  test('ours, but elsewhere, makes of what both have a conflict', async () => {
+    const root = await afterOurs();
+    const elsewhere = async () => undefined;
+    expect(await conflictsOf(merge(root, 'fail', { placedAt: elsewhere }))).toMatchObject([
+      { path: 'mine', what: 'both_created' },
+    ]);
+    await merge(root, 'keep_local', { placedAt: elsewhere });
+    expect([text('mine'), text('more')]).toEqual(['v2', 'new here']);
+  });
+
+  test('an old one of ours that was restored meanwhile is not merged over that', async () => {
+    await together();
+    here.write('/ipfs/ours', 'published once');
+    const first = await here.publish('/ipfs');
+    here.unlink('/ipfs/ours');
+    await here.publish('/ipfs');
+    await here.restore(first.snapshot, '/ipfs', {
+      conflicts: { how: 'restore', policy: 'keep_remote' },
+    });
+    there.unlink('/ipfs/b');
+    await merge((await carried()).root);
+    expect([names(here).includes('b'), text('ours')]).toEqual([false, 'published once']);
+  });
+
+  test('ours that is merged itself brings nothing: it is what was before', async () => {
+    await together();
+    const old = await here.publish('/ipfs');
+    here.write('/ipfs/a', 'edited here');
+    here.write('/ipfs/mine', 'new here');
+    await here.publish('/ipfs');
+    for (const cid of [old.root, old.snapshot]) {
+      const { counts } = await merge(cid, 'keep_remote');
+      expect(counts).toMatchObject({ created: 0, updated: 0, deleted: 0, conflicts: 0 });
+    }
+    expect([text('a'), text('mine')]).toEqual(['edited here', 'new here']);
+  });
+});
+
 describe('without a base', () => {
   test('every difference in an existing name is a conflict, and nothing is deleted', async () => {
     here.write('/ipfs/a', 'ours');
@@ -320,18 +434,15 @@ describe('without a base', () => {
 
   test('that is so too when the last tree is lost', async () => {
     await together();
-    const synced = here.journal.superblocks.synced(nameOfText('/ipfs'));
-    const lost = Buffer.from(
-      (await there.dag.resolve((await carried()).root, ['e'], there.signal)).bytes,
-    );
-    lost[10] = (lost[10] ?? 0) ^ 1;
-    if (synced === undefined) throw new Error('it was synced');
-    here.journal.commit(() =>
-      here.journal.superblocks.setSynced({ ...synced, rootCid: lost, snapshotCid: null }),
-    );
     there.unlink('/ipfs/b');
     there.write('/ipfs/a', 'changed there');
     const { snapshot } = await carried();
+    const { rootCid } = here.journal.superblocks.synced(nameOfText('/ipfs')) ?? {};
+    const places = rootCid === undefined ? [] : here.journal.contents.keepersOf(rootCid);
+    expect(places).not.toEqual([]);
+    here.journal.commit(() => {
+      for (const { id } of places) here.journal.contents.deleteBlocks(id);
+    });
     expect(await conflictsOf(merge(snapshot))).toMatchObject([{ path: 'a', what: 'both_created' }]);
     expect(text('b')).toBe('b');
   });

@@ -175,6 +175,25 @@ test('special files and names that are no text are in the snapshot only, and are
   expect(listed).toEqual([]);
 });
 
+test('of the pins of a path the last one stays, whatever was restored and merged in between', async () => {
+  const names = () => world.journal.contents.pins().map(({ name }) => name);
+  world.mkdir('/ipfs/t');
+  world.write('/ipfs/t/f', 'one');
+  const first = await world.publish('/ipfs/t');
+  world.write('/ipfs/t/f', 'two');
+  await world.publish('/ipfs/t');
+  for (const conflicts of [
+    { how: 'restore', policy: 'keep_remote' },
+    { how: 'merge', policy: 'keep_remote' },
+  ] as const) {
+    await world.restore(first.snapshot, '/ipfs/t', { conflicts });
+    world.write('/ipfs/t/f', conflicts.how);
+    const { root } = await world.publish('/ipfs/t');
+    expect(names()).toEqual(['sync /ipfs/t']);
+    expect(world.journal.contents.pin(blockKey(root))).toBeDefined();
+  }
+});
+
 test('the pin of a path moves with its root, and a pin of somebody else stays', async () => {
   world.mkdir('/ipfs/t');
   world.write('/ipfs/t/a', 'a');

@@ -7,8 +7,9 @@ import { sha256 } from 'multiformats/hashes/sha2';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Name, nameOfText } from '../../src/base/ids.ts';
 import { S_IFBLK, S_IFCHR, S_IFIFO, S_IFSOCK } from '../../src/base/posix.ts';
-import { blockKey, type CID } from '../../src/content/content.ts';
+import { blockKey, type CID, cidOfBytes, parseCid } from '../../src/content/content.ts';
 import { checkJournal } from '../../src/journal/journal.ts';
+import { chainOf } from '../../src/sync/sync.ts';
 import { noise } from '../content/fixture.ts';
 import { callerOf, Fixture, failureOf, ROOT } from './fixture.ts';
 
@@ -119,6 +120,49 @@ describe('a snapshot record', () => {
     expect(missing.details['partial']).toEqual({ missing: [missing.details['cid']] });
     expect(Object.keys(world.tree('/ipfs/back'))).toEqual(['.']);
     expect(world.journal.head.seq).toBe(seq);
+  });
+});
+
+describe('what is published next', () => {
+  const listOf = async () => {
+    const { snapshotCid } = world.journal.superblocks.synced(nameOfText('/ipfs/t')) ?? {};
+    const shown: string[] = [];
+    if (!snapshotCid) return shown;
+    for await (const { cid } of chainOf(world.dag, cidOfBytes(snapshotCid), world.signal)) {
+      shown.push(String(cid));
+    }
+    return shown;
+  };
+
+  test.each(['restore', 'merge'] as const)(
+    'follows all that was published before, also when an older one is in the tree since (%s)',
+    async (how) => {
+      world.mkdir('/ipfs/t');
+      const made: string[] = [];
+      for (const text of ['one', 'two', 'three']) {
+        world.write('/ipfs/t/f', text);
+        made.unshift(String((await world.publish('/ipfs/t')).snapshot));
+      }
+      const oldest = parseCid(made.at(-1) ?? '');
+      await world.restore(oldest, '/ipfs/t', { conflicts: { how, policy: 'keep_remote' } });
+      expect(await listOf()).toEqual(made);
+      world.write('/ipfs/t/f', 'four');
+      const { snapshot } = await world.publish('/ipfs/t');
+      expect(await listOf()).toEqual([String(snapshot), ...made]);
+    },
+  );
+
+  test('is nothing where a snapshot was merged that comes after the last one', async () => {
+    world.mkdir('/ipfs/t');
+    world.write('/ipfs/t/f', 'one');
+    const first = await world.publish('/ipfs/t');
+    world.mkdir('/ipfs/other');
+    await world.restore(first.snapshot, '/ipfs/other');
+    world.write('/ipfs/other/f', 'two');
+    const next = await world.publish('/ipfs/other');
+    await world.restore(next.snapshot, '/ipfs/t', { conflicts: { how: 'merge', policy: 'fail' } });
+    expect(await world.publish('/ipfs/t')).toMatchObject({ changed: false });
+    expect(await listOf()).toEqual([next, first].map(({ snapshot }) => String(snapshot)));
   });
 });
 

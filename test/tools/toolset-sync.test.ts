@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Name, nameOfText } from '../../src/base/ids.ts';
 import { S_IFCHR, S_IFIFO } from '../../src/base/posix.ts';
-import { parseCid } from '../../src/content/content.ts';
+import { cidOfBytes, parseCid } from '../../src/content/content.ts';
 import { type Facts, Fixture, ROOT } from './fixture.ts';
 
 let world: Fixture;
@@ -199,12 +199,13 @@ describe('vfs_sync_from_ipfs', () => {
     await world.write('/ipfs/t/b', 'changed');
     await world.write('/ipfs/t/new', 'since');
     const second = await publish({ path: '/ipfs/t' });
-    await world.write('/ipfs/t/b', 'changed again');
-    await world.write('/ipfs/t/new', 'since then');
-    const values = { ipfs_path: root, path: '/ipfs/t', apply_deletions: true };
+    await restore({ ipfs_path: second['root_cid'], path: '/ipfs/here' });
+    await world.write('/ipfs/here/b', 'changed again');
+    await world.write('/ipfs/here/new', 'since then');
+    const values = { ipfs_path: root, path: '/ipfs/here', apply_deletions: true };
     const cidOf = async (path: string) =>
       (await world.done('vfs_stat', { path, compute_cid: true }))['cid'];
-    const [b2, fresh2] = [await cidOf('/ipfs/t/b'), await cidOf('/ipfs/t/new')];
+    const [b2, fresh2] = [await cidOf('/ipfs/here/b'), await cidOf('/ipfs/here/new')];
     const { partial } = await world.refused('vfs_sync_from_ipfs', values, 'SYNC_CONFLICT');
     const there = await cidOf(`/ipfs/${root}/b`);
     const b = await cidOf(`/ipfs/${second['root_cid']}/b`);
@@ -213,7 +214,7 @@ describe('vfs_sync_from_ipfs', () => {
       count: 2,
       conflicts: [
         {
-          path: '/ipfs/t/b',
+          path: '/ipfs/here/b',
           what: 'both_changed',
           local_cid: b2,
           remote_cid: there,
@@ -221,7 +222,7 @@ describe('vfs_sync_from_ipfs', () => {
           resolution: 'none',
         },
         {
-          path: '/ipfs/t/new',
+          path: '/ipfs/here/new',
           what: 'deleted_there',
           local_cid: fresh2,
           base_cid: fresh,
@@ -234,14 +235,16 @@ describe('vfs_sync_from_ipfs', () => {
   test('a conflict names no CIDs of what the caller may not read', async () => {
     const { root_cid: root } = await published();
     await world.write('/ipfs/t/b', 'changed');
-    await publish({ path: '/ipfs/t' });
+    const { root_cid: second } = await publish({ path: '/ipfs/t' });
+    await restore({ ipfs_path: second, path: '/ipfs/here' });
+    await world.write('/ipfs/here/b', 'changed again');
     const owner = { uid: 1000, gid: 1000 };
-    void world.vfs.setattr(ROOT, world.ino('/ipfs/t'), { mode: 0o777 });
-    void world.vfs.setattr(ROOT, world.ino('/ipfs/t/b'), { mode: 0o600 });
-    const values = { ipfs_path: root, path: '/ipfs/t', apply_deletions: true };
+    void world.vfs.setattr(ROOT, world.ino('/ipfs/here'), { mode: 0o777 });
+    void world.vfs.setattr(ROOT, world.ino('/ipfs/here/b'), { mode: 0o600 });
+    const values = { ipfs_path: root, path: '/ipfs/here', apply_deletions: true };
     const refusal = await world.refused('vfs_sync_from_ipfs', values, 'SYNC_CONFLICT', owner);
     const [first] = (refusal['partial'] as { conflicts: object[] }).conflicts;
-    expect(first).toMatchObject({ path: '/ipfs/t/b', remote_cid: expect.any(String) });
+    expect(first).toMatchObject({ path: '/ipfs/here/b', remote_cid: expect.any(String) });
     expect(Object.keys(first ?? {})).not.toEqual(expect.arrayContaining(['local_cid']));
     expect(Object.keys(first ?? {})).not.toEqual(expect.arrayContaining(['base_cid']));
   });
@@ -251,13 +254,15 @@ describe('vfs_sync_from_ipfs', () => {
     await world.done('vfs_mkdir', { path: '/ipfs/private', mode: '0700' });
     await world.write('/ipfs/private/plan', 'x');
     const { root_cid: full } = await publish();
-    await world.write('/ipfs/private/plan', 'changed since');
+    await restore({ ipfs_path: full, path: '/ipfs/copy' });
+    void world.vfs.setattr(ROOT, world.ino('/ipfs/copy/private'), { mode: 0o700 });
+    await world.write('/ipfs/copy/private/plan', 'changed since');
     const asked = [
       ['vfs_sync_from_ipfs', empty],
       ['snapshot_restore', full],
     ] as const;
     for (const [name, cid] of asked) {
-      const values = { ipfs_path: cid, path: '/ipfs', dry_run: true };
+      const values = { ipfs_path: cid, path: '/ipfs/copy', dry_run: true };
       const peer = { uid: 1000, gid: 1000 };
       const told = await world.refused(name, values, 'PERMISSION_DENIED', peer);
       expect(JSON.stringify(told)).not.toContain('plan');
@@ -313,6 +318,28 @@ describe('vfs_sync_from_ipfs', () => {
     for (const on_conflict of ['keep_local', 'keep_both']) {
       await world.refused('snapshot_restore', { ...values, on_conflict }, 'INVALID_ARGUMENT');
     }
+  });
+
+  test('the command that restores keeps first what was not published, or changes nothing', async () => {
+    const { root_cid: root } = await published();
+    await world.write('/ipfs/t/b', 'not published');
+    const values = { ipfs_path: root, path: '/ipfs/t' };
+    await world.refused(
+      'snapshot_restore',
+      { ...values, expected_version: 'x' },
+      'VERSION_CONFLICT',
+    );
+    await world.done('snapshot_restore', { ...values, expected_version: root });
+    expect(await world.text('/ipfs/t/b')).toBe('same');
+    const { snapshotCid } = world.journal.superblocks.synced(nameOfText('/ipfs/t')) ?? {};
+    const kept = cidOfBytes(snapshotCid ?? Buffer.alloc(0)).toString();
+    await world.done('snapshot_restore', { ...values, ipfs_path: kept });
+    expect(await world.text('/ipfs/t/b')).toBe('not published');
+    await world.write('/mem/b', 'of no snapshot');
+    const volatile = { ipfs_path: root, path: '/mem' };
+    await world.refused('snapshot_restore', volatile, 'NOT_SUPPORTED');
+    await world.done('snapshot_restore', { ...volatile, keep_first: false });
+    expect(await world.text('/mem/b')).toBe('same');
   });
 
   test('a path below a root is a tree too', async () => {
