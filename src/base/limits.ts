@@ -349,6 +349,8 @@ export const RELEASE_AGAIN_MS = 600_000;
 /** Snapshots let go in one round, and content objects in one transaction. */
 export const RELEASED_AT_ONCE_MAX = 1000;
 export const RELEASED_TOGETHER = 256;
+/** Ranges of objects noted as held by publications that are not recorded. */
+export const UNFINISHED_RANGES_MAX = 65_536;
 /** How often pinned files that are elsewhere are looked for, and tried again when they could not be had. */
 export const GATHER_LOOK_MS = 1000;
 export const GATHER_RETRY_MS = 30_000;

@@ -44,6 +44,8 @@ export interface ToolError {
       readonly reason: string;
       readonly expected?: string;
     }[];
+    /** What was done before. */
+    readonly partial?: Readonly<Record<string, unknown>>;
   };
 }
 

@@ -79,8 +79,13 @@ async function publish(daemon: ControlClient, path: string, options: SyncOptions
     ? await finished(daemon, 'vfs_sync_to_ipfs', values, signal)
     : await callTool(daemon, 'vfs_sync_to_ipfs', glanced, signal);
   if (envelope.status === 'error') {
+    const made = envelope.context?.partial;
     if (options.json === true) printJson(envelope);
-    else complainOf(envelope);
+    else {
+      // It is here, whatever became of the way to a store.
+      if (made?.['root_cid'] !== undefined) print(textOf({ ...values, ...made }, undefined));
+      complainOf(envelope);
+    }
     return EXIT.failed;
   }
   const { root_cid } = envelope.data;

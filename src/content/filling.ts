@@ -71,7 +71,7 @@ export class Filling {
     this.#options = options;
     const { blocks, fetcher } = options;
     const source: BlockSource = {
-      get: (cid, signal) => blocks.get(cid) ?? fetcher.fetch(cid, signal),
+      get: (cid, signal) => this.#here(cid) ?? fetcher.fetch(cid, signal),
       sizeOf: (cid) => blocks.sizeOf(cid),
     };
     this.dag = new Dag(source);
@@ -133,7 +133,7 @@ export class Filling {
       const key = cid.toString();
       const fetched = gathered.get(key);
       if (fetched !== undefined) return fetched.bytes;
-      const known = blocks.get(cid);
+      const known = isAlone ? blocks.get(cid) : this.#here(cid);
       if (known !== undefined) {
         blocks.hold(cid);
         return known;
@@ -210,9 +210,9 @@ export class Filling {
     window: Window,
     signal: AbortSignal,
   ): Promise<void> {
-    const { contents, blocks } = this.#options;
+    const { contents } = this.#options;
     const { cid, position, size } = part;
-    const known = part.bytes ?? (cid === undefined ? undefined : blocks.get(cid));
+    const known = part.bytes ?? (cid === undefined ? undefined : this.#here(cid));
     const bytes = known ?? (cid === undefined ? undefined : await this.#fetch(cid, window, signal));
     if (bytes?.length !== size) {
       throw new OpError('integrity', `read ${cid}`, {
@@ -222,6 +222,19 @@ export class Filling {
     }
     contents.remote.put(id, { cid, position, bytes });
     window.came += 1;
+  }
+
+  /** A block that is here; one that is damaged is not, if there is somebody to ask. @throws OpError. */
+  #here(cid: CID): Uint8Array | undefined {
+    const { blocks, fetcher, log } = this.#options;
+    try {
+      return blocks.get(cid);
+    } catch (error) {
+      const isDamaged = error instanceof OpError && error.failure === 'integrity';
+      if (!isDamaged || !fetcher.isOffered) throw error;
+      log.error({ error, cid: cid.toString() }, 'a block is damaged here: a node is asked for it');
+      return undefined;
+    }
   }
 
   /** As long as others of the window come in a block's time, it is slow and not lost. */

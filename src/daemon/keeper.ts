@@ -49,6 +49,8 @@ export class Keeper {
   readonly #native: KeeperOptions['native'];
   readonly #clock: Clock;
   readonly #held: Map<string, Held>;
+  /** What it holds now. */
+  readonly #names: Set<string>;
   readonly #ended = new AbortController();
   #last: string;
   #log: Log | undefined;
@@ -69,6 +71,7 @@ export class Keeper {
       this.generation = generation;
       this.#last = last;
       this.#held = held;
+      this.#names = new Set(held.keys());
     } catch (error) {
       native.closeDescriptor(fd);
       throw codeOf(error) === 'ETIMEDOUT' ? new OpError('timeout', OP) : asOpError(error, OP);
@@ -107,6 +110,7 @@ export class Keeper {
    * bytes: a-z, 0-9, `-`, `.`; with its data less than 8 KiB.
    */
   hold(name: string, descriptor: number, data = ''): void {
+    this.#names.add(name);
     this.#say(`hold ${name}\n${data}`, descriptor);
   }
 
@@ -115,8 +119,9 @@ export class Keeper {
     this.#say(`note ${name}\n${data}`);
   }
 
+  /** Nothing, when it holds nothing by that name. */
   drop(name: string): void {
-    this.#say(`drop ${name}`);
+    if (this.#names.delete(name)) this.#say(`drop ${name}`);
   }
 
   /**

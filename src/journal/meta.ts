@@ -22,6 +22,8 @@ export type MetaKey =
   | 'mfs_root'
   /** Snapshots that are being let go, as CIDs with a space between; empty or absent: none. */
   | 'releasing'
+  /** Ranges of numbers of objects that publications hold for snapshots that are not there yet. */
+  | 'unfinished'
   /** By IPNS name (`k51…`): the record that its key last signed, in base64. */
   | `ipns:${string}`;
 

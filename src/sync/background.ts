@@ -55,6 +55,8 @@ interface Tree {
   seq: number;
   /** undefined: nothing changed since. */
   unrest: Unrest | undefined;
+  /** The newest record that changed it; Infinity: nobody knows. */
+  changedSeq: number;
   /** Failures in a row, and the time before which it is not tried again. */
   failures: number;
   notBeforeMs: number;
@@ -85,9 +87,10 @@ export class Background {
   get unpublished(): readonly Unpublished[] {
     const nowMs = this.#ports.clock.monotonicMs();
     const { s } = this.#ports.clock.now();
-    return this.#trees.flatMap(({ path, error, ...tree }) => {
+    return this.#trees.flatMap((tree) => {
+      const { path, error } = tree;
       const atMs = this.#dueMs(tree);
-      if (atMs === undefined) return [];
+      if (atMs === undefined || this.#isPublished(tree)) return [];
       return [{ path, error, dueS: s + Math.max(0, Math.ceil((atMs - nowMs) / MS_PER_S)) }];
     });
   }
@@ -182,6 +185,19 @@ export class Background {
     }
     // Whoever has a file open for writing changes it, perhaps.
     for (const { ino } of journal.sessions.all()) this.#mark(this.#treeOf(ino));
+    for (const tree of this.#trees) {
+      if (tree.unrest === undefined || !this.#isPublished(tree)) continue;
+      Object.assign(tree, { unrest: undefined, failures: 0, notBeforeMs: 0, error: undefined });
+    }
+  }
+
+  /** Whether somebody published it since its newest change, as would be done here. */
+  #isPublished({ path, root, changedSeq }: Tree): boolean {
+    return this.#policy.targets.every((target) => {
+      const row = this.#ports.journal.targets.get(path, target);
+      if (row === undefined || !row.pin || row.wanted.ino !== root) return false;
+      return changedSeq <= row.wanted.seq;
+    });
   }
 
   /** The mounted trees that are published by themselves, with what is known of them. */
@@ -195,7 +211,10 @@ export class Background {
       const known = this.#trees.find((tree) => tree.superblock === id && tree.path === path);
       if (known !== undefined) return [known];
       const { root } = row;
-      const fresh = { failures: 0, notBeforeMs: 0, unrest: undefined, error: undefined };
+      const changedSeq = Number.POSITIVE_INFINITY;
+      const fresh = {
+        ...{ failures: 0, notBeforeMs: 0, unrest: undefined, changedSeq, error: undefined },
+      };
       return [
         { path, root, superblock: id, quietMs, seq: this.#publishedSeq(path, root), ...fresh },
       ];
@@ -252,7 +271,7 @@ export class Background {
       kind === 'repair' ? [...open] : [...inos, ...directories].map((ino) => this.#treeOf(ino));
     for (const tree of trees) {
       if (tree === undefined || seq <= tree.seq || !open.delete(tree)) continue;
-      this.#mark(tree);
+      this.#mark(tree, seq);
     }
   }
 
@@ -261,8 +280,9 @@ export class Background {
     return this.#trees.find(({ superblock }) => superblock === row?.superblock);
   }
 
-  #mark(tree: Tree | undefined): void {
+  #mark(tree: Tree | undefined, seq = Number.POSITIVE_INFINITY): void {
     if (tree === undefined) return;
+    tree.changedSeq = seq;
     const lastMs = this.#ports.clock.monotonicMs();
     tree.unrest = { firstMs: tree.unrest?.firstMs ?? lastMs, lastMs };
   }

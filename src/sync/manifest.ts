@@ -235,11 +235,16 @@ export async function rootAtimeOf(
 const waitingOf = (entry: Field, path: Name): WaitingList[] =>
   entry.at('list').isAbsent ? [] : [{ path, list: entry.at('list').cid() }];
 
+/** Of a name that is there twice, whatever is below would be read twice, and so on at each level. */
 function add(entries: Map<Name, ManifestEntry>, entry: ManifestEntry, cid: CID): void {
+  if (entries.has(entry.path)) throw contrived(cid, 'it names one path twice');
   entries.set(entry.path, entry);
   if (entries.size <= RESTORED_ENTRIES_MAX) return;
   throw new OpError('payload-too-large', `read manifest ${cid}`);
 }
+
+const contrived = (cid: CID, what: string): OpError =>
+  new OpError('integrity', `read manifest ${cid}`, { hint: `${what}; it was made so` });
 
 /** Parts of one list that are fetched together. */
 const PARTS_AT_ONCE = 16;
@@ -254,8 +259,15 @@ async function* namesIn(
   const block = Field.ofBlock(await dag.block(list, signal), list);
   const names = block.at('names').optional((field) => field.list());
   const isNew = (part: Field) => known.size === 0 || !known.has(part.cid().toString());
-  if (names === undefined) yield* fieldsOf(dag, block.at('parts').list().filter(isNew), signal);
-  else yield names;
+  if (names !== undefined) {
+    yield names;
+    return;
+  }
+  for await (const part of fieldsOf(dag, block.at('parts').list().filter(isNew), signal)) {
+    // One that names nothing could be there any number of times.
+    if (part.length === 0) throw contrived(list, 'a part of it is empty');
+    yield part;
+  }
 }
 
 async function* fieldsOf(

@@ -71,6 +71,11 @@ export class Marks {
     for (const { id } of this.#placesOf(cid)) this.#alone.add(id);
   }
 
+  /** Lets an object go unless it is kept. */
+  dropObject(id: ContentId): void {
+    this.#dropped.add(id);
+  }
+
   /**
    * What is below a damaged block, or one of an unknown codec, stays. Unless `isAll`, what is kept whole is
    * not looked into: none of it can go.

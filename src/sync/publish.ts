@@ -9,6 +9,7 @@ import { type Clock, type Instant, rfc3339 } from '../base/clock.ts';
 import { OpError } from '../base/errors.ts';
 import {
   type ActorId,
+  type ContentId,
   type Ino,
   isUtf8Name,
   type Name,
@@ -38,13 +39,21 @@ import {
 } from './assemble.ts';
 import { syncBlocks, syncContents } from './durable.ts';
 import { demandRoot } from './expected.ts';
-import { type Frozen, freeze, type Gate, type Known, unfreeze } from './freeze.ts';
+import {
+  type FreezeOptions,
+  type Frozen,
+  freeze,
+  type Gate,
+  type Known,
+  unfreeze,
+} from './freeze.ts';
 import { intended } from './intend.ts';
 import { rootAtimeOf } from './manifest.ts';
 import { pathsGone, type StoredManifest, storeManifest } from './manifest-lists.ts';
 import { recall, remember } from './remember.ts';
 import { readSnapshot, type Snapshot, snapshotBlock } from './snapshot.ts';
 import { type EntryType, typeOf } from './types.ts';
+import { noteUnfinished } from './unfinished.ts';
 
 export interface PublisherPorts extends AssemblePorts {
   readonly blocks: BlockStore;
@@ -131,7 +140,7 @@ export class Publisher {
     const { journal, blocks } = this.#ports;
     const synced = journal.superblocks.synced(request.path);
     const known = await recall(this.#ports, rememberedBy(request), run.signal);
-    const frozen = await this.#frozen(request, known, run.signal);
+    const { frozen, unfinished } = await this.#frozen(request, known, run.signal);
     try {
       const options: AssembleOptions = {
         profile: CONTENT_PROFILE,
@@ -142,7 +151,7 @@ export class Publisher {
       const before = await this.#lastSnapshot(synced, run.signal);
       const how = { atime: await this.#atimeOf(frozen, before, run.signal) };
       const manifest = await storeManifest(blocks, { frozen, assembled }, how, run.signal);
-      const made = { frozen, assembled, manifest, synced, before };
+      const made = { frozen, unfinished, assembled, manifest, synced, before };
       return await this.#finish(request, made, run.signal);
     } catch (error) {
       unfreeze(this.#ports, frozen);
@@ -154,7 +163,11 @@ export class Publisher {
    * Waits for what the kernel has still to tell of files that are closed already, and a while for whoever
    * writes to a file whose bytes of before are not kept.
    */
-  async #frozen(request: PublishRequest, known: Known, signal: AbortSignal): Promise<Frozen> {
+  async #frozen(
+    request: PublishRequest,
+    known: Known,
+    signal: AbortSignal,
+  ): Promise<Pick<Made, 'frozen' | 'unfinished'>> {
     const { clock } = this.#ports;
     const { root, gate } = request;
     const endMs = clock.monotonicMs() + SYNC_SETTLE_S * 1000;
@@ -163,7 +176,7 @@ export class Publisher {
     for (let isLate = false; ; ) {
       this.#demandPublishable(request);
       try {
-        return freeze(this.#ports, root, { gate, dryRun: false, known, isPatient: !isLate });
+        return this.#freeze(root, { gate, dryRun: false, known, isPatient: !isLate });
       } catch (error) {
         const isLocked = error instanceof OpError && error.failure === 'locked';
         if (!isLocked || isLate) throw error;
@@ -171,6 +184,17 @@ export class Publisher {
       await clock.sleep(SYNC_SETTLE_LOOK_MS, signal);
       isLate = clock.monotonicMs() >= endMs;
     }
+  }
+
+  /** What is held by it is noted until a snapshot names it: a failure, or a kill, leaves nothing held for ever. */
+  #freeze(root: Ino, options: FreezeOptions): Pick<Made, 'frozen' | 'unfinished'> {
+    const { journal } = this.#ports;
+    return journal.commit(() => {
+      const frozen = freeze(this.#ports, root, options);
+      const files = frozen.entries.map(({ content }) => content);
+      const isFresh = (id: ContentId) => id !== NO_CONTENT && !frozen.kept.has(id);
+      return { frozen, unfinished: noteUnfinished(journal, files.filter(isFresh)) };
+    });
   }
 
   #demandPublishable(request: PublishRequest): void {
@@ -289,7 +313,7 @@ export class Publisher {
     facts: Omit<Published, 'snapshot' | 'seq'>,
   ): Published {
     const { journal, blocks, clock } = this.#ports;
-    const { assembled, manifest, synced, frozen } = made;
+    const { assembled, manifest, synced, frozen, unfinished } = made;
     const { path } = request;
     const now = clock.now();
     const snapshot: Snapshot = {
@@ -306,6 +330,7 @@ export class Publisher {
     const rootCid = Buffer.from(root.bytes);
     return journal.commit((tx) => {
       blocks.put(block.cid, block.bytes);
+      journal.meta.set('unfinished', unfinished);
       if (request.pin) this.#pin(request, assembled.root.cid);
       const seq = tx.record({
         kind: 'sync_to',
@@ -408,6 +433,8 @@ interface Whole {
 
 interface Made {
   readonly frozen: Frozen;
+  /** What others before it left unfinished. */
+  readonly unfinished: string;
   readonly assembled: Assembled;
   readonly manifest: StoredManifest;
   readonly synced: SyncedRow | undefined;

@@ -1,6 +1,6 @@
 /**
  * Lets old snapshots go: of each published path the newest stay whole, and what only older ones have is not
- * held any more, which makes it old bytes for retention.
+ * held any more, which makes it old bytes for retention. So is what publications held that never came to be.
  *
  * Invariants: nothing is let go that a pin, a tree, a snapshot that stays, or whoever stores blocks just now may
  * need; when nobody knows what one of them needs, nothing is. The record of a snapshot goes last, and until
@@ -23,6 +23,7 @@ import { blockKey, type CID, type ContentStore, parseCid } from '../content/cont
 import { Marks, type MarksPorts } from './marks.ts';
 import { type RootsPorts, rootsKept, snapshotsOf } from './roots.ts';
 import { readSnapshot } from './snapshot.ts';
+import { hasUnfinished, unfinishedOf } from './unfinished.ts';
 
 export interface ReleaserPorts extends Omit<MarksPorts, 'dag'>, RootsPorts {
   readonly contents: ContentStore;
@@ -80,7 +81,9 @@ export class Releaser {
       [...before.map(String), ...older.map(String)].slice(0, RELEASED_AT_ONCE_MAX),
     );
     const releasing = [...texts].map(parseCid);
-    if (releasing.length === 0) return { snapshots: 0, objects: 0, bytes: 0 };
+    // What is being published just now is unfinished, too.
+    const isLeft = this.#ports.contents.holding.isQuiet && hasUnfinished(journal);
+    if (releasing.length === 0 && !isLeft) return { snapshots: 0, objects: 0, bytes: 0 };
     journal.commit(() => journal.meta.set('releasing', [...texts].join(' ')));
     const round = new Round(this.#ports, this.#keep, releasing, before.length > 0);
     return round.run(signal);
@@ -94,6 +97,9 @@ export class Releaser {
       const released = await this.release(signal);
       this.#error = undefined;
       if (released.snapshots > 0) log.info({ ...released }, 'old snapshots were let go');
+      else if (released.objects > 0) {
+        log.info({ ...released }, 'what unfinished publications held was let go');
+      }
       // There may be more than one round lets go.
       if (released.snapshots < RELEASED_AT_ONCE_MAX) this.#seen = seen;
     } catch (error) {
@@ -109,7 +115,8 @@ export class Releaser {
   #isDue(nowMs: number): boolean {
     if (this.#heads() !== this.#seen) return true;
     if (this.#seenSeq === this.#ports.journal.head.seq) return false;
-    const isWaiting = this.#error !== undefined || this.#releasing().length > 0;
+    const isLeft = this.#releasing().length > 0 || hasUnfinished(this.#ports.journal);
+    const isWaiting = this.#error !== undefined || isLeft;
     return isWaiting && nowMs - this.#seenMs >= RELEASE_AGAIN_MS;
   }
 
@@ -175,6 +182,7 @@ class Round {
   async #mark(signal: AbortSignal): Promise<void> {
     // What is named from here on is named by somebody who stores from here on.
     this.#epoch = this.#ports.contents.holding.epoch;
+    for await (const id of unfinishedOf(this.#ports.journal)) this.#marks.dropObject(id);
     for await (const { cid, isAlone, ...how } of rootsKept(this.#ports, this.#keep, signal)) {
       if (isAlone === true) this.#marks.keepAlone(cid);
       else await this.#marks.keep(cid, how, signal);
@@ -256,6 +264,7 @@ class Round {
       else for (const { id, refs } of places) if (refs === 0) contents.discard(id);
     }
     journal.meta.set('releasing', stay.join(' '));
+    journal.meta.set('unfinished', '');
     return this.#releasing.length - stay.length;
   }
 }

@@ -24,4 +24,4 @@ export { type OnConflict, type Restored, type RestoreRequest, Restorer } from '.
 export { chainOf, readSnapshot, type Snapshot } from './snapshot.ts';
 export { ENTRY_TYPES, typeOf } from './types.ts';
 export { placeOf, type Sent } from './upload.ts';
-export { type UnderWay, Uploads } from './uploads.ts';
+export { type Outcome, type UnderWay, Uploads } from './uploads.ts';

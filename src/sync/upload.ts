@@ -286,13 +286,17 @@ class Upload {
     return isKept(pins, tree) && isKept(pins, manifest) ? { tree, manifest } : undefined;
   }
 
-  /** A pin that was there before, and is not ours, keeps its name; ours by a CAR has none yet. */
+  /**
+   * A pin that was there before, and is not ours, keeps its name, also when it becomes a recursive one; ours by a
+   * CAR has none yet.
+   */
   async #pin(cid: CID, before: Pins): Promise<void> {
     const pin = before.get(pinOf(cid));
     const isSent = pin?.name === undefined && sentCids(this.#row.sent).includes(pinOf(cid));
     const isOurs = isSent || pin?.name === this.#name;
-    if (pin !== undefined && !isOurs) return;
-    await this.#node.pins.add(cid, { ...this.#call, name: this.#name });
+    if (!isOurs && isKept(before, cid)) return;
+    const name = isOurs ? this.#name : (pin?.name ?? this.#name);
+    await this.#node.pins.add(cid, { ...this.#call, name });
   }
 
   /** Roots of what was held that an earlier version of this program pinned. */

@@ -4,7 +4,7 @@
  *
  * Invariants: the rows are the only memory of what is owed, so a kill loses nothing; a store that
  * fails keeps no other one waiting; what is held is asked for again from time to time, which is the
- * same attempt once more.
+ * same attempt once more; while the journal takes no note of a failure, nothing is tried at once again.
  */
 import type { IpfsNode } from '../backend/backend.ts';
 import { asOpError, OpError } from '../base/errors.ts';
@@ -12,7 +12,7 @@ import type { Name } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import type { Pace } from '../base/pace.ts';
 import type { TargetRow } from '../journal/journal.ts';
-import { dueAt, failed, isHeld, isSameRoot, type RootKeys } from './intend.ts';
+import { dueAt, failed, isHeld, isSameRoot, type RootKeys, retryDelayS } from './intend.ts';
 import { type Sent, type UploadPorts, upload } from './upload.ts';
 
 export interface UploadsPorts extends UploadPorts {
@@ -52,6 +52,8 @@ interface Watcher {
   progress?: ((sent: Sent) => void) | undefined;
 }
 
+const MS_PER_S = 1000;
+
 export class Uploads {
   readonly #ports: UploadsPorts;
   readonly #limits: UploadLimits;
@@ -60,6 +62,9 @@ export class Uploads {
   /** Ends the pause of the loop; a notification between two pauses ends the next one. */
   #wake: () => void = () => undefined;
   #isNotified = false;
+  /** Failures in a row that the journal took no note of, and the time before which nothing is tried then. */
+  #unnoted = 0;
+  #notBeforeMs = 0;
 
   constructor(ports: UploadsPorts, limits: UploadLimits) {
     this.#ports = ports;
@@ -82,10 +87,12 @@ export class Uploads {
     while (!signal.aborted) {
       this.#isNotified = false;
       const { s: nowS } = this.#ports.clock.now();
+      const restMs = Math.max(0, this.#notBeforeMs - this.#ports.clock.monotonicMs());
       let nextS: number | undefined;
       for (const row of this.#ports.journal.targets.all()) {
-        const dueS = dueAt(row, this.#limits.checkS);
-        if (dueS === undefined || this.#active.has(row.target)) continue;
+        const ownS = dueAt(row, this.#limits.checkS);
+        if (ownS === undefined || this.#active.has(row.target)) continue;
+        const dueS = Math.max(ownS, nowS + Math.ceil(restMs / MS_PER_S));
         if (dueS > nowS) nextS = Math.min(nextS ?? dueS, dueS);
         else if (this.#active.size < this.#limits.atOnce) {
           const work = this.#attempt(row, signal).finally(() => {
@@ -95,7 +102,7 @@ export class Uploads {
           works.add(work);
         }
       }
-      await this.#pause(nextS === undefined ? undefined : (nextS - nowS) * 1000, signal);
+      await this.#pause(nextS === undefined ? undefined : (nextS - nowS) * MS_PER_S, signal);
     }
     await Promise.all(works);
   }
@@ -146,12 +153,14 @@ export class Uploads {
     const { journal, clock } = this.#ports;
     const owed = this.owedBelow(path);
     const tried = owed.filter(({ dueS }) => dueS !== undefined);
-    const ends = Promise.all(tried.map((row) => this.outcome(row, signal)));
+    // It may fail: nobody waits for anything yet.
     journal.commit(() => {
       const nowS = clock.now().s;
       for (const row of tried)
         if ((row.dueS ?? 0) > nowS) journal.targets.put({ ...row, dueS: nowS });
     });
+    this.#notBeforeMs = 0;
+    const ends = Promise.all(tried.map((row) => this.outcome(row, signal)));
     this.notify();
     const errors = (await ends).map(({ error }) => error);
     for (const { dueS, target, failure } of owed) {
@@ -164,7 +173,31 @@ export class Uploads {
     if (error !== undefined) throw error;
   }
 
+  /** Never rejects. */
   async #attempt(row: TargetRow, signal: AbortSignal): Promise<void> {
+    const { path, target } = row;
+    const op = `sync to ${target}`;
+    try {
+      await this.#carry(row, signal).catch((error: unknown) => {
+        // Stopped, not failed: the next daemon goes on with it.
+        if (!signal.aborted) this.#fail(row, asOpError(error, op));
+      });
+      this.#unnoted = 0;
+    } catch (thrown) {
+      // A full disk, perhaps: the row says that it is due still.
+      const { clock, log } = this.#ports;
+      const error = asOpError(thrown, op);
+      this.#unnoted += 1;
+      this.#notBeforeMs = clock.monotonicMs() + retryDelayS(this.#unnoted) * MS_PER_S;
+      log.error({ path, target, err: error }, 'the journal took no note of an attempt that failed');
+      for (const watcher of this.#watchersOf(row)) watcher.tell({ row, error });
+    } finally {
+      this.#active.delete(target);
+    }
+  }
+
+  /** @throws OpError as `upload` does; not-configured. */
+  async #carry(row: TargetRow, signal: AbortSignal): Promise<void> {
     const { path, target } = row;
     const { pace } = this.#limits;
     const tell = (sent: Sent) => {
@@ -172,20 +205,14 @@ export class Uploads {
       for (const watcher of this.#watchersOf(row)) watcher.progress?.(sent);
     };
     tell({ blocks: 0, bytes: 0 });
-    try {
-      const node = this.#ports.nodeOf(target);
-      if (node === undefined) throw notConfigured(target);
-      const through = pace === undefined ? undefined : pace.through(signal);
-      const done = await upload(this.#ports, node, row, { signal, progress: tell, through });
-      this.#tell({ row: done, error: undefined });
-    } catch (error) {
-      // Stopped, not failed: the next daemon goes on with it.
-      if (!signal.aborted) this.#fail(row, asOpError(error, `sync to ${target}`));
-    } finally {
-      this.#active.delete(target);
-    }
+    const node = this.#ports.nodeOf(target);
+    if (node === undefined) throw notConfigured(target);
+    const through = pace === undefined ? undefined : pace.through(signal);
+    const done = await upload(this.#ports, node, row, { signal, progress: tell, through });
+    this.#tell({ row: done, error: undefined });
   }
 
+  /** @throws OpError no-space, io: the journal did not take it. */
   #fail({ path, target, wanted }: TargetRow, error: OpError): void {
     const { journal, clock, log } = this.#ports;
     const row = journal.commit(() => {

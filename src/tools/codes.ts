@@ -240,14 +240,7 @@ export const CODES = {
     'do not use the bytes; check the source',
   ),
   RESPONSE_INVALID: row('integrity', 'MEDIUM', 'yes', 'EIO', 'retry-backoff', 'check the service'),
-  JOURNAL_CORRUPT: row(
-    'integrity',
-    'CRITICAL',
-    'no',
-    'EIO',
-    'repair-journal',
-    'run `fs_journal_verify`, then repair',
-  ),
+  JOURNAL_CORRUPT: row('integrity', 'CRITICAL', 'no', 'EIO', 'repair-journal', 'run `kitfs fsck`'),
   JOURNAL_UNAVAILABLE: row(
     'integrity',
     'CRITICAL',

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { OpError } from '../base/errors.ts';
 import { type Name, textOf } from '../base/ids.ts';
 import { blockKey, cidOfBytes } from '../content/content.ts';
-import type { Published, Sent } from '../sync/sync.ts';
+import type { Outcome, Published, Sent } from '../sync/sync.ts';
 import { CONTROL_INO_FROM, climbed, type Inode } from '../vfs/vfs.ts';
 import { gateOf } from './content-paths.ts';
 import { type Durability, durabilitySchema, replicaObject } from './entries.ts';
@@ -188,14 +188,15 @@ function demandReachable(
   }
 }
 
-/** Waits until a store has it, if it shall. @throws OpError what all of them failed with. */
+/** Waits until a store has it, if it shall. @throws OpError what all of them failed with, and what was made here. */
 async function carried(
   { ports, signal, progress }: ToolContext,
   path: Name,
-  { root, snapshot, counts }: Published,
+  published: Published,
   { targets, waitFor }: { readonly targets: readonly string[]; readonly waitFor: string },
 ): Promise<void> {
   if (waitFor === 'local' || targets.length === 0) return;
+  const { root, snapshot, counts } = published;
   const wanted = { tree: blockKey(root), snapshot: blockKey(snapshot) };
   const sending = new Map<string, Sent>();
   const ends = await Promise.all(
@@ -206,8 +207,22 @@ async function carried(
   );
   const [first] = ends;
   if (first?.error !== undefined && ends.every(({ error }) => error !== undefined)) {
-    throw first.error;
+    throw asHereOnly(first.error, first.row, published);
   }
+}
+
+/** It is published, and in no store yet: whoever is told why is told what was made, too. */
+function asHereOnly(error: OpError, row: Outcome['row'], { root, snapshot }: Published): OpError {
+  const { failure, details, hint, cause } = error;
+  const known = details['partial'] as object | undefined;
+  const partial = { ...known, root_cid: root.toString(), snapshot_cid: snapshot.toString() };
+  const itself = 'it is published here, and goes there by itself when that can be done';
+  const told = row.dueS === undefined ? hint : itself;
+  return new OpError(failure, `sync ${textOf(row.path)} to ${row.target}`, {
+    ...(told === undefined ? {} : { hint: told }),
+    details: { ...details, partial },
+    cause,
+  });
 }
 
 /** Blocks, counted on from the files that were read, because progress never goes back. */

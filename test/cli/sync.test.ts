@@ -58,6 +58,24 @@ test('a sync that is not waited for and goes on says how to look at it', async (
   expect([code, stdout]).toEqual([0, `it goes on: kitfs call job_get '{"job_id":"j1"}'\n`]);
 });
 
+describe('a sync that no store took', () => {
+  const partial = { root_cid: 'bafyroot', snapshot_cid: 'bafysnap' };
+  const HERE_ONLY = { ...REFUSAL, context: { partial } };
+
+  test('shows what was made here, says why it is nowhere else, and fails', async () => {
+    await using sync = await syncing([HERE_ONLY]);
+    const { code, stdout, stderr } = await sync.kitfs();
+    expect([code, stdout]).toEqual([1, '/ipfs  bafyroot\nsnapshot  bafysnap\n']);
+    expect(stderr).toBe(`kitfs: ${REFUSAL.error}\n`);
+  });
+
+  test('has it in the envelope, too', async () => {
+    await using sync = await syncing([HERE_ONLY]);
+    const { code, stdout } = await sync.kitfs('--json');
+    expect([code, JSON.parse(stdout)]).toEqual([1, HERE_ONLY]);
+  });
+});
+
 describe('a sync that is waited for', () => {
   test('is looked at until it has a result, its progress on the terminal', async () => {
     const two = jobAt({ done: 2, total: 9 });

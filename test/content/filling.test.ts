@@ -41,8 +41,9 @@ afterEach(async () => {
   await there.close();
 });
 
-function fillingOf({ contents, blocks, sealer, clock, log, signal }: Fixture): Filling {
-  const fetcher = new BlockFetcher({ origin: () => origin, clock });
+function fillingOf(fixture: Fixture, offered = (): BlockOrigin | undefined => origin): Filling {
+  const { contents, blocks, sealer, clock, log, signal } = fixture;
+  const fetcher = new BlockFetcher({ origin: offered, clock });
   return new Filling({ contents, blocks, fetcher, sealer, log, signal });
 }
 
@@ -261,6 +262,20 @@ test.each(['lie', 'truncate'] as const)('a node that would %s leaves no byte', a
   origin.let(file.leaves[1] as CID, 'give');
   await bring(id, 0, 2 * MIB);
   expect(await sealed(id)).toEqual(sealedAs(file.cid));
+});
+
+test('a block that is damaged here is asked for elsewhere; with nobody to ask it is an error', async () => {
+  const file = await made(noise(5000));
+  here.blocks.put(file.cid, file.bytes);
+  const [row] = here.journal.contents.page(0, 1);
+  if (row === undefined) throw new Error('it is here');
+  here.flip(row.id, 7);
+  const alone = fillingOf(here, () => undefined);
+  const failure = await failureOf(alone.bring(remote(file), { from: 0, to: 5000 }, here.signal));
+  expect(failure.failure).toBe('integrity');
+  const id = remote(file);
+  await bring(id, 0, 5000);
+  expect(read(id, 0, 5000).equals(file.bytes)).toBe(true);
 });
 
 test('a file that claims another size than its DAG is damaged, not cut or filled', async () => {

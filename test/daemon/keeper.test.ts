@@ -66,6 +66,10 @@ test('a daemon finds what the one before it gave away', async () => {
   first.keeper.hold('b', opened);
   first.keeper.hold('c', opened);
   first.keeper.drop('c');
+  // It is held no more: the keeper would report what it cannot obey.
+  first.keeper.drop('c');
+  first.keeper.drop('never');
+  expect(sent.filter((message) => message.startsWith('drop'))).toEqual(['drop c']);
   native.closeDescriptor(first.fd);
   const { fd, keeper } = await daemon();
   expect(keeper).toMatchObject({ generation: 2, last: 'unknown' });

@@ -91,6 +91,23 @@ afterEach(async () => {
   await world.close();
 });
 
+test('a tree that somebody published meanwhile, and owed to the store with a pin, is at rest', async () => {
+  start();
+  await pass(LOOK_MS);
+  world.write('/ipfs/f', 'one');
+  await pass(LOOK_MS);
+  expect(background.unpublished).toHaveLength(1);
+  await world.publish('/ipfs', { pin: true, targets: [] });
+  expect(background.unpublished).toHaveLength(1);
+  await world.publish('/ipfs', { pin: true, targets: ['one'] });
+  expect(background.unpublished).toEqual([]);
+  await pass(QUIET_MS * 2);
+  expect(requests).toEqual([]);
+  world.write('/ipfs/f', 'two');
+  await pass(QUIET_MS * 2);
+  expect(paths()).toEqual(['/ipfs']);
+});
+
 test('a tree is published once it rests, and owed to the store', async () => {
   start();
   await pass(QUIET_MS * 2);

@@ -63,35 +63,46 @@ test('a node gets the tree, its manifest and its record, pinned by name and plac
   await expectWhole();
 });
 
-test('bytes that are elsewhere are not sent: the node is told to pin, and finds them', async () => {
-  const there = world;
-  const { snapshot } = await there.publish('/ipfs/t');
-  const origin = new Origin();
-  for await (const { cid } of there.dag.walk(snapshot, there.signal)) {
-    const bytes = there.blocks.get(cid) ?? Buffer.alloc(0);
-    origin.put(cid, bytes);
-    fake.elsewhere.set(blockOf(cid), bytes);
-  }
-  try {
-    world = new Fixture(origin);
-    world.mkdir('/ipfs/t');
-    await world.restore(snapshot, '/ipfs/t');
-    world.write('/ipfs/t/mine', 'made here');
-    await want();
-    await attempt();
-    expect(row()).toMatchObject({ state: 'pinned', attempts: 0, held: row().wanted });
-    const tree = fake.placed.get('/kitfs/ipfs%2Ft');
-    await fake.collect();
-    const mine = await world.dag.resolve(tree as CID, ['mine'], world.signal);
-    expect(await fake.below(tree as CID)).toContain(blockOf(mine));
-    // Directories, lists, the record and what was made here.
-    expect(fake.imported).toBeLessThan(fake.blocks.size);
-    const far = await world.dag.resolve(tree as CID, ['a', 'f'], world.signal);
-    expect(world.blocks.has(far)).toBe(false);
-  } finally {
-    await there.close();
-  }
-});
+test.each([undefined, 'his'])(
+  'bytes that are elsewhere are not sent: the node is told to pin, and finds them; a direct pin there: %s',
+  async (name) => {
+    const there = world;
+    const { snapshot } = await there.publish('/ipfs/t');
+    const origin = new Origin();
+    for await (const { cid } of there.dag.walk(snapshot, there.signal)) {
+      const bytes = there.blocks.get(cid) ?? Buffer.alloc(0);
+      origin.put(cid, bytes);
+      fake.elsewhere.set(blockOf(cid), bytes);
+    }
+    try {
+      world = new Fixture(origin);
+      world.mkdir('/ipfs/t');
+      await world.restore(snapshot, '/ipfs/t');
+      world.write('/ipfs/t/mine', 'made here');
+      await want();
+      const root = cidOfBytes(row().wanted.tree);
+      const direct = { cid: root, type: 'direct' } as const;
+      if (name !== undefined) fake.pins.set(root.toString(), { ...direct, name });
+      await attempt();
+      expect(row()).toMatchObject({ state: 'pinned', attempts: 0, held: row().wanted });
+      const own = pinNameOf(world.journalId, PATH);
+      expect(fake.pins.get(root.toString())).toMatchObject({
+        type: 'recursive',
+        name: name ?? own,
+      });
+      const tree = fake.placed.get('/kitfs/ipfs%2Ft');
+      await fake.collect();
+      const mine = await world.dag.resolve(tree as CID, ['mine'], world.signal);
+      expect(await fake.below(tree as CID)).toContain(blockOf(mine));
+      // Directories, lists, the record and what was made here.
+      expect(fake.imported).toBeLessThan(fake.blocks.size);
+      const far = await world.dag.resolve(tree as CID, ['a', 'f'], world.signal);
+      expect(world.blocks.has(far)).toBe(false);
+    } finally {
+      await there.close();
+    }
+  },
+);
 
 test('a node is asked for all its pins twice in an attempt: before anything is sent, and behind all', async () => {
   for (const bytes of ['one', 'two']) {

@@ -6,11 +6,11 @@ import { type Ino, nameOfText } from '../../src/base/ids.ts';
 import { SYNC_RETRY_S_MAX } from '../../src/base/limits.ts';
 import { Pace } from '../../src/base/pace.ts';
 import { turn } from '../../src/base/turn.ts';
-import type { TargetRow } from '../../src/journal/journal.ts';
+import type { Journal, TargetRow } from '../../src/journal/journal.ts';
 import { dueAt, failed, intended } from '../../src/sync/intend.ts';
 import { placeOf } from '../../src/sync/upload.ts';
 import { Uploads } from '../../src/sync/uploads.ts';
-import { TurnedClock } from '../fakes/clock.ts';
+import { settle, TurnedClock } from '../fakes/clock.ts';
 import { FakeNode } from '../fakes/node.ts';
 import { Fixture, failureOf } from './fixture.ts';
 
@@ -25,8 +25,9 @@ let uploads: Uploads;
 let stop: AbortController;
 let running: Promise<void>;
 
-const start = (nodeOf: (target: string) => IpfsNode | undefined, atOnce = 4) => {
-  const { journal, journalId, dag } = world;
+const start = (nodeOf: (target: string) => IpfsNode | undefined, atOnce = 4, own?: Journal) => {
+  const { journalId, dag } = world;
+  const journal = own ?? world.journal;
   const ports = { journal, journalId, dag, clock, log: SILENT, nodeOf };
   uploads = new Uploads(ports, { atOnce, checkS: CHECK_S });
   running = uploads.run(stop.signal);
@@ -127,6 +128,63 @@ test('a conflict waits for somebody who asks again', async () => {
   fake?.placed.clear();
   await want('one');
   expect((await ending(wanted)).error).toBeUndefined();
+});
+
+/** The journal on a disk that is full for so many transactions. */
+function fullFor(transactions: number): Journal {
+  let left = transactions;
+  return new Proxy(world.journal, {
+    get: (journal, key) => {
+      const value: unknown = Reflect.get(journal, key, journal);
+      if (key !== 'commit') return typeof value === 'function' ? value.bind(journal) : value;
+      return (body: Parameters<Journal['commit']>[0]) => {
+        left -= 1;
+        if (left >= 0) throw new OpError('no-space', 'commit');
+        return journal.commit(body);
+      };
+    },
+  });
+}
+
+describe('on a disk that is full', () => {
+  const rejections: unknown[] = [];
+  const note = (error: unknown) => rejections.push(error);
+  beforeEach(() => {
+    rejections.length = 0;
+    process.on('unhandledRejection', note);
+  });
+  afterEach(async () => {
+    await settle();
+    process.off('unhandledRejection', note);
+    expect(rejections).toEqual([]);
+  });
+
+  test('a failure that nobody can note is told, and is tried again later each time', async () => {
+    const tried: number[] = [];
+    const lost = () => {
+      tried.push(clock.monotonicMs());
+      return undefined;
+    };
+    const wanted = await want('one');
+    start(lost, 4, fullFor(3));
+    expect((await ending(wanted)).error?.failure).toBe('no-space');
+    expect(row()).toMatchObject({ state: 'queued', attempts: 0 });
+    await clock.turn(2999);
+    expect(tried).toEqual([0, 1000]);
+    await clock.turn(60_000);
+    expect(tried).toEqual([0, 1000, 3000, 7000]);
+    // Now there is room for it, and time does not mend it.
+    expect(row()).toMatchObject({ state: 'failed', failure: 'not-configured', attempts: 1 });
+  });
+
+  test('who settles is told, and waits for nothing any more', async () => {
+    await want('one');
+    start(() => undefined, 4, fullFor(1));
+    const patience = new AbortController();
+    const failure = await failureOf(uploads.settle(PATH, patience.signal));
+    expect(failure.failure).toBe('no-space');
+    patience.abort(new Error('gone'));
+  });
 });
 
 test('who asks for a pin while the tree is placed without one is told when it is pinned', async () => {

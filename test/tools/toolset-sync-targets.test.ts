@@ -45,8 +45,18 @@ test('a node that does not answer is the error, and is owed the tree still', asy
   const answer = await publish();
   expect(answer).toMatchObject({ status: 'error', error_code: 'IPFS_DAEMON_NOT_RUNNING' });
   expect(world.journal.targets.all()).toMatchObject([{ state: 'failed', attempts: 1 }]);
+  // What was made here is told all the same.
+  const { error, context } = answer as unknown as {
+    readonly error: string;
+    readonly context: { readonly partial: Readonly<Record<string, string>> };
+  };
+  expect(error).toMatch(
+    /^sync \/ipfs\/d to ipfs: not running; it is published here, and goes there/,
+  );
   fake.heal();
   const { data } = await publish();
+  const { root_cid, snapshot_cid } = data ?? {};
+  expect(context.partial).toEqual({ root_cid, snapshot_cid });
   expect(data).toMatchObject({ changed: false, durability: { state: 'pinned' } });
 });
 
@@ -74,6 +84,8 @@ test('what somebody else published under our name is a conflict', async () => {
   await world.done('vfs_write', { path: '/ipfs/d/f', content: 'two' });
   const answer = await publish();
   expect(answer).toMatchObject({ status: 'error', error_code: 'SYNC_CONFLICT' });
+  expect(answer).toMatchObject({ context: { partial: { version: String(theirs.cid) } } });
+  expect(answer).toMatchObject({ error: expect.stringContaining('somebody else published') });
   expect(data?.['root_cid']).toBeDefined();
 });
 
