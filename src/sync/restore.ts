@@ -7,7 +7,7 @@
  */
 
 import { OpError } from '../base/errors.ts';
-import type { PlannedEntry, TreePlan } from '../base/graft.ts';
+import type { PlannedEntry, SetAside, TreePlan } from '../base/graft.ts';
 import type { ContentId, Ino, Name, Seq } from '../base/ids.ts';
 import {
   type CID,
@@ -59,6 +59,8 @@ export interface RestoreRequest {
   /** Names here are told only of directories that it lets be read. */
   readonly gate: Gate;
   readonly writer: TreeWriter;
+  /** As `compare` has it. */
+  readonly numbers?: ReadonlyMap<Name, SetAside> | undefined;
   /** Nobody is asked for what is not here. */
   readonly isAlone?: boolean | undefined;
   /** Whether uid 0 asks. */
@@ -98,6 +100,8 @@ export interface Restored {
 export interface RestoreRun {
   readonly signal: AbortSignal;
   readonly progress: (done: { readonly bytes: number; readonly bytesTotal: number }) => void;
+  /** Told of how many names of the tree were read. */
+  readonly read?: ((names: number) => void) | undefined;
 }
 
 export class Restorer {
@@ -126,10 +130,10 @@ export class Restorer {
     const root = request.missing.length === 0 ? request.existing : undefined;
     demandRoot(journal, { ...request, root }, op);
     const base = synced === undefined ? undefined : cidOfBytes(synced.rootCid);
-    const { signal } = run;
+    const { signal, read } = run;
     const made = new Set<ContentId>();
     try {
-      const tree = await readRemote(dag, request.cid, { mayLackBytes, signal });
+      const tree = await readRemote(dag, request.cid, { mayLackBytes, signal, read });
       const compared = await this.#compared(request, { dag, tree, root, synced }, signal);
       demandNoConflict(request, compared);
       const plan = planFrom(request, compared.plan);
@@ -155,7 +159,7 @@ export class Restorer {
   }
 
   async #compared(
-    { conflicts, applyDeletions, isCopy, isRoot, gate }: RestoreRequest,
+    { conflicts, applyDeletions, isCopy, isRoot, gate, numbers }: RestoreRequest,
     { dag, tree, root, synced }: Found,
     signal: AbortSignal,
   ): Promise<Comparison> {
@@ -166,7 +170,8 @@ export class Restorer {
       return merge(ports, root, tree, { ...common, policy: conflicts.policy, base });
     }
     const base = synced === undefined ? undefined : cidOfBytes(synced.rootCid);
-    return compare(ports, root, tree, { ...common, policy: conflicts.policy, isCopy, base });
+    const { policy } = conflicts;
+    return compare(ports, root, tree, { ...common, policy, isCopy, base, numbers });
   }
 
   /** The tree of the last sync, with its metadata when that was a snapshot; undefined: it is lost. */

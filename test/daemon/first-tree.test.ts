@@ -1,7 +1,7 @@
 /** What a new state directory begins with. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { CID } from '../../src/content/content.ts';
-import { restoreFirst } from '../../src/daemon/first-tree.ts';
+import { FirstTree } from '../../src/daemon/first-tree.ts';
 import { readSnapshot } from '../../src/sync/sync.ts';
 import { RememberedLog } from '../fakes/log.ts';
 import { Names } from '../fakes/names.ts';
@@ -28,10 +28,19 @@ afterEach(async () => {
   await there.close();
 });
 
-function begin(from: string, signal = here.signal) {
+async function begin(from: string, signal = here.signal) {
   const { vfs, journal, contents, dag, sealer, filling, names } = here;
   const core = { vfs, journal, contents, dag, sealer, filling, names };
-  return restoreFirst({ core, from, uid: 0, log: new RememberedLog(), signal });
+  const first = FirstTree.of({
+    core,
+    from,
+    uid: 0,
+    isTakenOver: false,
+    log: new RememberedLog(),
+    signal,
+  });
+  await first?.foresee();
+  await first?.arrive();
 }
 
 test.each(['', '/ipfs/'])('is the tree of a snapshot, named as %s<cid>', async (prefix) => {
