@@ -11,7 +11,7 @@ import { type Ino, type Name, nameOfText } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import { type CID, cidOfBytes, parseCid } from '../content/content.ts';
 import type { Actor, SyncedRow } from '../journal/journal.ts';
-import { foresee, type Numbered, numbered, OPEN_GATE, Restorer } from '../sync/sync.ts';
+import { type Numbered, numbered, OPEN_GATE, Restorer } from '../sync/sync.ts';
 import { Arriving, type Caller, resolve, subdirectoriesIn } from '../vfs/vfs.ts';
 import type { CoreParts } from './core.ts';
 import { meaningOf } from './meaning.ts';
@@ -51,6 +51,7 @@ interface Mark {
 export class FirstTree {
   readonly #inputs: FirstTreeInputs;
   readonly #caller: Caller;
+  readonly #restorer: Restorer;
   readonly #root: Ino;
   readonly #from: string;
   #mark: Mark | undefined;
@@ -73,6 +74,7 @@ export class FirstTree {
     const { vfs } = inputs.core;
     this.#inputs = inputs;
     this.#caller = callerOf(inputs.uid);
+    this.#restorer = new Restorer(inputs.core);
     this.#root = treeOf(vfs, this.#caller);
     this.#from = from;
     this.#mark = mark;
@@ -100,9 +102,7 @@ export class FirstTree {
         hint: 'that is for an empty state directory; kitfs snapshot restore is for any other',
       });
     }
-    const { dag, keep } = core.filling.gathering({ isAlone: false });
-    const foreseen = await foresee(dag, cid, { isRoot: uid === 0 }, signal);
-    keep();
+    const foreseen = await this.#restorer.foresee(cid, { isRoot: uid === 0 }, signal);
     if (foreseen === undefined) {
       if (this.#mark === undefined) await this.arrive();
       return;
@@ -169,15 +169,9 @@ export class FirstTree {
 
   async #restore(): Promise<void> {
     const { core, uid, log, signal } = this.#inputs;
-    const { vfs, journal, contents, dag, sealer, filling } = core;
+    const { vfs, journal } = core;
     const from = this.#from;
-    const { counts, skipped } = await new Restorer({
-      journal,
-      contents,
-      dag,
-      sealer,
-      filling,
-    }).restore(
+    const { counts, skipped } = await this.#restorer.restore(
       {
         cid: await this.#cid(),
         existing: this.#root,

@@ -21,8 +21,10 @@ import type { Actor, Journal, OpRow, SyncedRow } from '../journal/journal.ts';
 import { Bringer } from './bring.ts';
 import { type Comparison, type Conflict, type CountName, compare } from './compare.ts';
 import { demandRoot } from './expected.ts';
+import { type Foreseen, foresee } from './foresee.ts';
 import type { Gate } from './freeze.ts';
 import { merge, type Policy } from './merge.ts';
+import type { Grantee } from './metadata.ts';
 import { type RemoteTree, readRemote } from './remote.ts';
 import { readSnapshot } from './snapshot.ts';
 
@@ -119,6 +121,20 @@ export class Restorer {
    */
   restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {
     return this.#ports.contents.holding.during(() => this.#restore(request, run));
+  }
+
+  /**
+   * What the root of a tree will show; its blocks stay here.
+   * @throws OpError as `foresee`.
+   */
+  foresee(cid: CID, grantee: Grantee, signal: AbortSignal): Promise<Foreseen | undefined> {
+    const { contents, filling } = this.#ports;
+    return contents.holding.during(async () => {
+      const { dag, keep } = filling.gathering();
+      const foreseen = await foresee(dag, cid, grantee, signal);
+      keep();
+      return foreseen;
+    });
   }
 
   async #restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {

@@ -54,7 +54,7 @@ import { getxattr, listxattr, removexattr, setxattr } from './xattr.ts';
 
 export { narrowMode } from './acl.ts';
 export { announceSince } from './announce.ts';
-export { Arriving, subdirectoriesIn, type Wanted } from './arriving.ts';
+export { Arriving, subdirectoriesIn } from './arriving.ts';
 export type { ContentNode, ContentReader, NameReader, NodeLog } from './cidtree.ts';
 export type {
   AllocateFlags,
