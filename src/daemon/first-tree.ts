@@ -6,8 +6,10 @@
  * Invariants: it is all there or nothing of it is, so that a start that was killed is done again; once
  * a name was shown, every start goes on with that tree.
  */
+import type { Clock } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import { type Ino, type Name, nameOfText } from '../base/ids.ts';
+import { ARRIVAL_REST_MS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { type CID, cidOfBytes, parseCid } from '../content/content.ts';
 import type { Actor, SyncedRow } from '../journal/journal.ts';
@@ -33,6 +35,7 @@ export interface FirstTreeInputs {
   readonly isTakenOver: boolean;
   /** Who runs the daemon; 0 may have devices, owners and set-id bits restored. */
   readonly uid: number;
+  readonly clock: Clock;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
@@ -124,8 +127,10 @@ export class FirstTree {
   }
 
   async #arrive(): Promise<void> {
-    const { core } = this.#inputs;
+    const { core, clock, signal } = this.#inputs;
     try {
+      // First those who look at the names.
+      if (this.#foreseen !== undefined) await clock.sleep(ARRIVAL_REST_MS, signal);
       if (this.#mark !== undefined && this.#foreseen === undefined) await this.foresee();
       await this.#restore();
     } catch (error) {

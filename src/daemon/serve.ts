@@ -316,7 +316,7 @@ export class Daemon {
     if (config.from === undefined && !core.journal.meta.get('arriving')) return;
     const { FirstTree } = await import('./first-tree.ts');
     const [isTakenOver, { signal }] = [this.#isTakenOver, this.#stopping];
-    this.#first = FirstTree.of({ ...config, core, log, signal, isTakenOver });
+    this.#first = FirstTree.of({ ...config, core, clock: this.#clock, log, signal, isTakenOver });
     if (!isTakenOver) await this.#first?.foresee();
   }
 

@@ -39,6 +39,7 @@ async function begin(from: string, signal = here.signal) {
     from,
     uid: 0,
     isTakenOver: false,
+    clock: here.clock,
     log: new RememberedLog(),
     signal,
   });
@@ -148,7 +149,15 @@ describe('a snapshot', () => {
   const inputs = (from: string | undefined) => {
     const { vfs, journal, contents, dag, sealer, filling, names, signal } = here;
     const core = { vfs, journal, contents, dag, sealer, filling, names };
-    return { core, from, uid: 0, isTakenOver: false, log: new RememberedLog(), signal };
+    return {
+      core,
+      from,
+      uid: 0,
+      isTakenOver: false,
+      clock: here.clock,
+      log: new RememberedLog(),
+      signal,
+    };
   };
   /** Of the snapshot, unless another one is named; `null` names none. */
   const firstTree = (from: string | null = snapshot.toString()) => {

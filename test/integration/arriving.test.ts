@@ -118,11 +118,12 @@ test('names are there at once, all else when it has come, and others are served 
     health: { state: 'recovering' },
   });
   expect((await here.kitfs(['status'])).stdout).toMatch(/arriving +\/ipfs: \d+ of \d+ names read/);
-  const listed = here.kitfs(['call', 'vfs_list', '{"path":"/ipfs/d1"}']);
+  // Tools are opened afterwards.
+  const socket = await here.attempt('test', ['-S', here.mcpSocket], { in: here.directory });
+  expect(socket.code).toBe(1);
   expect(await here.run('cat', ['.kitfs/status.json'])).toContain('"arriving"');
   release();
   expect(String(await told)).toBe('3 4\n');
-  expect((await listed).stdout).toContain(`"f${FILES}"`);
   await starting;
   expect(await python(LISTED)).toBe(numbers);
   expect(await python(SEEN)).toBe(numbers);
@@ -145,6 +146,7 @@ test('a daemon that is killed on the way is followed by one that goes on', async
   const starting = here.restart();
   await named().toBe(NAMES);
   const waiting = here.attempt('cat', ['ipfs/d3/f4'], { in: here.mountPoint });
+  await held.struck;
   const [before, hits] = [here.pid, held.hits];
   process.kill(before, 'SIGKILL');
   await expect.poll(() => here.pid, POLL).not.toBe(before);
@@ -159,6 +161,7 @@ test('what was shown before keeper and daemon were killed is there after the nex
   hold();
   const starting = here.restart().catch(() => {});
   await named().toBe(NAMES);
+  await held.struck;
   await here.kill();
   await starting;
   release();
