@@ -28,7 +28,7 @@ import {
 } from 'node:fs';
 import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const NATIVE = dirname(fileURLToPath(import.meta.url));
@@ -39,6 +39,8 @@ const COMPILED = join(ROOT, 'dist/src');
 /** What runs as `kitfs`: as deep as dist/src/cli, because files beside dist are found from there. */
 const BUNDLE = join(ROOT, 'dist/bundle/cli');
 const MAIN = join(BUNDLE, 'main.js');
+/** What is started by its name, and does something then. */
+const STARTED = ['kitfs', 'seal.worker', 'checkpoint.worker'];
 /**
  * What `npm run build:native` makes: the addon, an extension that SQLite loads, what stands before libfuse, and what
  * holds the mount of a daemon that dies.
@@ -174,30 +176,52 @@ function buildSanitized() {
 }
 
 /**
- * Puts the two hundred compiled modules, and those they import, together in some forty: Node takes half a millisecond
- * and more for each one, and programs on a mount wait for that when their daemon was killed. Threads start from a file
+ * Puts the two hundred compiled modules, and those they import, together in some sixty: Node takes half a millisecond
+ * and more for each one, and programs on a mount wait for that when their daemon was killed. CommonJS, because V8's
+ * code of it can be kept (native/start.cjs). Threads start from a file
  * of their own, which must bear its name. What has native parts stays where it was installed.
  */
 async function bundle() {
   const { build } = await import('rolldown');
+  const places = ['cli/main.js', 'content/seal.worker.js', 'journal/checkpoint.worker.js'];
   await build({
-    input: {
-      main: join(COMPILED, 'cli/main.js'),
-      'seal.worker': join(COMPILED, 'content/seal.worker.js'),
-      'checkpoint.worker': join(COMPILED, 'journal/checkpoint.worker.js'),
-    },
+    input: Object.fromEntries(STARTED.map((name, at) => [name, join(COMPILED, places[at])])),
     platform: 'node',
     external: ['better-sqlite3', 'fuse-native'],
     logLevel: 'warn',
-    output: { dir: BUNDLE, format: 'esm', cleanDir: true },
+    output: { dir: BUNDLE, format: 'cjs', cleanDir: true },
   });
+  writeFileSync(join(BUNDLE, 'package.json'), '{ "type": "commonjs" }\n');
+  cpSync(join(NATIVE, 'start.cjs'), MAIN);
+  keepCode();
+}
+
+/**
+ * Loads every module once, in a process like those that will, and keeps the code that V8 made of it. Importing a module
+ * does nothing; the command itself, which others import from, is only begun.
+ */
+function keepCode() {
+  const names = readdirSync(BUNDLE).filter(
+    (name) => name.endsWith('.js') && name !== basename(MAIN),
+  );
+  const imported = names.filter((name) => !STARTED.includes(basename(name, '.js')));
+  const program = `
+    const { load, modules } = require(${JSON.stringify(MAIN)});
+    process.argv.push('--version');
+    for (const name of ${JSON.stringify(imported)}) load(name);
+    for (const [name, { script }] of modules) {
+      require('node:fs').writeFileSync(
+        require('node:path').join(${JSON.stringify(BUNDLE)}, name + '.code'), script.createCachedData());
+    }
+    process.exit(0);`;
+  run(process.execPath, ['-e', program]);
 }
 
 async function buildTypeScript() {
   const settings = ['tsconfig.json', 'package.json', 'package-lock.json'];
   const sources = Math.max(
     ...['src', 'test'].map((name) => newestMs(join(ROOT, name), (path) => path.endsWith('.ts'))),
-    ...settings.map((name) => statSync(join(ROOT, name)).mtimeMs),
+    ...[...settings, 'native/start.cjs'].map((name) => statSync(join(ROOT, name)).mtimeMs),
   );
   if (existsSync(MAIN) && existsSync(BUILT) && statSync(BUILT).mtimeMs > sources) return;
   // Taken away first: a build that is cut off is none. Its time is that of its beginning.

@@ -44,7 +44,7 @@ const LEAVE_POLL_MS = 100;
 /** How long to wait for the last output of a command that has ended. */
 const DRAIN_MS_MAX = 2_000;
 
-const LINTED = ['src', 'test', 'native/prerequisites.mjs', 'native/build.mjs'];
+const LINTED = ['src', 'test', 'native/prerequisites.mjs', 'native/build.mjs', 'native/start.cjs'];
 const SETTINGS = ['package.json', 'tsconfig.json'];
 
 const check = (limitMin, ...command) => ({ limitMs: limitMin * MINUTE_MS, command });

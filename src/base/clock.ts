@@ -105,3 +105,10 @@ export function parseRfc3339(text: string): Instant | undefined {
   if (Number.isNaN(ms)) return undefined;
   return { s: Math.floor(ms / 1000), ns: Number((match[2] ?? '').padEnd(9, '0')) };
 }
+
+/** Resolves when it is aborted. */
+export const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });

@@ -59,6 +59,14 @@ export interface PlannedMaking {
   readonly node: PlannedNode;
   readonly metadata: PlannedMetadata;
   readonly children: readonly PlannedMaking[];
+  /** What was told of it before it is made; absent: nothing. */
+  readonly numbers?: SetAside | undefined;
+}
+
+/** Numbers that were set aside for an entry (see `Counters`): its inode's, and its place in readdir. */
+export interface SetAside {
+  readonly ino: Ino | undefined;
+  readonly cookie: number | undefined;
 }
 
 /** Leaves a name and its inode, and changes what is in it or known of it. */

@@ -231,6 +231,8 @@ export const DAEMON_LOG_BYTES_MAX = 16 * 1024 * 1024;
 export const ERRORS_KEPT_MAX = 1000;
 /** Background loops of a mount that was taken over begin after so long: programs have waited for it. */
 export const LOOPS_REST_MS = 300;
+/** The rest of a tree whose names are shown is brought after so long. */
+export const ARRIVAL_REST_MS = 100;
 /** A background loop that failed is begun again after so long. */
 export const LOOP_RESTART_MS = 5000;
 /** A daemon that was told to stop gives up waiting, and goes, after so long. */

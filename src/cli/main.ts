@@ -21,4 +21,8 @@ async function runOf(): Promise<typeof run> {
 
 // `kitfs log | head`: whoever has read enough closes the pipe.
 process.stdout.on('error', () => process.exit());
-leaveSoon(await (await runOf())(args));
+// Until it has ended: it may be that nothing is left that could end it.
+process.exitCode = 1;
+void runOf()
+  .then((run) => run(args))
+  .then(leaveSoon);

@@ -50,6 +50,7 @@ function textOf(status: Status): string {
     ['driver', `${driver}: ${driver_reason}`],
     ['passthrough', passthroughText(status)],
     ['dirty', dirty.files === 0 ? 'nothing' : `${dirty.files} files, ${sizeText(dirty.bytes)}`],
+    ...rowsOf('arriving', status.arriving === undefined ? [] : [arrivingText(status.arriving)]),
     ...rowsOf('space', status.space === undefined ? [] : [spaceText(status.space)]),
     ...rowsOf('unpublished', status.unpublished.map(unpublishedText)),
     ...rowsOf('stores', status.uploads.map(uploadText)),
@@ -68,6 +69,9 @@ const rowsOf = (title: string, texts: readonly string[]): string[][] =>
 
 const unpublishedText = ({ path, due, error_code: code }: Status['unpublished'][number]): string =>
   `${shown(path)}: ${code === undefined ? '' : `${code}, `}is published at ${timeText(due)}`;
+
+const arrivingText = ({ path, from, ...read }: NonNullable<Status['arriving']>): string =>
+  `${path}: ${read.names} of ${read.names_total} names read, from ${shown(from)}`;
 
 function spaceText(space: NonNullable<Status['space']>): string {
   const { quota_bytes: quota, error_code: code } = space;

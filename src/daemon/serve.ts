@@ -6,7 +6,7 @@
  * import here leads to the tools; a stop takes the mount away first, while everything still
  * answers, and lets go of the state directory last; a stop always ends.
  */
-import { type Clock, type Instant, SystemClock, within } from '../base/clock.ts';
+import { aborted, type Clock, type Instant, SystemClock, within } from '../base/clock.ts';
 import { asOpError, OpError } from '../base/errors.ts';
 import { CALLS_END_MS_MAX, STOP_MS_MAX } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
@@ -29,6 +29,7 @@ import { controlMethods } from './control-methods.ts';
 import { type CoreParts, openCore } from './core.ts';
 import { ErrorRing } from './errors.ts';
 import type { Faces, FacesInputs } from './faces.ts';
+import type { FirstTree } from './first-tree.ts';
 import type { Phase } from './health.ts';
 import { boundHeap } from './heap.ts';
 import { demandFuse } from './host.ts';
@@ -108,6 +109,7 @@ export class Daemon {
   #core: CoreParts | undefined;
   #systemd: Systemd | undefined;
   #faces: Faces | undefined;
+  #first: FirstTree | undefined;
   #fuse: ChosenDriver | undefined;
   readonly #activity = new Activity(this.#clock, () => this.#fuse?.status().requests ?? 0);
   #setEnded: (end: DaemonEnd) => void = () => {};
@@ -196,8 +198,7 @@ export class Daemon {
     boundHeap();
     await demandFuse(config.uid);
     const native = loadNative();
-    const { supervision } = config;
-    const systemd = new Systemd({ supervision, native, clock: this.#clock, log });
+    const systemd = new Systemd({ ...config, native, clock: this.#clock, log });
     this.#systemd = systemd;
     teardown.push('give no more signs of life', () => systemd[Symbol.dispose]());
     await demandOutside(await realMountPlace(config.mountPoint), config);
@@ -234,16 +235,18 @@ export class Daemon {
       if (keeper !== undefined) keepPlaces(keeper, config, journalIdOf(core.journal));
       await recordIntent(state.mounted, mountPoint);
     }
+    await this.#foresee(core);
     const fuse = this.#connect(core, native, kept);
-    if (kept.mount !== undefined) {
+    if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
+    else {
       this.#takeOver(fuse, core, kept.mount, kept.table);
       // Watched from the first request on: it may be the one that hung the daemon before.
       await this.#beWatched(state.keeper, mountPoint);
     }
+    await this.#first?.arrive();
     await this.#openFaces({ core, nodes, state, native, policy });
     // Good as a whole: the tokens have been read.
     if (keeper !== undefined) keepConfig(native, keeper, config.said);
-    if (kept.mount === undefined) await this.#mount(fuse, core, mountPoint);
     await this.#note(() => recordMount(state.mounted, mountPoint));
     this.#phase = 'running';
     if (kept.mount === undefined) await this.#beWatched(state.keeper, mountPoint);
@@ -307,6 +310,16 @@ export class Daemon {
     }
   }
 
+  /** What the tree begins with, as far as it is not there. */
+  async #foresee(core: CoreParts): Promise<void> {
+    const { config, log } = this;
+    if (config.from === undefined && !core.journal.meta.get('arriving')) return;
+    const { FirstTree } = await import('./first-tree.ts');
+    const [isTakenOver, { signal }] = [this.#isTakenOver, this.#stopping];
+    this.#first = FirstTree.of({ ...config, core, clock: this.#clock, log, signal, isTakenOver });
+    if (!isTakenOver) await this.#first?.foresee();
+  }
+
   /** The driver, which answers nothing yet. */
   #connect(core: CoreParts, native: Native, kept: Kept): ChosenDriver {
     const { config, log } = this;
@@ -323,6 +336,7 @@ export class Daemon {
       suid: config.settings.mount.suid,
       dev: config.settings.mount.dev,
       table: kept.table,
+      ...{ arriving: core.vfs.core.arriving, arrived: () => this.#first?.arrive() },
       onAnswered: () => this.#keeper?.progress(),
       keep: (mount) => {
         if (this.#keeper !== undefined) keepMount(this.#keeper, mount);
@@ -347,12 +361,7 @@ export class Daemon {
     });
   }
 
-  async #mount(fuse: ChosenDriver, core: CoreParts, mountPoint: string): Promise<void> {
-    const { from, uid } = this.config;
-    if (from !== undefined) {
-      const { restoreFirst } = await import('./first-tree.ts');
-      await restoreFirst({ core, from, uid, log: this.log, signal: this.#stopping.signal });
-    }
+  async #mount(fuse: ChosenDriver, mountPoint: string): Promise<void> {
     await fuse.mount(mountPoint);
     const device = deviceAt(mountPoint);
     if (device !== undefined) this.#keeper?.mounted(mountPoint, device);
@@ -436,6 +445,7 @@ export class Daemon {
       reserve: core.reserve,
       syncing: () => this.#faces?.tools.syncing() ?? { underWay: [], unpublished: [], mfs: [] },
       space: () => this.#faces?.tools.space(),
+      arriving: () => this.#first?.status,
       driver: () => fuse.status(),
       connections: () => this.#faces?.mcp.connections ?? 0,
       stepping: () => this.#faces?.tools.stepping() ?? { followed: [], mfs: [] },
@@ -488,9 +498,3 @@ export class Daemon {
     }
   }
 }
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });

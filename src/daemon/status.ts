@@ -29,6 +29,7 @@ export interface StatusSources {
   readonly reserve: Reserve;
   readonly syncing: () => Syncing;
   readonly space: () => Space | undefined;
+  readonly arriving: () => ArrivingStatus | undefined;
   readonly driver: () => ChosenStatus;
   /** Copies that follow a name, and trees of MFS. */
   readonly stepping: () => Stepping;
@@ -58,6 +59,8 @@ export interface Status extends SyncStatus {
   readonly passthrough: { readonly in_use: boolean; readonly reason?: string };
   /** Files whose bytes have no CID yet. */
   readonly dirty: { readonly files: number; readonly bytes: number };
+  /** Absent when nothing is on its way. */
+  readonly arriving?: ArrivingStatus;
   /** Absent while nobody asked for a quota or a pin. */
   readonly space?: SpaceStatus;
   readonly services: readonly never[];
@@ -82,6 +85,15 @@ export interface Status extends SyncStatus {
   };
 }
 
+/** A tree that is shown before all of it is there. */
+export interface ArrivingStatus {
+  readonly path: string;
+  readonly from: string;
+  /** Read so far. */
+  readonly names: number;
+  readonly names_total: number;
+}
+
 export function statusOf(sources: StatusSources): Status {
   const { config, version, journal, core, errors } = sources;
   const driver = sources.driver();
@@ -97,6 +109,7 @@ export function statusOf(sources: StatusSources): Status {
     passthrough: passthroughOf(driver),
     dirty: journal.contents.unsealed(),
     ...syncStatusOf(journal, sources.syncing()),
+    ...arrivingIn(sources.arriving()),
     ...spaceStatusOf(sources.space()),
     services: [],
     journal: { seq, hash: hash.toString('hex') },
@@ -114,6 +127,9 @@ export function statusOf(sources: StatusSources): Status {
     },
   };
 }
+
+const arrivingIn = (arriving: ArrivingStatus | undefined): Pick<Status, 'arriving'> =>
+  arriving === undefined ? {} : { arriving };
 
 function currentHealth(sources: StatusSources): Health {
   const { phase, loops, errors, config, journal, reserve } = sources;

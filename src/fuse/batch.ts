@@ -15,6 +15,12 @@ export interface Forget {
   readonly count: number;
 }
 
+/** One that asks for what is on its way here. */
+export interface EarlyRequest {
+  readonly unique: number;
+  readonly bytes: Buffer;
+}
+
 /** Arenas kept for the next groups; more exist only while reads are waited for. */
 const ARENAS_KEPT_MAX = 2;
 const START_ALIGN = 8;
@@ -30,6 +36,8 @@ export class Batch {
   readonly held: Reply[] = [];
   /** Requests whose answer comes later. */
   readonly waits: Wait[] = [];
+  /** Requests that cannot be served yet, and will be then. */
+  readonly early: EarlyRequest[] = [];
   readonly forgets: Forget[] = [];
   /** Numbers of requests whose clients were interrupted. */
   readonly interrupts: number[] = [];
@@ -59,6 +67,7 @@ export class Batch {
     this.replies.length = 0;
     this.held.length = 0;
     this.waits.length = 0;
+    this.early.length = 0;
     this.forgets.length = 0;
     this.interrupts.length = 0;
     this.faults.length = 0;

@@ -14,6 +14,8 @@ export type DriverChoice = 'auto' | 'native' | 'fuse-native';
 
 export interface ChosenDriverOptions extends FuseServerOptions {
   readonly driver: DriverChoice;
+  /** Resolves when the tree that `arriving` is about is there: only the native driver can wait for it. */
+  readonly arrived?: (() => Promise<void> | undefined) | undefined;
 }
 
 export interface ChosenStatus extends MountStatus {
@@ -58,6 +60,7 @@ export class ChosenDriver implements Driver {
 
   async mount(dir: string): Promise<void> {
     try {
+      if (this.#driver instanceof PathwiseServer) await this.#options.arrived?.();
       await this.#driver.mount(dir);
     } catch (error) {
       if (this.#options.driver !== 'auto') throw error;
@@ -88,6 +91,7 @@ export class ChosenDriver implements Driver {
     if (!UNUSABLE.includes(native.failure)) throw native;
     const fallback = new PathwiseServer(this.#options);
     try {
+      await this.#options.arrived?.();
       await fallback.mount(dir);
     } catch (error) {
       const { message } = asOpError(error, `mount ${dir}`);

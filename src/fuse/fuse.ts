@@ -25,7 +25,14 @@ import {
   notifyProgram,
 } from '../base/native.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { FileSystem, HandleTable, Invalidator, Passthrough, TablePlace } from '../vfs/vfs.ts';
+import type {
+  Arriving,
+  FileSystem,
+  HandleTable,
+  Invalidator,
+  Passthrough,
+  TablePlace,
+} from '../vfs/vfs.ts';
 import type { Driver, MountEnd, MountStatus } from './driver.ts';
 import { ECONNABORTED } from './errno.ts';
 import type { Features } from './handshake.ts';
@@ -74,6 +81,8 @@ export interface FuseServerOptions {
   readonly keep?: ((mount: Pick<Taken, 'fd' | 'mountPoint' | 'device'>) => void) | undefined;
   /** Called when the kernel has taken the first answer. */
   readonly onAnswered?: (() => void) | undefined;
+  /** A tree that is not there yet. */
+  readonly arriving?: Arriving | undefined;
 }
 
 /** A mount of a daemon before this one. */
@@ -255,9 +264,9 @@ export class FuseServer implements Driver {
     fd: number,
     terms: Pick<SessionOptions, 'generation' | 'onInit' | 'agreed' | 'poisonous' | 'isCareful'>,
   ): Connected {
-    const { native, journal, fileSystem, clock, log, table } = this.#options;
+    const { native, journal, fileSystem, clock, log, table, arriving } = this.#options;
     const session = new Session({
-      ...{ fileSystem, journal, clock, log, table },
+      ...{ fileSystem, journal, clock, log, table, arriving },
       ...terms,
       references: this.#references,
       wantsPassthrough: this.#unwanted() === undefined,

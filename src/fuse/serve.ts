@@ -6,7 +6,7 @@ import { assert } from '../base/assert.ts';
 import { OpError } from '../base/errors.ts';
 import type { Fh } from '../base/ids.ts';
 import type { RequestId } from '../journal/journal.ts';
-import type { Caller, FileSystem, HeldHandle } from '../vfs/vfs.ts';
+import type { Arriving, Caller, FileSystem, HeldHandle } from '../vfs/vfs.ts';
 import { Batch } from './batch.ts';
 import type { Callers } from './callers.ts';
 import { Request } from './decode.ts';
@@ -54,9 +54,18 @@ export interface ServerOptions {
   readonly serving: (uniqueLow: number, uniqueHigh: number) => void;
   /** Requests that ended daemons: they are refused. */
   readonly poisonous: ReadonlySet<number>;
+  /** What is not there yet, and waited for. */
+  readonly arriving?: Arriving | undefined;
 }
 
 const NO_REPLY = Buffer.alloc(0);
+
+/** What only asks for names, and what asks for nothing that is in a directory. */
+const LISTING: ReadonlySet<number> = new Set([OP.readdir, OP.readdirplus]);
+const AT_ONCE: ReadonlySet<number> = new Set([
+  ...[OP.getattr, OP.statx, OP.access, OP.statfs, OP.getxattr, OP.listxattr],
+  ...[OP.opendir, OP.releasedir, OP.fsyncdir],
+]);
 
 /** The one `Call`, whose request-dependent fields are set before each operation. */
 class CurrentCall implements Call {
@@ -111,6 +120,11 @@ export class Server {
       this.#options.serving(request.uniqueLow, request.uniqueHigh % UNIQUE_RESEND_HIGH);
       if (this.#control()) return true;
       if (this.#options.poisonous.size > 0) this.#demandHarmless();
+      if (this.#isEarly()) {
+        const bytes = Buffer.from(arena.subarray(offset, offset + length));
+        this.batch.early.push({ unique: request.unique, bytes });
+        return true;
+      }
       const operation = OPERATIONS.get(request.opcode);
       if (operation === undefined) return this.#refuse(ENOSYS);
       if (this.#features === undefined) return this.#refuse(EIO);
@@ -165,6 +179,16 @@ export class Server {
     throw new OpError('io', `serve request ${unique} of kind ${opcode}`, {
       hint: 'it ended the daemon each time it was tried, so it is tried no more',
     });
+  }
+
+  /** @throws OpError why what it asks for will not come. */
+  #isEarly(): boolean {
+    const { ino, opcode } = this.#request;
+    if (this.#options.arriving === undefined || AT_ONCE.has(opcode)) return false;
+    const wanted = LISTING.has(opcode) ? 'names' : 'more';
+    const hindrance = this.#options.arriving.hindrance(ino, wanted);
+    if (hindrance instanceof OpError) throw hindrance;
+    return hindrance === 'wait';
   }
 
   #init(): boolean {

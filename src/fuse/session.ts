@@ -17,7 +17,8 @@ import { OpError } from '../base/errors.ts';
 import type { Ino } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import type { Channel } from '../base/native.ts';
-import { type FileSystem, HandleTable } from '../vfs/vfs.ts';
+import { type Arriving, type FileSystem, HandleTable } from '../vfs/vfs.ts';
+import type { EarlyRequest } from './batch.ts';
 import { Callers } from './callers.ts';
 import type { OpenedHandle, Reply } from './encode.ts';
 import { EIO, ENOENT, errnoOf } from './errno.ts';
@@ -50,6 +51,13 @@ export interface SessionOptions {
   readonly told?: () => Promise<void> | undefined;
   /** Called when the kernel has taken the answers of a group. */
   readonly onAnswered?: () => void;
+  /** What is not there yet: who asks for it waits, as long as he wants to. */
+  readonly arriving?: Arriving | undefined;
+}
+
+/** Requests as they lie in an arena, that of their channel for the most part. */
+interface Requests extends Pick<Channel, 'arena' | 'spans'> {
+  readonly channel: Channel;
 }
 
 const NONE: ReadonlySet<number> = new Set();
@@ -63,6 +71,8 @@ export class Session {
   #channel: Channel | undefined;
   readonly #later: Later;
   readonly #table: HandleTable;
+  /** No more than threads that wait. */
+  readonly #early = new Map<number, EarlyRequest>();
   #requestCount = 0;
 
   constructor(options: SessionOptions) {
@@ -93,11 +103,12 @@ export class Session {
       ended: (unique) => this.#table.awaited(unique),
     };
     this.#waiting = new Waiting(options.clock, answers, options.isCareful === true);
+    options.arriving?.follow(() => this.#serveEarly());
   }
 
   /** Requests whose answer is waited for. */
   get waitingCount(): number {
-    return this.#waiting.size;
+    return this.#waiting.size + this.#early.size;
   }
 
   /** Requests read so far. */
@@ -115,9 +126,14 @@ export class Session {
     const channel = this.#channel;
     assert(channel !== undefined, 'requests come from a channel');
     this.#requestCount += count;
+    const { arena, spans } = channel;
     let next = 0;
     while (next < count) {
-      next = this.#serveGroup(channel, next, this.#isCareful() ? next + 1 : count);
+      next = this.#serveGroup(
+        { channel, arena, spans },
+        next,
+        this.#isCareful() ? next + 1 : count,
+      );
     }
     this.#table.serving(0, 0);
     if (!this.#isCareful()) this.#waiting.relax();
@@ -132,6 +148,7 @@ export class Session {
   /** The connection is gone: what the kernel held comes back. */
   end(): void {
     this.#channel = undefined;
+    this.#early.clear();
     this.#waiting.end();
     const { handles, inos } = this.#options.references.takeAll();
     for (const handle of handles) this.#release(handle);
@@ -139,21 +156,46 @@ export class Session {
     this.#later.end();
   }
 
+  /** Those that waited for what has come; the others wait again. */
+  #serveEarly(): void {
+    const early = [...this.#early.values()];
+    this.#early.clear();
+    for (const { bytes } of early) {
+      if (this.#channel === undefined) return;
+      this.#serveGroup(lyingIn(bytes, this.#channel), 0, 1);
+      this.#table.serving(0, 0);
+    }
+  }
+
+  /** Of one that asks for what is not there yet. */
+  #interrupt(channel: Channel, unique: number): void {
+    const early = this.#early.get(unique);
+    if (early === undefined) {
+      this.#waiting.interrupt(unique);
+      return;
+    }
+    this.#early.delete(unique);
+    this.#server.batch.begin();
+    const error = new OpError('interrupted', 'wait for a tree');
+    this.#server.fail(early.bytes, 0, early.bytes.length, error);
+    this.#settleGroup(channel);
+  }
+
   /** Serves requests from number `from` as one group; returns the number of the next one. */
-  #serveGroup(channel: Channel, from: number, count: number): number {
+  #serveGroup(requests: Requests, from: number, count: number): number {
     const { batch } = this.#server;
     batch.begin();
     try {
-      this.#options.journal.group(() => this.#serveMany(channel, from, count));
+      this.#options.journal.group(() => this.#serveMany(requests, from, count));
     } catch (error) {
       // When it rolls back the journal throws operating errors and nothing else. Anything else
       // came after the commit, and what was committed is not done again.
-      if (error instanceof OpError) return this.#serveApart(channel, from, error);
+      if (error instanceof OpError) return this.#serveApart(requests, from, error);
       batch.faults.push(error);
     }
     const next = from + batch.served;
     assert(next > from, 'the first request of a group always has room');
-    this.#settleGroup(channel);
+    this.#settleGroup(requests.channel);
     return next;
   }
 
@@ -163,8 +205,7 @@ export class Session {
     return this.#options.isCareful === true && this.#requestCount < CAREFUL_REQUESTS + size;
   }
 
-  #serveMany(channel: Channel, from: number, count: number): void {
-    const { arena, spans } = channel;
+  #serveMany({ arena, spans }: Requests, from: number, count: number): void {
     const { batch } = this.#server;
     for (let number = from; number < count; number++) {
       const offset = spans[number * 2] ?? 0;
@@ -175,7 +216,7 @@ export class Session {
   }
 
   /** The group was rolled back: nothing of it happened. */
-  #serveApart(channel: Channel, from: number, error: OpError): number {
+  #serveApart(requests: Requests, from: number, error: OpError): number {
     const { batch } = this.#server;
     const { served } = batch;
     assert(served > 0, 'a group that was rolled back had requests');
@@ -184,15 +225,14 @@ export class Session {
     const end = from + served;
     if (served > 1) {
       for (let number = from; number < end; number++) {
-        this.#serveGroup(channel, number, number + 1);
+        this.#serveGroup(requests, number, number + 1);
       }
       return end;
     }
     this.#log(faults);
     batch.begin();
-    const offset = channel.spans[from * 2] ?? 0;
-    const length = channel.spans[from * 2 + 1] ?? 0;
-    this.#server.fail(channel.arena, offset, length, error);
+    const { arena, spans, channel } = requests;
+    this.#server.fail(arena, spans[from * 2] ?? 0, spans[from * 2 + 1] ?? 0, error);
     // What broke the group was logged as itself.
     if (faults.length > 0) batch.faults.length = 0;
     this.#settleGroup(channel);
@@ -213,10 +253,12 @@ export class Session {
     batch.end(true);
     for (const reply of batch.held) this.#hold(channel, reply);
     for (const wait of batch.waits) this.#waiting.add(wait);
-    for (const unique of batch.interrupts) this.#waiting.interrupt(unique);
+    for (const early of batch.early) this.#early.set(early.unique, early);
     for (const { ino, count } of batch.forgets) this.#forget(ino, count);
     for (const action of batch.afterSend) action();
     this.#log(batch.faults);
+    // Last: another group may begin with it.
+    for (const unique of [...batch.interrupts]) this.#interrupt(channel, unique);
   }
 
   #send(channel: Channel): void {
@@ -377,3 +419,9 @@ export class Session {
     this.#options.log.warn({ errno }, 'the kernel did not take a reply');
   }
 }
+
+const lyingIn = (bytes: Buffer, channel: Channel): Requests => ({
+  channel,
+  arena: bytes,
+  spans: Uint32Array.of(0, bytes.length),
+});

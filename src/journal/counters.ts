@@ -10,6 +10,8 @@ export type CounterName = 'ino' | 'content' | 'cookie' | 'write_session' | 'conn
 
 export class Counters {
   readonly #next = new Map<CounterName, { value: number; end: number }>();
+  /** To be given out next, of those that were set aside. */
+  readonly #offered = new Map<CounterName, number>();
   readonly #get: Statement;
   readonly #set: Statement;
 
@@ -25,6 +27,11 @@ export class Counters {
 
   /** The next number, from 1. Inside a transaction. */
   next(name: CounterName): number {
+    const offered = this.#offered.get(name);
+    if (offered !== undefined) {
+      this.#offered.delete(name);
+      return offered;
+    }
     let range = this.#next.get(name);
     if (range === undefined || range.value >= range.end) {
       const value = range?.value ?? Number(this.#get.get(`next_${name}`) ?? 1);
@@ -33,6 +40,19 @@ export class Counters {
       this.#next.set(name, range);
     }
     return range.value++;
+  }
+
+  /** So many numbers in a row, for who offers them later; the first of them. Inside a transaction. */
+  setAside(name: CounterName, count: number): number {
+    const first = this.reserved(name);
+    this.#set.run(`next_${name}`, first + count);
+    this.#next.delete(name);
+    return first;
+  }
+
+  /** The next number is this one, which was set aside. Inside the transaction that takes it. */
+  offer(name: CounterName, number: number): void {
+    this.#offered.set(name, number);
   }
 
   /** The next number is so many higher. Inside a transaction. */
@@ -53,6 +73,7 @@ export class Counters {
    * used again all the same: somebody may have made a file by that number.
    */
   forget(): void {
+    this.#offered.clear();
     for (const range of this.#next.values()) range.end = range.value;
   }
 }

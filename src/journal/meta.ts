@@ -14,6 +14,8 @@ export type MetaKey =
   | 'verified_seq'
   /** What `kitfs mount --from` named when the tree was made from it. */
   | 'begun_from'
+  /** The tree that is coming to `/ipfs` from there, as JSON (`daemon/first-tree.ts`); empty or absent: none. */
+  | 'arriving'
   /** Present once anything has had an access control list. */
   | 'acls'
   /** Present once anything has had `user.kitfs.pin`. */

@@ -34,6 +34,7 @@ export interface CompareOptions {
   readonly base: CID | undefined;
   readonly grantee: Grantee;
   readonly gate: PlanningOptions['gate'];
+  readonly numbers?: PlanningOptions['numbers'];
   readonly signal: AbortSignal;
 }
 

@@ -132,6 +132,31 @@ export async function readManifest(
   return entries;
 }
 
+/** What a manifest says of the root of its tree, without reading what is below. */
+export interface Top {
+  readonly root: ManifestEntry;
+  readonly names: ReadonlyMap<Name, ManifestEntry>;
+  /** Names in the whole tree, its root counted. */
+  readonly entries: number;
+}
+
+/** @returns undefined: it is one long list (version 1). @throws OpError as `readManifest`. */
+export async function readTop(dag: Dag, cid: CID, signal: AbortSignal): Promise<Top | undefined> {
+  const block = Field.ofBlock(await dag.block(cid, signal), cid);
+  if (block.at('version').integer(1, MANIFEST_VERSION) === 1) return undefined;
+  const top = block.at('root');
+  const names = new Map<Name, ManifestEntry>();
+  for (const { list } of waitingOf(top, '' as Name)) {
+    for await (const fields of namesIn(dag, list, signal)) {
+      for (const field of fields) {
+        add(names, await decoded(dag, field, nameOf(field.at('name').bytes()), signal), cid);
+      }
+    }
+  }
+  const entries = block.at('entries').integer(1, RESTORED_ENTRIES_MAX);
+  return { root: await decoded(dag, top, '' as Name, signal), names, entries };
+}
+
 /** What one has of something, and what the other. */
 export type Sides<T> = { readonly before: T; readonly after: T };
 

@@ -15,7 +15,10 @@ export interface Grantee {
 }
 
 /** What is to be set of an entry's metadata; empty when nothing is known of it. */
-export function grantedTo({ isRoot }: Grantee, remote: RemoteEntry): PlannedMetadata {
+export function grantedTo(
+  { isRoot }: Grantee,
+  remote: Pick<RemoteEntry, 'metadata' | 'type'>,
+): PlannedMetadata {
   const { metadata, type } = remote;
   if (metadata === undefined) return {};
   const { mode, uid, gid, atime, mtime, xattrs } = metadata;

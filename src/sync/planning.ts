@@ -3,7 +3,13 @@
  * and whether what is here is what is there. Nothing is changed here, and nothing is copied: files
  * wait to be given their bytes.
  */
-import type { PlannedMaking, PlannedMetadata, PlannedRemoval, Seen } from '../base/graft.ts';
+import type {
+  PlannedMaking,
+  PlannedMetadata,
+  PlannedRemoval,
+  Seen,
+  SetAside,
+} from '../base/graft.ts';
 import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
 import { RESTORED_PIECE_BYTES } from '../base/limits.ts';
 import { isDirectory } from '../base/posix.ts';
@@ -25,6 +31,8 @@ export interface PlanningOptions {
   /** Asked before the names of a directory here are looked at. */
   readonly gate: Pick<Gate, 'demandReadable'>;
   readonly grantee: Grantee;
+  /** What was set aside for an entry, by its path; absent: nothing for any. */
+  readonly numbers?: ReadonlyMap<Name, SetAside> | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -90,7 +98,8 @@ export class Planning {
     this.isPresent(remote, at);
     if (replaces === undefined) this.created += 1;
     const metadata = how.metadata ?? grantedTo(this.#options.grantee, remote);
-    return { action: 'make', name, replaces, node, metadata, children: [] };
+    const numbers = this.#options.numbers?.get(remote.path);
+    return { action: 'make', name, replaces, node, metadata, children: [], numbers };
   }
 
   async makings(

@@ -58,6 +58,8 @@ const MISSING_SHOWN = 20;
 export interface ReadRemoteOptions {
   /** Whether bytes of files may be elsewhere; if not, all blocks must be here before one is read. */
   readonly mayLackBytes: boolean;
+  /** Told of how many names were read so far. */
+  readonly read?: ((names: number) => void) | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -70,13 +72,13 @@ export interface ReadRemoteOptions {
 export async function readRemote(
   dag: Dag,
   cid: CID,
-  { mayLackBytes, signal: asked }: ReadRemoteOptions,
+  { signal: asked, ...options }: ReadRemoteOptions,
 ): Promise<RemoteTree> {
   // Of blocks that are fetched together, the others are not waited for when one cannot be had.
   const ended = new AbortController();
   try {
     const signal = AbortSignal.any([asked, ended.signal]);
-    return await readTree(dag, cid, { mayLackBytes, signal });
+    return await readTree(dag, cid, { ...options, signal });
   } finally {
     ended.abort(new OpError('cancelled', `restore ${cid}`));
   }
@@ -85,7 +87,7 @@ export async function readRemote(
 async function readTree(
   dag: Dag,
   cid: CID,
-  { mayLackBytes, signal }: ReadRemoteOptions,
+  { mayLackBytes, read, signal }: ReadRemoteOptions,
 ): Promise<RemoteTree> {
   const snapshot = isCbor(cid) ? await snapshotAt(dag, cid, signal) : undefined;
   const tree = snapshot?.record.tree ?? cid;
@@ -102,7 +104,7 @@ async function readTree(
       details: { cid: cid.toString() },
     });
   }
-  const reader = new Reader(dag, manifest, signal);
+  const reader = new Reader(dag, manifest, signal, read);
   return { cid: tree, snapshot, root: await reader.read(tree, entry) };
 }
 
@@ -153,11 +155,18 @@ class Reader {
   readonly #dag: Dag;
   readonly #manifest: ReadonlyMap<Name, ManifestEntry>;
   readonly #signal: AbortSignal;
+  readonly #read: (names: number) => void;
   /** Entries of the manifest that the tree does not show, by the directory they are in. */
   readonly #hidden: ReadonlyMap<string, readonly ManifestEntry[]>;
   #count = 0;
 
-  constructor(dag: Dag, manifest: ReadonlyMap<Name, ManifestEntry>, signal: AbortSignal) {
+  constructor(
+    dag: Dag,
+    manifest: ReadonlyMap<Name, ManifestEntry>,
+    signal: AbortSignal,
+    read: ReadRemoteOptions['read'] = () => {},
+  ) {
+    this.#read = read;
     this.#dag = dag;
     this.#manifest = manifest;
     this.#signal = signal;
@@ -215,6 +224,7 @@ class Reader {
       add(lastOf(path), own, node);
     }
     entry.children.sort((one, other) => (one.name < other.name ? -1 : 1));
+    this.#read(this.#count);
     await turn();
     return below;
   }
@@ -283,7 +293,7 @@ function hiddenOf(manifest: ReadonlyMap<Name, ManifestEntry>): Map<string, Manif
 const lastOf = (path: Name): Name => path.slice(path.lastIndexOf('/') + 1) as Name;
 
 /** @throws OpError integrity, name-too-long. */
-function demandName(name: Name, names: Set<Name>, directory: CID): void {
+export function demandName(name: Name, names: Set<Name>, directory: CID): void {
   const isName = name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
   if (!isName || names.has(name)) {
     throw new OpError('integrity', `read ${directory}`, {

@@ -7,7 +7,7 @@
  */
 
 import { OpError } from '../base/errors.ts';
-import type { PlannedEntry, TreePlan } from '../base/graft.ts';
+import type { PlannedEntry, SetAside, TreePlan } from '../base/graft.ts';
 import type { ContentId, Ino, Name, Seq } from '../base/ids.ts';
 import {
   type CID,
@@ -21,9 +21,11 @@ import type { Actor, Journal, OpRow, SyncedRow } from '../journal/journal.ts';
 import { Bringer } from './bring.ts';
 import { type Comparison, type Conflict, type CountName, compare } from './compare.ts';
 import { demandRoot } from './expected.ts';
+import { type Foreseen, foresee } from './foresee.ts';
 import type { Gate } from './freeze.ts';
 import { merge, type Policy } from './merge.ts';
 import { type CommonTree, mergeBase, type PlacedAt, placeOfTree } from './merge-base.ts';
+import type { Grantee } from './metadata.ts';
 import { type RemoteTree, readRemote } from './remote.ts';
 
 /** Whoever may write the tree. Called inside the transaction that records the restoration. */
@@ -59,6 +61,8 @@ export interface RestoreRequest {
   /** Names here are told only of directories that it lets be read. */
   readonly gate: Gate;
   readonly writer: TreeWriter;
+  /** As `compare` has it. */
+  readonly numbers?: ReadonlyMap<Name, SetAside> | undefined;
   /** Nobody is asked for what is not here. */
   readonly isAlone?: boolean | undefined;
   /** Who can be asked what stores show of the path: what is merged may have been published there. */
@@ -100,6 +104,8 @@ export interface Restored {
 export interface RestoreRun {
   readonly signal: AbortSignal;
   readonly progress: (done: { readonly bytes: number; readonly bytesTotal: number }) => void;
+  /** Told of how many names of the tree were read. */
+  readonly read?: ((names: number) => void) | undefined;
 }
 
 export class Restorer {
@@ -119,6 +125,20 @@ export class Restorer {
     return this.#ports.contents.holding.during(() => this.#restore(request, run));
   }
 
+  /**
+   * What the root of a tree will show; its blocks stay here.
+   * @throws OpError as `foresee`.
+   */
+  foresee(cid: CID, grantee: Grantee, signal: AbortSignal): Promise<Foreseen | undefined> {
+    const { contents, filling } = this.#ports;
+    return contents.holding.during(async () => {
+      const { dag, keep } = filling.gathering();
+      const foreseen = await foresee(dag, cid, grantee, signal);
+      keep();
+      return foreseen;
+    });
+  }
+
   async #restore(request: RestoreRequest, run: RestoreRun): Promise<Restored> {
     const { journal, filling } = this.#ports;
     const op = `restore ${request.cid}`;
@@ -127,10 +147,10 @@ export class Restorer {
     const synced = journal.superblocks.synced(request.path);
     const root = request.missing.length === 0 ? request.existing : undefined;
     demandRoot(journal, { ...request, root }, op);
-    const { signal } = run;
+    const { signal, read } = run;
     const made = new Set<ContentId>();
     try {
-      const tree = await readRemote(dag, request.cid, { mayLackBytes, signal });
+      const tree = await readRemote(dag, request.cid, { mayLackBytes, signal, read });
       const over = await this.#over(request, { dag, tree }, signal);
       const last = synced === undefined ? undefined : cidOfBytes(synced.rootCid);
       const base = request.conflicts.how === 'merge' ? over.base?.tree.cid : last;
@@ -159,7 +179,7 @@ export class Restorer {
   }
 
   async #compared(
-    { conflicts, applyDeletions, isCopy, isRoot, gate }: RestoreRequest,
+    { conflicts, applyDeletions, isCopy, isRoot, gate, numbers }: RestoreRequest,
     { dag, tree, root, last, over }: Found,
     signal: AbortSignal,
   ): Promise<Comparison> {
@@ -169,7 +189,8 @@ export class Restorer {
       const how = { ...common, policy: conflicts.policy, base: over.base?.tree };
       return merge(ports, root, tree, how);
     }
-    return compare(ports, root, tree, { ...common, policy: conflicts.policy, isCopy, base: last });
+    const { policy } = conflicts;
+    return compare(ports, root, tree, { ...common, policy, isCopy, base: last, numbers });
   }
 
   /** Over what it is merged, where it is. */

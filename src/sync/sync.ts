@@ -11,6 +11,7 @@ export { type Difference, differences } from './diff.ts';
 export { syncBlocks } from './durable.ts';
 export { Evictor, type Space } from './evict.ts';
 export { Follower, type FollowState } from './follow.ts';
+export { type Numbered, numbered } from './foresee.ts';
 export { type FrozenEntry, freeze, type Gate, OPEN_GATE } from './freeze.ts';
 export { Gatherer } from './gather.ts';
 export { Ladder } from './ladder.ts';

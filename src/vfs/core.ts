@@ -25,6 +25,7 @@ import {
   type OpKind,
   type Tx,
 } from '../journal/journal.ts';
+import type { Arriving } from './arriving.ts';
 import type { Caller, Inode, Invalidator } from './contract.ts';
 import type { Replicas } from './durability.ts';
 import { HandleTable } from './handle-table.ts';
@@ -79,6 +80,8 @@ export class Core {
   invalidator: Invalidator = NOBODY;
   /** Until stores are attached none has anything. */
   replicas: Replicas = { want: undefined, of: () => [] };
+  /** A tree that is not there yet. */
+  arriving: Arriving | undefined;
   /** Rows known to carry no file capabilities (see `clearCapability`). */
   readonly incapable = new WeakSet<InodeRow>();
   /** Records up to this number are on stable storage; those of an earlier daemon are not counted. */
@@ -107,6 +110,11 @@ export class Core {
     });
     this.inodes = new InodeCache(journal, this.live);
     this.pathnames = new Pathnames(journal, this.inodes, this.mounts);
+  }
+
+  /** What the faces are told of an inode. */
+  shown<T extends Inode | undefined>(inode: T): T {
+    return this.arriving === undefined ? inode : this.arriving.shown(inode);
   }
 
   superblockOf(inode: Inode): Superblock {

@@ -13,6 +13,7 @@ import type {
   PlannedNode,
   PlannedRemoval,
   Seen,
+  SetAside,
   TreePlan,
 } from '../base/graft.ts';
 import { type ContentId, type Ino, type Name, NO_CONTENT } from '../base/ids.ts';
@@ -98,6 +99,7 @@ function make(grafting: Grafting, parent: Ino, making: PlannedMaking, isNew = fa
   const { name, node, replaces, metadata, children } = making;
   if (replaces !== undefined) remove(grafting, parent, replaces);
   else if (!isNew && core.child(parent, name) !== undefined) throw changed(name);
+  if (making.numbers !== undefined) offer(core, node, making.numbers);
   if (node.type === 'link') {
     link(core, caller, linkedFrom(grafting, node.to), parent, name);
     return;
@@ -109,6 +111,12 @@ function make(grafting: Grafting, parent: Ino, making: PlannedMaking, isNew = fa
   const made = makeNode(grafting, parent, name, node);
   for (const child of children) make(grafting, made.ino, child, true);
   setMetadata(core, tx, caller, made, metadata);
+}
+
+/** A further name of an inode takes no number of an inode. */
+function offer({ journal }: Core, { type }: PlannedNode, { ino, cookie }: SetAside): void {
+  if (ino !== undefined && type !== 'link') journal.counters.offer('ino', ino);
+  if (cookie !== undefined) journal.counters.offer('cookie', cookie);
 }
 
 function makeNode(

@@ -33,6 +33,15 @@ export function readdir(
   const directory = core.directory(ino, 'readdir');
   if (cookie < ENTRY_COOKIES_FROM && !takeFixed(core, directory, cookie, take)) return;
   const covers = core.mounts.coversIn(ino);
+  const arriving = core.arriving?.namesIn(ino);
+  if (arriving !== undefined) {
+    for (const name of arriving) {
+      const entry = { ...name, cookie: name.cookie + ENTRY_COOKIES_FROM, inode: undefined };
+      const isShown = entry.cookie > cookie && covers?.has(entry.name) !== true;
+      if (isShown && !take(entry)) return;
+    }
+    return;
+  }
   // Past the cache, which a large directory would only empty of what others need.
   core.inodes.flush();
   const { dentries } = core.journal;
@@ -73,7 +82,7 @@ function takeFixed(core: Core, directory: InodeRow, cookie: number, take: Take):
     { ...dots, name: DOT_DOT, ino: above, cookie: 2 },
   ];
   for (const [name, ino] of core.mounts.coversIn(directory.ino) ?? []) {
-    const inode = core.inodes.find(ino);
+    const inode = core.shown(core.inodes.find(ino));
     const type = inode === undefined ? S_IFDIR : inode.mode & S_IFMT;
     // By its superblock, so that it stays when others come and go; control files belong to none.
     fixed.push({ name, ino, type, cookie: 2 + (inode?.superblock ?? 1), inode });

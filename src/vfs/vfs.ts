@@ -54,6 +54,7 @@ import { getxattr, listxattr, removexattr, setxattr } from './xattr.ts';
 
 export { narrowMode } from './acl.ts';
 export { announceSince } from './announce.ts';
+export { Arriving, subdirectoriesIn } from './arriving.ts';
 export type { ContentNode, ContentReader, NameReader, NodeLog } from './cidtree.ts';
 export type {
   AllocateFlags,
@@ -135,7 +136,7 @@ export class Vfs implements FileSystem {
     if (this.#isCidName(parent, name)) return this.#cids.root(parent, name, caller.checked, asking);
     if (isIpnsName(this.core, parent, name))
       return this.#cids.named(parent, name, caller.checked, asking);
-    return lookup(this.core, caller, parent, name);
+    return this.core.shown(lookup(this.core, caller, parent, name));
   }
 
   forget(ino: Ino): void {
@@ -156,7 +157,7 @@ export class Vfs implements FileSystem {
   }
 
   getattr(_caller: Caller, ino: Ino): Inode {
-    return this.#inode(ino);
+    return this.core.shown(this.#inode(ino));
   }
 
   #inode(ino: Ino): Inode {

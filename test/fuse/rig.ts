@@ -6,6 +6,7 @@ import type { Features } from '../../src/fuse/handshake.ts';
 import { KernelReferences } from '../../src/fuse/references.ts';
 import { Session, type SessionOptions } from '../../src/fuse/session.ts';
 import { agreedIn } from '../../src/fuse/take-over.ts';
+import { Arriving } from '../../src/vfs/vfs.ts';
 import { TurnedClock } from '../fakes/clock.ts';
 import { FaultyFileSystem } from '../fakes/faulty.ts';
 import { RememberedLog } from '../fakes/log.ts';
@@ -15,7 +16,7 @@ import { type Answer, HandChannel, init, request, text, u32, u64 } from './reque
 
 export const RESENT = 2n ** 63n;
 
-type Terms = Pick<SessionOptions, 'poisonous' | 'isCareful'>;
+type Terms = Pick<SessionOptions, 'poisonous' | 'isCareful' | 'arriving'>;
 
 export class Rig {
   readonly fixture = new Fixture();
@@ -44,6 +45,15 @@ export class Rig {
     this.drain(init(45, flags));
     this.channel.answers.length = 0;
     this.channel.writes.length = 0;
+  }
+
+  /** A tree is on its way to `/ipfs`, of which nothing is known but how many directories it begins with. */
+  arrive(subdirectories: number): Arriving {
+    const arriving = new Arriving(this.ipfs, subdirectories);
+    this.fixture.vfs.core.arriving = arriving;
+    this.session = this.#session(1, { arriving });
+    this.start();
+    return arriving;
   }
 
   /** Another daemon takes over the connection of that number; the file system is the same. */

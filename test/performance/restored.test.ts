@@ -50,3 +50,19 @@ test('a file of a restored tree is five rows: inode, name, content and two recor
   // Each directory has its own, and the blocks that tell of it.
   expect(rowsWritten).toBeLessThan(5 * FILES + 12 * (DIRECTORIES + FILES / 50) + 20);
 });
+
+test('the names at the root cost four blocks and no row of a file, however many files there are', async () => {
+  const asked = new Origin();
+  for await (const { cid } of there.dag.walk(snapshot, there.signal)) {
+    asked.put(cid, there.blocks.get(cid) ?? Buffer.alloc(0));
+  }
+  const fresh = new Fixture(asked);
+  const written = fresh.journal.connection.prepare('SELECT total_changes()').pluck();
+  const before = written.get() as number;
+  const foreseen = await fresh.restorer.foresee(snapshot, { isRoot: true }, fresh.signal);
+  expect(foreseen?.names).toHaveLength(DIRECTORIES);
+  expect(asked.asked).toHaveLength(4);
+  // Of each block some three.
+  expect((written.get() as number) - before).toBeLessThan(4 * 4);
+  await fresh.close();
+});
