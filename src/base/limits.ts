@@ -385,3 +385,10 @@ export const STORE_CONNECTIONS_MAX = 32;
 export const MEMORY_STORE_BYTES_MAX = 256 * 1024 * 1024;
 /** One piece of an object read from the disk. */
 export const STORE_PIECE_BYTES = 256 * 1024;
+
+/** What is known of a backend's health is told so long, a look may take so long, and a call waits so long for it. */
+export const HEALTH_KEPT_MS = 30_000;
+export const HEALTH_CHECK_MS = 5_000;
+export const HEALTH_WAIT_MS = 500;
+/** Between two looks at a pin that a cluster is to have. */
+export const CLUSTER_LOOK_MS = 500;
