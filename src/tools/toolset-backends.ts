@@ -14,7 +14,7 @@ import {
   type Opened,
 } from './backends.ts';
 import { demandOwner } from './owner.ts';
-import { recordPin } from './pins.ts';
+import { recordPin, syncedAfterwards } from './pins.ts';
 import type { Plan } from './results.ts';
 import * as schema from './schema.ts';
 import { recordTool, type ToolContext } from './tool.ts';
@@ -113,6 +113,7 @@ export const mbfsRegisterBackend = recordTool({
     });
     return { ...told(), seq };
   },
+  afterwards: syncedAfterwards,
 });
 
 const keptCapabilities = (known: BackendEntry | undefined): string | undefined =>
@@ -285,6 +286,7 @@ export const mbfsRemoveBackend = recordTool({
     await backends.forget(name);
     return { ...told(), seq };
   },
+  afterwards: syncedAfterwards,
 });
 
 /** Of objects that were put there through kitfs: those of which no other store is known to have the bytes. */

@@ -147,6 +147,9 @@ describe('on a cluster of three', { timeout: 90_000 }, () => {
       ...{ operations: ['cluster_pin'], order: 'asc', recursive: true },
     });
     expect(entries).toMatchObject([{ result: { state: 'pending' } }, { cid }]);
+    const once = async () =>
+      (await fixture.call('ipfs_cluster_pin', { ipfs_path: cid }, {}, 'key')).structuredContent;
+    expect(await once()).toEqual({ ...(await once()), context: expect.anything() });
     const wrong = { ipfs_path: cid, replication_min: 3, replication_max: 2 };
     const answer = await fixture.ask('ipfs_cluster_pin', wrong);
     expect(answer.error_code).toBe('INVALID_ARGUMENT');
