@@ -1,10 +1,12 @@
 /** The face of `backend`: what stores kitfs speaks to, and how. Only this module calls outward. */
 export type { CallOptions } from './call.ts';
 export { type Cluster, type ClusterOptions, openCluster } from './cluster/cluster.ts';
-export type { ClusterPin } from './cluster/records.ts';
+export { type ClusterPin, type ClusterStatus, PEER_STATES } from './cluster/records.ts';
 export { type Replicas, replicasOf, wantedPeers } from './cluster/replicas.ts';
 export { parseEndpoint } from './kubo/endpoint.ts';
 export { type KuboOptions, openKubo } from './kubo/kubo.ts';
+export { openLocal } from './local/local.ts';
+export { openMemory } from './memory.ts';
 export type {
   MfsCopied,
   MfsEdits,
@@ -44,4 +46,9 @@ export {
   type TrustlessSource,
   type Wanted,
 } from './retrieval/retrieval.ts';
+export { openS3 } from './s3/s3.ts';
+export type { Capabilities, ObjectHead, Store } from './store.ts';
 export { demandBytesOf } from './verify.ts';
+export { prefixed } from './wrap/prefix.ts';
+export { retrying } from './wrap/retry.ts';
+export { verified } from './wrap/verify.ts';

@@ -68,6 +68,8 @@ export const FAILURES = [
   'response-invalid', // What it sent is cut short, or no answer at all.
   'credentials-invalid',
   'credentials-expired',
+  'secret-unusable', // What stands for a secret leads to none.
+  'backend-in-use',
   'dependency-missing',
   'version-unsupported',
   'configuration',

@@ -408,3 +408,10 @@ export const RECEIPT_LOOK_MS_MIN = 100;
 export const RECEIPT_LOOK_MS_MAX = 5000;
 /** Uploads that one request of a list asks for, when nobody says. */
 export const UPLOADS_PER_PAGE = 100;
+
+/** What is known of a backend's health is told so long, a look may take so long, and a call waits so long for it. */
+export const HEALTH_KEPT_MS = 30_000;
+export const HEALTH_CHECK_MS = 5_000;
+export const HEALTH_WAIT_MS = 500;
+/** Between two looks at a pin that a cluster is to have. */
+export const CLUSTER_LOOK_MS = 500;

@@ -66,8 +66,8 @@ export async function openFaces(inputs: FacesInputs): Promise<Faces> {
   const { sources, mountPoint, readSecret, complain, patience, onAnswered, keptSocket } = inputs;
   const { access } = config.settings;
   const tokens = tokenDeskOf(access, { read: readSecret, tools: TOOL_NAMES, complain });
-  const { sync, content } = config.settings;
-  const outside = { nodes: inputs.nodes, state: inputs.state, sync, content };
+  const { sync, content, local } = config.settings;
+  const outside = { nodes: inputs.nodes, state: inputs.state, sync, content, local, readSecret };
   const given = { core, clock, random, log, sources, mountPoint, redactor, onAnswered, ...outside };
   const tools = openTools(given);
   teardown.push('publish what changed', async () => {
@@ -77,6 +77,7 @@ export async function openFaces(inputs: FacesInputs): Promise<Faces> {
       if (!signal.aborted) throw error;
     });
   });
+  teardown.push('leave the backends', () => tools.backends[Symbol.asyncDispose]());
   teardown.push('end the jobs', () => tools.jobs.close());
   const mcp = new McpServer({
     registry: tools.registry,

@@ -185,6 +185,19 @@ const sync = z
   .prefault({})
   .describe('How trees come to the home node by themselves, when that is a Kubo.');
 
+const local = z
+  .strictObject({
+    roots: z
+      .array(absolutePath)
+      .default([])
+      .describe(
+        'Directories of the host that backends may lie in, the first of them for the backend ' +
+          '`local`; when there are none, `local` in the state directory.',
+      ),
+  })
+  .prefault({})
+  .describe('What of the host may be shown.');
+
 const content = z
   .strictObject({
     quota_mib: count(MIB)
@@ -271,6 +284,7 @@ const schema = z.strictObject({
   ipfs,
   sync,
   content,
+  local,
   log: z
     .strictObject({
       level: z.enum(['error', 'warn', 'info']).default('info').describe('The least that is told.'),

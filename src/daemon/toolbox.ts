@@ -4,10 +4,12 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import type { Redactor } from '../base/redaction.ts';
+import type { Secret, SecretReference } from '../base/secrets.ts';
 import type { Space } from '../sync/sync.ts';
 import { COMMANDS, TOOLS } from '../tools/inventory.ts';
 import { KernelLocks } from '../tools/locks.ts';
 import {
+  Backends,
   Cursors,
   Jobs,
   JournaledCalls,
@@ -18,6 +20,7 @@ import {
 import type { CoreParts } from './core.ts';
 import { type Phase, troublesOf } from './health.ts';
 import { ipfsPorts } from './ipfs-ports.ts';
+import { LocalRoots } from './local-roots.ts';
 import type { ConfiguredNodes } from './nodes.ts';
 import { diskSpaceAt } from './room.ts';
 import type { Settings } from './settings.ts';
@@ -36,7 +39,11 @@ export interface ToolInputs {
   readonly mountPoint: () => string | undefined;
   readonly redactor: Redactor;
   readonly nodes: ConfiguredNodes;
-  readonly state: Pick<StateDirectory, 'keys' | 'content'>;
+  readonly state: Pick<StateDirectory, 'directory' | 'keys' | 'content'>;
+  /** Directories of the host that backends may lie in. */
+  readonly local: Settings['local'];
+  /** @throws OpError configuration. */
+  readonly readSecret: (reference: SecretReference) => Secret;
   readonly sync: Settings['sync'];
   readonly content: Settings['content'];
   /** Told of every call that got its answer. */
@@ -49,6 +56,7 @@ export const TOOL_NAMES: ReadonlySet<string> = new Set(TOOLS.map(({ name }) => n
 export interface ToolParts {
   readonly registry: Registry;
   readonly jobs: Jobs;
+  readonly backends: Backends;
   readonly syncing: () => Syncing;
   readonly finish: Ports['ipfs']['finish'];
   readonly hindrance: Ports['ipfs']['hindrance'];
@@ -75,7 +83,8 @@ export function openTools(inputs: ToolInputs): ToolParts {
   const contentDirectory = inputs.state.content;
   const evictor = openSpace({ ...inputs, ...inputs.nodes, ladder, contentDirectory });
   const space = () => evictor.space;
-  return { registry, jobs, stepping, syncing, finish, hindrance, space };
+  const { backends } = ports;
+  return { registry, jobs, backends, stepping, syncing, finish, hindrance, space };
 }
 
 function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
@@ -91,6 +100,7 @@ function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
     vfs: core.vfs,
     sealer: core.sealer,
     holding: core.contents.holding,
+    backends: backendsOf(inputs),
     ...ipfsPorts({
       ...core,
       ...nodes,
@@ -110,6 +120,12 @@ function portsOf(inputs: ToolInputs, jobs: Jobs, cursors: Cursors): Ports {
     daemon: daemonView(sources),
   };
 }
+
+const backendsOf = ({ core, clock, random, readSecret, local, state }: ToolInputs): Backends =>
+  new Backends({
+    ...{ journal: core.journal, clock, random, readSecret },
+    roots: new LocalRoots(local.roots, state.directory),
+  });
 
 const STATE: Readonly<Record<Phase, 'recovering' | 'running' | 'draining'>> = {
   starting: 'recovering',

@@ -77,6 +77,8 @@ export const ERRNO: Readonly<Record<Failure, number>> = {
   'response-invalid': errno.EIO,
   'credentials-invalid': errno.EACCES,
   'credentials-expired': errno.EACCES,
+  'secret-unusable': errno.EINVAL,
+  'backend-in-use': errno.EBUSY,
   'dependency-missing': ENOPKG,
   'version-unsupported': errno.EPROTONOSUPPORT,
   configuration: errno.EINVAL,

@@ -12,6 +12,7 @@ import { asOpError, codeOf, OpError } from '../base/errors.ts';
 import { WAL_SHORT_BYTES_MAX } from '../base/limits.ts';
 import { Actors } from './actors.ts';
 import { Answers } from './answers.ts';
+import { Backends } from './backends.ts';
 import { Chain, formatPoint } from './chain.ts';
 import { Changes } from './changes.ts';
 import { type WalState, walState } from './checkpoint.ts';
@@ -35,6 +36,7 @@ import { OpenTransaction, type Tx } from './transaction.ts';
 import { Symlinks, Xattrs } from './xattrs.ts';
 
 export type { Actor } from './actors.ts';
+export type { BackendObjectRow, BackendRow } from './backends.ts';
 export type { Change } from './changes.ts';
 export type { Finding } from './check.ts';
 export { checkDatabase, checkJournal } from './check.ts';
@@ -81,6 +83,7 @@ export class Journal {
   readonly path: string;
   readonly actors: Actors;
   readonly #answers: Answers;
+  readonly backends: Backends;
   readonly changes: Changes;
   readonly contents: Contents;
   readonly counters: Counters;
@@ -137,6 +140,7 @@ export class Journal {
       this.counters = new Counters(this.#db);
       this.actors = new Actors(this.#db);
       this.#answers = new Answers(this.#db);
+      this.backends = new Backends(this.#db);
       this.changes = new Changes(this.#db);
       this.contents = new Contents(this.#db, this.counters);
       this.dentries = new Dentries(this.#db, this.counters);

@@ -329,6 +329,27 @@ CREATE TABLE mfs_seen (
 CREATE INDEX mfs_seen_pending ON mfs_seen (parent) WHERE pending > 0;
 `;
 
+/** Which stores outside there are, and what was put there. */
+const BACKENDS = `
+CREATE TABLE backend (
+  name TEXT PRIMARY KEY,
+  kind TEXT NOT NULL,
+  config TEXT NOT NULL,
+  capabilities TEXT,
+  is_default INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE backend_object (
+  backend TEXT NOT NULL,
+  identifier TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  version TEXT NOT NULL,
+  sha256 BLOB NOT NULL,
+  cid BLOB,
+  PRIMARY KEY (backend, identifier)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX backend_object_sha256 ON backend_object (sha256);
+`;
+
 /** Index i takes the schema from version i to i + 1. */
 const MIGRATIONS: readonly string[] = [
   FOUNDATION,
@@ -341,6 +362,7 @@ const MIGRATIONS: readonly string[] = [
   REMOTE,
   HELD_SINCE,
   MFS_SEEN,
+  BACKENDS,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

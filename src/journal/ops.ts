@@ -51,6 +51,12 @@ export const OP_KINDS = [
   'mfs_mv',
   'mfs_rm',
   'mfs_chcid',
+  'backend_register',
+  'backend_remove',
+  'backend_store',
+  'backend_delete',
+  'backend_copy',
+  'cluster_pin',
   'checkpoint',
   'repair',
 ] as const;

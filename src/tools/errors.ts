@@ -69,6 +69,8 @@ export const CODE_OF: Readonly<Record<Failure, ErrorCode>> = {
   'response-invalid': 'RESPONSE_INVALID',
   'credentials-invalid': 'CREDENTIALS_INVALID',
   'credentials-expired': 'CREDENTIALS_EXPIRED',
+  'secret-unusable': 'SECRET_REFERENCE_INVALID',
+  'backend-in-use': 'BACKEND_IN_USE',
   'dependency-missing': 'DEPENDENCY_MISSING',
   'version-unsupported': 'VERSION_UNSUPPORTED',
   configuration: 'CONFIGURATION_INVALID',
@@ -79,6 +81,15 @@ export const CODE_OF: Readonly<Record<Failure, ErrorCode>> = {
   io: 'BACKEND_UNAVAILABLE', // The store below (a disk, a host directory) gave an error.
   internal: 'INTERNAL',
 };
+
+/** Services that are no IPFS node. */
+const BACKEND_SERVICES: ReadonlySet<unknown> = new Set(['cluster', 'lassie', 'gateway']);
+
+/** Who does not answer is told apart: a node has a code of its own. */
+export function codeFor({ failure, details }: OpError): ErrorCode {
+  const isBackend = failure === 'not-running' && BACKEND_SERVICES.has(details['service']);
+  return isBackend ? 'BACKEND_UNAVAILABLE' : CODE_OF[failure];
+}
 
 export interface ErrorEnvelope {
   readonly status: 'error';
@@ -116,7 +127,7 @@ const CAUSE_BYTES_MAX = 512;
 
 /** An operating error → the envelope that tells it. */
 export function errorEnvelope(error: OpError, requestId: string): ErrorEnvelope {
-  const code = CODE_OF[error.failure];
+  const code = codeFor(error);
   const { remedy, ...told } = CODES[code];
   const facts = Object.fromEntries(
     TOLD.filter((key) => error.details[key] !== undefined).map((key) => [key, error.details[key]]),

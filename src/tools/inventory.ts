@@ -3,6 +3,11 @@
  * the rest by toolset. A tool that is not here does not exist.
  */
 import type { Tool } from './tool.ts';
+import { mbfsListBackends, mbfsRegisterBackend, mbfsRemoveBackend } from './toolset-backends.ts';
+import { mbfsCopyBetweenBackends } from './toolset-backends-copy.ts';
+import { mbfsListContent } from './toolset-backends-list.ts';
+import { mbfsDelete, mbfsRetrieve, mbfsStore } from './toolset-backends-objects.ts';
+import { ipfsClusterPeers, ipfsClusterPin, ipfsClusterStatus } from './toolset-cluster.ts';
 import { jobCancel, jobGet } from './toolset-coordination.ts';
 import { ipfsAdd, ipfsCat, ipfsLs } from './toolset-ipfs.ts';
 import { ipfsBlockGet, ipfsBlockStat, ipfsRefs, ipfsRefsLocal } from './toolset-ipfs-blocks.ts';
@@ -97,6 +102,19 @@ export const TOOLS: readonly Tool[] = [
   ipfsFilesRm,
   ipfsFilesFlush,
   ipfsFilesChcid,
+  // Toolset backends.
+  mbfsRegisterBackend,
+  mbfsListBackends,
+  mbfsRemoveBackend,
+  mbfsStore,
+  mbfsRetrieve,
+  mbfsDelete,
+  mbfsCopyBetweenBackends,
+  mbfsListContent,
+  // Toolset cluster.
+  ipfsClusterPin,
+  ipfsClusterStatus,
+  ipfsClusterPeers,
   // Toolset coordination.
   jobGet,
   jobCancel,

@@ -4,7 +4,7 @@
  * what nobody knows is seen.
  */
 import { asOpError } from '../base/errors.ts';
-import { CODE_OF } from './errors.ts';
+import { codeFor } from './errors.ts';
 import { type PinRecord, recordPin } from './pins.ts';
 import type { RecordResult, ToolContext } from './tool.ts';
 
@@ -15,13 +15,15 @@ export interface OutsideChange<T, Data> {
   readonly make: () => Promise<T>;
   /** What is known of it only then. */
   readonly outcome?: (made: T) => Partial<PinRecord>;
+  /** Rows that change with the second record. */
+  readonly note?: (made: T) => void;
   readonly tell: (made: T) => RecordResult<Data>;
 }
 
 /** @throws what `make` throws. */
 export async function changeOutside<T, Data>(
   context: ToolContext,
-  { record, make, outcome = () => ({}), tell }: OutsideChange<T, Data>,
+  { record, make, outcome = () => ({}), note, tell }: OutsideChange<T, Data>,
 ): Promise<RecordResult<Data>> {
   const { vfs } = context.ports;
   const { journal } = vfs.core;
@@ -31,15 +33,18 @@ export async function changeOutside<T, Data>(
   try {
     made = await make();
   } catch (cause) {
-    const { failure } = asOpError(cause, record.kind);
-    const failed = { ...record, state: 'failed', error: CODE_OF[failure] } as const;
+    const error = codeFor(asOpError(cause, record.kind));
+    const failed = { ...record, state: 'failed', error } as const;
     journal.commit((tx) => recordPin(context, tx, failed));
     throw cause;
   }
   const told = tell(made);
   const seq = journal.group(() => {
     context.keep(() => told);
-    return journal.commit((tx) => recordPin(context, tx, { ...record, ...outcome(made) }));
+    return journal.commit((tx) => {
+      note?.(made);
+      return recordPin(context, tx, { ...record, ...outcome(made) });
+    });
   });
   return { ...told, seq };
 }

@@ -4,6 +4,7 @@ import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import type { Holding, Sealer } from '../content/content.ts';
 import type { Vfs } from '../vfs/vfs.ts';
+import type { Backends } from './backends.ts';
 import type { Cursors } from './cursors.ts';
 import type { Jobs } from './jobs.ts';
 import type { KeptJobs } from './kept-jobs.ts';
@@ -28,6 +29,8 @@ export interface Ports extends IpfsPorts {
   readonly holding: Pick<Holding, 'during'>;
   /** Locks that programs hold through the mount. */
   readonly locks: LockTable;
+  /** Stores outside, by name. */
+  readonly backends: Backends;
   readonly daemon: DaemonView;
 }
 

@@ -117,6 +117,12 @@ const WITHOUT_INVERSE: ReadonlySet<OpKind> = new Set([
   'name_publish',
   'pubsub_publish',
   'fetch',
+  'backend_register',
+  'backend_remove',
+  'backend_store',
+  'backend_delete',
+  'backend_copy',
+  'cluster_pin',
 ]);
 
 /** Whether what taking the record back needs is kept. */

@@ -2,6 +2,7 @@
  * The face of the module: the registry that lists and calls tools, and what its callers exchange
  * with it. Tools themselves are values (`tool.ts`), one file per toolset.
  */
+export { Backends } from './backends.ts';
 export {
   type Ceiling,
   lower,

@@ -16,16 +16,6 @@ import { recordTool, type ToolContext } from './tool.ts';
 
 /** Operations of the contract that no record of this journal can have yet. */
 const OTHER_OPERATIONS = [
-  'dag_put',
-  'pin_update',
-  'name_publish',
-  'backend_register',
-  'backend_remove',
-  'backend_store',
-  'backend_delete',
-  'backend_copy',
-  'cluster_pin',
-  'fetch',
   'track',
   'untrack',
   'model_register',

@@ -242,6 +242,7 @@ test('every setting is told with a type and a sentence, and defaults are those t
     'sync.keep_snapshots',
     'sync.want',
     'content.quota_mib',
+    'local.roots',
     'log.level',
   ]);
   for (const { key, type, text } of rows) {

@@ -10,10 +10,12 @@ import { SystemClock } from '../../src/base/clock.ts';
 import { OpError } from '../../src/base/errors.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { Redactor } from '../../src/base/redaction.ts';
+import { Secret } from '../../src/base/secrets.ts';
 import { BlockStore, ContentStore, Dag, HashPool, Sealer } from '../../src/content/content.ts';
 import { contentReader, nameReader } from '../../src/daemon/content-reader.ts';
 import { openIdentified } from '../../src/daemon/identity.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
+import { LocalRoots } from '../../src/daemon/local-roots.ts';
 import { Loops } from '../../src/daemon/loops.ts';
 import { defaultSettings } from '../../src/daemon/settings.ts';
 import { JournalSync } from '../../src/daemon/stable.ts';
@@ -22,7 +24,14 @@ import type { Journal } from '../../src/journal/journal.ts';
 import { NameResolver } from '../../src/node/node.ts';
 import { TOOLS } from '../../src/tools/inventory.ts';
 import { KernelLocks } from '../../src/tools/locks.ts';
-import { Cursors, Jobs, JournaledCalls, JournaledJobs, Registry } from '../../src/tools/tools.ts';
+import {
+  Backends,
+  Cursors,
+  Jobs,
+  JournaledCalls,
+  JournaledJobs,
+  Registry,
+} from '../../src/tools/tools.ts';
 import { type Caller, type HandleTable, type Inherited, recover, Vfs } from '../../src/vfs/vfs.ts';
 import { fillingAlone } from '../fakes/alone.ts';
 import { RememberedLog } from '../fakes/log.ts';
@@ -162,6 +171,11 @@ export class World {
       keptCalls: new JournaledCalls(this.journal),
       holding: vfs.core.content.holding,
       keptJobs: new JournaledJobs(this.journal),
+      backends: new Backends({
+        ...{ journal: this.journal, clock, random },
+        readSecret: (reference) => new Secret('fuzzed', reference),
+        roots: new LocalRoots([], '/nonexistent'),
+      }),
       daemon: {
         version: '1.0.0',
         startedAt: clock.now(),

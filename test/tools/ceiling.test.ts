@@ -145,7 +145,7 @@ describe('outside its scope', () => {
     'nothing is reached by $name of $of, and nothing is told',
     async ({ tool, name, kind }) => {
       const places = {
-        content: [CID, ...(name === 'cid' ? [] : [`/ipfs/${CID}/x`])],
+        content: [CID, ...(name === 'cid' || name === 'replaces' ? [] : [`/ipfs/${CID}/x`])],
         mfs: ['/', '/out', '/inside/near', ...(name === 'source' ? ['/mfs/in'] : [])],
         tree: [
           '/',

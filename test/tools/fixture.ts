@@ -9,10 +9,12 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { KuboNode } from '../../src/backend/backend.ts';
 import { SystemClock } from '../../src/base/clock.ts';
+import { OpError } from '../../src/base/errors.ts';
 import type { ContentId, Ino } from '../../src/base/ids.ts';
 import { nameOfText } from '../../src/base/ids.ts';
 import { loadNative } from '../../src/base/native.ts';
 import { Redactor } from '../../src/base/redaction.ts';
+import { referenceText, Secret, type SecretReference } from '../../src/base/secrets.ts';
 import {
   BlockStore,
   Builder,
@@ -24,10 +26,12 @@ import {
 import { contentReader, nameReader } from '../../src/daemon/content-reader.ts';
 import { openIdentified } from '../../src/daemon/identity.ts';
 import { ipfsPorts } from '../../src/daemon/ipfs-ports.ts';
+import { LocalRoots } from '../../src/daemon/local-roots.ts';
 import { Loops } from '../../src/daemon/loops.ts';
 import { parseSettings } from '../../src/daemon/settings.ts';
 import type { Journal } from '../../src/journal/journal.ts';
 import { NameResolver } from '../../src/node/node.ts';
+import { Backends } from '../../src/tools/backends.ts';
 import { type Ceiling, UNLIMITED } from '../../src/tools/ceiling.ts';
 import { Cursors } from '../../src/tools/cursors.ts';
 import type { CallResult } from '../../src/tools/envelope.ts';
@@ -162,6 +166,10 @@ export class Fixture {
       vfs: this.vfs,
       sealer,
       locks: this.locks,
+      backends: new Backends({
+        ...{ journal, clock, random, readSecret: this.#readSecret },
+        roots: new LocalRoots([], directory),
+      }),
       daemon: this.daemon,
       ...ipfsPorts({
         journal,
@@ -194,6 +202,14 @@ export class Fixture {
     });
   }
 
+  /** By their references. */
+  readonly secrets = new Map<string, string>();
+  readonly #readSecret = (reference: SecretReference): Secret => {
+    const value = this.secrets.get(referenceText(reference));
+    if (value !== undefined) return new Secret(value, reference);
+    throw new OpError('configuration', `read ${referenceText(reference)}`, { hint: 'not set' });
+  };
+
   /** Closes a connection, as an agent that goes away. */
   hangUp(id: string): void {
     this.#connection(id).abort();
@@ -208,6 +224,7 @@ export class Fixture {
   async close(): Promise<void> {
     for (const id of this.#connections.keys()) this.hangUp(id);
     await this.ports.jobs.close();
+    await this.ports.backends[Symbol.asyncDispose]();
     this.#stop.abort();
     await this.#loops.stop();
     await this.#hasher.close();

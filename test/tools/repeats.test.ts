@@ -59,6 +59,20 @@ describe('over a journal', () => {
       before: [['vfs_mkdir', { path: '/ipfs/d' }]],
       values: { path: '/ipfs/d' },
     },
+    mbfs_register_backend: { values: { backend: 'shelf', kind: 'memory', config: {} } },
+    mbfs_remove_backend: {
+      before: [['mbfs_register_backend', { backend: 'shelf', kind: 'memory', config: {} }]],
+      values: { backend: 'shelf' },
+    },
+    mbfs_store: { values: { backend: 'memory', identifier: 'k', content: 'x' } },
+    mbfs_delete: {
+      before: [['mbfs_store', { backend: 'memory', identifier: 'k', content: 'x' }]],
+      values: { backend: 'memory', identifier: 'k', force: true },
+    },
+    mbfs_copy_between_backends: {
+      before: [['mbfs_store', { backend: 'memory', identifier: 'k', content: 'x' }]],
+      values: { source_backend: 'memory', identifier: 'k', destination_backend: 'local' },
+    },
     vfs_mount: { values: { backend: 'memory', mount_point: '/scratch' } },
     vfs_unmount: {
       before: [['vfs_mount', { backend: 'memory', mount_point: '/scratch' }]],
@@ -120,8 +134,8 @@ describe('over a journal', () => {
       values: { path: '/d', hash: 'sha2-512' },
     },
   };
-  /** Those that need a network, whose law is that of `kubo-net-tools.test.ts`. */
-  const OVER_A_NETWORK = ['ipfs_pubsub_publish'];
+  /** Those that need others, whose law is that of `kubo-net-tools.test.ts` and `backend-tools.test.ts`. */
+  const OVER_A_NETWORK = ['ipfs_pubsub_publish', 'ipfs_cluster_pin'];
 
   test('every tool says what it changes, and says so only when it is not read-only', () => {
     const wrong = TOOLS.filter(({ hints, changes }) => hints.readOnly !== (changes === 'nothing'));
