@@ -23,7 +23,7 @@ import { type Comparison, type Conflict, type CountName, compare } from './compa
 import { demandRoot } from './expected.ts';
 import type { Gate } from './freeze.ts';
 import { merge, type Policy } from './merge.ts';
-import { type CommonTree, mergeBase, type PlacedAt, placeOfTree } from './merge-base.ts';
+import { mergeBase, type PlacedAt, placeOfTree, type SharedTree } from './merge-base.ts';
 import { type RemoteTree, readRemote } from './remote.ts';
 
 /** Whoever may write the tree. Called inside the transaction that records the restoration. */
@@ -254,7 +254,7 @@ interface Found {
 
 /** What a merge goes out from. */
 interface Over {
-  readonly base?: CommonTree | undefined;
+  readonly base?: SharedTree | undefined;
   /** The store that had the tree at the place of the path. */
   readonly placedAt?: string | undefined;
 }
