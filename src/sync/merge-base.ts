@@ -25,7 +25,7 @@ export interface Merged {
   readonly placedAt: string | undefined;
 }
 
-export interface CommonTree {
+export interface SharedTree {
   /** With its metadata where that is known. */
   readonly tree: RemoteTree;
   /** It is the last snapshot here, and the tree comes after it. */
@@ -37,7 +37,7 @@ export async function mergeBase(
   ports: MergeBasePorts,
   merged: Merged,
   signal: AbortSignal,
-): Promise<CommonTree | undefined> {
+): Promise<SharedTree | undefined> {
   const { journal, dag } = ports;
   const { path, tree } = merged;
   try {

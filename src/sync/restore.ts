@@ -24,7 +24,7 @@ import { demandRoot } from './expected.ts';
 import { type Foreseen, foresee } from './foresee.ts';
 import type { Gate } from './freeze.ts';
 import { merge, type Policy } from './merge.ts';
-import { type CommonTree, mergeBase, type PlacedAt, placeOfTree } from './merge-base.ts';
+import { mergeBase, type PlacedAt, placeOfTree, type SharedTree } from './merge-base.ts';
 import type { Grantee } from './metadata.ts';
 import { type RemoteTree, readRemote } from './remote.ts';
 
@@ -275,7 +275,7 @@ interface Found {
 
 /** What a merge goes out from. */
 interface Over {
-  readonly base?: CommonTree | undefined;
+  readonly base?: SharedTree | undefined;
   /** The store that had the tree at the place of the path. */
   readonly placedAt?: string | undefined;
 }
