@@ -13,19 +13,22 @@ import { ARRIVAL_REST_MS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { type CID, cidOfBytes, parseCid } from '../content/content.ts';
 import type { Actor, SyncedRow } from '../journal/journal.ts';
+import { NameResolver, type NameSource } from '../node/resolver.ts';
 import { type Numbered, numbered, OPEN_GATE, Restorer } from '../sync/sync.ts';
 import { Arriving, type Caller, resolve, subdirectoriesIn } from '../vfs/vfs.ts';
 import type { CoreParts } from './core.ts';
 import { meaningOf } from './meaning.ts';
+import type { ConfiguredNodes } from './nodes.ts';
 import type { ArrivingStatus } from './status.ts';
 
 const TREE = nameOfText('/ipfs');
 
 export interface FirstTreeInputs {
-  readonly core: Pick<
-    CoreParts,
-    'vfs' | 'journal' | 'contents' | 'dag' | 'sealer' | 'filling' | 'names'
-  >;
+  readonly core: Pick<CoreParts, 'vfs' | 'journal' | 'contents' | 'dag' | 'sealer' | 'filling'>;
+  /** The home node says what a name means; in an empty state directory no other one is known. */
+  readonly nodes: Pick<ConfiguredNodes, 'home'> & {
+    readonly kubo: { readonly names: ReturnType<NameSource> } | undefined;
+  };
   /**
    * A CID, also as `/ipfs/CID`: of a snapshot record, or of a UnixFS directory. Or `/ipns/NAME`: what
    * that means when it is asked first. Absent: what is on its way already.
@@ -145,10 +148,19 @@ export class FirstTree {
 
   async #cid(): Promise<CID> {
     if (this.#mark !== undefined) return parseCid(this.#mark.cid);
-    const { core, signal } = this.#inputs;
     const from = this.#from;
-    if (from.startsWith('/ipns/')) return meaningOf(core, from, signal);
-    return parseCid(from.replace(/^\/ipfs\//, ''));
+    if (!from.startsWith('/ipns/')) return parseCid(from.replace(/^\/ipfs\//, ''));
+    const { core, nodes, clock, signal } = this.#inputs;
+    const { home, kubo } = nodes;
+    if (home === 'embedded' || kubo === undefined) {
+      throw new OpError('node-offline', `resolve ${from}`, {
+        hint: 'configure an online Kubo ([ipfs.kubo])',
+      });
+    }
+    // The daemon's own is told of the nodes when its tools are there.
+    const names = new NameResolver({ clock });
+    names.attach(() => kubo.names);
+    return meaningOf({ ...core, names }, from, signal);
   }
 
   /** From now on it is that tree, whenever it will be there. */

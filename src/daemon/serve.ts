@@ -235,7 +235,7 @@ export class Daemon {
       if (keeper !== undefined) keepPlaces(keeper, config, journalIdOf(core.journal));
       await recordIntent(state.mounted, mountPoint);
     }
-    await this.#foresee(core);
+    await this.#foresee(core, nodes);
     const fuse = this.#connect(core, native, kept);
     if (kept.mount === undefined) await this.#mount(fuse, mountPoint);
     else {
@@ -311,13 +311,13 @@ export class Daemon {
   }
 
   /** What the tree begins with, as far as it is not there. */
-  async #foresee(core: CoreParts): Promise<void> {
+  async #foresee(core: CoreParts, nodes: ConfiguredNodes): Promise<void> {
     const { config, log } = this;
     if (config.from === undefined && !core.journal.meta.get('arriving')) return;
     const { FirstTree } = await import('./first-tree.ts');
-    const [isTakenOver, { signal }] = [this.#isTakenOver, this.#stopping];
-    this.#first = FirstTree.of({ ...config, core, clock: this.#clock, log, signal, isTakenOver });
-    if (!isTakenOver) await this.#first?.foresee();
+    const inputs = { core, nodes, clock: this.#clock, log, signal: this.#stopping.signal };
+    this.#first = FirstTree.of({ ...config, ...inputs, isTakenOver: this.#isTakenOver });
+    if (!this.#isTakenOver) await this.#first?.foresee();
   }
 
   /** The driver, which answers nothing yet. */

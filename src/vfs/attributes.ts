@@ -21,6 +21,9 @@ import { clearCapability } from './xattr.ts';
 export function sectors(core: Core, { mode, size, content }: Inode): number {
   if (!isRegular(mode)) return Math.ceil(size / SECTOR_BYTES);
   if (content === NO_CONTENT || size === 0) return 0;
+  const row = core.content.row(content);
+  // Its file may stay for a while: until the disk knows that nothing is in it that anybody may need.
+  if (row?.state === 'remote' && core.content.remote.bytesHere(row) === 0) return 0;
   const path = core.content.backingPath(content);
   if (path !== undefined) return sectorsAt(path);
   return core.content.remote.has(content, 0, size) ? Math.ceil(size / SECTOR_BYTES) : 0;

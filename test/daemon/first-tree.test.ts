@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Name, nameOfText } from '../../src/base/ids.ts';
 import { O_NOATIME } from '../../src/base/posix.ts';
 import type { CID } from '../../src/content/content.ts';
-import { FirstTree } from '../../src/daemon/first-tree.ts';
+import { FirstTree, type FirstTreeInputs } from '../../src/daemon/first-tree.ts';
 import { readSnapshot } from '../../src/sync/sync.ts';
 import type { DirectoryEntry } from '../../src/vfs/vfs.ts';
 import { RememberedLog } from '../fakes/log.ts';
@@ -15,7 +15,9 @@ let there: Fixture;
 let here: Fixture;
 let origin: Origin;
 let snapshot: CID;
+let names: Names;
 beforeEach(async () => {
+  names = new Names();
   there = new Fixture();
   origin = new Origin();
   here = new Fixture(origin);
@@ -31,11 +33,16 @@ afterEach(async () => {
   await there.close();
 });
 
-async function begin(from: string, signal = here.signal) {
-  const { vfs, journal, contents, dag, sealer, filling, names } = here;
-  const core = { vfs, journal, contents, dag, sealer, filling, names };
+type HomeNodes = FirstTreeInputs['nodes'];
+
+const nodesOf = (known: Names): HomeNodes => ({ home: 'kubo', kubo: { names: known } });
+
+async function begin(from: string, signal = here.signal, nodes = nodesOf(names)) {
+  const { vfs, journal, contents, dag, sealer, filling } = here;
+  const core = { vfs, journal, contents, dag, sealer, filling };
   const first = FirstTree.of({
     core,
+    nodes,
     from,
     uid: 0,
     isTakenOver: false,
@@ -92,10 +99,9 @@ test('is nothing that is no CID', async () => {
 });
 
 describe('of a name', () => {
-  let names: Names;
-  beforeEach(() => {
-    names = new Names();
-    here.names.attach(() => names);
+  test('is not asked of a node without a network', async () => {
+    const nodes: HomeNodes = { home: 'embedded', kubo: undefined };
+    expect((await failureOf(begin('/ipns/site', here.signal, nodes))).failure).toBe('node-offline');
   });
 
   test('is what it means when it is asked first, and stays that', async () => {
@@ -147,10 +153,11 @@ describe('a snapshot', () => {
   }
 
   const inputs = (from: string | undefined) => {
-    const { vfs, journal, contents, dag, sealer, filling, names, signal } = here;
-    const core = { vfs, journal, contents, dag, sealer, filling, names };
+    const { vfs, journal, contents, dag, sealer, filling, signal } = here;
+    const core = { vfs, journal, contents, dag, sealer, filling };
     return {
       core,
+      nodes: nodesOf(names),
       from,
       uid: 0,
       isTakenOver: false,

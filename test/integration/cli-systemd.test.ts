@@ -47,7 +47,7 @@ test('install writes the units of a user with the paths of this kitfs, and tells
   const { code, stdout, stderr } = await systemd('install');
   expect([code, stderr]).toEqual([0, '']);
   expect(readFileSync(unit('kitfs'), 'utf8')).toContain(
-    `\nExecStart=${process.execPath} ${MAIN} mount --keeper %t/kitfs/keeper.sock\n`,
+    `\nExecStart=${process.execPath} --max-semi-space-size=4 ${MAIN} mount --keeper %t/kitfs/keeper.sock\n`,
   );
   expect(readFileSync(unit('kitfs-keeper'), 'utf8')).toContain(`\nExecStart=${KEEPER} --listen `);
   expect(told()).toBe('--user daemon-reload\n');

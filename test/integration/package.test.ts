@@ -26,7 +26,7 @@ test('the package has all that its command needs, to its last module', () => {
   expect(told.trim()).toBe(version);
   // And the files beside the bundle that it reads.
   const units = execFileSync(process.execPath, [main, 'systemd', 'print'], { encoding: 'utf8' });
-  expect(units).toContain(`ExecStart=${process.execPath} ${main} mount`);
+  expect(units).toContain(`ExecStart=${process.execPath} --max-semi-space-size=4 ${main} mount`);
   const state = ['--state', scratch.path('state'), '--run', scratch.path('run')];
   const doctor = execFileSync(process.execPath, [main, 'doctor', ...state], { encoding: 'utf8' });
   expect(doctor).toMatch(/native addon +loads/);

@@ -93,10 +93,37 @@ const callsOf = (name: string): readonly Call[] => {
     ['ipfs_files_chcid', () => ({ path: `${m}/files`, hash: 'blake2b-256' })],
     ['ipfs_files_flush', () => ({ path: `${m}/files` })],
     ['ipfs_files_rm', () => ({ path: `${m}/files/h` })],
+    ...backendCalls(name),
     ['fs_journal_get_history', () => ({ path: d, recursive: true })],
     ['system_health', () => ({})],
   ];
 };
+
+/** Calls on stores of objects that every daemon has. */
+const backendCalls = (name: string): readonly Call[] => {
+  const backend = `shelf-${name}`;
+  const there = () => ({ backend: 'local', identifier: `${name}/x` });
+  return [
+    ['mbfs_register_backend', () => ({ backend, kind: 'memory', config: {} })],
+    ['mbfs_list_backends', () => ({})],
+    ['mbfs_store', () => ({ ...there(), content: 'hello' })],
+    ['mbfs_retrieve', there],
+    ['mbfs_list_content', () => ({ backend: 'local' })],
+    [
+      'mbfs_copy_between_backends',
+      () => ({ source_backend: 'local', destination_backend: backend, identifier: `${name}/x` }),
+    ],
+    ['mbfs_delete', () => ({ backend, identifier: `${name}/x` })],
+    ['mbfs_remove_backend', () => ({ backend })],
+  ];
+};
+
+/** Calls that only a cluster answers, and none is configured here. */
+const CLUSTER_CALLS: readonly Call[] = [
+  ['ipfs_cluster_peers', () => ({})],
+  ['ipfs_cluster_status', () => ({})],
+  ['ipfs_cluster_pin', (answers) => ({ ipfs_path: added(answers) })],
+];
 
 /** Calls that only a node with a network answers. `topic` is no other's. */
 const networkCalls = (topic: string): readonly Call[] => [
@@ -199,12 +226,14 @@ describe.each(faces)('over %s', (face, connect) => {
     for (const call of networkCalls(own)) {
       await agent.refused(call, REFUSALS.get(call[0]) ?? 'IPFS_NODE_OFFLINE');
     }
+    for (const call of CLUSTER_CALLS) await agent.refused(call, 'SERVICE_NOT_CONFIGURED');
     await agent.hasCalledAll();
   });
 
   test('every tool is listed, and every tool is called on a Kubo', async () => {
     await using agent = new Agent(await connect(attached));
     for (const call of [...callsOf(own), ...networkCalls(own)]) await agent.done(call);
+    for (const call of CLUSTER_CALLS) await agent.refused(call, 'SERVICE_NOT_CONFIGURED');
     await agent.hasCalledAll();
   });
 });

@@ -1,4 +1,5 @@
 /** The laws of managed files whose bytes are elsewhere. */
+import { writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Ino, nameOfText } from '../../src/base/ids.ts';
 import { O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } from '../../src/base/posix.ts';
@@ -91,6 +92,21 @@ test.each([1000, 2 * MIB])('one of %i bytes takes no room until they come', asyn
   expect(world.vfs.sectors(world.inode('/ipfs/a'))).toBe(0);
   await read(ino, 0, size);
   expect(world.vfs.sectors(world.inode('/ipfs/a'))).toBeGreaterThanOrEqual(Math.ceil(size / 512));
+});
+
+test('bytes that went take no room, while their file is still there', async () => {
+  const size = 2 * MIB;
+  const { ino } = await remoteFile('/ipfs/a', noise(size));
+  const inode = () => world.inode('/ipfs/a');
+  await read(ino, 0, size);
+  await world.filling.settled();
+  expect(world.vfs.sectors(inode())).toBeGreaterThanOrEqual(size / 512);
+  const { content } = inode();
+  const path = world.contents.backingPath(content) ?? '';
+  world.journal.commit(() => world.contents.remote.evict(content));
+  // As it is until the disk knows of it.
+  writeFileSync(path, noise(size));
+  expect(world.vfs.sectors(inode())).toBe(0);
 });
 
 test('one that had come before a kill is sealed when somebody reads it again', async () => {
